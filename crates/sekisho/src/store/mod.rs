@@ -5,6 +5,7 @@
 //! Only hashes of tokens, codes and client secrets arrive here, and sealed bytes.
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use sekisho_protocol::SecretHash;
@@ -224,11 +225,12 @@ pub trait Store: fmt::Debug + Send + Sync {
         tokens: &IssuedTokens,
     ) -> Result<CodeRedemption, StoreError>;
 
-    /// The access token, expired or not; `None` once revoked.
+    /// The access token, expired or not; `None` once revoked. Shared, so that a store which holds
+    /// it in memory copies nothing.
     async fn find_access_token(
         &self,
         token: &SecretHash,
-    ) -> Result<Option<AccessToken>, StoreError>;
+    ) -> Result<Option<Arc<AccessToken>>, StoreError>;
     /// The refresh token, spent, expired or not; `None` once revoked.
     async fn find_refresh_token(
         &self,
