@@ -15,6 +15,7 @@ mod browser;
 pub mod clock;
 pub mod naive;
 mod scripted_provider;
+pub mod store_contract;
 mod world;
 
 pub use browser::{Answer, Browser};
