@@ -487,7 +487,7 @@ fn server_path(text: &str) -> Result<String, String> {
 }
 
 /// What we serve ourselves, by first segment.
-const OUR_PATHS: [&str; 17] = [
+const OUR_PATHS: [&str; 19] = [
     ".well-known",
     "account",
     "assets",
@@ -501,10 +501,12 @@ const OUR_PATHS: [&str; 17] = [
     "logout",
     "mcp",
     "messages",
+    "metrics",
     "readyz",
     "register",
     "revoke",
     "sse",
+    "token",
 ];
 
 fn endpoints(path: &str) -> [String; 3] {
