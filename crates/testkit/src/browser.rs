@@ -70,9 +70,10 @@ impl Answer {
 
     /// The value of a named input of the page's form.
     pub fn input(&self, name: &str) -> Option<String> {
-        let tag = self.body.split('<').find(|tag| {
-            tag.starts_with("input") && tag.contains(&format!("name=\"{name}\""))
-        })?;
+        let tag = self
+            .body
+            .split('<')
+            .find(|tag| tag.starts_with("input") && tag.contains(&format!("name=\"{name}\"")))?;
         let (_, value) = tag.split_once("value=\"")?;
         value.split_once('"').map(|(value, _)| value.to_owned())
     }
@@ -131,12 +132,14 @@ impl Browser {
 
     async fn send(&mut self, app: &App, method: Method, url: &str, form: Option<String>) -> Answer {
         let path = url.strip_prefix(crate::world::ISSUER).unwrap_or(url);
-        let mut request = Request::builder().method(method).uri(path).header("host", "localhost:8000");
+        let mut request =
+            Request::builder().method(method).uri(path).header("host", "localhost:8000");
         for (name, value) in &self.extra {
             request = request.header(*name, value);
         }
         if !self.cookies.is_empty() {
-            let pairs: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let pairs: Vec<_> =
+                self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
             request = request.header(COOKIE, pairs.join("; "));
         }
         let body = match form {

@@ -14,9 +14,9 @@
 mod browser;
 pub mod clock;
 pub mod naive;
-mod scripted_provider;
+pub mod scripted_provider;
 pub mod store_contract;
-mod world;
+pub mod world;
 
 pub use browser::{Answer, Browser};
 pub use clock::ManualClock;

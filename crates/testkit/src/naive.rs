@@ -65,7 +65,8 @@ async fn callback(State(naive): State<Arc<Naive>>, Query(answer): Query<Paramete
 
 async fn token(State(naive): State<Arc<Naive>>, Form(form): Form<Parameters>) -> Response {
     let Some(person) = naive.codes.lock().unwrap().remove(&form["code"]) else {
-        return (StatusCode::BAD_REQUEST, Json(json!({ "error": "invalid_grant" }))).into_response();
+        return (StatusCode::BAD_REQUEST, Json(json!({ "error": "invalid_grant" })))
+            .into_response();
     };
     let token = format!("mcp_token_{}", naive.tokens.lock().unwrap().len());
     naive.tokens.lock().unwrap().insert(token.clone(), person);

@@ -132,7 +132,11 @@ impl IdentityProvider for ScriptedProvider {
         Ok(iss == Some(PROVIDER))
     }
 
-    async fn redeem(&self, code: &Secret, attempt: &LoginAttempt) -> Result<LoggedIn, ProviderError> {
+    async fn redeem(
+        &self,
+        code: &Secret,
+        attempt: &LoginAttempt,
+    ) -> Result<LoggedIn, ProviderError> {
         self.redemptions.fetch_add(1, Ordering::SeqCst);
         self.check_fault()?;
         let issued = self.codes.lock().unwrap().remove(code.reveal());

@@ -817,6 +817,7 @@ pub fn code(name: &str, client: &str, identity: &Identity) -> CodeRecord {
             provider_tokens: Some(Sealed::from_bytes(vec![1, 0, 255])),
         },
         expires_at: NOW.plus(Duration::from_mins(5)),
+        is_redeemed: false,
     }
 }
 

@@ -14,7 +14,7 @@ use sekisho::clock::Clock;
 use sekisho::principal::Principal;
 use sekisho::resource_server::{GuardLayer, OwnTokens, metadata_routes};
 use sekisho::seal::Sealer;
-use sekisho::store::{CachedStore, MemoryStore, Store, TableLimits};
+use sekisho::store::{MemoryStore, Store, TableLimits};
 use sekisho_protocol::oauth::{
     CodeChallenge, CodeVerifier, Issuer, ProtectedResource, ProtectedResources, ScopeSet,
 };
@@ -61,8 +61,7 @@ impl WorldBuilder {
     pub async fn build(self) -> World {
         let clock = Arc::new(ManualClock::default());
         let limits = TableLimits::default();
-        let store =
-            self.store.unwrap_or_else(|| Arc::new(CachedStore::new(Arc::new(MemoryStore::new(limits)))));
+        let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new(limits)));
         let provider = Arc::new(ScriptedProvider::default());
         let settings = self.settings;
         let shared_clock: Arc<dyn Clock> = Arc::clone(&clock) as _;
@@ -75,10 +74,11 @@ impl WorldBuilder {
         )
         .await
         .unwrap();
-        let mut app = server
-            .browser_routes()
-            .merge(server.client_routes())
-            .merge(metadata_routes(&settings.issuer, &settings.servers, ISSUER));
+        let mut app = server.browser_routes().merge(server.client_routes()).merge(metadata_routes(
+            &settings.issuer,
+            &settings.servers,
+            ISSUER,
+        ));
         for guarded in settings.servers.iter() {
             for endpoint in ["mcp", "sse"] {
                 let verifier = OwnTokens::new(
@@ -177,7 +177,8 @@ impl World {
         let page = browser.open(&self.app, url).await;
         assert!(page.is_page(200), "expected the consent page: {page:?}");
         let to_provider = browser.decide(&self.app, &page, "approve").await;
-        let callback = self.provider.log_in(person, to_provider.location().expect("to the provider"));
+        let callback =
+            self.provider.log_in(person, to_provider.location().expect("to the provider"));
         browser.open(&self.app, &callback).await
     }
 

@@ -85,14 +85,14 @@ impl Store for MemoryStore {
 
     async fn issue_code(&self, code: &CodeRecord) -> Result<(), StoreError> {
         let mut tables = self.tables();
-        let row = CodeRow { record: code.clone(), is_redeemed: false };
+        let row = CodeRecord { is_redeemed: false, ..code.clone() };
         insert_new(&mut tables.codes, code.code, row)?;
         tables.mark_finished(&code.grant.request.client_id);
         Ok(())
     }
 
     async fn find_code(&self, code: &SecretHash) -> Result<Option<CodeRecord>, StoreError> {
-        Ok(self.tables().codes.get(code).map(|row| row.record.clone()))
+        Ok(self.tables().codes.get(code).cloned())
     }
 
     async fn redeem_code(
@@ -136,7 +136,7 @@ impl Store for MemoryStore {
     async fn revoke_grant(&self, grant: &GrantId, now: Timestamp) -> Result<(), StoreError> {
         let mut tables = self.tables();
         tables.end_grant(grant, now);
-        tables.codes.retain(|_, row| row.is_redeemed || row.record.grant.grant_id != *grant);
+        tables.codes.retain(|_, row| row.is_redeemed || row.grant.grant_id != *grant);
         Ok(())
     }
 
@@ -263,7 +263,7 @@ struct Tables {
     /// The clients that never finished a login, oldest first.
     unfinished_clients: BTreeSet<(Timestamp, ClientId)>,
     logins: HashMap<SecretHash, LoginRecord>,
-    codes: HashMap<SecretHash, CodeRow>,
+    codes: HashMap<SecretHash, CodeRecord>,
     grants: HashMap<GrantId, GrantRow>,
     access_tokens: HashMap<SecretHash, Arc<AccessToken>>,
     refresh_tokens: HashMap<SecretHash, RefreshRow>,
@@ -272,11 +272,6 @@ struct Tables {
     users: HashMap<String, LocalUser>,
     consents: HashSet<(Person, SecretHash)>,
     browser_sessions: HashMap<SecretHash, BrowserSessionRow>,
-}
-
-struct CodeRow {
-    record: CodeRecord,
-    is_redeemed: bool,
 }
 
 /// A grant with the keys of its tokens, so that ending it looks at nobody else's.
@@ -349,7 +344,7 @@ impl Tables {
         };
         insert_new(&mut self.grants, grant.id.clone(), owner)?;
         row.is_redeemed = true;
-        row.record.grant.provider_tokens = None;
+        row.grant.provider_tokens = None;
         self.insert_tokens(&grant.id, tokens);
         Ok(CodeRedemption::Fresh)
     }
@@ -405,9 +400,8 @@ impl Tables {
     }
 
     fn end_grants_of(&mut self, issuer: &str, subject: &str, now: Timestamp) -> u64 {
-        self.codes.retain(|_, row| {
-            row.is_redeemed || !is_person(&row.record.grant.identity, issuer, subject)
-        });
+        self.codes
+            .retain(|_, row| row.is_redeemed || !is_person(&row.grant.identity, issuer, subject));
         let mut theirs: Vec<GrantId> = self
             .grants
             .values()
@@ -429,9 +423,8 @@ impl Tables {
         self.sweep_grants(now);
         let Self { codes, grants, .. } = self;
         codes.retain(|_, row| {
-            let may_hit_a_grant =
-                row.is_redeemed && grants.contains_key(&row.record.grant.grant_id);
-            may_hit_a_grant || !row.record.expires_at.is_over(now)
+            let may_hit_a_grant = row.is_redeemed && grants.contains_key(&row.grant.grant_id);
+            may_hit_a_grant || !row.expires_at.is_over(now)
         });
         self.revocations.retain(|_, row| !row.at.plus(REVOCATIONS_KEPT).is_over(now));
         let Self { clients, unfinished_clients, .. } = self;
