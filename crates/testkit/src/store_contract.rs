@@ -1,6 +1,6 @@
 //! What every [`Store`] must do, one test per rule. The rules see verbs, never tables.
 //!
-//! ```ignore
+//! ```text
 //! async fn open(limits: TableLimits) -> (Arc<dyn Store>, impl Drop) { … }
 //! testkit::store_contract!(my_store, open);
 //! ```

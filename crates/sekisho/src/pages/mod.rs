@@ -63,3 +63,29 @@ pub enum Problem<'a> {
     NotFound,
     Internal,
 }
+
+#[derive(Debug)]
+pub struct LoginPage<'a> {
+    pub state: &'a str,
+    pub username: &'a str,
+    pub problem: Option<LoginProblem>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum LoginProblem {
+    WrongNameOrPassword,
+    TooManyTries,
+}
+
+impl LoginPage<'_> {
+    pub fn respond(self, _: Language, status: StatusCode) -> Response {
+        let Self { state, problem, .. } = self;
+        let form = format!(
+            "<form action=\"/login\" method=\"post\">{problem:?}<input type=\"hidden\" \
+             name=\"state\" value=\"{state}\"><input name=\"username\"><input name=\"password\" \
+             type=\"password\"></form>"
+        );
+        (status, Html(form)).into_response()
+    }
+}
+
