@@ -10,7 +10,7 @@
 use std::fmt;
 
 use sekisho_protocol::SecretHash;
-use sekisho_protocol::oauth::{ClientId, CodeChallenge, RedirectUri, ResourceUri, ScopeSet};
+use sekisho_protocol::oauth::{ClientId, ResourceUri, ScopeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -40,22 +40,7 @@ impl fmt::Debug for GrantId {
     }
 }
 
-/// What a client asked at `/authorize`, with every part proven against its registration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AuthorizationRequest {
-    /// A registered client.
-    pub client_id: ClientId,
-    /// One of its redirect URIs.
-    pub redirect_uri: RedirectUri,
-    /// The client's own `state`, echoed as it came; absent if it sent none.
-    pub state: Option<String>,
-    /// The PKCE commitment.
-    pub code_challenge: CodeChallenge,
-    /// What is asked for; never empty.
-    pub scope: ScopeSet,
-    /// For which server.
-    pub resource: ResourceUri,
-}
+pub use sekisho_protocol::oauth::AuthorizationRequest;
 
 /// A request that waits for a person's yes or no; lives sealed in the consent page.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -52,6 +52,8 @@ pub struct CodeRecord {
     pub grant: CodeGrant,
     /// When it is too old to be redeemed.
     pub expires_at: Timestamp,
+    /// Whether it was redeemed already. A new code is not, whatever is said here.
+    pub is_redeemed: bool,
 }
 
 /// An access token with what it needs to be judged.
