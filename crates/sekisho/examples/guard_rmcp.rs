@@ -76,6 +76,10 @@ pub(crate) fn app(tokens: Tokens) -> Result<Router, Box<dyn Error>> {
 struct Whoami;
 
 #[tool_router]
+#[expect(
+    clippy::unused_self,
+    reason = "rmcp calls tools on a server, and this one needs nothing of it"
+)]
 impl Whoami {
     /// Says who is calling.
     #[tool]

@@ -1,5 +1,5 @@
 //! The example `guard_rmcp`: an rmcp service that nobody reaches without a token.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 #[path = "../examples/guard_rmcp.rs"]
 #[expect(dead_code, reason = "the test has the app, not the program around it")]
