@@ -1,1 +1,20 @@
-//! t
+//! Put OAuth 2.1 in front of any MCP server.
+//!
+//! Two roles that never import each other meet in the [`store`]: the [`authorization_server`] gives
+//! tokens out, the [`resource_server`] lets them in. What is guarded is an [`mcp`] service, or any
+//! `tower` service of yours.
+
+pub mod authorization_server;
+pub mod clock;
+pub mod front;
+pub mod grant;
+pub mod identity_provider;
+pub mod mcp;
+mod mint;
+pub mod pages;
+pub mod principal;
+pub mod resource_server;
+pub mod seal;
+pub mod store;
+
+pub use sekisho_protocol as protocol;

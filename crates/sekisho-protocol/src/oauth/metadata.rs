@@ -1,0 +1,96 @@
+//! The two documents by which clients find everything (RFC 8414 §2, RFC 9728 §2).
+
+use serde::Serialize;
+
+use super::{Issuer, ProtectedResource, ProtectedResources, ResourceUri, ScopeSet};
+
+/// Whether clients can register themselves, and so whether the endpoint is advertised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RegistrationEndpoint {
+    /// `registration_endpoint` is there.
+    Advertised,
+    /// It is not.
+    Absent,
+}
+
+/// Authorization server metadata (RFC 8414). No `openid-configuration`: we issue no ID tokens.
+#[derive(Debug, Clone, Serialize)]
+pub struct AuthorizationServerMetadata {
+    issuer: Issuer,
+    authorization_endpoint: String,
+    token_endpoint: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registration_endpoint: Option<String>,
+    revocation_endpoint: String,
+    scopes_supported: Vec<String>,
+    response_types_supported: [&'static str; 1],
+    response_modes_supported: [&'static str; 1],
+    grant_types_supported: [&'static str; 2],
+    token_endpoint_auth_methods_supported: [&'static str; 3],
+    revocation_endpoint_auth_methods_supported: [&'static str; 3],
+    code_challenge_methods_supported: [&'static str; 1],
+    authorization_response_iss_parameter_supported: bool,
+    protected_resources: Vec<ResourceUri>,
+}
+
+impl AuthorizationServerMetadata {
+    /// What this instance can do.
+    pub fn new(
+        issuer: &Issuer,
+        servers: &ProtectedResources,
+        registration: RegistrationEndpoint,
+    ) -> Self {
+        let registration_endpoint = match registration {
+            RegistrationEndpoint::Advertised => Some(issuer.endpoint("/register")),
+            RegistrationEndpoint::Absent => None,
+        };
+        let auth_methods = ["none", "client_secret_basic", "client_secret_post"];
+        Self {
+            issuer: issuer.clone(),
+            authorization_endpoint: issuer.endpoint("/authorize"),
+            token_endpoint: issuer.endpoint("/token"),
+            registration_endpoint,
+            revocation_endpoint: issuer.endpoint("/revoke"),
+            scopes_supported: tokens(&servers.scopes()),
+            response_types_supported: ["code"],
+            response_modes_supported: ["query"],
+            grant_types_supported: ["authorization_code", "refresh_token"],
+            token_endpoint_auth_methods_supported: auth_methods,
+            revocation_endpoint_auth_methods_supported: auth_methods,
+            code_challenge_methods_supported: ["S256"],
+            authorization_response_iss_parameter_supported: true,
+            protected_resources: servers.iter().map(|server| server.resource.clone()).collect(),
+        }
+    }
+}
+
+/// Protected resource metadata (RFC 9728).
+#[derive(Debug, Clone, Serialize)]
+pub struct ProtectedResourceMetadata {
+    resource: ResourceUri,
+    authorization_servers: [String; 1],
+    scopes_supported: Vec<String>,
+    bearer_methods_supported: [&'static str; 1],
+    resource_name: String,
+}
+
+impl ProtectedResourceMetadata {
+    /// The document of `server` under the name it was asked by, which RFC 9728 §3.3 wants echoed.
+    pub fn new(
+        server: &ProtectedResource,
+        asked_as: &ResourceUri,
+        authorization_server: &str,
+    ) -> Self {
+        Self {
+            resource: asked_as.clone(),
+            authorization_servers: [authorization_server.to_owned()],
+            scopes_supported: tokens(&server.scopes),
+            bearer_methods_supported: ["header"],
+            resource_name: server.name.clone(),
+        }
+    }
+}
+
+fn tokens(scopes: &ScopeSet) -> Vec<String> {
+    scopes.iter().map(str::to_owned).collect()
+}

@@ -1,0 +1,246 @@
+//! `POST /token` (OAuth 2.1 §3.2): which grant is asked for, and who asks.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::{ClientId, CodeVerifier, OAuthError, OAuthErrorCode, Parameters};
+use crate::Secret;
+
+/// A request for tokens, by grant type.
+#[derive(Debug)]
+pub enum TokenRequest {
+    /// `authorization_code` (OAuth 2.1 §4.1.3).
+    Code(CodeRequest),
+    /// `refresh_token` (OAuth 2.1 §4.3).
+    Refresh(RefreshRequest),
+}
+
+/// A code and the proof that goes with it.
+#[derive(Debug)]
+pub struct CodeRequest {
+    /// The code as it came.
+    pub code: Secret,
+    /// The PKCE proof; `None` if it breaks the grammar and so cannot match.
+    pub code_verifier: Option<CodeVerifier>,
+    /// Optional in OAuth 2.1, but if sent it must be the one of the authorization request.
+    pub redirect_uri: Option<String>,
+    /// For which resource; usually repeated from the authorization request.
+    pub resources: Vec<String>,
+}
+
+/// A refresh token and what to narrow to.
+#[derive(Debug)]
+pub struct RefreshRequest {
+    /// The refresh token as it came.
+    pub refresh_token: Secret,
+    /// Narrower scopes, as text.
+    pub scope: Option<String>,
+    /// For which resource; it must be the grant's.
+    pub resources: Vec<String>,
+}
+
+impl TokenRequest {
+    /// Reads the form of a token request.
+    ///
+    /// # Errors
+    /// `invalid_request` for missing or doubled parameters, `unsupported_grant_type`.
+    pub fn parse(parameters: &Parameters) -> Result<Self, OAuthError> {
+        use OAuthErrorCode::{InvalidRequest, UnsupportedGrantType};
+        if parameters.has_doubled() {
+            return Err(OAuthError::new(InvalidRequest, "a parameter came more than once"));
+        }
+        let required = |name: &str| {
+            let missing = || OAuthError::new(InvalidRequest, &format!("{name} is missing"));
+            parameters.value(name).ok_or_else(missing)
+        };
+        match required("grant_type")? {
+            "authorization_code" => Ok(Self::Code(CodeRequest {
+                code: Secret::new(required("code")?),
+                code_verifier: CodeVerifier::parse(required("code_verifier")?),
+                redirect_uri: parameters.value("redirect_uri").map(str::to_owned),
+                resources: parameters.resources().to_vec(),
+            })),
+            "refresh_token" => Ok(Self::Refresh(RefreshRequest {
+                refresh_token: Secret::new(required("refresh_token")?),
+                scope: parameters.value("scope").map(str::to_owned),
+                resources: parameters.resources().to_vec(),
+            })),
+            _ => Err(OAuthError::new(
+                UnsupportedGrantType,
+                "grant_type must be authorization_code or refresh_token",
+            )),
+        }
+    }
+}
+
+/// Who a client says it is, and its proof, before either is checked.
+#[derive(Debug)]
+pub struct ClientCredentials {
+    /// The id it names.
+    pub client_id: ClientId,
+    /// The secret it shows; none for a public client.
+    pub secret: Option<Secret>,
+}
+
+/// Why no credentials could be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CredentialsError {
+    /// No `client_id` anywhere: `invalid_client`, 401.
+    #[error("client_id is missing")]
+    Missing,
+    /// The `Authorization` header is not Basic with an id and a secret: `invalid_client`, 401.
+    #[error("the Authorization header is not valid Basic authentication")]
+    MalformedBasic,
+    /// RFC 6749 §2.3: one method a request: `invalid_request`, 400.
+    #[error("the client authenticates in two ways at once")]
+    TwoMethods,
+}
+
+impl ClientCredentials {
+    /// Reads credentials from the `Authorization` header, if there is one, or from the form.
+    ///
+    /// # Errors
+    /// When there are none, or two kinds, or the header is malformed.
+    pub fn parse(
+        authorization: Option<&str>,
+        parameters: &Parameters,
+    ) -> Result<Self, CredentialsError> {
+        let in_body = parameters.value("client_id");
+        let Some(header) = authorization else {
+            let client_id = in_body.map(ClientId::new).ok_or(CredentialsError::Missing)?;
+            return Ok(Self {
+                client_id,
+                secret: parameters.value("client_secret").map(Secret::new),
+            });
+        };
+        if parameters.has("client_secret") {
+            return Err(CredentialsError::TwoMethods);
+        }
+        let credentials = parse_basic(header).ok_or(CredentialsError::MalformedBasic)?;
+        match in_body {
+            Some(id) if id != credentials.client_id.as_str() => Err(CredentialsError::TwoMethods),
+            _ => Ok(credentials),
+        }
+    }
+}
+
+/// RFC 6749 §2.3.1: id and secret are form-encoded before they are joined and base64-encoded.
+fn parse_basic(header: &str) -> Option<ClientCredentials> {
+    let (scheme, encoded) = header.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let joined = STANDARD.decode(encoded.trim()).ok()?;
+    let joined = String::from_utf8(joined).ok()?;
+    let (id, secret) = joined.split_once(':')?;
+    let client_id = form_decoded(id).filter(|id| !id.is_empty())?;
+    let secret = form_decoded(secret)?;
+    Some(ClientCredentials {
+        client_id: ClientId::new(client_id),
+        secret: (!secret.is_empty()).then(|| Secret::new(secret)),
+    })
+}
+
+/// Undoes form-encoding of one value; `None` for a broken escape or text that is not UTF-8.
+fn form_decoded(text: &str) -> Option<String> {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digit = |byte: u8| char::from(byte).to_digit(16);
+                let (high, low) = (digit(bytes.next()?)?, digit(bytes.next()?)?);
+                u8::try_from(high * 16 + low).ok()?
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(decoded).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+
+    #[test]
+    fn a_token_request_names_its_grant() {
+        use OAuthErrorCode::{InvalidRequest, UnsupportedGrantType};
+        let rows = [
+            ("", Some(InvalidRequest), "nothing"),
+            ("grant_type=password&username=a&password=b", Some(UnsupportedGrantType), "password"),
+            ("grant_type=client_credentials", Some(UnsupportedGrantType), "machines"),
+            (
+                "grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer",
+                Some(UnsupportedGrantType),
+                "assertion",
+            ),
+            ("grant_type=authorization_code&code_verifier=v", Some(InvalidRequest), "no code"),
+            ("grant_type=authorization_code&code=c", Some(InvalidRequest), "no verifier"),
+            (
+                "grant_type=authorization_code&code=c&code_verifier=v",
+                None,
+                "a verifier too short is judged later",
+            ),
+            (
+                "grant_type=authorization_code&code=c&code=d&code_verifier=v",
+                Some(InvalidRequest),
+                "doubled",
+            ),
+            ("grant_type=refresh_token", Some(InvalidRequest), "no token"),
+            ("grant_type=refresh_token&refresh_token=t", None, "refresh"),
+        ];
+        for (form, expected, reason) in rows {
+            let parsed = TokenRequest::parse(&Parameters::parse(form.as_bytes()));
+            assert_eq!(parsed.err().map(|error| error.error), expected, "{reason}");
+        }
+    }
+
+    #[test]
+    fn credentials_come_in_one_way() {
+        use CredentialsError::*;
+        let basic = |text: &str| Some(format!("Basic {}", STANDARD.encode(text)));
+        let rows: Vec<(
+            Option<String>,
+            &str,
+            Result<(&str, Option<&str>), CredentialsError>,
+            &str,
+        )> = vec![
+            (None, "client_id=c", Ok(("c", None)), "public"),
+            (None, "client_id=c&client_secret=s", Ok(("c", Some("s"))), "post"),
+            (basic("c:s"), "", Ok(("c", Some("s"))), "basic"),
+            (
+                basic("c:s").map(|text| text.replace("Basic", "bAsIc")),
+                "",
+                Ok(("c", Some("s"))),
+                "scheme case",
+            ),
+            (basic("c:s"), "client_id=c", Ok(("c", Some("s"))), "basic and the same id"),
+            (basic("a%3Ab:s%2Bt+u"), "", Ok(("a:b", Some("s+t u"))), "form-encoded"),
+            (basic("c:"), "", Ok(("c", None)), "an empty secret is none"),
+            (None, "", Err(Missing), "nobody"),
+            (None, "client_id=", Err(Missing), "empty"),
+            (basic("c:s"), "client_secret=s", Err(TwoMethods), "both"),
+            (basic("c:s"), "client_id=d", Err(TwoMethods), "two ids"),
+            (basic("no colon"), "", Err(MalformedBasic), "no colon"),
+            (basic(":s"), "", Err(MalformedBasic), "no id"),
+            (basic("c%zz:s"), "", Err(MalformedBasic), "bad escape"),
+            (basic("c%f:s"), "", Err(MalformedBasic), "short escape"),
+            (Some("Basic !!!".into()), "", Err(MalformedBasic), "bad base64"),
+            (Some("Basic".into()), "", Err(MalformedBasic), "nothing behind"),
+            (Some("Bearer abc".into()), "client_id=c", Err(MalformedBasic), "another scheme"),
+        ];
+        for (header, form, expected, reason) in rows {
+            let parsed =
+                ClientCredentials::parse(header.as_deref(), &Parameters::parse(form.as_bytes()));
+            match (parsed, expected) {
+                (Ok(have), Ok((id, secret))) => {
+                    assert_eq!(have.client_id.as_str(), id, "{reason}");
+                    assert_eq!(have.secret.as_ref().map(Secret::reveal), secret, "{reason}");
+                }
+                (have, expected) => assert_eq!(have.err(), Some(expected.unwrap_err()), "{reason}"),
+            }
+        }
+    }
+}

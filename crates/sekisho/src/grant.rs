@@ -1,0 +1,125 @@
+//! The stages of a login, each a type that holds what is known by then. Pure: no store, no clock.
+//!
+//! ```text
+//! GET /authorize       POST /consent       GET /auth/callback      POST /token
+//! PendingConsent ────▶ PendingLogin ─────▶ CodeGrant ────────────▶ Grant
+//!   (sealed in           (stored, single     (stored under the       (owns its access and
+//!    the page)            use, sealed)        code's hash)            refresh tokens)
+//! ```
+
+use std::fmt;
+
+use sekisho_protocol::SecretHash;
+use sekisho_protocol::oauth::{ClientId, ResourceUri, ScopeSet};
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::principal::Identity;
+use crate::seal::Sealed;
+
+/// Names one grant and so the family of its tokens; 32 hex digits, not secret.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct GrantId(String);
+
+impl GrantId {
+    /// An id read back from a store.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for GrantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GrantId({})", self.0)
+    }
+}
+
+pub use sekisho_protocol::oauth::AuthorizationRequest;
+
+/// A request that waits for a person's yes or no; lives sealed in the consent page.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PendingConsent {
+    /// What was asked.
+    pub request: AuthorizationRequest,
+    /// When the page is too old to be answered.
+    pub expires_at: Timestamp,
+}
+
+/// An approved request whose person is at the identity provider.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PendingLogin {
+    /// What was approved.
+    pub request: AuthorizationRequest,
+    /// Our `nonce` towards the provider.
+    pub nonce: String,
+    /// Our PKCE verifier towards the provider.
+    pub code_verifier: String,
+    /// Who must come back, where consent was remembered instead of asked.
+    pub expected: Option<Identity>,
+}
+
+/// A person said yes and was logged in: what a code stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CodeGrant {
+    /// What was approved.
+    pub request: AuthorizationRequest,
+    /// By whom.
+    pub identity: Identity,
+    /// The id the grant will have; fixed now, so that the provider's tokens are sealed to it.
+    pub grant_id: GrantId,
+    /// The identity provider's tokens, sealed at `grant_id`.
+    pub provider_tokens: Option<Sealed>,
+}
+
+impl CodeGrant {
+    /// The grant that redeeming the code makes.
+    pub fn redeemed(&self, now: Timestamp) -> Grant {
+        Grant {
+            id: self.grant_id.clone(),
+            client_id: self.request.client_id.clone(),
+            identity: self.identity.clone(),
+            scope: self.request.scope.clone(),
+            resource: self.request.resource.clone(),
+            provider_tokens: self.provider_tokens.clone(),
+            created_at: now,
+        }
+    }
+}
+
+/// What a person allowed a client at one server. Its tokens live and die with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// Its name.
+    pub id: GrantId,
+    /// Who may act.
+    pub client_id: ClientId,
+    /// For whom.
+    pub identity: Identity,
+    /// What it may do.
+    pub scope: ScopeSet,
+    /// Where.
+    pub resource: ResourceUri,
+    /// The identity provider's tokens, sealed at `id`.
+    pub provider_tokens: Option<Sealed>,
+    /// When the code was redeemed.
+    pub created_at: Timestamp,
+}
+
+/// The tokens made in one step, as they are stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuedTokens {
+    /// The access token's hash.
+    pub access: SecretHash,
+    /// When the access token ends.
+    pub access_expires_at: Timestamp,
+    /// The refresh token's hash and end, for clients that refresh.
+    pub refresh: Option<(SecretHash, Timestamp)>,
+    /// What the access token may do: the grant's scope, or less if the client asked for less.
+    pub scope: ScopeSet,
+}

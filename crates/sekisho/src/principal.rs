@@ -1,0 +1,60 @@
+//! Who is calling, once a token was checked.
+
+use sekisho_protocol::SecretHash;
+use sekisho_protocol::oauth::{ClientId, ScopeSet};
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::grant::GrantId;
+
+/// A person as the identity provider knows them. The key is `(issuer, subject)`, never the e-mail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The identity provider's issuer, or `local` for our own accounts.
+    pub issuer: String,
+    /// The provider's stable id for the person (`sub`).
+    pub subject: String,
+    /// A name to show; unverified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The e-mail address, if the provider gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// Whether the provider says that the address was verified.
+    #[serde(default)]
+    pub email_verified: bool,
+}
+
+impl Identity {
+    /// Whether both are the same person, whatever name or address they carry today.
+    pub fn is_same_person(&self, other: &Self) -> bool {
+        self.issuer == other.issuer && self.subject == other.subject
+    }
+}
+
+/// A verified caller: a person, the client they use and what they allowed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// The person.
+    pub identity: Identity,
+    /// The client they use.
+    pub client_id: ClientId,
+    /// What they allowed; all its tokens speak for the same principal.
+    pub grant_id: GrantId,
+    /// What the token may do.
+    pub scopes: ScopeSet,
+    /// Which token was shown, as its hash.
+    pub token: SecretHash,
+    /// When that token ends.
+    pub expires_at: Timestamp,
+}
+
+impl Principal {
+    /// Whether a session begun by `other` may be continued by this caller: same person, same
+    /// client, same grant. The token may differ, since clients refresh theirs.
+    pub fn may_continue(&self, other: &Self) -> bool {
+        self.identity.is_same_person(&other.identity)
+            && self.client_id == other.client_id
+            && self.grant_id == other.grant_id
+    }
+}

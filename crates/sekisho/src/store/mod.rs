@@ -1,0 +1,327 @@
+//! What must be remembered, one verb per atomic step of the flow.
+//!
+//! A verb never asks its caller to read, decide and write: it does the step and says what was.
+//! `Ok(None)` means "there is none"; `Err` means "the store is broken", and callers answer 503.
+//! Only hashes of tokens, codes and client secrets arrive here, and sealed bytes.
+
+pub mod memory;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sekisho_protocol::SecretHash;
+use sekisho_protocol::oauth::{ClientId, ClientMetadata, ResourceUri, ScopeSet};
+
+use crate::clock::Timestamp;
+use crate::grant::{CodeGrant, Grant, GrantId, IssuedTokens};
+use crate::principal::Identity;
+use crate::seal::Sealed;
+
+pub use self::memory::MemoryStore;
+
+/// The issuer of our own accounts, as [`Identity::issuer`] has it.
+pub const LOCAL_ISSUER: &str = "local";
+
+/// How long a revocation is kept for other processes to notice.
+pub const REVOCATIONS_KEPT: Duration = Duration::from_hours(24);
+
+/// The most revocations that one call of [`Store::revocations_since`] gives.
+pub const REVOCATIONS_READ_MAX: u16 = 1_000;
+
+/// A registered client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// Its id.
+    pub id: ClientId,
+    /// What it said of itself.
+    pub metadata: ClientMetadata,
+    /// Hash of its secret; `None` for a public client.
+    pub secret: Option<SecretHash>,
+    /// When the secret ends; `None` for never.
+    pub secret_expires_at: Option<Timestamp>,
+    /// When it registered.
+    pub created_at: Timestamp,
+}
+
+/// A login on its way: found by the hash of our own `state`, taken once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoginRecord {
+    /// Hash of the `state` sent to the identity provider.
+    pub login_state: SecretHash,
+    /// Hash of the cookie that binds the login to its browser.
+    pub browser: SecretHash,
+    /// The sealed [`crate::grant::PendingLogin`].
+    pub sealed: Sealed,
+    /// When it is too old to be finished.
+    pub expires_at: Timestamp,
+}
+
+/// A code that was given out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CodeRecord {
+    /// Hash of the code.
+    pub code: SecretHash,
+    /// What it stands for.
+    pub grant: CodeGrant,
+    /// When it is too old to be redeemed.
+    pub expires_at: Timestamp,
+    /// Whether it was redeemed already. A new code is not, whatever is said here.
+    pub is_redeemed: bool,
+}
+
+/// An access token with what it needs to be judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessToken {
+    /// Hash of the token.
+    pub token: SecretHash,
+    /// The grant it belongs to.
+    pub grant_id: GrantId,
+    /// Whose client holds it.
+    pub client_id: ClientId,
+    /// For whom it acts.
+    pub identity: Identity,
+    /// What it may do.
+    pub scope: ScopeSet,
+    /// Where.
+    pub resource: ResourceUri,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+/// A refresh token that was not yet traded, or was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefreshToken {
+    /// Hash of the token.
+    pub token: SecretHash,
+    /// The grant it belongs to, with client, scope and resource.
+    pub grant: Grant,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// Whether it was traded for a successor already.
+    pub is_spent: bool,
+}
+
+/// What became of an attempt to redeem a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CodeRedemption {
+    /// First time: grant and tokens are stored.
+    Fresh,
+    /// Redeemed before; nothing was stored.
+    Replayed,
+    /// No such code.
+    Unknown,
+}
+
+/// What became of an attempt to trade a refresh token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefreshRotation {
+    /// First time: the successor pair is stored, the old refresh token is spent.
+    Fresh,
+    /// Spent before; nothing was stored.
+    Replayed,
+    /// No such token.
+    Unknown,
+}
+
+/// What became of an attempt to begin a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoginBegun {
+    /// Stored.
+    Begun,
+    /// Too many logins are on their way; nothing was stored.
+    Full,
+}
+
+/// A local account.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LocalUser {
+    /// The name typed at login, which is also the subject.
+    pub name: String,
+    /// An argon2id hash in PHC form.
+    pub password_hash: String,
+    /// When it was added.
+    pub created_at: Timestamp,
+}
+
+impl fmt::Debug for LocalUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalUser").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A person's yes that may be remembered: the tuple for which nobody is asked again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RememberedConsent {
+    /// Who said yes (issuer and subject count).
+    pub identity: Identity,
+    /// Hash over client, redirect URI, scopes and resource.
+    pub tuple: SecretHash,
+}
+
+/// Something that was taken back, in the order it happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Revocation {
+    /// All tokens of a grant.
+    Grant(GrantId),
+    /// One access token.
+    AccessToken(SecretHash),
+}
+
+/// Limits on tables that strangers can fill.
+#[derive(Debug, Clone, Copy)]
+pub struct TableLimits {
+    /// Registered clients. Over it, the oldest that never finished a login goes.
+    pub clients_max: u64,
+    /// Logins on their way. Over it, a new one is refused.
+    pub logins_max: u64,
+}
+
+impl Default for TableLimits {
+    fn default() -> Self {
+        Self { clients_max: 100_000, logins_max: 100_000 }
+    }
+}
+
+/// How many rows a sweep removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Rows of any kind.
+    pub rows: u64,
+}
+
+/// Why a store could not do its step.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Locked, full, unreachable: may work again later.
+    #[error("the store is not available")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A row does not hold what we wrote.
+    #[error("the store holds something unreadable in {table}")]
+    Unreadable {
+        /// The table.
+        table: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// What a store can do. Implementations: memory, `SQLite`; one contract suite holds for all.
+#[async_trait]
+pub trait Store: fmt::Debug + Send + Sync {
+    /// Random text made with the store, stable over restarts: keeps cookies of two instances apart.
+    async fn instance_id(&self) -> Result<String, StoreError>;
+
+    /// Keeps a new client. Over `clients_max` the oldest that never finished a login is dropped;
+    /// if every client has finished one, the new one is kept all the same.
+    async fn register_client(&self, client: &Client) -> Result<(), StoreError>;
+    /// The client, whether or not its secret has expired.
+    async fn find_client(&self, id: &ClientId) -> Result<Option<Client>, StoreError>;
+
+    /// Keeps a login that is on its way.
+    async fn begin_login(&self, login: &LoginRecord) -> Result<LoginBegun, StoreError>;
+    /// Looks at a login without taking it.
+    async fn find_login(&self, login_state: &SecretHash)
+    -> Result<Option<LoginRecord>, StoreError>;
+    /// Takes a login out, so that exactly one caller gets it.
+    async fn take_login(&self, login_state: &SecretHash)
+    -> Result<Option<LoginRecord>, StoreError>;
+
+    /// Keeps a code, and marks its client as one that finished a login.
+    async fn issue_code(&self, code: &CodeRecord) -> Result<(), StoreError>;
+    /// The code, redeemed or not.
+    async fn find_code(&self, code: &SecretHash) -> Result<Option<CodeRecord>, StoreError>;
+    /// Marks the code as redeemed and stores grant and tokens, all or nothing.
+    async fn redeem_code(
+        &self,
+        code: &SecretHash,
+        grant: &Grant,
+        tokens: &IssuedTokens,
+    ) -> Result<CodeRedemption, StoreError>;
+
+    /// The access token, expired or not; `None` once revoked. Shared, so that a store which holds
+    /// it in memory copies nothing.
+    async fn find_access_token(
+        &self,
+        token: &SecretHash,
+    ) -> Result<Option<Arc<AccessToken>>, StoreError>;
+    /// The refresh token, spent, expired or not; `None` once revoked.
+    async fn find_refresh_token(
+        &self,
+        token: &SecretHash,
+    ) -> Result<Option<RefreshToken>, StoreError>;
+    /// Marks the refresh token as spent and stores its successors, all or nothing.
+    async fn rotate_refresh_token(
+        &self,
+        token: &SecretHash,
+        successors: &IssuedTokens,
+    ) -> Result<RefreshRotation, StoreError>;
+
+    /// Ends a grant and all its tokens. Ending one that is not there is fine.
+    async fn revoke_grant(&self, grant: &GrantId, now: Timestamp) -> Result<(), StoreError>;
+    /// Ends every grant of a person; gives their number.
+    async fn revoke_person(
+        &self,
+        issuer: &str,
+        subject: &str,
+        now: Timestamp,
+    ) -> Result<u64, StoreError>;
+    /// Ends one access token.
+    async fn revoke_access_token(
+        &self,
+        token: &SecretHash,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+    /// What was revoked after `cursor`, by whichever process, oldest first and at most
+    /// [`REVOCATIONS_READ_MAX`], and the cursor to ask for what follows. `None` as cursor gives
+    /// nothing but the cursor of this moment.
+    async fn revocations_since(
+        &self,
+        cursor: Option<i64>,
+    ) -> Result<(i64, Vec<Revocation>), StoreError>;
+
+    /// Adds a local account; `false` if the name is taken.
+    async fn add_user(&self, user: &LocalUser) -> Result<bool, StoreError>;
+    /// The account of that name.
+    async fn find_user(&self, name: &str) -> Result<Option<LocalUser>, StoreError>;
+    /// All accounts by name.
+    async fn list_users(&self) -> Result<Vec<LocalUser>, StoreError>;
+    /// Gives an account a new password hash; `false` if there is no such account.
+    async fn set_password(&self, name: &str, password_hash: &str) -> Result<bool, StoreError>;
+    /// Removes an account with its remembered consents and browser sessions, and ends its grants
+    /// (`issuer` is `local`); `false` if there is no such account.
+    async fn remove_user(&self, name: &str, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// Remembers a yes.
+    async fn remember_consent(&self, consent: &RememberedConsent) -> Result<(), StoreError>;
+    /// Whether that person said yes to that tuple before.
+    async fn is_consent_remembered(&self, consent: &RememberedConsent) -> Result<bool, StoreError>;
+    /// Remembers who is logged in at a browser, by the hash of its cookie.
+    async fn begin_browser_session(
+        &self,
+        browser: &SecretHash,
+        identity: &Identity,
+        expires_at: Timestamp,
+    ) -> Result<(), StoreError>;
+    /// Who is logged in at that browser at `now`.
+    async fn find_browser_session(
+        &self,
+        browser: &SecretHash,
+        now: Timestamp,
+    ) -> Result<Option<Identity>, StoreError>;
+
+    /// Removes what has expired: logins, tokens and sessions at their end; codes and spent refresh
+    /// tokens only once a replay of them could no longer hit a living grant; grants with no token
+    /// left; revocations a day old; clients that never finished a login, registered before
+    /// `unused_clients_before`.
+    async fn sweep(
+        &self,
+        now: Timestamp,
+        unused_clients_before: Timestamp,
+    ) -> Result<Swept, StoreError>;
+
+    /// Whether the store can be written to, for `/readyz`.
+    async fn check(&self) -> Result<(), StoreError>;
+}
