@@ -22,8 +22,7 @@ async function killMidLogin(world, sekisho, client) {
   await sekisho.start();
 
   const callback = person.page.waitForResponse((answer) => answer.url().startsWith(`${publicUrl}/auth/callback`), { timeout: 20_000 });
-  await person.logInAtKeycloak(sekisho.person);
-  const answer = await callback;
+  const [answer] = await Promise.all([callback, person.logInAtKeycloak(sekisho.person)]);
   if (answer.status() === 303 || answer.status() === 302) {
     const came = await client.arrival();
     const tokens = await client.redeem(came.get('code'), attempt);

@@ -72,7 +72,7 @@ upstream = { builtin = "fortune" }
 
 /** The first start says, once, how `demo` logs in. */
 function printedPassword(output) {
-  const found = output.match(/password\W+([A-Za-z0-9_-]{8,})/i);
+  const found = output.match(/password(?:\s+(?:for|of)\s+\S+)?(?:\s+is)?\W+([\w-]{8,})/i);
   if (!found) throw new Error(`the first start printed no password for demo: ${output.trim()}`);
   return found[1];
 }
