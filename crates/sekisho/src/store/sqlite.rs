@@ -689,3 +689,52 @@ fn as_json(value: &impl serde::Serialize) -> String {
 fn unavailable(error: sqlx::Error) -> StoreError {
     StoreError::Unavailable(Box::new(error))
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+
+    #[tokio::test]
+    async fn a_locked_file_is_unavailable_for_writing_and_recovers() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = impatient(&folder).await.unwrap();
+        let other = impatient(&folder).await.unwrap();
+        let held = other.begin().await.unwrap();
+
+        let refused = store.add_user(&user("alice")).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+        let refused = store.remove_user("alice", NOW).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+        assert!(store.check().await.is_err(), "/readyz says so");
+        assert!(store.find_user("alice").await.unwrap().is_none(), "reading goes on");
+
+        held.rollback().await.unwrap();
+        assert!(store.add_user(&user("alice")).await.unwrap());
+        store.check().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_that_stays_locked_is_not_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = impatient(&folder).await.unwrap();
+        let held = store.begin().await.unwrap();
+        let refused = impatient(&folder).await.unwrap_err();
+        assert!(matches!(refused, OpenError::Locked { .. }), "{refused:?}");
+        held.rollback().await.unwrap();
+        impatient(&folder).await.unwrap();
+    }
+
+    async fn impatient(folder: &tempfile::TempDir) -> Result<SqliteStore, OpenError> {
+        let path = folder.path().join("sekisho.db");
+        let wait_max = Duration::from_millis(50);
+        let limits = TableLimits::default();
+        SqliteStore::open_waiting(&path, limits, Durability::Normal, wait_max).await
+    }
+
+    fn user(name: &str) -> LocalUser {
+        LocalUser { name: name.into(), password_hash: "hash".into(), created_at: NOW }
+    }
+
+    const NOW: Timestamp = Timestamp::from_unix_seconds(1_795_305_600);
+}
