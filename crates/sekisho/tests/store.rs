@@ -8,8 +8,8 @@
 )]
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use sekisho::seal::{Purpose, Sealer};
@@ -387,8 +387,10 @@ async fn what_was_revoked_before_following_began_is_forgotten_too() {
     following.abort();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn following_outlives_an_outage_and_trusts_nothing_from_before() {
+    let log = Log::default();
+    let _listening = tracing::subscriber::set_default(log.clone());
     let file = File::new();
     let store = file.open().await;
     let cached = Arc::new(CachedStore::new(any(&store)));
@@ -398,6 +400,7 @@ async fn following_outlives_an_outage_and_trusts_nothing_from_before() {
 
     let turns_failed = AtomicUsize::new(0);
     file.run("ALTER TABLE revocations RENAME TO away").await;
+    wait_until(|| async { !log.levels().is_empty() }).await;
     wait_until(|| async {
         // A question of our own fails as those of the follower do.
         turns_failed.fetch_add(1, Ordering::Relaxed);
@@ -405,12 +408,14 @@ async fn following_outlives_an_outage_and_trusts_nothing_from_before() {
     })
     .await;
     assert!(!following.is_finished());
+    assert_eq!(*log.levels(), [tracing::Level::WARN], "said once, though it failed many times");
     assert!(is_cached(&cached, "a").await, "what is known still holds");
     // Missed: nothing is written down that would tell of it later.
     file.run("DELETE FROM grants").await;
     file.run("ALTER TABLE away RENAME TO revocations").await;
     wait_until(|| async { cached.cached_access_token(&access_of("a")).is_none() }).await;
 
+    assert_eq!(*log.levels(), [tracing::Level::WARN, tracing::Level::INFO], "and once its end");
     let grant = sign_in(&any(&store), "b", &person("alice")).await;
     wait_until(|| async { is_cached(&cached, "b").await }).await;
     file.open().await.revoke_grant(&grant.id, NOW).await.unwrap();
@@ -424,6 +429,35 @@ async fn following_outlives_an_outage_and_trusts_nothing_from_before() {
 fn any(store: &Arc<impl Store + 'static>) -> Arc<dyn Store> {
     let store: Arc<dyn Store> = Arc::clone(store) as _;
     store
+}
+
+/// Hears how loud our own module says something, on this thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<tracing::Level>>>);
+
+impl Log {
+    fn levels(&self) -> MutexGuard<'_, Vec<tracing::Level>> {
+        self.0.lock().unwrap()
+    }
+}
+
+impl tracing::Subscriber for Log {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().starts_with("sekisho::store")
+    }
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        self.levels().push(*event.metadata().level());
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
 }
 
 /// A place for a store in a folder of its own.
