@@ -1,3 +1,24 @@
-//! What the tests stand on. Never shipped.
+//! What the tests stand on: actors and stand-ins. Never shipped.
+//!
+//! A [`World`] is the whole server in process, without sockets, under a clock that stands still.
+//! A [`Browser`] opens pages and answers forms; a [`ScriptedProvider`] logs people in.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    clippy::indexing_slicing,
+    reason = "a test that meets the unexpected must stop, and this crate serves only tests"
+)]
 
+mod browser;
 pub mod clock;
+pub mod naive;
+pub mod scripted_provider;
+pub mod store_contract;
+pub mod world;
+
+pub use browser::{Answer, Browser};
+pub use clock::ManualClock;
+pub use scripted_provider::ScriptedProvider;
+pub use world::{App, RegisteredClient, Tokens, World, WorldBuilder};

@@ -204,6 +204,13 @@ impl RedirectUri {
         LoopbackUri::parse(&self.0).is_some()
     }
 
+    /// The URI by which a yes is remembered: on loopback without the port, which a native app
+    /// picks anew each time (RFC 8252 §7.3).
+    pub fn without_loopback_port(&self) -> String {
+        LoopbackUri::parse(&self.0)
+            .map_or_else(|| self.0.clone(), |uri| format!("http://{}{}", uri.host, uri.rest))
+    }
+
     /// The URI with parameters added to its query. Parameters of the same names that the client
     /// registered are dropped, so that exactly one `code`, `state`, `iss` or `error` arrives.
     pub fn with_query(&self, parameters: &[(&str, &str)]) -> String {

@@ -1,1 +1,213 @@
-//! To be filled.
+//! Gives tokens out (OAuth 2.1): one file per endpoint.
+//!
+//! ```text
+//! client ──/register──▶ client_id
+//! browser ─/authorize─▶ consent page ─/consent─▶ identity provider ─/auth/callback─▶ client, with a code
+//! client ──/token─────▶ access and refresh token          client ──/revoke──▶ gone
+//! ```
+//!
+//! Nothing is sent to the identity provider before a person approved, and nothing comes back to a
+//! browser that did not approve. Knows nothing of who guards the resources: both meet in the store.
+
+mod authorize;
+mod browser;
+mod callback;
+mod client_authentication;
+mod consent;
+mod metadata;
+mod rate;
+mod refusal;
+mod register;
+mod revoke;
+mod token;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use sekisho_protocol::Secret;
+use sekisho_protocol::oauth::{Issuer, ProtectedResources};
+
+use crate::clock::Clock;
+use crate::identity_provider::IdentityProvider;
+use crate::seal::Sealer;
+use crate::store::{Store, StoreError};
+
+use browser::Cookies;
+use rate::PerAddress;
+
+/// Who may register a client dynamically (RFC 7591).
+#[derive(Debug, Clone)]
+pub enum Registration {
+    /// Anybody, within limits.
+    Open,
+    /// Whoever shows this initial access token.
+    Token(Secret),
+    /// Nobody; the endpoint is neither served nor advertised.
+    Off,
+}
+
+/// When a person is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConsentRule {
+    /// Every time.
+    Always,
+    /// Not again for the same person, client, redirect URI, scopes and resource, from a browser
+    /// where that person logged in before; never on cross-site navigation.
+    Remember,
+}
+
+/// How long things last, and who may do what.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Our own name.
+    pub issuer: Issuer,
+    /// The servers that tokens are for.
+    pub servers: ProtectedResources,
+    /// Who may register.
+    pub registration: Registration,
+    /// When a person is asked.
+    pub consent: ConsentRule,
+    /// Life of a code.
+    pub code_ttl: Duration,
+    /// Life of an access token.
+    pub access_token_ttl: Duration,
+    /// Life of a refresh token.
+    pub refresh_token_ttl: Duration,
+    /// Life of a client secret; `None` for ever.
+    pub client_secret_ttl: Option<Duration>,
+    /// Registrations from one address in a minute.
+    pub registrations_per_minute: NonZeroU32,
+    /// Logins begun from one address in a minute.
+    pub logins_per_minute: NonZeroU32,
+}
+
+impl Settings {
+    /// The defaults: five minutes for a code, an hour for an access token, thirty days for a
+    /// refresh token, secrets that do not expire, open registration, a person asked every time.
+    pub fn new(issuer: Issuer, servers: ProtectedResources) -> Self {
+        Self {
+            issuer,
+            servers,
+            registration: Registration::Open,
+            consent: ConsentRule::Always,
+            code_ttl: Duration::from_secs(5 * 60),
+            access_token_ttl: Duration::from_secs(60 * 60),
+            refresh_token_ttl: Duration::from_secs(30 * 24 * 60 * 60),
+            client_secret_ttl: None,
+            registrations_per_minute: PER_MINUTE_DEFAULT,
+            logins_per_minute: PER_MINUTE_DEFAULT,
+        }
+    }
+}
+
+/// Sixty a minute: far more than people need, far less than a flood.
+const PER_MINUTE_DEFAULT: NonZeroU32 = NonZeroU32::new(60).unwrap();
+
+/// How long a person may look at the consent page, and how long a login may take after it.
+pub(crate) const LOGIN_TTL: Duration = Duration::from_secs(10 * 60);
+/// How long a browser is remembered under [`ConsentRule::Remember`].
+const BROWSER_SESSION_TTL: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// Largest form of `/token`, `/revoke`.
+const FORM_BYTES_MAX: usize = 16 * 1024;
+/// Largest consent form; it carries the sealed request with the client's `state`.
+const CONSENT_FORM_BYTES_MAX: usize = 64 * 1024;
+/// Largest registration.
+const REGISTRATION_BYTES_MAX: usize = 64 * 1024;
+
+/// The authorization server: everything its endpoints share.
+#[derive(Debug)]
+pub struct AuthorizationServer {
+    settings: Settings,
+    store: Arc<dyn Store>,
+    provider: Arc<dyn IdentityProvider>,
+    sealer: Sealer,
+    clock: Arc<dyn Clock>,
+    cookies: Cookies,
+    registrations: PerAddress,
+    logins: PerAddress,
+}
+
+impl AuthorizationServer {
+    /// Puts the parts together.
+    ///
+    /// # Errors
+    /// When the store cannot say which instance this is.
+    pub async fn new(
+        settings: Settings,
+        store: Arc<dyn Store>,
+        provider: Arc<dyn IdentityProvider>,
+        sealer: Sealer,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, StoreError> {
+        let cookies = Cookies::new(&settings.issuer, &store.instance_id().await?);
+        let registrations = PerAddress::new(settings.registrations_per_minute);
+        let logins = PerAddress::new(settings.logins_per_minute);
+        Ok(Arc::new(Self {
+            settings,
+            store,
+            provider,
+            sealer,
+            clock,
+            cookies,
+            registrations,
+            logins,
+        }))
+    }
+
+    /// What binds a login to the browser that approved it, for providers with pages of their own.
+    pub fn login_binding(&self) -> LoginBinding {
+        LoginBinding { cookies: self.cookies.clone() }
+    }
+
+    /// All endpoints a browser is sent to: no CORS belongs in front of these.
+    pub fn browser_routes(self: &Arc<Self>) -> Router {
+        Router::new()
+            .route("/authorize", get(authorize::authorize))
+            .route(
+                "/consent",
+                post(consent::consent).layer(DefaultBodyLimit::max(CONSENT_FORM_BYTES_MAX)),
+            )
+            .route("/auth/callback", get(callback::callback))
+            .with_state(Arc::clone(self))
+    }
+
+    /// All endpoints a client calls itself, possibly from a script in a page.
+    pub fn client_routes(self: &Arc<Self>) -> Router {
+        let forms = Router::new()
+            .route("/token", post(token::token))
+            .route("/revoke", post(revoke::revoke))
+            .layer(DefaultBodyLimit::max(FORM_BYTES_MAX));
+        let mut routes = metadata::routes(&self.settings).merge(forms);
+        if !matches!(self.settings.registration, Registration::Off) {
+            routes = routes.route(
+                "/register",
+                post(register::register).layer(DefaultBodyLimit::max(REGISTRATION_BYTES_MAX)),
+            );
+        }
+        routes.with_state(Arc::clone(self))
+    }
+}
+
+/// Tells whether a request comes from the browser that approved a login.
+#[derive(Debug, Clone)]
+pub struct LoginBinding {
+    cookies: Cookies,
+}
+
+impl LoginBinding {
+    /// Whether the request carries the cookie that binds the login with this `login_state`, whose
+    /// hash is `browser`.
+    pub fn is_bound(
+        &self,
+        headers: &http::HeaderMap,
+        login_state: &Secret,
+        browser: &sekisho_protocol::SecretHash,
+    ) -> bool {
+        self.cookies.binding(headers, login_state).is_some_and(|value| value.matches(browser))
+    }
+}

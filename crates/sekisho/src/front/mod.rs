@@ -1,15 +1,25 @@
-//! Stand-in.
+//! What every request passes before any route: one tower layer around the whole application.
+//!
+//! ```text
+//! request ─▶ trace id ─▶ URI length ─▶ client address ─▶ Host ─▶ Origin, CORS ─▶ routes
+//! answer  ◀─ access log, panics caught ◀─────────────── CORS headers ◀─────────┘
+//! ```
+//!
+//! Each file is one rule and decides without I/O; [`Front`] asks them in this order. Nothing here
+//! looks at a token: a foreign origin is refused before anyone is authenticated.
 
-/// The caller's address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ClientAddress(pub std::net::IpAddr);
+mod body_deadline;
+mod client_address;
+mod health;
+mod host;
+mod origin;
+mod service;
+mod trace_id;
 
-/// The name under which a request is found in the log.
-#[derive(Debug, Clone)]
-pub struct TraceId(pub String);
-
-impl std::fmt::Display for TraceId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+pub use body_deadline::REQUEST_BODY_DEADLINE;
+pub use client_address::{ClientAddress, TrustedProxies};
+pub use health::{READINESS_WAIT, Readiness};
+pub use host::{HostPolicy, HostRefusal, MalformedHost};
+pub use origin::{MalformedOrigin, OriginPolicy, Surfaces};
+pub use service::{Front, FrontService, URI_BYTES_MAX};
+pub use trace_id::TraceId;

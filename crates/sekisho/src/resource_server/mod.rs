@@ -2,6 +2,14 @@
 //!
 //! Works without our authorization server: whoever can verify a token implements [`TokenVerifier`].
 
+mod guard;
+mod metadata;
+mod own_tokens;
+
+pub use guard::{Guard, GuardLayer};
+pub use metadata::metadata_routes;
+pub use own_tokens::OwnTokens;
+
 use std::fmt;
 use std::sync::Arc;
 

@@ -4,7 +4,13 @@
 //! `Ok(None)` means "there is none"; `Err` means "the store is broken", and callers answer 503.
 //! Only hashes of tokens, codes and client secrets arrive here, and sealed bytes.
 
+pub mod cached;
+pub mod memory;
+pub mod sqlite;
+
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sekisho_protocol::SecretHash;
@@ -14,6 +20,19 @@ use crate::clock::Timestamp;
 use crate::grant::{CodeGrant, Grant, GrantId, IssuedTokens};
 use crate::principal::Identity;
 use crate::seal::Sealed;
+
+pub use self::cached::CachedStore;
+pub use self::memory::MemoryStore;
+pub use self::sqlite::{Durability, OpenError, SqliteStore};
+
+/// The issuer of our own accounts, as [`Identity::issuer`] has it.
+pub const LOCAL_ISSUER: &str = "local";
+
+/// How long a revocation is kept for other processes to notice.
+pub const REVOCATIONS_KEPT: Duration = Duration::from_hours(24);
+
+/// The most revocations that one call of [`Store::revocations_since`] gives.
+pub const REVOCATIONS_READ_MAX: u16 = 1_000;
 
 /// A registered client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +71,8 @@ pub struct CodeRecord {
     pub grant: CodeGrant,
     /// When it is too old to be redeemed.
     pub expires_at: Timestamp,
+    /// Whether it was redeemed already. A new code is not, whatever is said here.
+    pub is_redeemed: bool,
 }
 
 /// An access token with what it needs to be judged.
@@ -224,11 +245,12 @@ pub trait Store: fmt::Debug + Send + Sync {
         tokens: &IssuedTokens,
     ) -> Result<CodeRedemption, StoreError>;
 
-    /// The access token, expired or not; `None` once revoked.
+    /// The access token, expired or not; `None` once revoked. Shared, so that a store which holds
+    /// it in memory copies nothing.
     async fn find_access_token(
         &self,
         token: &SecretHash,
-    ) -> Result<Option<AccessToken>, StoreError>;
+    ) -> Result<Option<Arc<AccessToken>>, StoreError>;
     /// The refresh token, spent, expired or not; `None` once revoked.
     async fn find_refresh_token(
         &self,
@@ -256,8 +278,9 @@ pub trait Store: fmt::Debug + Send + Sync {
         token: &SecretHash,
         now: Timestamp,
     ) -> Result<(), StoreError>;
-    /// What was revoked after `cursor`, by whichever process, and the new cursor. `None` as cursor
-    /// gives nothing but the cursor of this moment.
+    /// What was revoked after `cursor`, by whichever process, oldest first and at most
+    /// [`REVOCATIONS_READ_MAX`], and the cursor to ask for what follows. `None` as cursor gives
+    /// nothing but the cursor of this moment.
     async fn revocations_since(
         &self,
         cursor: Option<i64>,

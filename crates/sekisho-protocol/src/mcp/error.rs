@@ -1,0 +1,96 @@
+//! The error a request is answered with (JSON-RPC 2.0 §5.1).
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// The body is not JSON.
+pub const PARSE_ERROR: i64 = -32700;
+/// The body is JSON, but no message that may come here and now.
+pub const INVALID_REQUEST: i64 = -32600;
+/// There is no such method.
+pub const METHOD_NOT_FOUND: i64 = -32601;
+/// The method is known, what it was given is wrong: also an unknown tool.
+pub const INVALID_PARAMS: i64 = -32602;
+/// It is our fault.
+pub const INTERNAL_ERROR: i64 = -32603;
+
+/// Why a request got no result. Travels to the client as it is, so it holds no secret.
+#[derive(Debug, Clone)]
+pub struct McpError(Object);
+
+#[derive(Debug, Clone)]
+enum Object {
+    Ours { code: i64, message: Cow<'static, str>, data: Option<Box<RawValue>> },
+    Forwarded(Box<RawValue>),
+}
+
+impl McpError {
+    /// An error of our own.
+    pub fn new(code: i64, message: impl Into<Cow<'static, str>>) -> Self {
+        Self(Object::Ours { code, message: message.into(), data: None })
+    }
+
+    /// −32601, naming the method.
+    pub fn method_not_found(method: &str) -> Self {
+        Self::new(METHOD_NOT_FOUND, format!("there is no method {method:?} here"))
+    }
+
+    /// −32602: the method is known, its parameters are wrong.
+    pub fn invalid_params(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(INVALID_PARAMS, message)
+    }
+
+    /// −32603. The reason belongs into the log, never here.
+    pub fn internal() -> Self {
+        Self::new(INTERNAL_ERROR, "the server failed at this request")
+    }
+
+    /// The `error` member of somebody else's answer, to be passed on text for text.
+    pub fn forwarded(error: Box<RawValue>) -> Self {
+        Self(Object::Forwarded(error))
+    }
+
+    /// Adds the `data` member. Data that cannot be written as JSON is left out.
+    #[must_use]
+    pub fn with_data(self, data: &impl Serialize) -> Self {
+        match self.0 {
+            Object::Ours { code, message, .. } => {
+                let data = serde_json::value::to_raw_value(data).ok();
+                Self(Object::Ours { code, message, data })
+            }
+            forwarded @ Object::Forwarded(_) => Self(forwarded),
+        }
+    }
+
+    /// The `error` member as JSON text.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        match &self.0 {
+            Object::Forwarded(raw) => out.extend_from_slice(raw.get().as_bytes()),
+            Object::Ours { code, message, data } => {
+                out.extend_from_slice(br#"{"code":"#);
+                out.extend_from_slice(code.to_string().as_bytes());
+                out.extend_from_slice(br#","message":"#);
+                super::message::write_text(message, out);
+                if let Some(data) = data {
+                    out.extend_from_slice(br#","data":"#);
+                    out.extend_from_slice(data.get().as_bytes());
+                }
+                out.push(b'}');
+            }
+        }
+    }
+}
+
+impl fmt::Display for McpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Object::Ours { code, message, .. } => write!(f, "{message} ({code})"),
+            Object::Forwarded(raw) => f.write_str(raw.get()),
+        }
+    }
+}
+
+impl std::error::Error for McpError {}

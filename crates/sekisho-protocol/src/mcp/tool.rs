@@ -1,0 +1,110 @@
+//! `tools/call`: what is asked and what is answered.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::error::McpError;
+
+/// The parameters of `tools/call`. A member named twice is refused, so that nobody downstream
+/// can read another tool's name out of the same text.
+#[derive(Debug, Deserialize)]
+pub struct ToolCallParams<'a> {
+    /// Which tool.
+    #[serde(borrow)]
+    pub name: Cow<'a, str>,
+    /// An object as it came, or nothing: both an absent member and `null`.
+    #[serde(borrow, default)]
+    pub arguments: Option<&'a RawValue>,
+}
+
+impl<'a> ToolCallParams<'a> {
+    /// Reads them; −32602 without a name, with anything named twice, or when the arguments are
+    /// no object.
+    pub fn parse(params: Option<&'a RawValue>) -> Result<Self, McpError> {
+        let read: Option<Self> = params.and_then(|params| serde_json::from_str(params.get()).ok());
+        read.filter(|call| call.arguments.is_none_or(|given| given.get().starts_with('{')))
+            .ok_or_else(|| {
+                McpError::invalid_params(
+                    "tools/call needs params with one name and an object of arguments",
+                )
+            })
+    }
+}
+
+/// The result of `tools/call`, for tools that answer with text.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ToolResult {
+    content: Vec<Content>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    is_error: bool,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Content {
+    Text { text: String },
+}
+
+impl ToolResult {
+    /// One piece of text.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self { content: vec![Content::Text { text: text.into() }], is_error: false }
+    }
+
+    /// The tool ran and failed, in words that a model can act upon.
+    pub fn failure(text: impl Into<String>) -> Self {
+        Self { content: vec![Content::Text { text: text.into() }], is_error: true }
+    }
+
+    /// As JSON, ready to be a `result`.
+    pub fn to_raw(&self) -> Result<Box<RawValue>, McpError> {
+        serde_json::value::to_raw_value(self).map_err(|_| McpError::internal())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+
+    #[test]
+    fn a_call_names_one_tool_and_its_arguments_are_an_object() {
+        let rows = [
+            (r#"{"name":"fortune"}"#, true, "arguments may be left out"),
+            (r#"{"name":"fortune","arguments":{}}"#, true, "or empty"),
+            (r#"{"name":"fortune","arguments":null}"#, true, "some clients write null"),
+            (r#"{"name":"fortune","_meta":{"x":1}}"#, true, "other members are not ours"),
+            (r#"{"name":"fortune","arguments":[1]}"#, false, "an array has no names"),
+            (r#"{"name":"fortune","arguments":"x"}"#, false, "text has none either"),
+            (r#"{"name":"a","name":"b"}"#, false, "two names"),
+            (r#"{"name":"a","na\u006de":"b"}"#, false, "two names, one in disguise"),
+            (r#"{"name":"a","arguments":{},"arguments":{}}"#, false, "two sets of arguments"),
+            (r#"{"name":1}"#, false, "a name is text"),
+            (r"{}", false, "no name"),
+            ("[]", false, "no object"),
+        ];
+        for (text, accepted, reason) in rows {
+            let params: &RawValue = serde_json::from_str(text).unwrap();
+            assert_eq!(ToolCallParams::parse(Some(params)).is_ok(), accepted, "{text}: {reason}");
+        }
+        assert!(ToolCallParams::parse(None).is_err(), "no params at all");
+    }
+
+    #[test]
+    fn a_result_says_that_it_failed_only_if_it_did() {
+        let rows = [
+            (ToolResult::text("吉"), r#"{"content":[{"type":"text","text":"吉"}]}"#),
+            (
+                ToolResult::failure("no"),
+                r#"{"content":[{"type":"text","text":"no"}],"isError":true}"#,
+            ),
+        ];
+        for (result, json) in rows {
+            assert_eq!(result.to_raw().unwrap().get(), json);
+        }
+    }
+}

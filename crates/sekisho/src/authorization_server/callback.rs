@@ -1,0 +1,238 @@
+//! `GET /auth/callback`: the person comes back from the identity provider, and the client gets a
+//! code of ours. The provider's code never goes further than here.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::SET_COOKIE;
+use axum::response::Response;
+use http::{Extensions, HeaderMap, Uri};
+use sekisho_protocol::Secret;
+use sekisho_protocol::oauth::{OAuthError, OAuthErrorCode, Parameters};
+
+use super::authorize::{remembered, unknown_client};
+use super::refusal::{Visitor, provider_error, see_other};
+use super::{AuthorizationServer, BROWSER_SESSION_TTL, ConsentRule};
+use crate::grant::{AuthorizationRequest, CodeGrant, GrantId, PendingLogin};
+use crate::identity_provider::{LoggedIn, LoginAttempt, StoredProviderTokens};
+use crate::mint;
+use crate::pages::Problem;
+use crate::principal::Identity;
+use crate::seal::Purpose;
+use crate::store::{CodeRecord, LoginRecord, StoreError};
+
+pub(super) async fn callback(
+    State(server): State<Arc<AuthorizationServer>>,
+    uri: Uri,
+    headers: HeaderMap,
+    extensions: Extensions,
+) -> Response {
+    let visitor = Visitor::of(&headers, &extensions);
+    let parameters = Parameters::parse(uri.query().unwrap_or_default().as_bytes());
+    let Some(answer) = Answer::read(&parameters) else {
+        return visitor.page(StatusCode::BAD_REQUEST, Problem::LoginNotFound);
+    };
+    let login_state = Secret::new(answer.state);
+    let login = match server.store.take_login(&login_state.hash()).await {
+        Ok(Some(login)) if !login.expires_at.is_over(server.clock.now()) => login,
+        Ok(Some(_) | None) => {
+            return visitor.page(StatusCode::BAD_REQUEST, Problem::LoginNotFound);
+        }
+        Err(reason) => return visitor.store_failed(&reason),
+    };
+    let mut response = server.finish(&visitor, &headers, &answer, &login_state, &login).await;
+    response.headers_mut().append(SET_COOKIE, server.cookies.unbind(&login_state));
+    response
+}
+
+/// What the provider sent along, before anything is believed.
+struct Answer<'a> {
+    state: &'a str,
+    outcome: Outcome<'a>,
+    /// `Err` when it came more than once.
+    iss: Result<Option<&'a str>, ()>,
+}
+
+enum Outcome<'a> {
+    Code(&'a str),
+    Error(&'a str),
+}
+
+impl<'a> Answer<'a> {
+    /// An answer has a state, and a code or an error; else nobody knows what it answers.
+    fn read(parameters: &'a Parameters) -> Option<Self> {
+        let outcome = match (parameters.value("error"), parameters.value("code")) {
+            (Some(error), _) => Outcome::Error(error),
+            (None, Some(code)) => Outcome::Code(code),
+            (None, None) => return None,
+        };
+        let iss = if parameters.is_doubled("iss") { Err(()) } else { Ok(parameters.value("iss")) };
+        Some(Self { state: parameters.value("state")?, outcome, iss })
+    }
+}
+
+impl AuthorizationServer {
+    /// Everything after the login was taken out of the store: whatever happens now, it is spent.
+    async fn finish(
+        &self,
+        visitor: &Visitor,
+        headers: &HeaderMap,
+        answer: &Answer<'_>,
+        login_state: &Secret,
+        login: &LoginRecord,
+    ) -> Response {
+        let is_same_browser = self
+            .cookies
+            .binding(headers, login_state)
+            .is_some_and(|value| value.matches(&login.browser));
+        if !is_same_browser {
+            tracing::warn!(login = ?login.login_state, "a login came back in another browser; it is void");
+            return visitor.page(StatusCode::FORBIDDEN, Problem::OtherBrowser);
+        }
+        let place = login.login_state.as_bytes();
+        let Ok(pending) =
+            self.sealer.open_value::<PendingLogin>(Purpose::Login, place, &login.sealed)
+        else {
+            tracing::error!(login = ?login.login_state, "a stored login does not open with this key");
+            return visitor.page(StatusCode::BAD_REQUEST, Problem::LoginNotFound);
+        };
+        match self.is_from_provider(answer).await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::warn!(login = ?login.login_state, "the answer's iss is not our provider's");
+                return visitor.page(StatusCode::BAD_REQUEST, Problem::WrongProvider);
+            }
+            Err(error) => return self.tell_client(&pending.request, &error),
+        }
+        let code = match answer.outcome {
+            Outcome::Code(code) => Secret::new(code),
+            Outcome::Error(error) => {
+                return self.tell_client(&pending.request, &provider_said(error));
+            }
+        };
+        let attempt = LoginAttempt {
+            login_state: login_state.clone(),
+            nonce: Secret::new(pending.nonce.as_str()),
+            code_verifier: Secret::new(pending.code_verifier.as_str()),
+        };
+        match self.provider.redeem(&code, &attempt).await {
+            Ok(person) => self.answer_client(visitor, headers, pending, person).await,
+            Err(reason) => self.tell_client(&pending.request, &provider_error(&reason)),
+        }
+    }
+
+    /// RFC 9207 §2.4: an answer that another provider could have sent is not looked at.
+    async fn is_from_provider(&self, answer: &Answer<'_>) -> Result<bool, OAuthError> {
+        let Ok(iss) = answer.iss else { return Ok(false) };
+        self.provider.is_answer_from_us(iss).await.map_err(|reason| provider_error(&reason))
+    }
+
+    /// The person is known: the client gets its code, unless somebody else was expected.
+    async fn answer_client(
+        &self,
+        visitor: &Visitor,
+        headers: &HeaderMap,
+        pending: PendingLogin,
+        person: LoggedIn,
+    ) -> Response {
+        let request = pending.request;
+        if pending.expected.is_some_and(|expected| !expected.is_same_person(&person.identity)) {
+            // Consent was remembered for somebody else at this browser: this person is asked.
+            return self.ask_again(visitor, headers, request).await;
+        }
+        let code = mint::code();
+        match self.issue_code(&code, &request, &person).await {
+            Ok(()) => {}
+            Err(reason) => return visitor.store_failed(&reason),
+        }
+        tracing::info!(
+            client.id = %request.client_id,
+            subject = %person.identity.subject,
+            "logged in, code issued"
+        );
+        let mut parameters = vec![("code", code.reveal())];
+        parameters.extend(request.state.as_deref().map(|state| ("state", state)));
+        parameters.push(("iss", self.settings.issuer.as_str()));
+        let mut response = see_other(&request.redirect_uri.with_query(&parameters));
+        if self.settings.consent == ConsentRule::Remember {
+            match self.remember(&request, person.identity).await {
+                Ok(cookie) => {
+                    response.headers_mut().append(SET_COOKIE, cookie);
+                }
+                // The login stands; the person is merely asked again next time.
+                Err(reason) => tracing::warn!("consent could not be remembered: {reason}"),
+            }
+        }
+        response
+    }
+
+    async fn ask_again(
+        &self,
+        visitor: &Visitor,
+        headers: &HeaderMap,
+        request: AuthorizationRequest,
+    ) -> Response {
+        match self.store.find_client(&request.client_id).await {
+            Ok(Some(client)) => self.ask(visitor, headers, request, &client.metadata),
+            Ok(None) => unknown_client(visitor, &request.client_id),
+            Err(reason) => visitor.store_failed(&reason),
+        }
+    }
+
+    async fn issue_code(
+        &self,
+        code: &Secret,
+        request: &AuthorizationRequest,
+        person: &LoggedIn,
+    ) -> Result<(), StoreError> {
+        let grant_id = GrantId::new(mint::id());
+        let place = grant_id.as_str().as_bytes();
+        let provider_tokens = person.tokens.as_ref().map(|tokens| {
+            let stored = StoredProviderTokens::from(tokens);
+            self.sealer.seal_value(Purpose::ProviderTokens, place, &stored)
+        });
+        let grant = CodeGrant {
+            request: request.clone(),
+            identity: person.identity.clone(),
+            grant_id,
+            provider_tokens,
+        };
+        let expires_at = self.clock.now().plus(self.settings.code_ttl);
+        let record = CodeRecord { code: code.hash(), grant, expires_at, is_redeemed: false };
+        self.store.issue_code(&record).await
+    }
+
+    async fn remember(
+        &self,
+        request: &AuthorizationRequest,
+        identity: Identity,
+    ) -> Result<http::HeaderValue, StoreError> {
+        let browser = mint::nonce();
+        let expires_at = self.clock.now().plus(BROWSER_SESSION_TTL);
+        self.store.begin_browser_session(&browser.hash(), &identity, expires_at).await?;
+        self.store.remember_consent(&remembered(identity, request)).await?;
+        Ok(self.cookies.begin_session(&browser, BROWSER_SESSION_TTL.as_secs()))
+    }
+}
+
+/// The provider's `error` in the words our clients may hear; its own text goes nowhere.
+fn provider_said(error: &str) -> OAuthError {
+    match error {
+        "access_denied"
+        | "login_required"
+        | "consent_required"
+        | "interaction_required"
+        | "account_selection_required" => OAuthError::new(
+            OAuthErrorCode::AccessDenied,
+            "the identity provider did not log the person in",
+        ),
+        "temporarily_unavailable" => OAuthError::new(
+            OAuthErrorCode::TemporarilyUnavailable,
+            "the identity provider is not available: try again later",
+        ),
+        _ => {
+            OAuthError::new(OAuthErrorCode::ServerError, "the identity provider reported an error")
+        }
+    }
+}

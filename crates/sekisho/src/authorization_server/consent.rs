@@ -1,0 +1,130 @@
+//! `POST /consent`: a person says yes or no. Only now does a login begin, and it is bound to the
+//! browser that said yes.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::StatusCode;
+use axum::http::header::SET_COOKIE;
+use axum::response::Response;
+use http::{Extensions, HeaderMap};
+use sekisho_protocol::oauth::{AuthorizationRequest, OAuthError, OAuthErrorCode, Parameters};
+
+use super::authorize::unknown_client;
+use super::browser::is_posted_by_our_page;
+use super::refusal::{Visitor, provider_error, refuse_by_redirect, see_other};
+use super::{AuthorizationServer, LOGIN_TTL};
+use crate::front::ClientAddress;
+use crate::grant::{PendingConsent, PendingLogin};
+use crate::identity_provider::LoginAttempt;
+use crate::mint;
+use crate::pages::Problem;
+use crate::principal::Identity;
+use crate::seal::{Purpose, Sealed};
+use crate::store::{LoginBegun, LoginRecord};
+
+pub(super) async fn consent(
+    State(server): State<Arc<AuthorizationServer>>,
+    headers: HeaderMap,
+    extensions: Extensions,
+    form: Result<Bytes, BytesRejection>,
+) -> Response {
+    let visitor = Visitor::of(&headers, &extensions);
+    let form = Parameters::parse(&form.unwrap_or_default());
+    let Some(pending) = server.answered(&headers, &form) else {
+        return visitor.page(StatusCode::FORBIDDEN, Problem::ForgedAnswer);
+    };
+    if pending.expires_at.is_over(server.clock.now()) {
+        return visitor.page(StatusCode::BAD_REQUEST, Problem::LoginNotFound);
+    }
+    let request = pending.request;
+    match form.value("decision") {
+        Some("approve") => match server.store.find_client(&request.client_id).await {
+            Ok(Some(_)) => server.begin_login(&visitor, &extensions, request, None).await,
+            Ok(None) => unknown_client(&visitor, &request.client_id),
+            Err(reason) => visitor.store_failed(&reason),
+        },
+        Some("deny") => {
+            let error = OAuthError::new(OAuthErrorCode::AccessDenied, "the person said no");
+            server.tell_client(&request, &error)
+        }
+        Some(_) | None => {
+            let what = "decision must be approve or deny";
+            visitor.page(StatusCode::BAD_REQUEST, Problem::BadRequest { what })
+        }
+    }
+}
+
+impl AuthorizationServer {
+    /// The request behind the form, if our page posted it from the browser it was shown in.
+    fn answered(&self, headers: &HeaderMap, form: &Parameters) -> Option<PendingConsent> {
+        if !is_posted_by_our_page(headers, &self.settings.issuer) {
+            return None;
+        }
+        let csrf = self.cookies.csrf_sent(headers)?;
+        let sealed = Sealed::from_text(form.value("consent")?)?;
+        self.sealer.open_value(Purpose::Consent, csrf.hash().as_bytes(), &sealed).ok()
+    }
+
+    /// Sends the browser to the identity provider, with a state of our own that only this browser
+    /// can bring back.
+    pub(super) async fn begin_login(
+        &self,
+        visitor: &Visitor,
+        extensions: &Extensions,
+        request: AuthorizationRequest,
+        expected: Option<Identity>,
+    ) -> Response {
+        if let Some(ClientAddress(address)) = extensions.get()
+            && let Err(wait) = self.logins.count(*address)
+        {
+            return visitor.too_many(wait);
+        }
+        let attempt = LoginAttempt {
+            login_state: mint::nonce(),
+            nonce: mint::nonce(),
+            code_verifier: mint::nonce(),
+        };
+        let location = match self.provider.authorization_url(&attempt).await {
+            Ok(location) => location,
+            Err(reason) => return self.tell_client(&request, &provider_error(&reason)),
+        };
+        let client_id = request.client_id.clone();
+        let pending = PendingLogin {
+            request,
+            nonce: attempt.nonce.reveal().to_owned(),
+            code_verifier: attempt.code_verifier.reveal().to_owned(),
+            expected,
+        };
+        let browser = mint::nonce();
+        let login_state = attempt.login_state.hash();
+        let login = LoginRecord {
+            login_state,
+            browser: browser.hash(),
+            sealed: self.sealer.seal_value(Purpose::Login, login_state.as_bytes(), &pending),
+            expires_at: self.clock.now().plus(LOGIN_TTL),
+        };
+        match self.store.begin_login(&login).await {
+            Ok(LoginBegun::Begun) => {}
+            Ok(LoginBegun::Full) => return visitor.too_many(LOGIN_TTL),
+            Err(reason) => return visitor.store_failed(&reason),
+        }
+        tracing::info!(client.id = %client_id, login = ?login_state, "approved, login begins");
+        let mut response = see_other(&location);
+        let cookie = self.cookies.bind(&attempt.login_state, &browser);
+        response.headers_mut().append(SET_COOKIE, cookie);
+        response
+    }
+
+    /// The client hears an error about its own request.
+    pub(super) fn tell_client(
+        &self,
+        request: &AuthorizationRequest,
+        error: &OAuthError,
+    ) -> Response {
+        let issuer = &self.settings.issuer;
+        refuse_by_redirect(issuer, &request.redirect_uri, request.state.as_deref(), error)
+    }
+}

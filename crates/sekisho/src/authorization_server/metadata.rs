@@ -1,0 +1,42 @@
+//! `GET /.well-known/oauth-authorization-server` (RFC 8414): what this server is and can do.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use sekisho_protocol::oauth::{AuthorizationServerMetadata, RegistrationEndpoint};
+
+use super::{AuthorizationServer, Registration, Settings};
+
+const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
+
+/// The document at the origin's root, where every revision looks, and once more below each MCP
+/// endpoint, since some clients take the MCP URL for the issuer. The text is made once.
+pub(super) fn routes(settings: &Settings) -> Router<Arc<AuthorizationServer>> {
+    let registration = match settings.registration {
+        Registration::Open | Registration::Token(_) => RegistrationEndpoint::Advertised,
+        Registration::Off => RegistrationEndpoint::Absent,
+    };
+    let metadata =
+        AuthorizationServerMetadata::new(&settings.issuer, &settings.servers, registration);
+    #[expect(clippy::expect_used, reason = "plain strings and arrays always serialise")]
+    let document = Bytes::from(serde_json::to_vec(&metadata).expect("metadata serialises"));
+    let document = Arc::new(document);
+    let below = settings
+        .servers
+        .iter()
+        .flat_map(|server| ["mcp", "sse"].map(|endpoint| format!("{}{endpoint}", server.path)));
+    let places = std::iter::once(WELL_KNOWN.to_owned())
+        .chain(below.map(|path| format!("{WELL_KNOWN}{path}")));
+    let documents = places.fold(Router::new(), |routes, place| routes.route(&place, get(answer)));
+    Router::new().merge(documents.with_state(document))
+}
+
+async fn answer(State(document): State<Arc<Bytes>>) -> Response {
+    let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "public, max-age=300")];
+    (headers, document.as_ref().clone()).into_response()
+}

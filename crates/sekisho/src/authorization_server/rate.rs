@@ -1,0 +1,64 @@
+//! How often one address may ask for something that costs us a row (GCRA, by `governor`).
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+
+/// Addresses remembered before the idle ones are forgotten.
+const ADDRESSES_MAX: usize = 50_000;
+
+/// A limit per address: a burst of the minute's number, then as many a minute.
+#[derive(Debug)]
+pub(super) struct PerAddress {
+    limiter: DefaultKeyedRateLimiter<IpAddr>,
+}
+
+impl PerAddress {
+    pub(super) fn new(per_minute: NonZeroU32) -> Self {
+        Self { limiter: RateLimiter::keyed(Quota::per_minute(per_minute)) }
+    }
+
+    /// Counts one request.
+    ///
+    /// # Errors
+    /// How long to wait, when there were too many.
+    pub(super) fn count(&self, address: IpAddr) -> Result<(), Duration> {
+        if self.limiter.len() > ADDRESSES_MAX {
+            self.limiter.retain_recent();
+        }
+        self.limiter
+            .check_key(&network(address))
+            .map_err(|until| until.wait_time_from(DefaultClock::default().now()))
+    }
+}
+
+/// An IPv6 customer has a whole /64, so that counts as one address.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => IpAddr::V4(v4),
+            None => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_from_one_network_stops_and_others_go_on() {
+        let limit = PerAddress::new(NonZeroU32::MIN);
+        let from = |text: &str| text.parse().unwrap_or(IpAddr::V4([0, 0, 0, 0].into()));
+        assert!(limit.count(from("192.0.2.1")).is_ok());
+        assert!(limit.count(from("192.0.2.1")).is_err_and(|wait| wait <= Duration::from_secs(60)));
+        assert!(limit.count(from("192.0.2.2")).is_ok(), "a neighbour");
+        assert!(limit.count(from("2001:db8::1")).is_ok());
+        assert!(limit.count(from("2001:db8::2")).is_err(), "the same /64");
+        assert!(limit.count(from("::ffff:192.0.2.1")).is_err(), "the same address, mapped");
+    }
+}

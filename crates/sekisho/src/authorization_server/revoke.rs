@@ -1,0 +1,59 @@
+//! `POST /revoke` (RFC 7009): a client gives back what is its own. Public clients too.
+//!
+//! An access token ends alone; a refresh token takes its whole grant with it (RFC 7009 §2.1).
+//! What is unknown, or somebody else's, is answered the same: 200, and nothing happens.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::StatusCode;
+use axum::http::header::CACHE_CONTROL;
+use axum::response::{IntoResponse, Response};
+use http::HeaderMap;
+use sekisho_protocol::Secret;
+use sekisho_protocol::oauth::{OAuthError, OAuthErrorCode};
+
+use super::AuthorizationServer;
+use super::refusal::Refusal;
+use super::token::read_form;
+use crate::store::{Client, StoreError};
+
+pub(super) async fn revoke(
+    State(server): State<Arc<AuthorizationServer>>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Refusal> {
+    let form = read_form(&headers, body)?;
+    if form.has_doubled() {
+        let doubled = "a parameter came more than once";
+        return Err(OAuthError::new(OAuthErrorCode::InvalidRequest, doubled).into());
+    }
+    let client = server.authenticate(&headers, &form).await?;
+    let Some(token) = form.value("token").map(Secret::new) else {
+        return Err(OAuthError::new(OAuthErrorCode::InvalidRequest, "token is missing").into());
+    };
+    server.give_back(&client, &token).await?;
+    Ok((StatusCode::OK, [(CACHE_CONTROL, "no-store")]).into_response())
+}
+
+impl AuthorizationServer {
+    /// Both kinds are looked up, so a wrong `token_type_hint` cannot mislead.
+    async fn give_back(&self, client: &Client, token: &Secret) -> Result<(), StoreError> {
+        let hash = token.hash();
+        let now = self.clock.now();
+        if let Some(found) = self.store.find_refresh_token(&hash).await? {
+            if found.grant.client_id == client.id {
+                self.store.revoke_grant(&found.grant.id, now).await?;
+                tracing::info!(client.id = %client.id, grant.id = found.grant.id.as_str(), "grant revoked");
+            }
+        } else if let Some(found) = self.store.find_access_token(&hash).await?
+            && found.client_id == client.id
+        {
+            self.store.revoke_access_token(&hash, now).await?;
+            tracing::info!(client.id = %client.id, grant.id = found.grant_id.as_str(), "access token revoked");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,292 @@
+//! `POST /token` (OAuth 2.1 §3.2): trades a code or a refresh token for tokens. Never talks to the
+//! identity provider.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use http::HeaderMap;
+use sekisho_protocol::Secret;
+use sekisho_protocol::oauth::{
+    CodeRequest, OAuthError, OAuthErrorCode, Parameters, RefreshRequest, ResourceUri, ScopeSet,
+    TokenRequest,
+};
+use serde::Serialize;
+
+use super::AuthorizationServer;
+use super::refusal::Refusal;
+use crate::clock::Timestamp;
+use crate::grant::{GrantId, IssuedTokens};
+use crate::mint;
+use crate::store::{Client, CodeRecord, CodeRedemption, RefreshRotation, RefreshToken};
+
+/// RFC 6749 §5.1.
+#[derive(Serialize)]
+struct TokenAnswer<'a> {
+    access_token: &'a str,
+    token_type: &'static str,
+    expires_in: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
+    scope: &'a ScopeSet,
+}
+
+/// Why a code is not redeemed. On the wire most share one word, since they are shaped like theft.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum CodeRefusal {
+    #[error("no such code")]
+    Unknown,
+    #[error("the code belongs to another client")]
+    OtherClient,
+    #[error("redirect_uri differs from the authorization request's")]
+    OtherRedirectUri,
+    #[error("the code is for another resource")]
+    OtherResource,
+    #[error("the verifier does not match the challenge")]
+    WrongVerifier,
+    #[error("the code was redeemed before: its grant is revoked")]
+    Replayed,
+    #[error("the code has expired")]
+    Expired,
+}
+
+/// Why a refresh token is not traded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum RefreshRefusal {
+    #[error("no such refresh token")]
+    Unknown,
+    #[error("the refresh token belongs to another client")]
+    OtherClient,
+    #[error("the refresh token was used before: its grant is revoked")]
+    Replayed,
+    #[error("the refresh token has expired")]
+    Expired,
+}
+
+pub(super) async fn token(
+    State(server): State<Arc<AuthorizationServer>>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Refusal> {
+    let form = read_form(&headers, body)?;
+    let request = TokenRequest::parse(&form)?;
+    let client = server.authenticate(&headers, &form).await?;
+    match request {
+        TokenRequest::Code(request) => server.redeem(&client, &request).await,
+        TokenRequest::Refresh(request) => server.refresh(&client, &request).await,
+    }
+}
+
+/// The form of a request, which must be one: nothing is ever read from the query.
+pub(super) fn read_form(
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Parameters, Refusal> {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = content_type.and_then(|text| text.split(';').next()).map(str::trim);
+    if !media_type
+        .is_some_and(|text| text.eq_ignore_ascii_case("application/x-www-form-urlencoded"))
+    {
+        return Err(OAuthError::new(
+            OAuthErrorCode::InvalidRequest,
+            "the body must be application/x-www-form-urlencoded",
+        )
+        .into());
+    }
+    Ok(Parameters::parse(&body.map_err(|_| Refusal::TooLarge)?))
+}
+
+impl AuthorizationServer {
+    async fn redeem(&self, client: &Client, request: &CodeRequest) -> Result<Response, Refusal> {
+        let hash = request.code.hash();
+        let Some(code) = self.store.find_code(&hash).await? else {
+            return Err(refuse_code(CodeRefusal::Unknown, client));
+        };
+        self.check_code(client, &code, request).map_err(|reason| refuse_code(reason, client))?;
+        // Whoever got here holds the code, its verifier and, where there is one, the client's
+        // secret: a second time is a leak, and what the first time bought must end.
+        if code.is_redeemed {
+            return self.replayed(client, &code.grant.grant_id).await;
+        }
+        let now = self.clock.now();
+        if code.expires_at.is_over(now) {
+            return Err(refuse_code(CodeRefusal::Expired, client));
+        }
+        let grant = code.grant.redeemed(now);
+        let minted = self.mint(client, grant.scope.clone(), now);
+        match self.store.redeem_code(&hash, &grant, &minted.stored).await? {
+            CodeRedemption::Fresh => {
+                tracing::info!(client.id = %client.id, grant.id = grant.id.as_str(), "tokens issued");
+                Ok(minted.answer(now))
+            }
+            CodeRedemption::Replayed => self.replayed(client, &grant.id).await,
+            CodeRedemption::Unknown => Err(refuse_code(CodeRefusal::Unknown, client)),
+        }
+    }
+
+    /// Everything a stranger who merely found the code would get wrong. None of it uses the code
+    /// up: a stranger's guess must not end a person's login.
+    fn check_code(
+        &self,
+        client: &Client,
+        code: &CodeRecord,
+        request: &CodeRequest,
+    ) -> Result<(), CodeRefusal> {
+        let asked = &code.grant.request;
+        if asked.client_id != client.id {
+            return Err(CodeRefusal::OtherClient);
+        }
+        if request.redirect_uri.as_deref().is_some_and(|uri| uri != asked.redirect_uri.as_str()) {
+            return Err(CodeRefusal::OtherRedirectUri);
+        }
+        let verifier = request.code_verifier.as_ref().ok_or(CodeRefusal::WrongVerifier)?;
+        if !asked.code_challenge.is_met_by(verifier) {
+            return Err(CodeRefusal::WrongVerifier);
+        }
+        if !self.is_for(&asked.resource, &request.resources) {
+            return Err(CodeRefusal::OtherResource);
+        }
+        Ok(())
+    }
+
+    async fn replayed(&self, client: &Client, grant: &GrantId) -> Result<Response, Refusal> {
+        self.store.revoke_grant(grant, self.clock.now()).await?;
+        Err(refuse_code(CodeRefusal::Replayed, client))
+    }
+
+    async fn refresh(
+        &self,
+        client: &Client,
+        request: &RefreshRequest,
+    ) -> Result<Response, Refusal> {
+        if !client.metadata.refreshes {
+            let reason = "the client did not register for refresh_token";
+            return Err(OAuthError::new(OAuthErrorCode::UnauthorizedClient, reason).into());
+        }
+        let hash = request.refresh_token.hash();
+        let Some(token) = self.store.find_refresh_token(&hash).await? else {
+            return Err(refuse_refresh(RefreshRefusal::Unknown, client));
+        };
+        let now = self.clock.now();
+        if token.grant.client_id != client.id {
+            return Err(refuse_refresh(RefreshRefusal::OtherClient, client));
+        }
+        if token.is_spent {
+            return self.refresh_replayed(client, &token.grant.id).await;
+        }
+        if token.expires_at.is_over(now) {
+            return Err(refuse_refresh(RefreshRefusal::Expired, client));
+        }
+        let scope = self.narrowed(&token, request)?;
+        let minted = self.mint(client, scope, now);
+        match self.store.rotate_refresh_token(&hash, &minted.stored).await? {
+            RefreshRotation::Fresh => Ok(minted.answer(now)),
+            RefreshRotation::Replayed => self.refresh_replayed(client, &token.grant.id).await,
+            RefreshRotation::Unknown => Err(refuse_refresh(RefreshRefusal::Unknown, client)),
+        }
+    }
+
+    /// OAuth 2.1 §4.3.1: two holders of one refresh token cannot be told apart, so both lose.
+    async fn refresh_replayed(
+        &self,
+        client: &Client,
+        grant: &GrantId,
+    ) -> Result<Response, Refusal> {
+        self.store.revoke_grant(grant, self.clock.now()).await?;
+        Err(refuse_refresh(RefreshRefusal::Replayed, client))
+    }
+
+    /// The scope of the next access token: the grant's, or less; never more, and for no other
+    /// resource. A request refused here has not used its refresh token up.
+    fn narrowed(
+        &self,
+        token: &RefreshToken,
+        request: &RefreshRequest,
+    ) -> Result<ScopeSet, OAuthError> {
+        use OAuthErrorCode::{InvalidScope, InvalidTarget};
+        if !self.is_for(&token.grant.resource, &request.resources) {
+            return Err(OAuthError::new(InvalidTarget, "the grant is for another resource"));
+        }
+        let Some(asked) = &request.scope else { return Ok(token.grant.scope.clone()) };
+        let asked = ScopeSet::parse(asked)
+            .map_err(|reason| OAuthError::new(InvalidScope, &reason.to_string()))?;
+        let asked = ScopeSet::of(asked.iter().filter(|scope| *scope != "offline_access"));
+        if asked.is_empty() {
+            return Ok(token.grant.scope.clone());
+        }
+        if token.grant.scope.covers(&asked) {
+            Ok(asked)
+        } else {
+            Err(OAuthError::new(InvalidScope, "a scope was asked for that was not granted"))
+        }
+    }
+
+    /// Whether every `resource` a request names is the granted one; naming none is fine.
+    fn is_for(&self, granted: &ResourceUri, asked: &[String]) -> bool {
+        asked.is_empty()
+            || self.settings.servers.find(asked).is_ok_and(|server| server.resource == *granted)
+    }
+
+    fn mint(&self, client: &Client, scope: ScopeSet, now: Timestamp) -> Minted {
+        let access = mint::access_token();
+        let refresh = client.metadata.refreshes.then(mint::refresh_token);
+        let stored = IssuedTokens {
+            access: access.hash(),
+            access_expires_at: now.plus(self.settings.access_token_ttl),
+            refresh: refresh
+                .as_ref()
+                .map(|token| (token.hash(), now.plus(self.settings.refresh_token_ttl))),
+            scope,
+        };
+        Minted { access, refresh, stored }
+    }
+}
+
+/// Tokens in both forms: as the client gets them, and as the store keeps them.
+struct Minted {
+    access: Secret,
+    refresh: Option<Secret>,
+    stored: IssuedTokens,
+}
+
+impl Minted {
+    fn answer(&self, now: Timestamp) -> Response {
+        let answer = TokenAnswer {
+            access_token: self.access.reveal(),
+            token_type: "Bearer",
+            expires_in: self.stored.access_expires_at.left(now).as_secs(),
+            refresh_token: self.refresh.as_ref().map(Secret::reveal),
+            scope: &self.stored.scope,
+        };
+        ([(CACHE_CONTROL, "no-store")], Json(answer)).into_response()
+    }
+}
+
+fn refuse_code(reason: CodeRefusal, client: &Client) -> Refusal {
+    match reason {
+        CodeRefusal::Replayed => tracing::warn!(client.id = %client.id, "code refused: {reason}"),
+        CodeRefusal::Unknown
+        | CodeRefusal::OtherClient
+        | CodeRefusal::OtherRedirectUri
+        | CodeRefusal::OtherResource
+        | CodeRefusal::WrongVerifier
+        | CodeRefusal::Expired => tracing::info!(client.id = %client.id, "code refused: {reason}"),
+    }
+    OAuthError::new(OAuthErrorCode::InvalidGrant, "the code is not valid for this request").into()
+}
+
+fn refuse_refresh(reason: RefreshRefusal, client: &Client) -> Refusal {
+    match reason {
+        RefreshRefusal::Replayed => {
+            tracing::warn!(client.id = %client.id, "refresh refused: {reason}");
+        }
+        RefreshRefusal::Unknown | RefreshRefusal::OtherClient | RefreshRefusal::Expired => {
+            tracing::info!(client.id = %client.id, "refresh refused: {reason}");
+        }
+    }
+    OAuthError::new(OAuthErrorCode::InvalidGrant, "the refresh token is not valid").into()
+}

@@ -1,0 +1,212 @@
+//! The layer itself: asks the rules in order, runs the routes, and logs what came of it.
+//!
+//! The log has method, path without query, status and duration; never a header, query or body,
+//! since those carry tokens and codes.
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::BoxError;
+use axum::body::Body;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use futures::FutureExt as _;
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
+use tokio::time::Instant;
+use tower::{Layer, Service};
+
+use super::body_deadline::BodyDeadline;
+use super::client_address::TrustedProxies;
+use super::host::HostPolicy;
+use super::origin::{Cors, OriginPolicy, Surfaces};
+use super::trace_id::TraceId;
+
+/// Longest request target that is looked at, in bytes; over it 414.
+pub const URI_BYTES_MAX: usize = 16 * 1024;
+
+/// Longest path that is logged, in bytes.
+const LOGGED_PATH_BYTES_MAX: usize = 256;
+
+/// The rules every request passes; a [`Layer`] for the whole application.
+#[derive(Debug, Clone)]
+pub struct Front {
+    rules: Arc<Rules>,
+}
+
+#[derive(Debug)]
+struct Rules {
+    hosts: HostPolicy,
+    origins: OriginPolicy,
+    surfaces: Surfaces,
+    proxies: TrustedProxies,
+}
+
+/// [`Front`] around the routes.
+#[derive(Debug, Clone)]
+pub struct FrontService<S> {
+    inner: S,
+    rules: Arc<Rules>,
+}
+
+impl Front {
+    /// Puts the rules together.
+    pub fn new(
+        hosts: HostPolicy,
+        origins: OriginPolicy,
+        surfaces: Surfaces,
+        proxies: TrustedProxies,
+    ) -> Self {
+        Self { rules: Arc::new(Rules { hosts, origins, surfaces, proxies }) }
+    }
+}
+
+impl<S> Layer<S> for Front {
+    type Service = FrontService<S>;
+
+    fn layer(&self, inner: S) -> FrontService<S> {
+        FrontService { inner, rules: Arc::clone(&self.rules) }
+    }
+}
+
+impl Rules {
+    /// What the answer needs for CORS, or the answer itself.
+    fn admit(&self, request: &mut Request<Body>) -> Result<Cors, Box<Response>> {
+        if uri_bytes(request) > URI_BYTES_MAX {
+            return Err(Box::new(refusal(StatusCode::URI_TOO_LONG, "the URL is too long")));
+        }
+        if let Some(client) = self.proxies.client_of(request.extensions(), request.headers()) {
+            request.extensions_mut().insert(client);
+        }
+        let path = request.uri().path();
+        if !matches!(path, "/healthz" | "/readyz") {
+            self.hosts.judge(request.uri(), request.headers()).map_err(|reason| {
+                tracing::debug!("refused: {reason}");
+                Box::new(refusal(reason.status(), &reason.to_string()))
+            })?;
+        }
+        self.origins.judge(&self.surfaces, request.method(), path, request.headers())
+    }
+}
+
+impl<S, B> Service<Request<B>> for FrontService<S>
+where
+    S: Service<Request<Body>, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let mut request = request.map(with_deadline);
+        let trace_id = TraceId::of(request.headers());
+        request.extensions_mut().insert(trace_id);
+        let asked = Asked::of(&request);
+        match self.rules.admit(&mut request) {
+            Err(answer) => {
+                let answer = asked.logged(trace_id, *answer);
+                Box::pin(std::future::ready(Ok(answer)))
+            }
+            Ok(cors) => {
+                let routes = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
+                Box::pin(trace_id.scope(async move {
+                    let mut answer = match routes.await {
+                        Ok(Ok(answer)) => answer,
+                        Ok(Err(never)) => match never {},
+                        Err(panic) => after_panic(panic.as_ref()),
+                    };
+                    cors.apply(answer.headers_mut());
+                    Ok(asked.logged(trace_id, answer))
+                }))
+            }
+        }
+    }
+}
+
+/// What the access log says of a request.
+struct Asked {
+    method: Method,
+    path: String,
+    at: Instant,
+}
+
+impl Asked {
+    fn of(request: &Request<Body>) -> Self {
+        let path = request.uri().path();
+        let end = path.floor_char_boundary(LOGGED_PATH_BYTES_MAX);
+        let path = path.get(..end).unwrap_or_default().to_owned();
+        Self { method: request.method().clone(), path, at: Instant::now() }
+    }
+
+    /// Logs the answer by its gravity, and names a failed one by its trace id.
+    ///
+    /// What is answered a thousand times a second in a healthy server (200, 401 to a client that
+    /// has no token yet) is for `debug`: an access log at `info` would cost more than the guard.
+    fn logged(self, trace_id: TraceId, mut answer: Response) -> Response {
+        let status = answer.status();
+        let (method, path) = (&self.method, self.path.as_str());
+        let ms = self.at.elapsed().as_millis();
+        macro_rules! log {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: "sekisho::access",
+                    %trace_id, %method, path, status = status.as_u16(), ms, "answered"
+                )
+            };
+        }
+        if status.is_server_error() {
+            log!(warn);
+        } else if status.is_client_error() && !matches!(status.as_u16(), 401 | 404 | 405) {
+            log!(info);
+        } else {
+            log!(debug);
+        }
+        if (status.is_client_error() || status.is_server_error())
+            && let Ok(value) = HeaderValue::try_from(trace_id.to_string())
+        {
+            answer.headers_mut().insert(X_TRACE_ID, value);
+        }
+        answer
+    }
+}
+
+/// Bodies that are there already, as most are, need no deadline.
+fn with_deadline<B>(body: B) -> Body
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    if body.is_end_stream() { Body::empty() } else { Body::new(BodyDeadline::new(body)) }
+}
+
+fn uri_bytes(request: &Request<Body>) -> usize {
+    request.uri().path_and_query().map_or(0, |target| target.as_str().len())
+}
+
+fn refusal(status: StatusCode, sentence: &str) -> Response {
+    (status, format!("{sentence}\n")).into_response()
+}
+
+/// The panic hook has already written where; the caller only learns that it was not its fault.
+fn after_panic(panic: &(dyn Any + Send)) -> Response {
+    let message = panic
+        .downcast_ref::<&'static str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    tracing::error!("a request handler panicked: {message}");
+    refusal(StatusCode::INTERNAL_SERVER_ERROR, "something went wrong here")
+}
+
+const X_TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");

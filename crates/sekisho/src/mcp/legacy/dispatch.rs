@@ -1,0 +1,181 @@
+//! From a message to its answer: the methods every server has are answered here, all others by
+//! the service.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::join_all;
+use sekisho_protocol::mcp::{
+    INVALID_REQUEST, InitializeParams, McpError, Message, MessageError, Notification,
+    ProtocolVersion, Request, RequestId, write_error, write_result,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::event_stream::EventStream;
+use super::session::Session;
+use crate::mcp::refusal::Refusal;
+use crate::mcp::service::{Context, McpService, ServerInfo};
+
+/// A request that owns all it needs, so that it can outlive the connection it came by.
+#[derive(Debug)]
+pub(in crate::mcp) struct Call {
+    service: Arc<dyn McpService>,
+    session: Arc<Session>,
+    id: RequestId,
+    method: Box<str>,
+    params: Option<Box<RawValue>>,
+    exchange: Option<Arc<EventStream>>,
+}
+
+impl Call {
+    /// `exchange` takes what the service tells before its answer.
+    pub(in crate::mcp) fn new(
+        service: &Arc<dyn McpService>,
+        session: &Arc<Session>,
+        request: &Request<'_>,
+        exchange: Option<Arc<EventStream>>,
+    ) -> Self {
+        Self {
+            service: Arc::clone(service),
+            session: Arc::clone(session),
+            id: request.id.clone(),
+            method: request.method.as_ref().into(),
+            params: request.params.map(ToOwned::to_owned),
+            exchange,
+        }
+    }
+
+    /// The answer as a whole message. A service that panics costs its caller an error, nobody else
+    /// anything.
+    pub(in crate::mcp) async fn run(self) -> Bytes {
+        let outcome = AssertUnwindSafe(self.outcome()).catch_unwind().await;
+        let outcome = outcome.unwrap_or_else(|_| Err(McpError::internal()));
+        Bytes::from(match outcome {
+            Ok(result) => write_result(&self.id, &result),
+            Err(error) => write_error(Some(&self.id), &error),
+        })
+    }
+
+    async fn outcome(&self) -> Result<Box<RawValue>, McpError> {
+        let params = self.params.as_deref();
+        match &*self.method {
+            "initialize" => self.initialize(params).await,
+            "ping" => Ok(empty_object()),
+            method => {
+                let Some(version) = self.session.version() else {
+                    return Err(McpError::new(INVALID_REQUEST, "the first request is initialize"));
+                };
+                let context = Context::of(&self.session, version, self.exchange.clone());
+                self.service.call(method, params, &context).await
+            }
+        }
+    }
+
+    async fn initialize(&self, params: Option<&RawValue>) -> Result<Box<RawValue>, McpError> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct InitializeResult {
+            protocol_version: &'static str,
+            #[serde(flatten)]
+            info: ServerInfo,
+        }
+
+        let asked = InitializeParams::parse(params)?;
+        let version = ProtocolVersion::negotiate(&asked.protocol_version);
+        let context = Context::of(&self.session, version, None);
+        let info = self.service.info(&context).await?;
+        if !self.session.agree_on(version) {
+            return Err(McpError::new(INVALID_REQUEST, "this session is initialized already"));
+        }
+        let result = InitializeResult { protocol_version: version.as_str(), info };
+        to_raw_value(&result).map_err(|_| McpError::internal())
+    }
+}
+
+fn empty_object() -> Box<RawValue> {
+    RawValue::from_string("{}".to_owned()).unwrap_or_default()
+}
+
+/// Takes a client's notification. What is done about it goes on in the background.
+pub(in crate::mcp) fn take_notice(
+    service: &Arc<dyn McpService>,
+    session: &Arc<Session>,
+    notification: &Notification<'_>,
+) -> Result<(), Refusal> {
+    match notification.method.as_ref() {
+        "notifications/initialized" => session.set_initialized(),
+        "notifications/cancelled" => {
+            if let Some(id) = notification.params.and_then(cancelled_id) {
+                session.cancel(&id);
+            }
+        }
+        method => {
+            let Some(version) = session.version() else { return Err(Refusal::NotInitialized) };
+            let context = Context::of(session, version, None);
+            let (service, method) = (Arc::clone(service), method.to_owned());
+            let params = notification.params.map(ToOwned::to_owned);
+            let mut work = Box::pin(async move {
+                let notice = service.notice(&method, params.as_deref(), &context);
+                // A panic concerns nobody but the log, where the panic hook has put it.
+                let _ = AssertUnwindSafe(notice).catch_unwind().await;
+            });
+            if work.as_mut().now_or_never().is_none() {
+                session.continue_in_background(None, work)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn cancelled_id(params: &RawValue) -> Option<RequestId> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Cancelled<'a> {
+        #[serde(borrow)]
+        request_id: &'a RawValue,
+    }
+    let cancelled: Cancelled<'_> = serde_json::from_str(params.get()).ok()?;
+    RequestId::parse(cancelled.request_id)
+}
+
+/// Takes an array of messages (2025-03-26 only). The future writes the array of answers; there is
+/// none if nothing in it asks for one.
+pub(in crate::mcp) fn batch(
+    service: &Arc<dyn McpService>,
+    session: &Arc<Session>,
+    messages: &[Result<Message<'_>, MessageError>],
+) -> Result<Option<impl Future<Output = Bytes> + Send + use<>>, Refusal> {
+    if !session.version().is_some_and(ProtocolVersion::has_batches) {
+        return Err(Refusal::BatchUnserved);
+    }
+    let mut answers = Vec::new();
+    let mut calls = Vec::new();
+    for message in messages {
+        match message {
+            Ok(Message::Request(request)) if request.method == "initialize" => {
+                return Err(Refusal::InitializeInBatch);
+            }
+            Ok(Message::Request(request)) => {
+                calls.push(Call::new(service, session, request, None).run());
+            }
+            Ok(Message::Notification(notification)) => take_notice(service, session, notification)?,
+            Ok(Message::Response(_)) => {}
+            Err(error) => {
+                answers.push(Bytes::from(write_error(error.id(), &error.to_mcp_error())));
+            }
+        }
+    }
+    if calls.is_empty() && answers.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(async move {
+        answers.extend(join_all(calls).await);
+        let mut out = vec![b'['];
+        out.extend(answers.join(&b','));
+        out.push(b']');
+        Bytes::from(out)
+    }))
+}

@@ -1,0 +1,71 @@
+//! Sessions whose answers all travel on one stream, whatever brings the requests: HTTP+SSE and
+//! stdio.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use sekisho_protocol::mcp::{Incoming, Message, RequestId};
+
+use super::dispatch::{Call, batch, take_notice};
+use super::event_stream::EventStream;
+use super::session::Session;
+use crate::mcp::refusal::{Refusal, Refused};
+use crate::mcp::service::McpService;
+
+/// One session and the stream its client reads.
+#[derive(Debug, Clone)]
+pub(in crate::mcp) struct Duplex {
+    pub(in crate::mcp) session: Arc<Session>,
+    pub(in crate::mcp) out: Arc<EventStream>,
+}
+
+impl Duplex {
+    /// Takes what came in; answers come out on the stream. What is refused here gets none there.
+    pub(in crate::mcp) fn accept(
+        &self,
+        service: &Arc<dyn McpService>,
+        body: &[u8],
+    ) -> Result<(), Refused> {
+        match Incoming::parse(body)? {
+            Incoming::Single(Message::Request(request)) => {
+                let call = Call::new(service, &self.session, &request, Some(Arc::clone(&self.out)));
+                let id = request.id.clone();
+                self.answer(Some(request.id), call.run())
+                    .map_err(|refusal| Refused { refusal, id: Some(id) })
+            }
+            Incoming::Single(Message::Notification(notification)) => {
+                Ok(take_notice(service, &self.session, &notification)?)
+            }
+            Incoming::Single(Message::Response(_)) => Ok(()),
+            Incoming::Batch(messages) => match batch(service, &self.session, &messages)? {
+                Some(answers) => Ok(self.answer(None, answers)?),
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn answer(
+        &self,
+        id: Option<RequestId>,
+        work: impl Future<Output = Bytes> + Send + 'static,
+    ) -> Result<(), Refusal> {
+        let mut work = Box::pin(work);
+        if let Some(answer) = work.as_mut().now_or_never() {
+            self.send(answer);
+            return Ok(());
+        }
+        let duplex = self.clone();
+        self.session.continue_in_background(id, async move {
+            let answer = work.await;
+            duplex.send(answer);
+        })
+    }
+
+    /// Whoever cannot be answered any more has no session either.
+    fn send(&self, answer: Bytes) {
+        if !self.out.push(answer) {
+            self.session.end();
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! What all revisions with an `initialize` handshake share, whichever transport carries them:
+//! sessions, streams of messages to the client, and the methods no service has to know.
+
+mod dispatch;
+mod duplex;
+mod event_stream;
+mod session;
+
+pub(super) use dispatch::{Call, batch, take_notice};
+pub(super) use duplex::Duplex;
+pub(super) use event_stream::{EventStream, First, Reader, Retention};
+pub use session::SessionLimits;
+pub(super) use session::{Session, Sessions, Transport};

@@ -1,0 +1,445 @@
+//! Sessions of the revisions with a handshake: who began them, what they agreed upon, what runs.
+//!
+//! A session id proves nothing. Whoever continues a session must be the person, client and grant
+//! that began it; to anybody else it does not exist. A refreshed token continues it.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use sekisho_protocol::mcp::{ProtocolVersion, RequestId};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::event_stream::EventStream;
+use crate::clock::{Clock, Timestamp};
+use crate::mcp::refusal::Refusal;
+use crate::principal::Principal;
+
+/// How much of everything sessions may take. Beyond a person's share the answer is 429, beyond
+/// the whole 503.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// Sessions in all.
+    pub sessions_max: usize,
+    /// Sessions of one person, over all their clients. Not counted where nothing guards the server.
+    pub sessions_per_person_max: usize,
+    /// A session without request or open stream for this long is forgotten.
+    pub idle: Duration,
+    /// Streams of one session, with those a client may still come back for.
+    pub streams_per_session_max: usize,
+    /// Requests and notifications of one session that are being worked on.
+    pub calls_per_session_max: usize,
+    /// A request's body, or a line over stdio, in bytes.
+    pub body_bytes_max: usize,
+    /// How long a body may take to arrive.
+    pub body_wait: Duration,
+    /// Messages waiting in one stream, with those kept for replay.
+    pub queue_events_max: usize,
+    /// Bytes waiting in one stream; a single message may exceed it.
+    pub queue_bytes_max: usize,
+}
+
+impl Default for SessionLimits {
+    fn default() -> Self {
+        Self {
+            sessions_max: 10_000,
+            sessions_per_person_max: 100,
+            idle: Duration::from_secs(30 * 60),
+            streams_per_session_max: 16,
+            calls_per_session_max: 64,
+            body_bytes_max: 4 * 1024 * 1024,
+            body_wait: Duration::from_secs(30),
+            queue_events_max: 256,
+            queue_bytes_max: 1024 * 1024,
+        }
+    }
+}
+
+/// How a session's messages travel. A session never changes transports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::mcp) enum Transport {
+    StreamableHttp,
+    HttpSse,
+    Stdio,
+}
+
+/// Sweeping looks at every session, so it is not done at each request.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// Every session of one endpoint.
+#[derive(Debug)]
+pub(in crate::mcp) struct Sessions {
+    limits: SessionLimits,
+    clock: Arc<dyn Clock>,
+    shutdown: CancellationToken,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug)]
+struct Table {
+    sessions: HashMap<Box<str>, Arc<Session>>,
+    of_person: HashMap<Person, usize>,
+    swept_at: Timestamp,
+}
+
+/// Issuer and subject.
+type Person = (String, String);
+
+impl Sessions {
+    pub(in crate::mcp) fn new(
+        limits: SessionLimits,
+        clock: Arc<dyn Clock>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let table =
+            Table { sessions: HashMap::new(), of_person: HashMap::new(), swept_at: clock.now() };
+        Self { limits, clock, shutdown, table: Mutex::new(table) }
+    }
+
+    pub(in crate::mcp) fn limits(&self) -> &SessionLimits {
+        &self.limits
+    }
+
+    /// Begins a session under a name nobody can guess.
+    pub(in crate::mcp) fn begin(
+        &self,
+        transport: Transport,
+        principal: Option<Arc<Principal>>,
+    ) -> Result<Arc<Session>, Refusal> {
+        let now = self.clock.now();
+        let mut table = self.lock();
+        if table.sessions.len() >= self.limits.sessions_max
+            || table.swept_at.plus(SWEEP_EVERY).is_over(now)
+        {
+            table.sweep(now, self.limits.idle);
+        }
+        if table.sessions.len() >= self.limits.sessions_max {
+            return Err(Refusal::ServerFull);
+        }
+        if let Some(principal) = &principal {
+            let count = table.of_person.entry(person(principal)).or_default();
+            if *count >= self.limits.sessions_per_person_max {
+                return Err(Refusal::TooManySessions);
+            }
+            *count += 1;
+        }
+        let ended = self.shutdown.child_token();
+        let session = Session::new(transport, principal, &self.limits, now, ended);
+        table.sessions.insert(session.id.clone(), Arc::clone(&session));
+        Ok(session)
+    }
+
+    /// The caller's session of this name. One of somebody else is as unknown as one that never
+    /// was. Finding a session keeps it alive and lets it see the caller's newest token.
+    pub(in crate::mcp) fn find(
+        &self,
+        transport: Transport,
+        id: &str,
+        caller: Option<&Arc<Principal>>,
+    ) -> Option<Arc<Session>> {
+        let session = self.lock().sessions.get(id).cloned()?;
+        if session.transport != transport || !session.belongs_to(caller) {
+            return None;
+        }
+        let now = self.clock.now();
+        if session.ended.is_cancelled() || session.is_idle(now, self.limits.idle) {
+            self.end(&session);
+            return None;
+        }
+        session.touch(now);
+        if let Some(caller) = caller {
+            session.renew(caller);
+        }
+        Some(session)
+    }
+
+    /// Ends a session, its streams and what it is working on.
+    pub(in crate::mcp) fn end(&self, session: &Session) {
+        self.lock().remove(&session.id);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn sweep(&mut self, now: Timestamp, idle: Duration) {
+        self.swept_at = now;
+        let ids: Vec<Box<str>> = (self.sessions.iter())
+            .filter(|(_, session)| session.is_idle(now, idle))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in ids {
+            self.remove(&id);
+        }
+    }
+
+    fn remove(&mut self, id: &str) {
+        let Some(session) = self.sessions.remove(id) else { return };
+        if let Some(principal) = session.principal() {
+            let person = person(&principal);
+            if let Some(count) = self.of_person.get_mut(&person) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    self.of_person.remove(&person);
+                }
+            }
+        }
+        session.end();
+    }
+}
+
+fn person(principal: &Principal) -> Person {
+    (principal.identity.issuer.clone(), principal.identity.subject.clone())
+}
+
+/// One client's conversation, from `initialize` to its end.
+#[derive(Debug)]
+pub(in crate::mcp) struct Session {
+    id: Box<str>,
+    transport: Transport,
+    /// Who began it, with the newest token seen; nobody where nothing guards the server.
+    principal: Option<Mutex<Arc<Principal>>>,
+    version: OnceLock<ProtocolVersion>,
+    is_initialized: AtomicBool,
+    used_at: AtomicI64,
+    streams: Mutex<Streams>,
+    streams_max: usize,
+    running: Mutex<HashMap<RequestId, AbortHandle>>,
+    room: Arc<Semaphore>,
+    calls_max: usize,
+    ended: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct Streams {
+    last_number: u64,
+    /// Streams for what no request asked for.
+    listening: Vec<Arc<EventStream>>,
+    /// Streams that end with an answer.
+    answering: Vec<Arc<EventStream>>,
+}
+
+impl Session {
+    pub(in crate::mcp) fn new(
+        transport: Transport,
+        principal: Option<Arc<Principal>>,
+        limits: &SessionLimits,
+        now: Timestamp,
+        ended: CancellationToken,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            id: crate::mint::id().into(),
+            transport,
+            principal: principal.map(Mutex::new),
+            version: OnceLock::new(),
+            is_initialized: AtomicBool::new(false),
+            used_at: AtomicI64::new(now.unix_seconds()),
+            streams: Mutex::default(),
+            streams_max: limits.streams_per_session_max,
+            running: Mutex::default(),
+            room: Arc::new(Semaphore::new(limits.calls_per_session_max)),
+            calls_max: limits.calls_per_session_max,
+            ended,
+        })
+    }
+
+    /// 32 hex digits.
+    pub(in crate::mcp) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Who began it, with the newest token seen.
+    pub(in crate::mcp) fn principal(&self) -> Option<Arc<Principal>> {
+        let principal = self.principal.as_ref()?;
+        Some(Arc::clone(&principal.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    fn belongs_to(&self, caller: Option<&Arc<Principal>>) -> bool {
+        match (self.principal(), caller) {
+            (None, None) => true,
+            (Some(owner), Some(caller)) => {
+                Arc::ptr_eq(&owner, caller) || caller.may_continue(&owner)
+            }
+            (None, Some(_)) | (Some(_), None) => false,
+        }
+    }
+
+    /// Remembers the caller's token if it lasts longer than the one known, so that streams live on
+    /// after a refresh, and a late request with the old token does not end them.
+    fn renew(&self, caller: &Arc<Principal>) {
+        let Some(principal) = &self.principal else { return };
+        let mut known = principal.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&known, caller) && caller.expires_at >= known.expires_at {
+            *known = Arc::clone(caller);
+        }
+    }
+
+    /// The version agreed upon; nothing before `initialize`.
+    pub(in crate::mcp) fn version(&self) -> Option<ProtocolVersion> {
+        self.version.get().copied()
+    }
+
+    /// Settles the version; `false` if it was settled before.
+    pub(super) fn agree_on(&self, version: ProtocolVersion) -> bool {
+        self.version.set(version).is_ok()
+    }
+
+    pub(super) fn set_initialized(&self) {
+        self.is_initialized.store(true, Ordering::Relaxed);
+    }
+
+    pub(in crate::mcp) fn touch(&self, now: Timestamp) {
+        self.used_at.store(now.unix_seconds(), Ordering::Relaxed);
+    }
+
+    fn is_idle(&self, now: Timestamp, idle: Duration) -> bool {
+        let used_at = Timestamp::from_unix_seconds(self.used_at.load(Ordering::Relaxed));
+        used_at.plus(idle).is_over(now)
+    }
+
+    /// Completes when the session ends or the server stops.
+    pub(in crate::mcp) fn ended(&self) -> &CancellationToken {
+        &self.ended
+    }
+
+    /// Ends the streams and what is being worked on.
+    pub(in crate::mcp) fn end(&self) {
+        self.ended.cancel();
+        for (_, call) in lock(&self.running).drain() {
+            call.abort();
+        }
+    }
+
+    /// Whether one more stream fits, once those that are through or that nobody reads are gone.
+    pub(in crate::mcp) fn make_room_for_stream(&self) -> bool {
+        lock(&self.streams).make_room(self.streams_max)
+    }
+
+    /// Takes in a stream for what no request asked for.
+    pub(in crate::mcp) fn listen_on(&self, stream: &Arc<EventStream>) {
+        let mut streams = lock(&self.streams);
+        streams.name(stream);
+        streams.listening.push(Arc::clone(stream));
+    }
+
+    /// Takes in a stream that ends with an answer, so that a client can come back for it.
+    pub(in crate::mcp) fn answer_on(&self, stream: &Arc<EventStream>) {
+        let mut streams = lock(&self.streams);
+        streams.name(stream);
+        streams.answering.push(Arc::clone(stream));
+    }
+
+    /// The stream of this number, if it can still be read.
+    pub(in crate::mcp) fn stream(&self, number: u64) -> Option<Arc<EventStream>> {
+        let streams = lock(&self.streams);
+        streams.all().find(|stream| stream.number() == number).cloned()
+    }
+
+    /// Says something that no request asked for, on exactly one stream.
+    pub(in crate::mcp) fn tell(&self, message: Bytes) -> bool {
+        if !self.is_initialized.load(Ordering::Relaxed) {
+            return false;
+        }
+        let stream = {
+            let streams = lock(&self.streams);
+            let mut listening = streams.listening.iter();
+            listening.clone().find(|stream| stream.is_read()).or_else(|| listening.next()).cloned()
+        };
+        stream.is_some_and(|stream| stream.push(message))
+    }
+
+    /// Lets `work` go on without whoever asked for it. A request can be cancelled by its id
+    /// meanwhile: its work is dropped.
+    pub(in crate::mcp) fn continue_in_background(
+        self: &Arc<Self>,
+        id: Option<RequestId>,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), Refusal> {
+        let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else {
+            return Err(Refusal::TooManyCalls);
+        };
+        // Held until the task is known by its id, so that it cannot end before.
+        let mut running = lock(&self.running);
+        if id.as_ref().is_some_and(|id| running.contains_key(id)) {
+            return Err(Refusal::IdInUse);
+        }
+        let place = Place { session: Arc::clone(self), id: id.clone(), _permit: permit };
+        let task = tokio::spawn(async move {
+            work.await;
+            drop(place);
+        });
+        if let Some(id) = id {
+            running.insert(id, task.abort_handle());
+        }
+        Ok(())
+    }
+
+    /// Waits until nothing is being worked on, but not longer than `most`.
+    pub(in crate::mcp) async fn settle(&self, most: Duration) {
+        let everything = u32::try_from(self.calls_max).unwrap_or(u32::MAX);
+        // Whether time ran out changes nothing: the caller ends the session next.
+        let _ = tokio::time::timeout(most, self.room.acquire_many(everything)).await;
+    }
+
+    /// Stops the request of this id, if it still runs.
+    pub(super) fn cancel(&self, id: &RequestId) {
+        // The lock is given back first: what is dropped by the abort takes it again.
+        let call = lock(&self.running).remove(id);
+        if let Some(call) = call {
+            call.abort();
+        }
+    }
+}
+
+/// What a request takes up while it runs; given back however it ends.
+struct Place {
+    session: Arc<Session>,
+    id: Option<RequestId>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(id) = &self.id {
+            lock(&self.session.running).remove(id);
+        }
+    }
+}
+
+impl Streams {
+    fn name(&mut self, stream: &EventStream) {
+        self.last_number += 1;
+        stream.set_number(self.last_number);
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<EventStream>> {
+        self.listening.iter().chain(&self.answering)
+    }
+
+    fn make_room(&mut self, max: usize) -> bool {
+        let is_needed = |stream: &Arc<EventStream>| stream.is_read() || !stream.is_done();
+        self.listening.retain(is_needed);
+        self.answering.retain(is_needed);
+        while self.all().count() >= max {
+            let Some(oldest) =
+                (self.all().filter(|stream| !stream.is_read())).map(|stream| stream.number()).min()
+            else {
+                return false;
+            };
+            self.listening.retain(|stream| stream.number() != oldest);
+            self.answering.retain(|stream| stream.number() != oldest);
+        }
+        true
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,171 @@
+//! Why a transport refuses a message, and how that reads on the wire: a status and a JSON-RPC
+//! error without any code that only 2026-07-28 defines, so that a client of that revision takes us
+//! for what we are and begins with `initialize`.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use sekisho_protocol::mcp::{
+    INTERNAL_ERROR, INVALID_REQUEST, McpError, MessageError, ProtocolVersion, RequestId,
+    write_error,
+};
+
+/// A reason. Somebody else's session has none of its own: it is unknown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refusal {
+    BatchUnserved,
+    BodyBroken,
+    BodyTooLarge { bytes_max: usize },
+    BodyTooSlow,
+    HeaderTwice(&'static str),
+    IdInUse,
+    InitializeInBatch,
+    NotAnEventStream,
+    NotInitialized,
+    NotJson,
+    ServerFull,
+    SessionMissing,
+    SessionUnknown,
+    TooManyCalls,
+    TooManySessions,
+    TooManyStreams,
+    Unreadable(MessageError),
+    VersionUnserved { requested: String },
+}
+
+impl Refusal {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::BatchUnserved
+            | Self::BodyBroken
+            | Self::HeaderTwice(_)
+            | Self::IdInUse
+            | Self::InitializeInBatch
+            | Self::NotInitialized
+            | Self::SessionMissing
+            | Self::Unreadable(_)
+            | Self::VersionUnserved { .. } => StatusCode::BAD_REQUEST,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::NotAnEventStream => StatusCode::NOT_ACCEPTABLE,
+            Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::ServerFull => StatusCode::SERVICE_UNAVAILABLE,
+            Self::SessionUnknown => StatusCode::NOT_FOUND,
+            Self::TooManyCalls | Self::TooManySessions | Self::TooManyStreams => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
+        }
+    }
+
+    /// When it is worth trying again.
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooManyCalls => Some(Duration::from_secs(1)),
+            Self::ServerFull | Self::TooManySessions | Self::TooManyStreams => {
+                Some(Duration::from_secs(60))
+            }
+            Self::BatchUnserved
+            | Self::BodyBroken
+            | Self::BodyTooLarge { .. }
+            | Self::BodyTooSlow
+            | Self::HeaderTwice(_)
+            | Self::IdInUse
+            | Self::InitializeInBatch
+            | Self::NotAnEventStream
+            | Self::NotInitialized
+            | Self::NotJson
+            | Self::SessionMissing
+            | Self::SessionUnknown
+            | Self::Unreadable(_)
+            | Self::VersionUnserved { .. } => None,
+        }
+    }
+
+    /// The reason in the words of JSON-RPC.
+    pub(super) fn to_mcp_error(&self) -> McpError {
+        let invalid = |message: &'static str| McpError::new(INVALID_REQUEST, message);
+        match self {
+            Self::BatchUnserved => invalid("an array of messages is served under 2025-03-26 only"),
+            Self::BodyBroken => invalid("the body could not be read to its end"),
+            Self::BodyTooLarge { bytes_max } => {
+                let message = format!("the message is longer than {bytes_max} bytes");
+                McpError::new(INVALID_REQUEST, message)
+            }
+            Self::BodyTooSlow => invalid("the body took too long to arrive"),
+            Self::HeaderTwice(name) => McpError::new(
+                INVALID_REQUEST,
+                format!("the header {name} came twice or unreadable"),
+            ),
+            Self::IdInUse => invalid("a request of this id is still being worked on"),
+            Self::InitializeInBatch => invalid("initialize comes alone, never in an array"),
+            Self::NotAnEventStream => invalid("a GET here is answered with text/event-stream only"),
+            Self::NotInitialized => invalid("the first request is initialize"),
+            Self::NotJson => invalid("a message comes as application/json"),
+            Self::ServerFull => {
+                McpError::new(INTERNAL_ERROR, "the server has no room for a session")
+            }
+            Self::SessionMissing => {
+                invalid("the header Mcp-Session-Id is missing: begin with initialize")
+            }
+            Self::SessionUnknown => invalid("the session is not known: begin with initialize"),
+            Self::TooManyCalls => invalid("too many requests are being worked on in this session"),
+            Self::TooManySessions => invalid("too many sessions: end one before beginning another"),
+            Self::TooManyStreams => invalid("too many streams are open in this session"),
+            Self::Unreadable(error) => error.to_mcp_error(),
+            Self::VersionUnserved { requested } => {
+                invalid("this MCP-Protocol-Version is not served").with_data(&serde_json::json!({
+                    "requested": requested,
+                    "supported": ProtocolVersion::ALL.map(ProtocolVersion::as_str),
+                }))
+            }
+        }
+    }
+}
+
+impl From<MessageError> for Refusal {
+    fn from(error: MessageError) -> Self {
+        Self::Unreadable(error)
+    }
+}
+
+/// A refusal of the message with this id, as far as it got to be read.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) refusal: Refusal,
+    pub(super) id: Option<RequestId>,
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, id: None }
+    }
+}
+
+impl From<MessageError> for Refused {
+    fn from(error: MessageError) -> Self {
+        let id = error.id().cloned();
+        Self { refusal: error.into(), id }
+    }
+}
+
+impl Refused {
+    /// The JSON-RPC error.
+    pub(super) fn to_json(&self) -> Vec<u8> {
+        write_error(self.id.as_ref(), &self.refusal.to_mcp_error())
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::from(self.to_json()));
+        *response.status_mut() = self.refusal.status();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(wait) = self.refusal.retry_after() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs()));
+        }
+        response
+    }
+}

@@ -1,0 +1,262 @@
+//! Streamable HTTP (2025-03-26 and later): POST, GET and DELETE at one endpoint. Expects the guard
+//! in front and trusts the principal it left in the request; never looks at a token itself.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::FutureExt;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use sekisho_protocol::mcp::{Incoming, Message, ProtocolVersion, Request as McpRequest, RequestId};
+
+use super::Endpoint;
+use super::legacy::{Call, EventStream, First, Retention, Session, Transport, batch, take_notice};
+use super::refusal::{Refusal, Refused};
+use super::request::{Accepts, caller, only, read_body, require_json};
+use super::sse::{self, Framing};
+
+/// Names the session, on every request after `initialize` and on its answer.
+const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+/// Names the agreed version, from 2025-06-18 on.
+const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// POST: a message from the client.
+pub(super) async fn post(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Response {
+    endpoint.take_message(request).await.unwrap_or_else(Refused::into_response)
+}
+
+/// GET: a stream for what no request asked for, or the rest of one that was cut.
+pub(super) async fn get(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Response {
+    endpoint.open_stream(&request).unwrap_or_else(|refusal| Refused::from(refusal).into_response())
+}
+
+/// DELETE: the end of a session.
+pub(super) async fn delete(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Response {
+    endpoint.end_session(&request).unwrap_or_else(|refusal| Refused::from(refusal).into_response())
+}
+
+impl Endpoint {
+    async fn take_message(self: &Arc<Self>, request: Request) -> Result<Response, Refused> {
+        let (head, body) = request.into_parts();
+        require_json(&head.headers)?;
+        let body = read_body(body, self.sessions.limits()).await?;
+        let accepts = Accepts::of(&head.headers);
+
+        let incoming = Incoming::parse(&body)?;
+        if let Incoming::Single(Message::Request(request)) = &incoming
+            && request.method == "initialize"
+        {
+            // Whatever version or session such a request names in its headers is history.
+            let session =
+                self.sessions.begin(Transport::StreamableHttp, caller(&head.extensions).cloned());
+            let session = session.map_err(|refusal| refuse(refusal, &request.id))?;
+            return Ok(self.initialize(session, request, accepts).await);
+        }
+        let find = || {
+            require_served_version(&head.headers)?;
+            self.find_session(&head.headers, caller(&head.extensions))
+        };
+        match incoming {
+            Incoming::Single(Message::Request(request)) => {
+                let session = find().map_err(|refusal| refuse(refusal, &request.id))?;
+                self.answer(session, &request, accepts)
+                    .await
+                    .map_err(|refusal| refuse(refusal, &request.id))
+            }
+            Incoming::Single(Message::Notification(notification)) => {
+                take_notice(&self.service, &find()?, &notification)?;
+                Ok(StatusCode::ACCEPTED.into_response())
+            }
+            Incoming::Single(Message::Response(_)) => {
+                find()?;
+                Ok(StatusCode::ACCEPTED.into_response())
+            }
+            Incoming::Batch(messages) => {
+                let session = find()?;
+                let Some(answers) = batch(&self.service, &session, &messages)? else {
+                    return Ok(StatusCode::ACCEPTED.into_response());
+                };
+                let exchange = EventStream::new(self.sessions.limits(), Retention::Replay);
+                Ok(self.respond(session, answers, None, exchange, accepts).await?)
+            }
+        }
+    }
+
+    async fn initialize(
+        self: &Arc<Self>,
+        session: Arc<Session>,
+        request: &McpRequest<'_>,
+        accepts: Accepts,
+    ) -> Response {
+        let begun = Begun { endpoint: self, session: &session };
+        let answer = Call::new(&self.service, &session, request, None).run().await;
+        if session.version().is_none() {
+            return json(answer);
+        }
+        drop(begun);
+        let id = HeaderValue::from_str(session.id());
+        let mut response = if accepts.json || !accepts.event_stream {
+            json(answer)
+        } else {
+            let exchange = EventStream::new(self.sessions.limits(), Retention::Replay);
+            exchange.finish_with(answer);
+            session.answer_on(&exchange);
+            self.stream(session, &exchange, None)
+        };
+        if let Ok(id) = id {
+            response.headers_mut().insert(SESSION_ID, id);
+        }
+        response
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        session: Arc<Session>,
+        request: &McpRequest<'_>,
+        accepts: Accepts,
+    ) -> Result<Response, Refusal> {
+        let exchange = EventStream::new(self.sessions.limits(), Retention::Replay);
+        let telling = accepts.event_stream.then(|| Arc::clone(&exchange));
+        let call = Call::new(&self.service, &session, request, telling);
+        let id = Some(request.id.clone());
+        self.respond(session, call.run(), id, exchange, accepts).await
+    }
+
+    /// Answers with JSON where the client takes it and nothing is told before the answer, with a
+    /// stream otherwise. A client that hangs up meanwhile cancels nothing.
+    async fn respond(
+        self: &Arc<Self>,
+        session: Arc<Session>,
+        work: impl Future<Output = Bytes> + Send + 'static,
+        id: Option<RequestId>,
+        exchange: Arc<EventStream>,
+        accepts: Accepts,
+    ) -> Result<Response, Refusal> {
+        let must_stream = accepts.event_stream && !accepts.json;
+        if must_stream && !session.make_room_for_stream() {
+            return Err(Refusal::TooManyStreams);
+        }
+        let mut work = Box::pin(work);
+        match work.as_mut().now_or_never() {
+            Some(answer) if !must_stream && exchange.is_silent() => return Ok(json(answer)),
+            Some(answer) => exchange.finish_with(answer),
+            None => {
+                let answering = Answering(Arc::clone(&exchange));
+                session.continue_in_background(id, async move {
+                    let answer = work.await;
+                    answering.0.finish_with(answer);
+                })?;
+            }
+        }
+        if !must_stream {
+            let may_stream = accepts.event_stream && session.make_room_for_stream();
+            match exchange.first(may_stream).await {
+                First::Answer(answer) => return Ok(json(answer)),
+                First::Nothing => return Ok(StatusCode::ACCEPTED.into_response()),
+                First::Telling => {}
+            }
+        }
+        session.answer_on(&exchange);
+        Ok(self.stream(session, &exchange, None))
+    }
+
+    fn open_stream(self: &Arc<Self>, request: &Request) -> Result<Response, Refusal> {
+        let headers = request.headers();
+        if !Accepts::of(headers).event_stream {
+            return Err(Refusal::NotAnEventStream);
+        }
+        require_served_version(headers)?;
+        let session = self.find_session(headers, caller(request.extensions()))?;
+        if let Some((number, position)) =
+            only(headers, LAST_EVENT_ID.as_str(), "Last-Event-ID")?.and_then(sse::parse_event_id)
+            && let Some(cut) = session.stream(number)
+        {
+            return Ok(self.stream(session, &cut, Some(position)));
+        }
+        if !session.make_room_for_stream() {
+            return Err(Refusal::TooManyStreams);
+        }
+        let stream = EventStream::new(self.sessions.limits(), Retention::Replay);
+        session.listen_on(&stream);
+        Ok(self.stream(session, &stream, None))
+    }
+
+    fn stream(
+        self: &Arc<Self>,
+        session: Arc<Session>,
+        stream: &Arc<EventStream>,
+        behind: Option<u64>,
+    ) -> Response {
+        let primes = session.version().is_some_and(ProtocolVersion::has_priming_events);
+        let opening = (primes && behind.is_none()).then(|| sse::priming(stream.number()));
+        sse::respond(self, session, stream.read(behind), Framing::Numbered, opening)
+    }
+
+    fn end_session(&self, request: &Request) -> Result<Response, Refusal> {
+        require_served_version(request.headers())?;
+        let session = self.find_session(request.headers(), caller(request.extensions()))?;
+        self.sessions.end(&session);
+        Ok(StatusCode::NO_CONTENT.into_response())
+    }
+
+    fn find_session(
+        &self,
+        headers: &HeaderMap,
+        caller: Option<&Arc<crate::principal::Principal>>,
+    ) -> Result<Arc<Session>, Refusal> {
+        let id = only(headers, SESSION_ID.as_str(), "Mcp-Session-Id")?;
+        let id = id.ok_or(Refusal::SessionMissing)?;
+        let session = self.sessions.find(Transport::StreamableHttp, id, caller);
+        session.ok_or(Refusal::SessionUnknown)
+    }
+}
+
+/// A session that ends again unless its `initialize` succeeds.
+struct Begun<'a> {
+    endpoint: &'a Endpoint,
+    session: &'a Session,
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if self.session.version().is_none() {
+            self.endpoint.sessions.end(self.session);
+        }
+    }
+}
+
+/// An answer being worked on; its stream ends also when the work is dropped.
+struct Answering(Arc<EventStream>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
+}
+
+fn refuse(refusal: Refusal, id: &RequestId) -> Refused {
+    Refused { refusal, id: Some(id.clone()) }
+}
+
+/// Refuses a version nobody serves. The agreed one is known from the session, so a client that
+/// names another served one, or none, is understood all the same.
+fn require_served_version(headers: &HeaderMap) -> Result<(), Refusal> {
+    let Some(value) = headers.get(PROTOCOL_VERSION) else { return Ok(()) };
+    let requested = only(headers, PROTOCOL_VERSION.as_str(), "MCP-Protocol-Version")?;
+    match requested.and_then(ProtocolVersion::from_text) {
+        Some(_) => Ok(()),
+        None => Err(Refusal::VersionUnserved {
+            requested: String::from_utf8_lossy(value.as_bytes()).into_owned(),
+        }),
+    }
+}
+
+fn json(answer: Bytes) -> Response {
+    let mut response = Response::new(Body::from(answer));
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}

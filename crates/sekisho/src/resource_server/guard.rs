@@ -1,0 +1,213 @@
+//! The checkpoint itself: a `tower` layer that lets a request through only with a valid token.
+//!
+//! Each request is checked, whatever it is and whatever session it names (MCP: a session is never
+//! proof of identity). The token is read from the `Authorization` header and from nowhere else.
+//! What passes carries an `Arc<Principal>` in its extensions and no longer the token.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use sekisho_protocol::Secret;
+use sekisho_protocol::oauth::{ChallengeReason, OAuthErrorCode, ScopeSet, challenge};
+use tower::{Layer, Service};
+
+use super::{TokenVerifier, VerifyError};
+use crate::principal::Principal;
+
+/// Longest bearer token that is looked at, in bytes.
+const TOKEN_BYTES_MAX: usize = 8 * 1024;
+
+/// Puts a [`Guard`] in front of a service.
+#[derive(Debug, Clone)]
+pub struct GuardLayer {
+    checkpoint: Arc<Checkpoint>,
+}
+
+/// What is demanded at one endpoint, and the answers to whoever lacks it, made once.
+#[derive(Debug)]
+struct Checkpoint {
+    verifier: Arc<dyn TokenVerifier>,
+    scopes: ScopeSet,
+    no_token: HeaderValue,
+    invalid_token: HeaderValue,
+    insufficient_scope: HeaderValue,
+}
+
+impl GuardLayer {
+    /// Demands a token that `verifier` accepts and that has all `scopes`. `resource_metadata` is the
+    /// URL of the metadata document (RFC 9728) that a refused client is pointed to.
+    ///
+    /// # Errors
+    /// When `resource_metadata` cannot stand in a header.
+    pub fn new(
+        verifier: Arc<dyn TokenVerifier>,
+        scopes: ScopeSet,
+        resource_metadata: &str,
+    ) -> Result<Self, http::header::InvalidHeaderValue> {
+        let header = |reason| HeaderValue::try_from(challenge(reason, resource_metadata, &scopes));
+        let no_token = header(ChallengeReason::NoToken)?;
+        let invalid_token = header(ChallengeReason::InvalidToken)?;
+        let insufficient_scope = header(ChallengeReason::InsufficientScope)?;
+        let checkpoint =
+            Checkpoint { verifier, scopes, no_token, invalid_token, insufficient_scope };
+        Ok(Self { checkpoint: Arc::new(checkpoint) })
+    }
+}
+
+impl<S> Layer<S> for GuardLayer {
+    type Service = Guard<S>;
+
+    fn layer(&self, inner: S) -> Guard<S> {
+        Guard { inner, checkpoint: Arc::clone(&self.checkpoint) }
+    }
+}
+
+/// A service behind the checkpoint.
+#[derive(Clone)]
+pub struct Guard<S> {
+    inner: S,
+    checkpoint: Arc<Checkpoint>,
+}
+
+impl<S> fmt::Debug for Guard<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").field("checkpoint", &self.checkpoint).finish_non_exhaustive()
+    }
+}
+
+impl<S, B> Service<Request<B>> for Guard<S>
+where
+    S: Service<Request<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Response: IntoResponse,
+    S::Future: Send,
+    B: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let checkpoint = Arc::clone(&self.checkpoint);
+        // The service that was polled ready is the one to call; its clone waits for the next.
+        let next = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, next);
+        Box::pin(async move {
+            match checkpoint.admit(request.headers()).await {
+                Ok(principal) => {
+                    request.headers_mut().remove(AUTHORIZATION);
+                    request.extensions_mut().insert(principal);
+                    inner.call(request).await.map(IntoResponse::into_response)
+                }
+                Err(refusal) => Ok(checkpoint.refuse(&refusal)),
+            }
+        })
+    }
+}
+
+/// Why somebody is not let in.
+#[derive(Debug)]
+enum Refusal {
+    NoToken,
+    MalformedRequest,
+    InvalidToken,
+    InsufficientScope,
+    Unavailable,
+}
+
+impl Checkpoint {
+    async fn admit(&self, headers: &HeaderMap) -> Result<Arc<Principal>, Refusal> {
+        let token = bearer(headers)?;
+        let principal = self.verifier.verify(&token).await.map_err(|reason| match reason {
+            VerifyError::Invalid => Refusal::InvalidToken,
+            VerifyError::Unavailable(source) => {
+                tracing::error!(
+                    error = &*source as &dyn std::error::Error,
+                    "tokens cannot be checked"
+                );
+                Refusal::Unavailable
+            }
+        })?;
+        if principal.scopes.covers(&self.scopes) {
+            Ok(principal)
+        } else {
+            Err(Refusal::InsufficientScope)
+        }
+    }
+
+    fn refuse(&self, refusal: &Refusal) -> Response {
+        let (status, challenge, error) = match refusal {
+            Refusal::NoToken => (StatusCode::UNAUTHORIZED, Some(&self.no_token), None),
+            Refusal::InvalidToken => {
+                let error = Some(OAuthErrorCode::InvalidToken);
+                (StatusCode::UNAUTHORIZED, Some(&self.invalid_token), error)
+            }
+            Refusal::InsufficientScope => {
+                let error = Some(OAuthErrorCode::InsufficientScope);
+                (StatusCode::FORBIDDEN, Some(&self.insufficient_scope), error)
+            }
+            Refusal::MalformedRequest => {
+                (StatusCode::BAD_REQUEST, None, Some(OAuthErrorCode::InvalidRequest))
+            }
+            Refusal::Unavailable => {
+                let error = Some(OAuthErrorCode::TemporarilyUnavailable);
+                (StatusCode::SERVICE_UNAVAILABLE, None, error)
+            }
+        };
+        let mut response = Response::new(body(error));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(challenge) = challenge {
+            headers.insert(WWW_AUTHENTICATE, challenge.clone());
+        }
+        if matches!(refusal, Refusal::Unavailable) {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        response
+    }
+}
+
+/// The refusal for people who read it with `curl`; clients go by status and challenge.
+fn body(error: Option<OAuthErrorCode>) -> Body {
+    match error {
+        Some(error) => Body::from(format!("{{\"error\":\"{error}\"}}")),
+        None => Body::from(
+            "{\"error\":\"unauthorized\",\"error_description\":\"an access token is needed\"}",
+        ),
+    }
+}
+
+/// The token of an `Authorization: Bearer` header (RFC 6750 §2.1; the scheme in any case).
+///
+/// A second header is a malformed request: two readers might pick different ones. Another scheme
+/// is no token; an empty, over-long or unprintable one is an invalid token.
+fn bearer(headers: &HeaderMap) -> Result<Secret, Refusal> {
+    let mut lines = headers.get_all(AUTHORIZATION).iter();
+    let Some(line) = lines.next() else { return Err(Refusal::NoToken) };
+    if lines.next().is_some() {
+        return Err(Refusal::MalformedRequest);
+    }
+    let text = line.to_str().map_err(|_| Refusal::InvalidToken)?;
+    let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(Refusal::NoToken);
+    }
+    let token = token.trim_matches(' ');
+    let is_token = !token.is_empty()
+        && token.len() <= TOKEN_BYTES_MAX
+        && token.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_token { Ok(Secret::new(token)) } else { Err(Refusal::InvalidToken) }
+}

@@ -1,0 +1,505 @@
+//! A store that forgets with the process: for tests and for `store = "memory:"`.
+//!
+//! Every verb is one visit to one lock, which is never held across an `await`. Nothing is shared
+//! with other processes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use sekisho_protocol::SecretHash;
+use sekisho_protocol::oauth::ClientId;
+
+use super::{
+    AccessToken, Client, CodeRecord, CodeRedemption, LOCAL_ISSUER, LocalUser, LoginBegun,
+    LoginRecord, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshRotation, RefreshToken,
+    RememberedConsent, Revocation, Store, StoreError, Swept, TableLimits,
+};
+use crate::clock::Timestamp;
+use crate::grant::{Grant, GrantId, IssuedTokens};
+use crate::mint;
+use crate::principal::Identity;
+
+/// All tables in memory.
+pub struct MemoryStore {
+    instance_id: String,
+    limits: TableLimits,
+    tables: Mutex<Tables>,
+}
+
+impl MemoryStore {
+    /// An empty store with an instance id of its own.
+    pub fn new(limits: TableLimits) -> Self {
+        Self { instance_id: mint::id(), limits, tables: Mutex::default() }
+    }
+
+    /// No verb leaves a table half changed, so a lock that a panic let go of is as good as any.
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn instance_id(&self) -> Result<String, StoreError> {
+        Ok(self.instance_id.clone())
+    }
+
+    async fn register_client(&self, client: &Client) -> Result<(), StoreError> {
+        self.tables().register_client(client, self.limits.clients_max)
+    }
+
+    async fn find_client(&self, id: &ClientId) -> Result<Option<Client>, StoreError> {
+        Ok(self.tables().clients.get(id).cloned())
+    }
+
+    async fn begin_login(&self, login: &LoginRecord) -> Result<LoginBegun, StoreError> {
+        let mut tables = self.tables();
+        if count(tables.logins.len()) >= self.limits.logins_max {
+            return Ok(LoginBegun::Full);
+        }
+        insert_new(&mut tables.logins, login.login_state, login.clone())?;
+        Ok(LoginBegun::Begun)
+    }
+
+    async fn find_login(
+        &self,
+        login_state: &SecretHash,
+    ) -> Result<Option<LoginRecord>, StoreError> {
+        Ok(self.tables().logins.get(login_state).cloned())
+    }
+
+    async fn take_login(
+        &self,
+        login_state: &SecretHash,
+    ) -> Result<Option<LoginRecord>, StoreError> {
+        Ok(self.tables().logins.remove(login_state))
+    }
+
+    async fn issue_code(&self, code: &CodeRecord) -> Result<(), StoreError> {
+        let mut tables = self.tables();
+        let row = CodeRecord { is_redeemed: false, ..code.clone() };
+        insert_new(&mut tables.codes, code.code, row)?;
+        tables.mark_finished(&code.grant.request.client_id);
+        Ok(())
+    }
+
+    async fn find_code(&self, code: &SecretHash) -> Result<Option<CodeRecord>, StoreError> {
+        Ok(self.tables().codes.get(code).cloned())
+    }
+
+    async fn redeem_code(
+        &self,
+        code: &SecretHash,
+        grant: &Grant,
+        tokens: &IssuedTokens,
+    ) -> Result<CodeRedemption, StoreError> {
+        self.tables().redeem_code(code, grant, tokens)
+    }
+
+    async fn find_access_token(
+        &self,
+        token: &SecretHash,
+    ) -> Result<Option<Arc<AccessToken>>, StoreError> {
+        Ok(self.tables().access_tokens.get(token).cloned())
+    }
+
+    async fn find_refresh_token(
+        &self,
+        token: &SecretHash,
+    ) -> Result<Option<RefreshToken>, StoreError> {
+        let tables = self.tables();
+        let Some(row) = tables.refresh_tokens.get(token) else { return Ok(None) };
+        Ok(tables.grants.get(&row.grant_id).map(|owner| RefreshToken {
+            token: *token,
+            grant: owner.grant.clone(),
+            expires_at: row.expires_at,
+            is_spent: row.is_spent,
+        }))
+    }
+
+    async fn rotate_refresh_token(
+        &self,
+        token: &SecretHash,
+        successors: &IssuedTokens,
+    ) -> Result<RefreshRotation, StoreError> {
+        Ok(self.tables().rotate_refresh_token(token, successors))
+    }
+
+    async fn revoke_grant(&self, grant: &GrantId, now: Timestamp) -> Result<(), StoreError> {
+        let mut tables = self.tables();
+        tables.end_grant(grant, now);
+        tables.codes.retain(|_, row| row.is_redeemed || row.grant.grant_id != *grant);
+        Ok(())
+    }
+
+    async fn revoke_person(
+        &self,
+        issuer: &str,
+        subject: &str,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        Ok(self.tables().end_grants_of(issuer, subject, now))
+    }
+
+    async fn revoke_access_token(
+        &self,
+        token: &SecretHash,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut tables = self.tables();
+        let Some(access) = tables.access_tokens.remove(token) else { return Ok(()) };
+        if let Some(owner) = tables.grants.get_mut(&access.grant_id) {
+            owner.access_tokens.remove(token);
+        }
+        tables.log_revocation(Revocation::AccessToken(*token), now);
+        Ok(())
+    }
+
+    async fn revocations_since(
+        &self,
+        cursor: Option<i64>,
+    ) -> Result<(i64, Vec<Revocation>), StoreError> {
+        let tables = self.tables();
+        let Some(cursor) = cursor else { return Ok((tables.last_revocation, Vec::new())) };
+        let page: Vec<_> = tables
+            .revocations
+            .range(cursor.saturating_add(1)..)
+            .take(usize::from(REVOCATIONS_READ_MAX))
+            .collect();
+        let cursor = page.last().map_or(cursor, |(seq, _)| **seq);
+        Ok((cursor, page.into_iter().map(|(_, row)| row.what.clone()).collect()))
+    }
+
+    async fn add_user(&self, user: &LocalUser) -> Result<bool, StoreError> {
+        Ok(insert_new(&mut self.tables().users, user.name.clone(), user.clone()).is_ok())
+    }
+
+    async fn find_user(&self, name: &str) -> Result<Option<LocalUser>, StoreError> {
+        Ok(self.tables().users.get(name).cloned())
+    }
+
+    async fn list_users(&self) -> Result<Vec<LocalUser>, StoreError> {
+        let mut users: Vec<_> = self.tables().users.values().cloned().collect();
+        users.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(users)
+    }
+
+    async fn set_password(&self, name: &str, password_hash: &str) -> Result<bool, StoreError> {
+        let mut tables = self.tables();
+        let Some(user) = tables.users.get_mut(name) else { return Ok(false) };
+        password_hash.clone_into(&mut user.password_hash);
+        Ok(true)
+    }
+
+    async fn remove_user(&self, name: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let mut tables = self.tables();
+        if tables.users.remove(name).is_none() {
+            return Ok(false);
+        }
+        tables.consents.retain(|(person, _)| !person.is(LOCAL_ISSUER, name));
+        tables.browser_sessions.retain(|_, row| !is_person(&row.identity, LOCAL_ISSUER, name));
+        tables.end_grants_of(LOCAL_ISSUER, name, now);
+        Ok(true)
+    }
+
+    async fn remember_consent(&self, consent: &RememberedConsent) -> Result<(), StoreError> {
+        self.tables().consents.insert(consent_key(consent));
+        Ok(())
+    }
+
+    async fn is_consent_remembered(&self, consent: &RememberedConsent) -> Result<bool, StoreError> {
+        Ok(self.tables().consents.contains(&consent_key(consent)))
+    }
+
+    async fn begin_browser_session(
+        &self,
+        browser: &SecretHash,
+        identity: &Identity,
+        expires_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let row = BrowserSessionRow { identity: identity.clone(), expires_at };
+        self.tables().browser_sessions.insert(*browser, row);
+        Ok(())
+    }
+
+    async fn find_browser_session(
+        &self,
+        browser: &SecretHash,
+        now: Timestamp,
+    ) -> Result<Option<Identity>, StoreError> {
+        let tables = self.tables();
+        let living =
+            tables.browser_sessions.get(browser).filter(|row| !row.expires_at.is_over(now));
+        Ok(living.map(|row| row.identity.clone()))
+    }
+
+    async fn sweep(
+        &self,
+        now: Timestamp,
+        unused_clients_before: Timestamp,
+    ) -> Result<Swept, StoreError> {
+        let mut tables = self.tables();
+        let rows_before = tables.rows();
+        tables.sweep(now, unused_clients_before);
+        Ok(Swept { rows: count(rows_before.saturating_sub(tables.rows())) })
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Tables {
+    clients: HashMap<ClientId, Client>,
+    /// The clients that never finished a login, oldest first.
+    unfinished_clients: BTreeSet<(Timestamp, ClientId)>,
+    logins: HashMap<SecretHash, LoginRecord>,
+    codes: HashMap<SecretHash, CodeRecord>,
+    grants: HashMap<GrantId, GrantRow>,
+    access_tokens: HashMap<SecretHash, Arc<AccessToken>>,
+    refresh_tokens: HashMap<SecretHash, RefreshRow>,
+    revocations: BTreeMap<i64, RevocationRow>,
+    last_revocation: i64,
+    users: HashMap<String, LocalUser>,
+    consents: HashSet<(Person, SecretHash)>,
+    browser_sessions: HashMap<SecretHash, BrowserSessionRow>,
+}
+
+/// A grant with the keys of its tokens, so that ending it looks at nobody else's.
+struct GrantRow {
+    grant: Grant,
+    access_tokens: HashSet<SecretHash>,
+    refresh_tokens: HashSet<SecretHash>,
+}
+
+struct RefreshRow {
+    grant_id: GrantId,
+    expires_at: Timestamp,
+    is_spent: bool,
+}
+
+struct RevocationRow {
+    what: Revocation,
+    at: Timestamp,
+}
+
+struct BrowserSessionRow {
+    identity: Identity,
+    expires_at: Timestamp,
+}
+
+#[derive(PartialEq, Eq, Hash)]
+struct Person {
+    issuer: String,
+    subject: String,
+}
+
+impl Person {
+    fn is(&self, issuer: &str, subject: &str) -> bool {
+        self.issuer == issuer && self.subject == subject
+    }
+}
+
+impl Tables {
+    fn register_client(&mut self, client: &Client, clients_max: u64) -> Result<(), StoreError> {
+        insert_new(&mut self.clients, client.id.clone(), client.clone())?;
+        while count(self.clients.len()) > clients_max {
+            // The new one is not among them yet, so it is never the one that goes.
+            let Some((_, oldest)) = self.unfinished_clients.pop_first() else { break };
+            self.clients.remove(&oldest);
+        }
+        self.unfinished_clients.insert((client.created_at, client.id.clone()));
+        Ok(())
+    }
+
+    fn mark_finished(&mut self, client: &ClientId) {
+        if let Some(client) = self.clients.get(client) {
+            self.unfinished_clients.remove(&(client.created_at, client.id.clone()));
+        }
+    }
+
+    fn redeem_code(
+        &mut self,
+        code: &SecretHash,
+        grant: &Grant,
+        tokens: &IssuedTokens,
+    ) -> Result<CodeRedemption, StoreError> {
+        let Some(row) = self.codes.get_mut(code) else { return Ok(CodeRedemption::Unknown) };
+        if row.is_redeemed {
+            return Ok(CodeRedemption::Replayed);
+        }
+        let owner = GrantRow {
+            grant: grant.clone(),
+            access_tokens: HashSet::new(),
+            refresh_tokens: HashSet::new(),
+        };
+        insert_new(&mut self.grants, grant.id.clone(), owner)?;
+        row.is_redeemed = true;
+        row.grant.provider_tokens = None;
+        self.insert_tokens(&grant.id, tokens);
+        Ok(CodeRedemption::Fresh)
+    }
+
+    fn rotate_refresh_token(
+        &mut self,
+        token: &SecretHash,
+        successors: &IssuedTokens,
+    ) -> RefreshRotation {
+        let Some(row) = self.refresh_tokens.get_mut(token) else {
+            return RefreshRotation::Unknown;
+        };
+        if row.is_spent {
+            return RefreshRotation::Replayed;
+        }
+        row.is_spent = true;
+        let grant_id = row.grant_id.clone();
+        self.insert_tokens(&grant_id, successors);
+        RefreshRotation::Fresh
+    }
+
+    fn insert_tokens(&mut self, grant_id: &GrantId, tokens: &IssuedTokens) {
+        let Some(owner) = self.grants.get_mut(grant_id) else { return };
+        let access = AccessToken {
+            token: tokens.access,
+            grant_id: grant_id.clone(),
+            client_id: owner.grant.client_id.clone(),
+            identity: owner.grant.identity.clone(),
+            scope: tokens.scope.clone(),
+            resource: owner.grant.resource.clone(),
+            expires_at: tokens.access_expires_at,
+        };
+        owner.access_tokens.insert(tokens.access);
+        self.access_tokens.insert(tokens.access, Arc::new(access));
+        if let Some((refresh, expires_at)) = tokens.refresh {
+            owner.refresh_tokens.insert(refresh);
+            let row = RefreshRow { grant_id: grant_id.clone(), expires_at, is_spent: false };
+            self.refresh_tokens.insert(refresh, row);
+        }
+    }
+
+    /// Whether there was such a grant.
+    fn end_grant(&mut self, grant: &GrantId, now: Timestamp) -> bool {
+        let Some(ended) = self.grants.remove(grant) else { return false };
+        for token in &ended.access_tokens {
+            self.access_tokens.remove(token);
+        }
+        for token in &ended.refresh_tokens {
+            self.refresh_tokens.remove(token);
+        }
+        self.log_revocation(Revocation::Grant(grant.clone()), now);
+        true
+    }
+
+    fn end_grants_of(&mut self, issuer: &str, subject: &str, now: Timestamp) -> u64 {
+        self.codes
+            .retain(|_, row| row.is_redeemed || !is_person(&row.grant.identity, issuer, subject));
+        let mut theirs: Vec<GrantId> = self
+            .grants
+            .values()
+            .filter(|row| is_person(&row.grant.identity, issuer, subject))
+            .map(|row| row.grant.id.clone())
+            .collect();
+        theirs.sort();
+        count(theirs.iter().filter(|grant| self.end_grant(grant, now)).count())
+    }
+
+    fn log_revocation(&mut self, what: Revocation, at: Timestamp) {
+        self.last_revocation += 1;
+        self.revocations.insert(self.last_revocation, RevocationRow { what, at });
+    }
+
+    fn sweep(&mut self, now: Timestamp, unused_clients_before: Timestamp) {
+        self.logins.retain(|_, row| !row.expires_at.is_over(now));
+        self.browser_sessions.retain(|_, row| !row.expires_at.is_over(now));
+        self.sweep_grants(now);
+        let Self { codes, grants, .. } = self;
+        codes.retain(|_, row| {
+            let may_hit_a_grant = row.is_redeemed && grants.contains_key(&row.grant.grant_id);
+            may_hit_a_grant || !row.expires_at.is_over(now)
+        });
+        self.revocations.retain(|_, row| !row.at.plus(REVOCATIONS_KEPT).is_over(now));
+        let Self { clients, unfinished_clients, .. } = self;
+        unfinished_clients.retain(|(created_at, id)| {
+            let is_kept = *created_at >= unused_clients_before;
+            if !is_kept {
+                clients.remove(id);
+            }
+            is_kept
+        });
+    }
+
+    fn sweep_grants(&mut self, now: Timestamp) {
+        let Self { grants, access_tokens, refresh_tokens, .. } = self;
+        access_tokens.retain(|_, token| !token.expires_at.is_over(now));
+        refresh_tokens.retain(|_, row| row.is_spent || !row.expires_at.is_over(now));
+        grants.retain(|_, row| {
+            row.access_tokens.retain(|token| access_tokens.contains_key(token));
+            row.refresh_tokens.retain(|token| refresh_tokens.contains_key(token));
+            let is_unspent =
+                |token| refresh_tokens.get(token).is_some_and(|row: &RefreshRow| !row.is_spent);
+            let lives = !row.access_tokens.is_empty() || row.refresh_tokens.iter().any(is_unspent);
+            if !lives {
+                for token in &row.refresh_tokens {
+                    refresh_tokens.remove(token);
+                }
+            }
+            lives
+        });
+    }
+
+    fn rows(&self) -> usize {
+        [
+            self.clients.len(),
+            self.logins.len(),
+            self.codes.len(),
+            self.grants.len(),
+            self.access_tokens.len(),
+            self.refresh_tokens.len(),
+            self.revocations.len(),
+            self.users.len(),
+            self.consents.len(),
+            self.browser_sessions.len(),
+        ]
+        .iter()
+        .sum()
+    }
+}
+
+/// Inserts and never overwrites: two rows of one key are a fault of the caller, whatever the store.
+fn insert_new<K: Eq + std::hash::Hash, V>(
+    table: &mut HashMap<K, V>,
+    key: K,
+    row: V,
+) -> Result<(), StoreError> {
+    match table.entry(key) {
+        std::collections::hash_map::Entry::Occupied(_) => {
+            Err(StoreError::Unavailable("there is a row of this key already".into()))
+        }
+        std::collections::hash_map::Entry::Vacant(place) => {
+            place.insert(row);
+            Ok(())
+        }
+    }
+}
+
+fn consent_key(consent: &RememberedConsent) -> (Person, SecretHash) {
+    let Identity { issuer, subject, .. } = &consent.identity;
+    (Person { issuer: issuer.clone(), subject: subject.clone() }, consent.tuple)
+}
+
+fn is_person(identity: &Identity, issuer: &str, subject: &str) -> bool {
+    identity.issuer == issuer && identity.subject == subject
+}
+
+fn count(rows: usize) -> u64 {
+    u64::try_from(rows).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,261 @@
+//! The front layer as callers meet it: a small application behind it, asked over tower.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Extension};
+use axum::routing::{any, get, post};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use sekisho::front::{
+    ClientAddress, Front, HostPolicy, OriginPolicy, Surfaces, TraceId, TrustedProxies,
+    URI_BYTES_MAX,
+};
+use sekisho::protocol::oauth::Issuer;
+use tower::{Layer as _, ServiceExt as _};
+
+const OUR_HOST: &str = "localhost:8000";
+
+/// An application whose MCP endpoint counts how often anyone got through to it.
+struct World {
+    app: Router,
+    front: Front,
+    reached: Arc<AtomicUsize>,
+}
+
+impl World {
+    fn new() -> Self {
+        let reached = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&reached);
+        let mcp = any(move || {
+            count.fetch_add(1, Ordering::SeqCst);
+            async { (StatusCode::UNAUTHORIZED, [("www-authenticate", "Bearer")]) }
+        });
+        let app = Router::new()
+            .route("/mcp", mcp)
+            .route("/.well-known/oauth-authorization-server", get(|| async { "{}" }))
+            .route("/token", post(|| async { "{}" }))
+            .route("/authorize", get(|| async { "a page" }))
+            .route("/healthz", get(|| async { "ok\n" }))
+            .route("/whence", get(|Extension(ClientAddress(ip))| async move { ip.to_string() }))
+            .route(
+                "/trace",
+                get(|Extension(id): Extension<TraceId>| async move {
+                    assert_eq!(TraceId::current(), Some(id), "known without the extension too");
+                    id.to_string()
+                }),
+            )
+            .route("/panic", get(panics));
+        let issuer = Issuer::parse("http://localhost:8000").unwrap();
+        let front = Front::new(
+            HostPolicy::new(&issuer, &[]).unwrap(),
+            OriginPolicy::new(&issuer, &["https://app.example".into()]).unwrap(),
+            Surfaces::new(["/mcp".into()]),
+            TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]),
+        );
+        Self { app, front, reached }
+    }
+
+    async fn ask(&self, method: Method, target: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = Request::builder().method(method).uri(target);
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            request = request.header("host", OUR_HOST);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let peer: SocketAddr = "10.1.2.3:4567".parse().unwrap();
+        let request = request.extension(ConnectInfo(peer)).body(Body::empty()).unwrap();
+        Answer::of(self.front.layer(self.app.clone()).oneshot(request).await.unwrap()).await
+    }
+}
+
+async fn panics() -> &'static str {
+    panic!("on purpose, by a test")
+}
+
+struct Answer {
+    status: u16,
+    headers: http::HeaderMap,
+    body: String,
+}
+
+impl Answer {
+    async fn of(response: Response<Body>) -> Self {
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        Self {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body: String::from_utf8(bytes.to_vec()).unwrap(),
+        }
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_host_reaches_nothing_but_the_health_check() {
+    let world = World::new();
+    let rows = [
+        ("/mcp", "evil.example", 421, "a rebound name"),
+        ("/authorize", "evil.example", 421, "a page"),
+        ("/.well-known/oauth-authorization-server", "evil.example", 421, "a document"),
+        ("/mcp", "a/?x", 400, "rubbish"),
+        ("/healthz", "10.0.0.7:8000", 200, "an orchestrator asks by address"),
+        ("/healthz/../mcp", "evil.example", 421, "no way around by the path"),
+    ];
+    for (path, host, expected, reason) in rows {
+        let answer = world.ask(Method::GET, path, &[("host", host)]).await;
+        assert_eq!(answer.status, expected, "{reason}");
+    }
+    assert_eq!(world.reached.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_foreign_origin_is_refused_before_authentication() {
+    let world = World::new();
+    let rows = [
+        (None, 401, "no browser"),
+        (Some("http://localhost:6274"), 401, "the Inspector"),
+        (Some("https://app.example"), 401, "listed"),
+        (Some("https://evil.example"), 403, "a stranger"),
+        (Some("null"), 403, "a sandboxed frame"),
+        (Some("http://app.example"), 403, "http for https"),
+        (Some("https://app.example.evil"), 403, "a look-alike"),
+    ];
+    for method in [Method::GET, Method::POST, Method::DELETE] {
+        for (origin, expected, reason) in rows {
+            let before = world.reached.load(Ordering::SeqCst);
+            let headers: Vec<_> = origin.map(|origin| ("origin", origin)).into_iter().collect();
+            let answer = world.ask(method.clone(), "/mcp", &headers).await;
+            assert_eq!(answer.status, expected, "{method}: {reason}");
+            let got_through = world.reached.load(Ordering::SeqCst) - before;
+            assert_eq!(got_through, usize::from(expected == 401), "{method}: {reason}");
+            if expected == 403 {
+                let error: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+                assert_eq!(error["jsonrpc"], "2.0");
+                assert_eq!(error.get("id"), None, "it answers no particular request");
+                assert_eq!(answer.header("access-control-allow-origin"), None);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_preflight_is_answered_without_a_token_for_listed_origins_only() {
+    let world = World::new();
+    let rows = [
+        ("/mcp", "https://app.example", 204, Some("https://app.example"), "listed"),
+        ("/mcp", "http://localhost:6274", 204, Some("http://localhost:6274"), "loopback"),
+        ("/token", "https://app.example", 204, Some("https://app.example"), "the token endpoint"),
+        ("/mcp", "https://evil.example", 403, None, "a stranger"),
+        ("/token", "https://evil.example", 403, None, "a stranger at the token endpoint"),
+        (
+            "/.well-known/oauth-authorization-server",
+            "https://evil.example",
+            204,
+            Some("*"),
+            "a public document",
+        ),
+        ("/authorize", "https://app.example", 405, None, "pages are not for scripts"),
+        ("/consent", "https://app.example", 404, None, "pages are not for scripts"),
+    ];
+    for (path, origin, expected, allowed, reason) in rows {
+        let headers = [
+            ("origin", origin),
+            ("access-control-request-method", "POST"),
+            ("access-control-request-headers", "authorization,mcp-param-x"),
+        ];
+        let answer = world.ask(Method::OPTIONS, path, &headers).await;
+        assert_eq!(answer.status, expected, "{path}: {reason}");
+        assert_eq!(answer.header("access-control-allow-origin"), allowed, "{path}: {reason}");
+        assert_eq!(answer.header("access-control-allow-credentials"), None);
+        if expected == 204 {
+            let names = answer.header("access-control-allow-headers").unwrap();
+            for name in ["authorization", "mcp-protocol-version", "last-event-id", "mcp-param-x"] {
+                assert!(names.split(", ").any(|allowed| allowed == name), "{name} in {names}");
+            }
+        }
+    }
+    assert_eq!(world.reached.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn an_answer_may_be_read_by_the_page_that_may_ask() {
+    let world = World::new();
+    let mcp = world.ask(Method::POST, "/mcp", &[("origin", "https://app.example")]).await;
+    assert_eq!(mcp.header("access-control-allow-origin"), Some("https://app.example"));
+    assert_eq!(mcp.header("vary"), Some("origin"));
+    let exposed = mcp.header("access-control-expose-headers").unwrap();
+    assert!(exposed.contains("www-authenticate") && exposed.contains("mcp-session-id"));
+
+    let token = world.ask(Method::POST, "/token", &[("origin", "https://evil.example")]).await;
+    assert_eq!(token.header("access-control-allow-origin"), None, "answered, but not readable");
+    assert_eq!(token.header("vary"), Some("origin"));
+
+    let page = world.ask(Method::GET, "/authorize", &[("origin", "https://app.example")]).await;
+    assert_eq!(page.header("access-control-allow-origin"), None);
+
+    let document = "/.well-known/oauth-authorization-server";
+    let document = world.ask(Method::GET, document, &[]).await;
+    assert_eq!(document.header("access-control-allow-origin"), Some("*"));
+}
+
+#[tokio::test]
+async fn only_a_trusted_proxy_says_where_a_request_comes_from() {
+    let world = World::new();
+    let headers = [("x-forwarded-for", "198.51.100.1, 203.0.113.9")];
+    assert_eq!(world.ask(Method::GET, "/whence", &headers).await.body, "203.0.113.9");
+    assert_eq!(world.ask(Method::GET, "/whence", &[]).await.body, "10.1.2.3");
+}
+
+#[tokio::test]
+async fn forwarding_headers_of_a_host_are_never_read() {
+    let world = World::new();
+    for name in ["x-forwarded-host", "forwarded", "x-original-url", "x-forwarded-prefix"] {
+        let answer = world.ask(Method::GET, "/authorize", &[(name, "host=evil.example")]).await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "a page"), "{name}");
+    }
+    let headers = [("host", "evil.example"), ("x-forwarded-host", OUR_HOST)];
+    assert_eq!(world.ask(Method::GET, "/authorize", &headers).await.status, 421);
+}
+
+#[tokio::test]
+async fn every_request_has_a_trace_id_and_failed_answers_show_it() {
+    let world = World::new();
+    let id = "0af7651916cd43dd8448eb211c80319c";
+    let parent = format!("00-{id}-b7ad6b7169203331-01");
+    let answer = world.ask(Method::GET, "/trace", &[("traceparent", &parent)]).await;
+    assert_eq!(answer.body, id, "taken over");
+    assert_eq!(answer.header("x-trace-id"), None, "a good answer needs none");
+
+    let fresh = world.ask(Method::GET, "/trace", &[]).await.body;
+    assert_eq!(fresh.len(), 32);
+    let missing = world.ask(Method::GET, "/nowhere", &[("traceparent", &parent)]).await;
+    assert_eq!((missing.status, missing.header("x-trace-id")), (404, Some(id)));
+}
+
+#[tokio::test]
+async fn a_panic_is_a_500_and_the_next_request_is_unharmed() {
+    let world = World::new();
+    let answer = world.ask(Method::GET, "/panic", &[]).await;
+    assert_eq!(answer.status, 500);
+    assert!(!answer.body.contains("on purpose"), "the message is for the log: {}", answer.body);
+    assert!(answer.header("x-trace-id").is_some());
+    assert_eq!(world.ask(Method::GET, "/authorize", &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_url_has_a_longest_length() {
+    let world = World::new();
+    let fits = format!("/authorize?{}", "x".repeat(URI_BYTES_MAX - "/authorize?".len()));
+    assert_eq!(world.ask(Method::GET, &fits, &[]).await.status, 200);
+    assert_eq!(world.ask(Method::GET, &format!("{fits}x"), &[]).await.status, 414);
+}

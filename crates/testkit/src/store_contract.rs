@@ -1,0 +1,963 @@
+//! What every [`Store`] must do, one test per rule. The rules see verbs, never tables.
+//!
+//! ```text
+//! async fn open(limits: TableLimits) -> (Arc<dyn Store>, impl Drop) { … }
+//! testkit::store_contract!(my_store, open);
+//! ```
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a test may panic"
+)]
+#![expect(missing_docs, reason = "the name of a rule is its sentence")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sekisho::clock::Timestamp;
+use sekisho::grant::{AuthorizationRequest, CodeGrant, Grant, GrantId, IssuedTokens};
+use sekisho::principal::Identity;
+use sekisho::seal::Sealed;
+use sekisho::store::{
+    AccessToken, Client, CodeRecord, CodeRedemption, LOCAL_ISSUER, LocalUser, LoginBegun,
+    LoginRecord, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshRotation, RefreshToken,
+    RememberedConsent, Revocation, Store, StoreError, Swept, TableLimits,
+};
+use sekisho_protocol::SecretHash;
+use sekisho_protocol::oauth::{
+    ClientId, ClientMetadata, CodeChallenge, RegisteredRedirectUri, ResourceUri, ScopeSet,
+    TokenEndpointAuthMethod,
+};
+
+/// The limits that the rules expect the store to be opened with.
+pub const LIMITS: TableLimits = TableLimits { clients_max: 3, logins_max: 3 };
+
+/// Makes a module `$name` with one test per rule. `$open` is an async function from
+/// [`TableLimits`] to the store and whatever must live as long as it (a temporary folder).
+#[macro_export]
+macro_rules! store_contract {
+    ($name:ident, $open:path) => {
+        mod $name {
+            use super::*;
+
+            $crate::store_contract! { @rules $open;
+                the_instance_id_is_stable
+                the_store_can_be_written_to
+                a_client_is_found_as_it_registered
+                a_full_client_table_drops_the_oldest_that_never_finished_a_login
+                a_client_that_finished_a_login_is_never_dropped_for_room
+                a_row_is_never_overwritten_by_another_of_its_key
+                text_survives_as_it_came
+                a_login_is_found_until_it_is_taken
+                a_login_is_taken_by_one_of_fifty
+                a_full_login_table_refuses_the_next
+                a_code_is_found_before_and_after_it_is_redeemed
+                a_redeemed_code_keeps_no_provider_tokens
+                a_code_is_redeemed_by_one_of_fifty
+                a_replayed_redemption_stores_nothing
+                an_unknown_code_buys_nothing
+                tokens_carry_what_was_granted
+                a_client_that_does_not_refresh_gets_no_refresh_token
+                a_refresh_token_is_traded_by_one_of_fifty
+                a_replayed_rotation_stores_nothing
+                an_unknown_refresh_token_buys_nothing
+                what_has_expired_is_still_found
+                a_revoked_grant_takes_all_its_tokens_with_it
+                a_replayed_code_is_seen_after_its_grant_was_revoked
+                a_grant_revoked_before_its_code_was_redeemed_never_lives
+                no_token_outlives_a_revocation_that_meets_a_redemption
+                no_token_outlives_a_revocation_that_meets_a_rotation
+                a_revoked_token_is_not_found_by_those_who_just_looked
+                ending_what_is_not_there_is_fine_and_leaves_no_trace
+                a_person_loses_every_grant_and_nobody_else_does
+                one_access_token_can_end_alone
+                revocations_are_told_in_order_and_once
+                revocations_are_told_in_pages
+                a_local_account_is_added_listed_and_changed
+                a_removed_account_leaves_nothing_behind
+                a_consent_is_remembered_for_one_person_and_one_tuple
+                a_browser_session_ends_in_time_and_belongs_to_the_last_login
+                a_sweep_of_a_living_store_removes_nothing
+                a_sweep_removes_logins_sessions_and_codes_at_their_end
+                a_sweep_removes_tokens_at_their_end_and_then_their_grant
+                a_sweep_keeps_what_a_replay_could_still_hit
+                a_sweep_forgets_revocations_after_a_day
+                a_sweep_removes_old_clients_that_never_finished_a_login
+            }
+        }
+    };
+    (@rules $open:path; $($rule:ident)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $rule() {
+                let (store, _kept) = $open($crate::store_contract::LIMITS).await;
+                $crate::store_contract::$rule(store).await;
+            }
+        )*
+    };
+}
+
+type AnyStore = Arc<dyn Store>;
+
+// --- the store as a whole ---------------------------------------------------------------------
+
+pub async fn the_instance_id_is_stable(store: AnyStore) {
+    let id = store.instance_id().await.unwrap();
+    assert_eq!(id.len(), 32, "{id}");
+    assert_eq!(store.instance_id().await.unwrap(), id);
+}
+
+pub async fn the_store_can_be_written_to(store: AnyStore) {
+    store.check().await.unwrap();
+}
+
+pub async fn text_survives_as_it_came(store: AnyStore) {
+    for text in ["o'brien", "a\"b", "'; DROP TABLE users; --", "関所 🏯", "", "a\nb", "%_\\"] {
+        let user = LocalUser { name: text.into(), password_hash: text.into(), created_at: NOW };
+        assert!(store.add_user(&user).await.unwrap(), "{text}");
+        assert!(store.find_user(text).await.unwrap() == Some(user), "{text}");
+    }
+}
+
+// --- clients ----------------------------------------------------------------------------------
+
+pub async fn a_client_is_found_as_it_registered(store: AnyStore) {
+    let public = client("public", NOW);
+    let confidential = Client {
+        secret: Some(hash("client secret")),
+        secret_expires_at: Some(NOW.minus(DAY)),
+        ..client("confidential", NOW)
+    };
+    for client in [&public, &confidential] {
+        store.register_client(client).await.unwrap();
+    }
+    for client in [public, confidential] {
+        assert_eq!(store.find_client(&client.id).await.unwrap().as_ref(), Some(&client));
+    }
+    assert_eq!(store.find_client(&ClientId::new("nobody")).await.unwrap(), None);
+}
+
+pub async fn a_full_client_table_drops_the_oldest_that_never_finished_a_login(store: AnyStore) {
+    let later = |seconds| NOW.plus(Duration::from_secs(seconds));
+    // Registered in another order than by age: age decides.
+    for (name, at) in [("second", 2), ("first", 1), ("third", 3)] {
+        store.register_client(&client(name, later(at))).await.unwrap();
+    }
+    let finished = code("first's", "first", &person("alice"));
+    store.issue_code(&finished).await.unwrap();
+    store.register_client(&client("fourth", later(4))).await.unwrap();
+    assert_eq!(clients_left(&store).await, ["first", "third", "fourth"]);
+    store.register_client(&client("fifth", later(5))).await.unwrap();
+    assert_eq!(clients_left(&store).await, ["first", "fourth", "fifth"]);
+}
+
+pub async fn a_client_that_finished_a_login_is_never_dropped_for_room(store: AnyStore) {
+    for name in ["first", "second", "third"] {
+        store.register_client(&client(name, NOW)).await.unwrap();
+        store.issue_code(&code(name, name, &person("alice"))).await.unwrap();
+    }
+    store.register_client(&client("fourth", NOW)).await.unwrap();
+    assert_eq!(clients_left(&store).await, ["first", "second", "third", "fourth"]);
+    store.register_client(&client("fifth", NOW)).await.unwrap();
+    assert_eq!(clients_left(&store).await, ["first", "second", "third", "fifth"]);
+}
+
+pub async fn a_row_is_never_overwritten_by_another_of_its_key(store: AnyStore) {
+    let first = client("same", NOW);
+    store.register_client(&first).await.unwrap();
+    store.register_client(&client("same", NOW.plus(DAY))).await.unwrap_err();
+    assert_eq!(store.find_client(&first.id).await.unwrap(), Some(first));
+
+    let first = login("same", NOW);
+    store.begin_login(&first).await.unwrap();
+    store.begin_login(&login("same", NOW.plus(DAY))).await.unwrap_err();
+    assert_eq!(store.find_login(&first.login_state).await.unwrap(), Some(first));
+
+    let first = code("same", "client", &person("alice"));
+    store.issue_code(&first).await.unwrap();
+    store.issue_code(&code("same", "client", &person("mallory"))).await.unwrap_err();
+    assert_eq!(store.find_code(&first.code).await.unwrap(), Some(first));
+}
+
+// --- logins -----------------------------------------------------------------------------------
+
+pub async fn a_login_is_found_until_it_is_taken(store: AnyStore) {
+    let login = login("one", NOW);
+    assert_eq!(store.begin_login(&login).await.unwrap(), LoginBegun::Begun);
+    for _ in 0..2 {
+        assert_eq!(store.find_login(&login.login_state).await.unwrap().as_ref(), Some(&login));
+    }
+    assert_eq!(store.take_login(&login.login_state).await.unwrap().as_ref(), Some(&login));
+    assert_eq!(store.find_login(&login.login_state).await.unwrap(), None);
+    assert_eq!(store.take_login(&login.login_state).await.unwrap(), None);
+}
+
+pub async fn a_login_is_taken_by_one_of_fifty(store: AnyStore) {
+    let login = login("one", NOW);
+    store.begin_login(&login).await.unwrap();
+    let state = login.login_state;
+    let taken = fifty(&store, move |store, _| async move { store.take_login(&state).await }).await;
+    assert_eq!(taken.iter().filter(|taken| taken.as_ref().unwrap().is_some()).count(), 1);
+}
+
+pub async fn a_full_login_table_refuses_the_next(store: AnyStore) {
+    for name in ["one", "two", "three"] {
+        assert_eq!(store.begin_login(&login(name, NOW)).await.unwrap(), LoginBegun::Begun);
+    }
+    let fourth = login("four", NOW);
+    assert_eq!(store.begin_login(&fourth).await.unwrap(), LoginBegun::Full);
+    assert_eq!(store.find_login(&fourth.login_state).await.unwrap(), None);
+    assert!(store.take_login(&hash("one")).await.unwrap().is_some(), "the others are unharmed");
+    assert_eq!(store.begin_login(&fourth).await.unwrap(), LoginBegun::Begun, "there is room");
+}
+
+// --- codes ------------------------------------------------------------------------------------
+
+pub async fn a_code_is_found_before_and_after_it_is_redeemed(store: AnyStore) {
+    let mut code = code("code", "client", &person("alice"));
+    store.issue_code(&code).await.unwrap();
+    assert_eq!(store.find_code(&code.code).await.unwrap().as_ref(), Some(&code));
+    redeem(&store, &code, "a").await;
+    code.grant.provider_tokens = None;
+    assert_eq!(store.find_code(&code.code).await.unwrap(), Some(code));
+    assert_eq!(store.find_code(&hash("another")).await.unwrap(), None);
+}
+
+pub async fn a_redeemed_code_keeps_no_provider_tokens(store: AnyStore) {
+    let code = code("code", "client", &person("alice"));
+    store.issue_code(&code).await.unwrap();
+    redeem(&store, &code, "a").await;
+    let left = store.find_code(&code.code).await.unwrap().unwrap();
+    assert_eq!(left.grant.provider_tokens, None, "they live at the grant now, and end with it");
+    let refresh = store.find_refresh_token(&refresh_of("a")).await.unwrap().unwrap();
+    assert_eq!(refresh.grant.provider_tokens, code.grant.provider_tokens);
+}
+
+pub async fn a_code_is_redeemed_by_one_of_fifty(store: AnyStore) {
+    let code = code("code", "client", &person("alice"));
+    store.issue_code(&code).await.unwrap();
+    let redemptions = fifty(&store, move |store, number| {
+        let grant = code.grant.redeemed(NOW);
+        let tokens = tokens(&number.to_string());
+        async move { store.redeem_code(&code.code, &grant, &tokens).await.unwrap() }
+    })
+    .await;
+    let fresh = redemptions.iter().filter(|outcome| **outcome == CodeRedemption::Fresh).count();
+    let replayed =
+        redemptions.iter().filter(|outcome| **outcome == CodeRedemption::Replayed).count();
+    assert_eq!((fresh, replayed), (1, 49));
+    assert_eq!(pairs_alive(&store).await, 1);
+}
+
+pub async fn a_replayed_redemption_stores_nothing(store: AnyStore) {
+    let code = code("code", "client", &person("alice"));
+    store.issue_code(&code).await.unwrap();
+    redeem(&store, &code, "first").await;
+    let other_grant = Grant { id: GrantId::new("other"), ..code.grant.redeemed(NOW) };
+    let replayed = store.redeem_code(&code.code, &other_grant, &tokens("second")).await.unwrap();
+    assert_eq!(replayed, CodeRedemption::Replayed);
+    assert!(is_alive(&store, "first").await);
+    assert!(!is_alive(&store, "second").await);
+    assert_eq!(store.find_refresh_token(&refresh_of("second")).await.unwrap(), None);
+}
+
+pub async fn an_unknown_code_buys_nothing(store: AnyStore) {
+    let never_issued = code("code", "client", &person("alice"));
+    let grant = never_issued.grant.redeemed(NOW);
+    let outcome = store.redeem_code(&never_issued.code, &grant, &tokens("a")).await.unwrap();
+    assert_eq!(outcome, CodeRedemption::Unknown);
+    assert!(!is_alive(&store, "a").await);
+    assert_eq!(store.find_refresh_token(&refresh_of("a")).await.unwrap(), None);
+}
+
+// --- tokens -----------------------------------------------------------------------------------
+
+pub async fn tokens_carry_what_was_granted(store: AnyStore) {
+    let nameless = Identity { name: None, email: None, email_verified: false, ..person("bob") };
+    for (name, identity) in [("alice", person("alice")), ("bob", nameless)] {
+        let code = code(name, "client", &identity);
+        store.issue_code(&code).await.unwrap();
+        let grant = code.grant.redeemed(NOW);
+        let narrowed = IssuedTokens { scope: scope("fortune"), ..tokens(name) };
+        let redeemed = store.redeem_code(&code.code, &grant, &narrowed).await.unwrap();
+        assert_eq!(redeemed, CodeRedemption::Fresh);
+        let expected = AccessToken {
+            token: access_of(name),
+            grant_id: grant.id.clone(),
+            client_id: grant.client_id.clone(),
+            identity,
+            scope: scope("fortune"),
+            resource: grant.resource.clone(),
+            expires_at: narrowed.access_expires_at,
+        };
+        let found = store.find_access_token(&access_of(name)).await.unwrap().unwrap();
+        assert_eq!(*found, expected);
+        let (token, expires_at) = narrowed.refresh.unwrap();
+        let expected = RefreshToken { token, grant, expires_at, is_spent: false };
+        assert_eq!(store.find_refresh_token(&token).await.unwrap(), Some(expected));
+    }
+    assert!(!is_alive(&store, "nobody").await);
+    assert!(store.find_access_token(&refresh_of("alice")).await.unwrap().is_none(), "mixed up");
+    assert_eq!(store.find_refresh_token(&access_of("alice")).await.unwrap(), None, "mixed up");
+}
+
+pub async fn a_client_that_does_not_refresh_gets_no_refresh_token(store: AnyStore) {
+    let code = code("code", "client", &person("alice"));
+    store.issue_code(&code).await.unwrap();
+    let access_only = IssuedTokens { refresh: None, ..tokens("a") };
+    store.redeem_code(&code.code, &code.grant.redeemed(NOW), &access_only).await.unwrap();
+    assert!(is_alive(&store, "a").await);
+    assert_eq!(store.find_refresh_token(&refresh_of("a")).await.unwrap(), None);
+}
+
+pub async fn a_refresh_token_is_traded_by_one_of_fifty(store: AnyStore) {
+    sign_in(&store, "old", &person("alice")).await;
+    let rotations = fifty(&store, |store, number| async move {
+        let successors = tokens(&number.to_string());
+        store.rotate_refresh_token(&refresh_of("old"), &successors).await.unwrap()
+    })
+    .await;
+    let fresh = rotations.iter().filter(|outcome| **outcome == RefreshRotation::Fresh).count();
+    let replayed =
+        rotations.iter().filter(|outcome| **outcome == RefreshRotation::Replayed).count();
+    assert_eq!((fresh, replayed), (1, 49));
+    assert_eq!(pairs_alive(&store).await, 1);
+    assert!(is_alive(&store, "old").await, "the access token of before lasts until its end");
+}
+
+pub async fn a_replayed_rotation_stores_nothing(store: AnyStore) {
+    let grant = sign_in(&store, "a", &person("alice")).await;
+    let fresh = store.rotate_refresh_token(&refresh_of("a"), &tokens("b")).await.unwrap();
+    assert_eq!(fresh, RefreshRotation::Fresh);
+    let spent = store.find_refresh_token(&refresh_of("a")).await.unwrap().unwrap();
+    let successor = store.find_refresh_token(&refresh_of("b")).await.unwrap().unwrap();
+    assert!(spent.is_spent && !successor.is_spent);
+    assert_eq!((spent.grant, &successor.grant), (grant.clone(), &grant), "one family");
+
+    let replayed = store.rotate_refresh_token(&refresh_of("a"), &tokens("c")).await.unwrap();
+    assert_eq!(replayed, RefreshRotation::Replayed);
+    assert!(is_alive(&store, "b").await);
+    assert!(!is_alive(&store, "c").await);
+    assert_eq!(store.find_refresh_token(&refresh_of("c")).await.unwrap(), None);
+}
+
+pub async fn an_unknown_refresh_token_buys_nothing(store: AnyStore) {
+    let outcome = store.rotate_refresh_token(&refresh_of("none"), &tokens("a")).await.unwrap();
+    assert_eq!(outcome, RefreshRotation::Unknown);
+    assert!(!is_alive(&store, "a").await);
+}
+
+/// Whether something is too old is the caller's to say, in the caller's words.
+pub async fn what_has_expired_is_still_found(store: AnyStore) {
+    let long_ago = NOW.minus(DAY * 365);
+    let login = login("old", long_ago);
+    store.begin_login(&login).await.unwrap();
+    assert_eq!(store.find_login(&login.login_state).await.unwrap().as_ref(), Some(&login));
+    let code = CodeRecord { expires_at: long_ago, ..code("code", "client", &person("alice")) };
+    store.issue_code(&code).await.unwrap();
+    assert_eq!(store.find_code(&code.code).await.unwrap().as_ref(), Some(&code));
+    let expired = IssuedTokens {
+        access_expires_at: long_ago,
+        refresh: Some((refresh_of("a"), long_ago)),
+        ..tokens("a")
+    };
+    store.redeem_code(&code.code, &code.grant.redeemed(long_ago), &expired).await.unwrap();
+    let access = store.find_access_token(&access_of("a")).await.unwrap().unwrap();
+    assert_eq!(access.expires_at, long_ago);
+    let refresh = store.find_refresh_token(&refresh_of("a")).await.unwrap().unwrap();
+    assert_eq!(refresh.expires_at, long_ago);
+}
+
+// --- revocation -------------------------------------------------------------------------------
+
+pub async fn a_revoked_grant_takes_all_its_tokens_with_it(store: AnyStore) {
+    let grant = sign_in(&store, "a", &person("alice")).await;
+    store.rotate_refresh_token(&refresh_of("a"), &tokens("b")).await.unwrap();
+    sign_in(&store, "other", &person("alice")).await;
+    assert!(is_alive(&store, "a").await && is_alive(&store, "b").await);
+
+    store.revoke_grant(&grant.id, NOW).await.unwrap();
+
+    for name in ["a", "b"] {
+        assert!(!is_alive(&store, name).await, "{name}");
+        assert_eq!(store.find_refresh_token(&refresh_of(name)).await.unwrap(), None, "{name}");
+        let outcome = store.rotate_refresh_token(&refresh_of(name), &tokens("c")).await.unwrap();
+        assert_eq!(outcome, RefreshRotation::Unknown, "{name}");
+    }
+    assert!(is_alive(&store, "other").await, "another grant of the same person");
+    assert!(store.find_refresh_token(&refresh_of("other")).await.unwrap().is_some());
+}
+
+pub async fn a_replayed_code_is_seen_after_its_grant_was_revoked(store: AnyStore) {
+    let code = code("code", "client", &person("alice"));
+    store.issue_code(&code).await.unwrap();
+    let grant = redeem(&store, &code, "a").await;
+    store.revoke_grant(&grant.id, NOW).await.unwrap();
+    let outcome = store.redeem_code(&code.code, &grant, &tokens("b")).await.unwrap();
+    assert_eq!(outcome, CodeRedemption::Replayed);
+    assert!(!is_alive(&store, "b").await);
+}
+
+pub async fn a_grant_revoked_before_its_code_was_redeemed_never_lives(store: AnyStore) {
+    let code = code("code", "client", &person("alice"));
+    store.issue_code(&code).await.unwrap();
+    let grant = code.grant.redeemed(NOW);
+    store.revoke_grant(&grant.id, NOW).await.unwrap();
+    let outcome = store.redeem_code(&code.code, &grant, &tokens("a")).await.unwrap();
+    assert_eq!(outcome, CodeRedemption::Unknown);
+    assert!(!is_alive(&store, "a").await);
+}
+
+pub async fn no_token_outlives_a_revocation_that_meets_a_redemption(store: AnyStore) {
+    for round in 0..20 {
+        let name = round.to_string();
+        let code = code(&name, "client", &person("alice"));
+        store.issue_code(&code).await.unwrap();
+        let grant = code.grant.redeemed(NOW);
+        let tokens = tokens(&name);
+        let redeem = store.redeem_code(&code.code, &grant, &tokens);
+        let revoke = store.revoke_grant(&grant.id, NOW);
+        let outcome = meet(round, redeem, revoke).await;
+        // Either there was a grant to revoke, or no code left to make one from.
+        assert!(!is_alive(&store, &name).await, "{outcome:?}");
+    }
+}
+
+pub async fn no_token_outlives_a_revocation_that_meets_a_rotation(store: AnyStore) {
+    for round in 0..20 {
+        let (name, next) = (format!("{round}"), format!("{round} next"));
+        let grant = sign_in(&store, &name, &person("alice")).await;
+        let (refresh, successors) = (refresh_of(&name), tokens(&next));
+        let rotate = store.rotate_refresh_token(&refresh, &successors);
+        let revoke = store.revoke_grant(&grant.id, NOW);
+        let outcome = meet(round, rotate, revoke).await;
+        assert!(!is_alive(&store, &next).await, "{outcome:?}");
+        assert_eq!(store.find_refresh_token(&refresh_of(&next)).await.unwrap(), None);
+    }
+}
+
+/// A look-up that read the token before the revocation must not bring it back afterwards.
+pub async fn a_revoked_token_is_not_found_by_those_who_just_looked(store: AnyStore) {
+    for round in 0..20 {
+        let name = round.to_string();
+        let grant = sign_in(&store, &name, &person("alice")).await;
+        let lookers: Vec<_> = (0..8)
+            .map(|_| {
+                let (store, token) = (Arc::clone(&store), access_of(&name));
+                tokio::spawn(async move {
+                    for _ in 0..8 {
+                        store.find_access_token(&token).await.unwrap();
+                        tokio::task::yield_now().await;
+                    }
+                })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        store.revoke_grant(&grant.id, NOW).await.unwrap();
+        assert!(!is_alive(&store, &name).await, "at once");
+        for looker in lookers {
+            looker.await.unwrap();
+            assert!(!is_alive(&store, &name).await, "for good");
+        }
+    }
+}
+
+pub async fn ending_what_is_not_there_is_fine_and_leaves_no_trace(store: AnyStore) {
+    let (before, _) = store.revocations_since(None).await.unwrap();
+    store.revoke_grant(&GrantId::new("none"), NOW).await.unwrap();
+    store.revoke_access_token(&access_of("none"), NOW).await.unwrap();
+    assert_eq!(store.revoke_person("https://idp.example", "nobody", NOW).await.unwrap(), 0);
+    assert!(!store.remove_user("nobody", NOW).await.unwrap());
+    assert_eq!(store.revocations_since(Some(before)).await.unwrap(), (before, vec![]));
+}
+
+pub async fn a_person_loses_every_grant_and_nobody_else_does(store: AnyStore) {
+    let alice = person("alice");
+    let namesake = Identity { issuer: "https://other.example".into(), ..alice.clone() };
+    let renamed = Identity { name: Some("Alice B.".into()), email: None, ..alice.clone() };
+    let (cursor, _) = store.revocations_since(None).await.unwrap();
+    let first = sign_in(&store, "first", &alice).await;
+    let second = sign_in(&store, "second", &renamed).await;
+    sign_in(&store, "bob's", &person("bob")).await;
+    sign_in(&store, "namesake's", &namesake).await;
+    let pending = code("pending", "client", &alice);
+    store.issue_code(&pending).await.unwrap();
+
+    assert_eq!(store.revoke_person(&alice.issuer, &alice.subject, NOW).await.unwrap(), 2);
+
+    assert!(!is_alive(&store, "first").await && !is_alive(&store, "second").await);
+    assert!(is_alive(&store, "bob's").await && is_alive(&store, "namesake's").await);
+    let grant = pending.grant.redeemed(NOW);
+    let late = store.redeem_code(&pending.code, &grant, &tokens("late")).await.unwrap();
+    assert_eq!(late, CodeRedemption::Unknown, "a code in flight ends too");
+    let (_, mut told) = store.revocations_since(Some(cursor)).await.unwrap();
+    told.sort_by_key(|revocation| format!("{revocation:?}"));
+    assert_eq!(told, [Revocation::Grant(first.id), Revocation::Grant(second.id)]);
+    assert_eq!(store.revoke_person(&alice.issuer, &alice.subject, NOW).await.unwrap(), 0);
+}
+
+pub async fn one_access_token_can_end_alone(store: AnyStore) {
+    let (cursor, _) = store.revocations_since(None).await.unwrap();
+    sign_in(&store, "a", &person("alice")).await;
+    store.rotate_refresh_token(&refresh_of("a"), &tokens("b")).await.unwrap();
+    assert!(is_alive(&store, "a").await);
+    for _ in 0..2 {
+        store.revoke_access_token(&access_of("a"), NOW).await.unwrap();
+        assert!(!is_alive(&store, "a").await);
+    }
+    assert!(is_alive(&store, "b").await);
+    assert!(store.find_refresh_token(&refresh_of("b")).await.unwrap().is_some());
+    let (_, told) = store.revocations_since(Some(cursor)).await.unwrap();
+    assert_eq!(told, [Revocation::AccessToken(access_of("a"))], "told once");
+}
+
+pub async fn revocations_are_told_in_order_and_once(store: AnyStore) {
+    let mut grants = Vec::new();
+    for name in ["a", "b", "c"] {
+        grants.push(sign_in(&store, name, &person("alice")).await.id);
+    }
+    let [a, b, c] = grants.as_slice() else { panic!("three grants") };
+    store.revoke_grant(a, NOW).await.unwrap();
+    let (start, nothing) = store.revocations_since(None).await.unwrap();
+    assert_eq!(nothing, [], "what was before is of no interest");
+
+    store.revoke_grant(c, NOW).await.unwrap();
+    store.revoke_access_token(&access_of("b"), NOW).await.unwrap();
+    let (middle, told) = store.revocations_since(Some(start)).await.unwrap();
+    assert_eq!(told, [Revocation::Grant(c.clone()), Revocation::AccessToken(access_of("b"))]);
+
+    store.revoke_grant(b, NOW).await.unwrap();
+    let (end, told) = store.revocations_since(Some(middle)).await.unwrap();
+    assert_eq!(told, [Revocation::Grant(b.clone())]);
+    assert_eq!(store.revocations_since(Some(end)).await.unwrap(), (end, vec![]));
+    let (_, all) = store.revocations_since(Some(start)).await.unwrap();
+    assert_eq!(all.len(), 3, "another reader, another cursor");
+}
+
+pub async fn revocations_are_told_in_pages(store: AnyStore) {
+    let (mut cursor, _) = store.revocations_since(None).await.unwrap();
+    sign_in(&store, "0", &person("alice")).await;
+    let page = usize::from(REVOCATIONS_READ_MAX);
+    for number in 0..=page {
+        let next = tokens(&(number + 1).to_string());
+        store.rotate_refresh_token(&refresh_of(&number.to_string()), &next).await.unwrap();
+        store.revoke_access_token(&access_of(&number.to_string()), NOW).await.unwrap();
+    }
+    let mut pages = Vec::new();
+    loop {
+        let (next, told) = store.revocations_since(Some(cursor)).await.unwrap();
+        if told.is_empty() {
+            break;
+        }
+        pages.push(told.len());
+        cursor = next;
+    }
+    assert_eq!(pages, [page, 1]);
+}
+
+// --- people -----------------------------------------------------------------------------------
+
+pub async fn a_local_account_is_added_listed_and_changed(store: AnyStore) {
+    assert!(store.list_users().await.unwrap().is_empty());
+    for name in ["demo", "alice", "Bob"] {
+        assert!(store.add_user(&user(name, "first")).await.unwrap());
+    }
+    assert!(!store.add_user(&user("alice", "second")).await.unwrap(), "the name is taken");
+    assert!(store.find_user("alice").await.unwrap() == Some(user("alice", "first")));
+    assert!(store.find_user("ALICE").await.unwrap().is_none(), "names have case");
+    let names: Vec<_> =
+        store.list_users().await.unwrap().into_iter().map(|user| user.name).collect();
+    assert_eq!(names, ["Bob", "alice", "demo"], "by name, byte for byte");
+
+    assert!(store.set_password("alice", "second").await.unwrap());
+    assert!(store.find_user("alice").await.unwrap() == Some(user("alice", "second")));
+    assert!(store.find_user("demo").await.unwrap() == Some(user("demo", "first")));
+    assert!(!store.set_password("nobody", "second").await.unwrap());
+    assert!(store.find_user("nobody").await.unwrap().is_none());
+}
+
+pub async fn a_removed_account_leaves_nothing_behind(store: AnyStore) {
+    let local = |name: &str| Identity { issuer: LOCAL_ISSUER.into(), ..person(name) };
+    let strangers_namesake = person("alice");
+    for name in ["alice", "bob"] {
+        store.add_user(&user(name, "hash")).await.unwrap();
+    }
+    let rows = [
+        ("alice's", local("alice"), false),
+        ("bob's", local("bob"), true),
+        ("namesake's", strangers_namesake, true),
+    ];
+    for (name, identity, _) in &rows {
+        sign_in(&store, name, identity).await;
+        store.remember_consent(&consent(identity, "tuple")).await.unwrap();
+        store.begin_browser_session(&hash(name), identity, NOW.plus(DAY)).await.unwrap();
+    }
+    let (cursor, _) = store.revocations_since(None).await.unwrap();
+
+    assert!(store.remove_user("alice", NOW).await.unwrap());
+
+    assert!(store.find_user("alice").await.unwrap().is_none());
+    assert!(store.find_user("bob").await.unwrap().is_some());
+    for (name, identity, stays) in &rows {
+        assert_eq!(is_alive(&store, name).await, *stays, "{name} access");
+        let refresh = store.find_refresh_token(&refresh_of(name)).await.unwrap();
+        assert_eq!(refresh.is_some(), *stays, "{name} refresh");
+        let remembered = store.is_consent_remembered(&consent(identity, "tuple")).await.unwrap();
+        assert_eq!(remembered, *stays, "{name} consent");
+        let session = store.find_browser_session(&hash(name), NOW).await.unwrap();
+        assert_eq!(session.is_some(), *stays, "{name} session");
+    }
+    let (_, told) = store.revocations_since(Some(cursor)).await.unwrap();
+    assert_eq!(told.len(), 1, "other processes hear of it");
+    assert!(!store.remove_user("alice", NOW).await.unwrap(), "gone is gone");
+}
+
+pub async fn a_consent_is_remembered_for_one_person_and_one_tuple(store: AnyStore) {
+    let alice = person("alice");
+    for _ in 0..2 {
+        store.remember_consent(&consent(&alice, "tuple")).await.unwrap();
+    }
+    let renamed = Identity { name: None, email: Some("new@example".into()), ..alice.clone() };
+    let elsewhere = Identity { issuer: "https://other.example".into(), ..alice.clone() };
+    let rows = [
+        (consent(&alice, "tuple"), true, "as given"),
+        (consent(&renamed, "tuple"), true, "the person counts, not their name"),
+        (consent(&alice, "another"), false, "another tuple"),
+        (consent(&person("bob"), "tuple"), false, "another person"),
+        (consent(&elsewhere, "tuple"), false, "the same subject at another issuer"),
+    ];
+    for (asked, expected, reason) in rows {
+        assert_eq!(store.is_consent_remembered(&asked).await.unwrap(), expected, "{reason}");
+    }
+}
+
+pub async fn a_browser_session_ends_in_time_and_belongs_to_the_last_login(store: AnyStore) {
+    let browser = hash("browser");
+    let end = NOW.plus(DAY);
+    store.begin_browser_session(&browser, &person("alice"), end).await.unwrap();
+    let find = |now| store.find_browser_session(&browser, now);
+    let last_second = end.minus(Duration::from_secs(1));
+    assert_eq!(find(last_second).await.unwrap(), Some(person("alice")));
+    assert_eq!(find(end).await.unwrap(), None, "over");
+    store.begin_browser_session(&browser, &person("bob"), end.plus(DAY)).await.unwrap();
+    assert_eq!(find(end).await.unwrap(), Some(person("bob")));
+    assert_eq!(store.find_browser_session(&hash("another"), NOW).await.unwrap(), None);
+}
+
+// --- sweeping ---------------------------------------------------------------------------------
+
+pub async fn a_sweep_of_a_living_store_removes_nothing(store: AnyStore) {
+    store.register_client(&client("new", NOW)).await.unwrap();
+    store.begin_login(&login("new", NOW.plus(DAY))).await.unwrap();
+    store.begin_browser_session(&hash("b"), &person("alice"), NOW.plus(DAY)).await.unwrap();
+    store.remember_consent(&consent(&person("alice"), "tuple")).await.unwrap();
+    store.add_user(&user("alice", "hash")).await.unwrap();
+    store.issue_code(&code("pending", "client", &person("alice"))).await.unwrap();
+    sign_in(&store, "a", &person("alice")).await;
+    let ended = sign_in(&store, "ended", &person("alice")).await;
+    let (cursor, _) = store.revocations_since(None).await.unwrap();
+    store.revoke_grant(&ended.id, NOW).await.unwrap();
+
+    assert_eq!(store.sweep(NOW, NOW).await.unwrap(), Swept { rows: 0 });
+
+    assert!(store.find_client(&ClientId::new("new")).await.unwrap().is_some());
+    assert!(store.find_login(&hash("new")).await.unwrap().is_some());
+    assert!(store.find_browser_session(&hash("b"), NOW).await.unwrap().is_some());
+    assert!(store.find_code(&hash("pending")).await.unwrap().is_some());
+    assert!(is_alive(&store, "a").await);
+    assert!(store.find_refresh_token(&refresh_of("a")).await.unwrap().is_some());
+    assert_eq!(store.revocations_since(Some(cursor)).await.unwrap().1.len(), 1);
+}
+
+pub async fn a_sweep_removes_logins_sessions_and_codes_at_their_end(store: AnyStore) {
+    let second = Duration::from_secs(1);
+    for (name, end) in [("over", NOW), ("on its way", NOW.plus(second))] {
+        store.begin_login(&login(name, end)).await.unwrap();
+        store.begin_browser_session(&hash(name), &person("alice"), end).await.unwrap();
+        let code = CodeRecord { expires_at: end, ..code(name, "client", &person("alice")) };
+        store.issue_code(&code).await.unwrap();
+    }
+    assert_eq!(store.sweep(NOW, NOW).await.unwrap(), Swept { rows: 3 });
+    for (name, stays) in [("over", false), ("on its way", true)] {
+        assert_eq!(store.find_login(&hash(name)).await.unwrap().is_some(), stays, "{name}");
+        let session = store.find_browser_session(&hash(name), NOW.minus(second)).await.unwrap();
+        assert_eq!(session.is_some(), stays, "{name}");
+        assert_eq!(store.find_code(&hash(name)).await.unwrap().is_some(), stays, "{name}");
+    }
+}
+
+pub async fn a_sweep_removes_tokens_at_their_end_and_then_their_grant(store: AnyStore) {
+    let grant = sign_in(&store, "a", &person("alice")).await;
+    assert!(is_alive(&store, "a").await);
+
+    assert_eq!(store.sweep(ACCESS_END, NOW).await.unwrap(), Swept { rows: 1 }, "the access token");
+    assert!(!is_alive(&store, "a").await);
+    let refresh = store.find_refresh_token(&refresh_of("a")).await.unwrap();
+    assert_eq!(refresh.unwrap().grant, grant, "the grant lives by its refresh token");
+
+    let swept = store.sweep(REFRESH_END, NOW).await.unwrap();
+    assert_eq!(swept, Swept { rows: 3 }, "the refresh token, the grant and the code it came from");
+    assert_eq!(store.find_refresh_token(&refresh_of("a")).await.unwrap(), None);
+    assert_eq!(store.find_code(&hash("a")).await.unwrap(), None);
+    assert_eq!(store.revoke_person(IDP, "alice", NOW).await.unwrap(), 0, "no grant is left");
+}
+
+pub async fn a_sweep_keeps_what_a_replay_could_still_hit(store: AnyStore) {
+    sign_in(&store, "a", &person("alice")).await;
+    let later = IssuedTokens {
+        access_expires_at: REFRESH_END.plus(DAY),
+        refresh: Some((refresh_of("b"), REFRESH_END.plus(DAY))),
+        ..tokens("b")
+    };
+    store.rotate_refresh_token(&refresh_of("a"), &later).await.unwrap();
+
+    let swept = store.sweep(REFRESH_END, NOW).await.unwrap();
+    assert_eq!(swept, Swept { rows: 1 }, "only the first access token");
+    assert!(store.find_code(&hash("a")).await.unwrap().is_some(), "the grant lives");
+    let replayed = store.rotate_refresh_token(&refresh_of("a"), &tokens("c")).await.unwrap();
+    assert_eq!(replayed, RefreshRotation::Replayed, "spent and past its end, but not forgotten");
+
+    let swept = store.sweep(REFRESH_END.plus(DAY), NOW).await.unwrap();
+    assert_eq!(swept, Swept { rows: 5 }, "two tokens, the spent one, the grant, the code");
+    let unknown = store.rotate_refresh_token(&refresh_of("a"), &tokens("c")).await.unwrap();
+    assert_eq!(unknown, RefreshRotation::Unknown);
+}
+
+pub async fn a_sweep_forgets_revocations_after_a_day(store: AnyStore) {
+    let (start, _) = store.revocations_since(None).await.unwrap();
+    for name in ["a", "b", "c"] {
+        let grant = sign_in(&store, name, &person("alice")).await;
+        let at = if name == "c" { NOW.plus(Duration::from_secs(1)) } else { NOW };
+        store.revoke_grant(&grant.id, at).await.unwrap();
+    }
+    let (cursor, _) = store.revocations_since(Some(start)).await.unwrap();
+    store.sweep(NOW.plus(REVOCATIONS_KEPT), NOW).await.unwrap();
+    assert_eq!(store.revocations_since(Some(start)).await.unwrap().1.len(), 1, "the young one");
+
+    store.sweep(NOW.plus(REVOCATIONS_KEPT * 2), NOW).await.unwrap();
+    assert_eq!(store.revocations_since(Some(start)).await.unwrap().1, []);
+    let grant = sign_in(&store, "d", &person("alice")).await;
+    store.revoke_grant(&grant.id, NOW).await.unwrap();
+    let (_, told) = store.revocations_since(Some(cursor)).await.unwrap();
+    assert_eq!(told, [Revocation::Grant(grant.id)], "no number is given out twice");
+}
+
+pub async fn a_sweep_removes_old_clients_that_never_finished_a_login(store: AnyStore) {
+    let second = Duration::from_secs(1);
+    for (name, at) in [("first", NOW), ("second", NOW), ("third", NOW.plus(second))] {
+        store.register_client(&client(name, at)).await.unwrap();
+    }
+    let finished = CodeRecord { expires_at: NOW.plus(DAY), ..code("c", "first", &person("a")) };
+    store.issue_code(&finished).await.unwrap();
+    assert_eq!(store.sweep(NOW, NOW.plus(second)).await.unwrap(), Swept { rows: 1 });
+    assert_eq!(clients_left(&store).await, ["first", "third"]);
+}
+
+// --- what the rules are told with ---------------------------------------------------------------
+
+/// The moment at which everything happens.
+pub const NOW: Timestamp = Timestamp::from_unix_seconds(1_795_305_600);
+const DAY: Duration = Duration::from_hours(24);
+const ACCESS_END: Timestamp = Timestamp::from_unix_seconds(1_795_305_600 + 3_600);
+const REFRESH_END: Timestamp = Timestamp::from_unix_seconds(1_795_305_600 + 30 * 24 * 3_600);
+const IDP: &str = "https://idp.example/realms/master";
+
+/// A hash of something that has a name in the test.
+pub fn hash(name: &str) -> SecretHash {
+    SecretHash::of(name.as_bytes())
+}
+
+/// The hash of the access token of the pair of that name.
+pub fn access_of(name: &str) -> SecretHash {
+    hash(&format!("access {name}"))
+}
+
+/// The hash of the refresh token of the pair of that name.
+pub fn refresh_of(name: &str) -> SecretHash {
+    hash(&format!("refresh {name}"))
+}
+
+/// A pair of tokens: an hour for access, thirty days for refresh.
+pub fn tokens(name: &str) -> IssuedTokens {
+    IssuedTokens {
+        access: access_of(name),
+        access_expires_at: ACCESS_END,
+        refresh: Some((refresh_of(name), REFRESH_END)),
+        scope: scope("fortune admin"),
+    }
+}
+
+/// Somebody whom the identity provider knows.
+pub fn person(subject: &str) -> Identity {
+    Identity {
+        issuer: IDP.into(),
+        subject: subject.into(),
+        name: Some(format!("{subject} 山田")),
+        email: Some(format!("{subject}@example.com")),
+        email_verified: true,
+    }
+}
+
+/// A code, the grant of which will be called `grant NAME`; valid for five minutes.
+pub fn code(name: &str, client: &str, identity: &Identity) -> CodeRecord {
+    CodeRecord {
+        code: hash(name),
+        grant: CodeGrant {
+            request: AuthorizationRequest {
+                client_id: ClientId::new(client),
+                redirect_uri: redirect_uri().as_redirect_uri(),
+                state: Some("the client's".into()),
+                code_challenge: CodeChallenge::parse(Some(CHALLENGE), Some("S256")).unwrap(),
+                scope: scope("fortune admin"),
+                resource: ResourceUri::new("http://localhost:8000/mcp"),
+            },
+            identity: identity.clone(),
+            grant_id: GrantId::new(format!("grant {name}")),
+            provider_tokens: Some(Sealed::from_bytes(vec![1, 0, 255])),
+        },
+        expires_at: NOW.plus(Duration::from_mins(5)),
+        is_redeemed: false,
+    }
+}
+
+/// Redeems a code for the pair of tokens of that name.
+pub async fn redeem(store: &AnyStore, code: &CodeRecord, name: &str) -> Grant {
+    let grant = code.grant.redeemed(NOW);
+    let outcome = store.redeem_code(&code.code, &grant, &tokens(name)).await.unwrap();
+    assert_eq!(outcome, CodeRedemption::Fresh);
+    grant
+}
+
+/// A whole login: code issued and redeemed, all under one name.
+pub async fn sign_in(store: &AnyStore, name: &str, identity: &Identity) -> Grant {
+    let code = code(name, "client", identity);
+    store.issue_code(&code).await.unwrap();
+    redeem(store, &code, name).await
+}
+
+/// Whether the access token of that pair is found.
+pub async fn is_alive(store: &AnyStore, name: &str) -> bool {
+    store.find_access_token(&access_of(name)).await.unwrap().is_some()
+}
+
+/// RFC 7636, appendix B.
+const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+
+fn redirect_uri() -> RegisteredRedirectUri {
+    RegisteredRedirectUri::parse("http://127.0.0.1:6274/callback").unwrap()
+}
+
+fn scope(text: &str) -> ScopeSet {
+    ScopeSet::parse(text).unwrap()
+}
+
+fn client(name: &str, created_at: Timestamp) -> Client {
+    Client {
+        id: ClientId::new(name),
+        metadata: ClientMetadata {
+            client_name: Some(format!("{name} <b>")),
+            redirect_uris: vec![redirect_uri()],
+            token_endpoint_auth_method: TokenEndpointAuthMethod::None,
+            refreshes: true,
+            scope: scope("fortune"),
+            client_uri: None,
+        },
+        secret: None,
+        secret_expires_at: None,
+        created_at,
+    }
+}
+
+async fn clients_left(store: &AnyStore) -> Vec<&'static str> {
+    let mut left = Vec::new();
+    for name in ["first", "second", "third", "fourth", "fifth"] {
+        if store.find_client(&ClientId::new(name)).await.unwrap().is_some() {
+            left.push(name);
+        }
+    }
+    left
+}
+
+fn login(name: &str, expires_at: Timestamp) -> LoginRecord {
+    LoginRecord {
+        login_state: hash(name),
+        browser: hash("cookie"),
+        sealed: Sealed::from_bytes(vec![1, 0, 128, 255]),
+        expires_at,
+    }
+}
+
+fn user(name: &str, password_hash: &str) -> LocalUser {
+    LocalUser { name: name.into(), password_hash: password_hash.into(), created_at: NOW }
+}
+
+fn consent(identity: &Identity, tuple: &str) -> RememberedConsent {
+    RememberedConsent { identity: identity.clone(), tuple: hash(tuple) }
+}
+
+/// Runs the same step as fifty tasks that start together.
+async fn fifty<T, F>(store: &AnyStore, step: impl Fn(AnyStore, usize) -> F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let start = Arc::new(tokio::sync::Barrier::new(50));
+    let tasks: Vec<_> = (0..50)
+        .map(|number| {
+            let (start, step) = (Arc::clone(&start), step(Arc::clone(store), number));
+            tokio::spawn(async move {
+                start.wait().await;
+                step.await
+            })
+        })
+        .collect();
+    let mut outcomes = Vec::new();
+    for task in tasks {
+        outcomes.push(task.await.unwrap());
+    }
+    outcomes
+}
+
+/// Lets a step and a revocation run into each other; each sets out first in half of the rounds.
+async fn meet<T>(
+    round: usize,
+    step: impl Future<Output = Result<T, StoreError>>,
+    revocation: impl Future<Output = Result<(), StoreError>>,
+) -> T {
+    let (outcome, revoked) = if round.is_multiple_of(2) {
+        tokio::join!(step, revocation)
+    } else {
+        let (revoked, outcome) = tokio::join!(revocation, step);
+        (outcome, revoked)
+    };
+    revoked.unwrap();
+    outcome.unwrap()
+}
+
+/// How many of the pairs named `0` to `49` have both tokens.
+async fn pairs_alive(store: &AnyStore) -> usize {
+    let mut alive = 0;
+    for number in 0..50 {
+        let name = number.to_string();
+        let refresh = store.find_refresh_token(&refresh_of(&name)).await.unwrap();
+        assert_eq!(is_alive(store, &name).await, refresh.is_some(), "a pair comes whole");
+        alive += usize::from(refresh.is_some());
+    }
+    alive
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_rule_is_in_the_contract() {
+        let source = include_str!("store_contract.rs");
+        let rules = source.lines().filter_map(|line| {
+            line.strip_prefix("pub async fn ")?.strip_suffix("(store: AnyStore) {")
+        });
+        for rule in rules {
+            let listed = format!("                {rule}\n");
+            assert!(source.contains(&listed), "{rule} is written but not run");
+        }
+    }
+}
