@@ -188,7 +188,7 @@ impl Store for SqliteStore {
     }
 
     async fn issue_code(&self, code: &CodeRecord) -> Result<(), StoreError> {
-        let CodeRecord { code, grant, expires_at } = code;
+        let CodeRecord { code, grant, expires_at, is_redeemed: _ } = code;
         let mut step = self.begin().await?;
         sqlx::query(
             "INSERT INTO codes
@@ -220,7 +220,7 @@ impl Store for SqliteStore {
     async fn find_code(&self, code: &SecretHash) -> Result<Option<CodeRecord>, StoreError> {
         let row = sqlx::query(
             "SELECT code, grant_id, request, issuer, subject, name, email, email_verified,
-                provider_tokens, expires_at
+                provider_tokens, expires_at, is_redeemed
              FROM codes WHERE code = $1",
         )
         .bind(bytes(code))
