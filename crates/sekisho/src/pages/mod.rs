@@ -32,8 +32,8 @@ pub struct ConsentPage<'a> {
 impl ConsentPage<'_> {
     pub fn respond(self, _: Language) -> Response {
         Html(format!(
-            "<form action=/consent method=post><input type=hidden name=consent value='{}'></form>",
-            self.consent
+            "{} {:?} <form action=/consent method=post><input name=\"consent\" value=\"{}\"></form>",
+            self.redirect_host, self.scopes, self.consent
         ))
         .into_response()
     }
