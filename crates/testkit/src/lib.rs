@@ -15,6 +15,7 @@
 mod browser;
 pub mod clock;
 pub mod identity_provider;
+pub mod mcp_client;
 pub mod naive;
 pub mod scripted_provider;
 pub mod store_contract;
@@ -23,5 +24,6 @@ pub mod world;
 pub use browser::{Answer, Browser};
 pub use clock::ManualClock;
 pub use identity_provider::FakeIdentityProvider;
+pub use mcp_client::{McpClient, SseClient};
 pub use scripted_provider::ScriptedProvider;
 pub use world::{App, RegisteredClient, Tokens, World, WorldBuilder};

@@ -852,7 +852,8 @@ fn scope(text: &str) -> ScopeSet {
     ScopeSet::parse(text).unwrap()
 }
 
-fn client(name: &str, created_at: Timestamp) -> Client {
+/// A public client that registered then.
+pub fn client(name: &str, created_at: Timestamp) -> Client {
     Client {
         id: ClientId::new(name),
         metadata: ClientMetadata {
