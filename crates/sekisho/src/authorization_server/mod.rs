@@ -200,6 +200,12 @@ pub struct LoginBinding {
 }
 
 impl LoginBinding {
+    /// What [`AuthorizationServer::login_binding`] gives, for whoever must be made before it: the
+    /// cookies depend on nothing but our name and [`Store::instance_id`].
+    pub fn new(issuer: &Issuer, instance_id: &str) -> Self {
+        Self { cookies: Cookies::new(issuer, instance_id) }
+    }
+
     /// Whether the request carries the cookie that binds the login with this `login_state`, whose
     /// hash is `browser`.
     pub fn is_bound(

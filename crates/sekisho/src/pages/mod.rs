@@ -88,4 +88,3 @@ impl LoginPage<'_> {
         (status, Html(form)).into_response()
     }
 }
-
