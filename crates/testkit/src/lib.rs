@@ -13,6 +13,7 @@
 
 mod browser;
 pub mod clock;
+pub mod mcp_client;
 pub mod naive;
 pub mod scripted_provider;
 pub mod store_contract;
@@ -20,5 +21,6 @@ pub mod world;
 
 pub use browser::{Answer, Browser};
 pub use clock::ManualClock;
+pub use mcp_client::{McpClient, SseClient};
 pub use scripted_provider::ScriptedProvider;
 pub use world::{App, RegisteredClient, Tokens, World, WorldBuilder};

@@ -392,3 +392,83 @@ impl Store for CachedStore {
         self.behind.check().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sekisho_protocol::oauth::{ResourceUri, ScopeSet};
+
+    use super::*;
+    use crate::store::{MemoryStore, TableLimits};
+
+    #[test]
+    fn cache_and_index_stay_within_their_limits() {
+        let cached = cached(100);
+        for number in 0..5_000_u32 {
+            // Three tokens to a grant, as refreshing makes them.
+            cached.remember(&token(number, number / 3), 0);
+        }
+        assert!(cached.access_tokens.len() <= 128, "{}", cached.access_tokens.len());
+        let index = cached.index();
+        assert!(index.entries <= 200, "{}", index.entries);
+        let counted: usize = index.tokens.values().map(HashSet::len).sum();
+        assert_eq!(index.entries, counted);
+    }
+
+    #[test]
+    fn a_grant_is_forgotten_whatever_was_evicted_and_cleared_out_before() {
+        let cached = cached(100);
+        for number in 0..5_000_u32 {
+            cached.remember(&token(number, number % 7), 0);
+        }
+        cached.forget_grant(&mut cached.index(), &grant(3));
+        assert!(cached.access_tokens.len() > 50, "the others stay");
+        assert!(cached.access_tokens.iter().all(|(_, token)| token.grant_id != grant(3)));
+    }
+
+    #[test]
+    fn what_was_read_before_a_revocation_is_not_kept_after_it() {
+        let (one, other) = (token(1, 1), token(2, 2));
+        for what in ["grant", "token", "person", "all"] {
+            let cached = cached(100);
+            let epoch = cached.index().epoch;
+            match what {
+                "grant" => cached.forget_grant(&mut cached.index(), &grant(1)),
+                "token" => cached.forget_token(&mut cached.index(), &one.token),
+                "person" => cached.forget_person("issuer", "subject"),
+                _ => cached.forget_all(),
+            }
+            cached.remember(&one, epoch);
+            assert!(cached.cached_access_token(&one.token).is_none(), "{what}");
+            let epoch = cached.index().epoch;
+            cached.remember(&other, epoch);
+            assert!(cached.cached_access_token(&other.token).is_some(), "{what}: read afterwards");
+        }
+    }
+
+    fn cached(tokens_max: usize) -> CachedStore {
+        let behind = Arc::new(MemoryStore::new(TableLimits::default()));
+        CachedStore::with_capacity(behind, tokens_max)
+    }
+
+    fn grant(number: u32) -> GrantId {
+        GrantId::new(number.to_string())
+    }
+
+    fn token(number: u32, grant_number: u32) -> Arc<AccessToken> {
+        Arc::new(AccessToken {
+            token: SecretHash::of(&number.to_be_bytes()),
+            grant_id: grant(grant_number),
+            client_id: ClientId::new("client"),
+            identity: Identity {
+                issuer: "issuer".into(),
+                subject: "subject".into(),
+                name: None,
+                email: None,
+                email_verified: false,
+            },
+            scope: ScopeSet::default(),
+            resource: ResourceUri::new("http://localhost:8000/mcp"),
+            expires_at: Timestamp::from_unix_seconds(0),
+        })
+    }
+}

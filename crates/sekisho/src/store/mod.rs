@@ -32,7 +32,7 @@ pub const LOCAL_ISSUER: &str = "local";
 pub const REVOCATIONS_KEPT: Duration = Duration::from_hours(24);
 
 /// The most revocations that one call of [`Store::revocations_since`] gives.
-pub const REVOCATIONS_READ_MAX: u16 = 1_000;
+pub const REVOCATIONS_READ_MAX: u16 = 256;
 
 /// A registered client.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -188,7 +188,7 @@ impl Store for SqliteStore {
     }
 
     async fn issue_code(&self, code: &CodeRecord) -> Result<(), StoreError> {
-        let CodeRecord { code, grant, expires_at } = code;
+        let CodeRecord { code, grant, expires_at, is_redeemed: _ } = code;
         let mut step = self.begin().await?;
         sqlx::query(
             "INSERT INTO codes
@@ -220,7 +220,7 @@ impl Store for SqliteStore {
     async fn find_code(&self, code: &SecretHash) -> Result<Option<CodeRecord>, StoreError> {
         let row = sqlx::query(
             "SELECT code, grant_id, request, issuer, subject, name, email, email_verified,
-                provider_tokens, expires_at
+                provider_tokens, expires_at, is_redeemed
              FROM codes WHERE code = $1",
         )
         .bind(bytes(code))
@@ -329,13 +329,20 @@ impl Store for SqliteStore {
 
     async fn revoke_grant(&self, grant: &GrantId, now: Timestamp) -> Result<(), StoreError> {
         let mut step = self.begin().await?;
-        for statement in [
+        sqlx::query(
             "INSERT INTO revocations (grant_id, revoked_at) SELECT id, $2 FROM grants WHERE id = $1",
+        )
+        .bind(grant.as_str())
+        .bind(now.unix_seconds())
+        .execute(&mut *step)
+        .await
+        .map_err(unavailable)?;
+        for statement in [
             // The tokens go with it.
             "DELETE FROM grants WHERE id = $1",
             "DELETE FROM codes WHERE grant_id = $1 AND is_redeemed = FALSE",
         ] {
-            let statement = sqlx::query(statement).bind(grant.as_str()).bind(now.unix_seconds());
+            let statement = sqlx::query(statement).bind(grant.as_str());
             statement.execute(&mut *step).await.map_err(unavailable)?;
         }
         step.commit().await.map_err(unavailable)
@@ -359,14 +366,20 @@ impl Store for SqliteStore {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut step = self.begin().await?;
-        for statement in [
+        sqlx::query(
             "INSERT INTO revocations (access_token, revoked_at)
              SELECT token, $2 FROM access_tokens WHERE token = $1",
-            "DELETE FROM access_tokens WHERE token = $1",
-        ] {
-            let statement = sqlx::query(statement).bind(bytes(token)).bind(now.unix_seconds());
-            statement.execute(&mut *step).await.map_err(unavailable)?;
-        }
+        )
+        .bind(bytes(token))
+        .bind(now.unix_seconds())
+        .execute(&mut *step)
+        .await
+        .map_err(unavailable)?;
+        sqlx::query("DELETE FROM access_tokens WHERE token = $1")
+            .bind(bytes(token))
+            .execute(&mut *step)
+            .await
+            .map_err(unavailable)?;
         step.commit().await.map_err(unavailable)
     }
 
@@ -543,17 +556,20 @@ impl Store for SqliteStore {
         let mut swept = Swept::default();
         // Each for itself: any of them leaves the tables sound, and writers get their turn between.
         for (statement, moment) in [
-            ("DELETE FROM logins WHERE expires_at <= $1", now),
-            ("DELETE FROM browser_sessions WHERE expires_at <= $1", now),
-            ("DELETE FROM access_tokens WHERE expires_at <= $1", now),
-            ("DELETE FROM refresh_tokens WHERE expires_at <= $1 AND is_spent = FALSE", now),
-            (SWEEP_SPENT_TOKENS, now),
-            (SWEEP_GRANTS, now),
-            (SWEEP_CODES, now),
-            ("DELETE FROM revocations WHERE revoked_at <= $1", now.minus(REVOCATIONS_KEPT)),
-            (SWEEP_CLIENTS, unused_clients_before),
+            ("DELETE FROM logins WHERE expires_at <= $1", Some(now)),
+            ("DELETE FROM browser_sessions WHERE expires_at <= $1", Some(now)),
+            ("DELETE FROM access_tokens WHERE expires_at <= $1", Some(now)),
+            ("DELETE FROM refresh_tokens WHERE expires_at <= $1 AND is_spent = FALSE", Some(now)),
+            (SWEEP_SPENT_TOKENS, None),
+            (SWEEP_GRANTS, None),
+            (SWEEP_CODES, Some(now)),
+            ("DELETE FROM revocations WHERE revoked_at <= $1", Some(now.minus(REVOCATIONS_KEPT))),
+            (SWEEP_CLIENTS, Some(unused_clients_before)),
         ] {
-            let statement = sqlx::query(statement).bind(moment.unix_seconds());
+            let mut statement = sqlx::query(statement);
+            if let Some(moment) = moment {
+                statement = statement.bind(moment.unix_seconds());
+            }
             let removed = statement.execute(&self.writer).await.map_err(unavailable)?;
             swept.rows += removed.rows_affected();
         }
@@ -639,14 +655,23 @@ async fn end_grants_of(
     subject: &str,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
-    let mut ended = 0;
-    for statement in [
+    sqlx::query(
         "INSERT INTO revocations (grant_id, revoked_at)
          SELECT id, $3 FROM grants WHERE issuer = $1 AND subject = $2 ORDER BY id",
+    )
+    .bind(issuer)
+    .bind(subject)
+    .bind(now.unix_seconds())
+    .execute(&mut **step)
+    .await
+    .map_err(unavailable)?;
+    let mut ended = 0;
+    for statement in [
         "DELETE FROM codes WHERE issuer = $1 AND subject = $2 AND is_redeemed = FALSE",
+        // The last: theirs is the number that is given.
         "DELETE FROM grants WHERE issuer = $1 AND subject = $2",
     ] {
-        let statement = sqlx::query(statement).bind(issuer).bind(subject).bind(now.unix_seconds());
+        let statement = sqlx::query(statement).bind(issuer).bind(subject);
         ended = statement.execute(&mut **step).await.map_err(unavailable)?.rows_affected();
     }
     Ok(ended)
@@ -688,4 +713,53 @@ fn as_json(value: &impl serde::Serialize) -> String {
 
 fn unavailable(error: sqlx::Error) -> StoreError {
     StoreError::Unavailable(Box::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+
+    #[tokio::test]
+    async fn a_locked_file_is_unavailable_for_writing_and_recovers() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = impatient(&folder).await.unwrap();
+        let other = impatient(&folder).await.unwrap();
+        let held = other.begin().await.unwrap();
+
+        let refused = store.add_user(&user("alice")).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+        let refused = store.remove_user("alice", NOW).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+        assert!(store.check().await.is_err(), "/readyz says so");
+        assert!(store.find_user("alice").await.unwrap().is_none(), "reading goes on");
+
+        held.rollback().await.unwrap();
+        assert!(store.add_user(&user("alice")).await.unwrap());
+        store.check().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_that_stays_locked_is_not_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = impatient(&folder).await.unwrap();
+        let held = store.begin().await.unwrap();
+        let refused = impatient(&folder).await.unwrap_err();
+        assert!(matches!(refused, OpenError::Locked { .. }), "{refused:?}");
+        held.rollback().await.unwrap();
+        impatient(&folder).await.unwrap();
+    }
+
+    async fn impatient(folder: &tempfile::TempDir) -> Result<SqliteStore, OpenError> {
+        let path = folder.path().join("sekisho.db");
+        let wait_max = Duration::from_millis(50);
+        let limits = TableLimits::default();
+        SqliteStore::open_waiting(&path, limits, Durability::Normal, wait_max).await
+    }
+
+    fn user(name: &str) -> LocalUser {
+        LocalUser { name: name.into(), password_hash: "hash".into(), created_at: NOW }
+    }
+
+    const NOW: Timestamp = Timestamp::from_unix_seconds(1_795_305_600);
 }

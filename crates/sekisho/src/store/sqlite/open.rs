@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::migrate::{AppliedMigration, Migrate as _, MigrateError, Migration, MigrationType};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
@@ -132,8 +132,13 @@ pub(super) async fn open(
         .map_err(|error| refusal(&path, error))?;
     let readers =
         pool().max_connections(READERS_MAX).connect_lazy_with(file.pragma("query_only", "on"));
-    let instance_id = migrate(&writer).await.map_err(|error| migration_refusal(&path, error))?;
-    Ok(Opened { path, instance_id, writer, readers })
+    match migrate(&path, &writer).await {
+        Ok(instance_id) => Ok(Opened { path, instance_id, writer, readers }),
+        Err(refused) => {
+            writer.close().await;
+            Err(refused)
+        }
+    }
 }
 
 /// Makes the file, readable by its owner only, if there is none. `SQLite` gives the files beside it
@@ -192,43 +197,60 @@ async fn is_foreign(connection: &mut SqliteConnection) -> Result<bool, sqlx::Err
 }
 
 /// Brings the schema up to date and gives the instance id, which the first to open has made.
-async fn migrate(writer: &SqlitePool) -> Result<String, MigrateError> {
-    let mut all_or_nothing = writer.begin_with("BEGIN IMMEDIATE").await?;
-    migrator().run(&mut *all_or_nothing).await?;
+/// All or nothing, and one process at a time.
+async fn migrate(path: &Path, writer: &SqlitePool) -> Result<String, OpenError> {
+    let refused = |error| refusal(path, error);
+    let mut step = writer.begin_with("BEGIN IMMEDIATE").await.map_err(refused)?;
+    let failed = |error| migration_failure(path, error);
+    step.ensure_migrations_table(MIGRATIONS_TABLE).await.map_err(failed)?;
+    let applied = step.list_applied_migrations(MIGRATIONS_TABLE).await.map_err(failed)?;
+    let known: Vec<Migration> = MIGRATIONS.iter().map(migration).collect();
+    for applied in &applied {
+        refuse_unknown(path, applied, &known)?;
+    }
+    for migration in known.get(applied.len()..).unwrap_or_default() {
+        step.apply(MIGRATIONS_TABLE, migration).await.map_err(failed)?;
+    }
     let found: Option<String> = sqlx::query_scalar("SELECT id FROM instance LIMIT 1")
-        .fetch_optional(&mut *all_or_nothing)
-        .await?;
+        .fetch_optional(&mut *step)
+        .await
+        .map_err(refused)?;
     let instance_id = found.unwrap_or_else(mint::id);
     sqlx::query("INSERT INTO instance (id) VALUES ($1) ON CONFLICT (id) DO NOTHING")
         .bind(&instance_id)
-        .execute(&mut *all_or_nothing)
-        .await?;
-    all_or_nothing.commit().await?;
+        .execute(&mut *step)
+        .await
+        .map_err(refused)?;
+    step.commit().await.map_err(refused)?;
     Ok(instance_id)
 }
 
-fn migrator() -> Migrator {
-    let migrations = MIGRATIONS.iter().map(|&(version, name, sql)| {
-        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
-    });
-    Migrator::with_migrations(migrations.collect())
+fn refuse_unknown(
+    path: &Path,
+    applied: &AppliedMigration,
+    known: &[Migration],
+) -> Result<(), OpenError> {
+    let path = path.to_owned();
+    let version = applied.version;
+    match known.iter().find(|known| known.version == version) {
+        Some(known) if known.checksum == applied.checksum => Ok(()),
+        Some(_) => Err(OpenError::Altered { path, version }),
+        None => {
+            let known = known.last().map_or(0, |newest| newest.version);
+            Err(OpenError::Newer { path, found: version, known })
+        }
+    }
 }
 
-fn migration_refusal(path: &Path, error: MigrateError) -> OpenError {
-    let known = MIGRATIONS.iter().map(|(version, ..)| *version).max().unwrap_or(0);
+fn migration(&(version, name, sql): &(i64, &'static str, &'static str)) -> Migration {
+    Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+}
+
+fn migration_failure(path: &Path, error: MigrateError) -> OpenError {
     if let MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) = error {
         return refusal(path, error);
     }
-    let path = path.to_owned();
-    if let MigrateError::VersionMissing(found) = error
-        && found > known
-    {
-        return OpenError::Newer { path, found, known };
-    }
-    if let MigrateError::VersionMissing(version) | MigrateError::VersionMismatch(version) = error {
-        return OpenError::Altered { path, version };
-    }
-    OpenError::Unusable { path, source: Box::new(error) }
+    OpenError::Unusable { path: path.to_owned(), source: Box::new(error) }
 }
 
 fn refusal(path: &Path, error: sqlx::Error) -> OpenError {
@@ -263,6 +285,9 @@ const READERS_MAX: u32 = 4;
 
 /// Pause between two attempts to turn a file that others are opening too to write-ahead logging.
 const WAL_RETRY_EVERY: Duration = Duration::from_millis(10);
+
+/// Where the applied migrations are written down, as `sqlx` does by default.
+const MIGRATIONS_TABLE: &str = "_sqlx_migrations";
 
 /// Every schema there ever was, oldest first. Never changed once released, only added to.
 const MIGRATIONS: [(i64, &str, &str); 1] =

@@ -48,6 +48,7 @@ pub(super) fn code(row: &SqliteRow) -> Result<CodeRecord, StoreError> {
             provider_tokens: row.provider_tokens()?,
         },
         expires_at: row.time("expires_at")?,
+        is_redeemed: row.read("is_redeemed")?,
     })
 }
 

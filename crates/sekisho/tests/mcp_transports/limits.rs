@@ -1,0 +1,158 @@
+//! Everything has a limit, and over it a clear refusal that harms nobody else (case 92).
+
+use http::StatusCode;
+use serde_json::json;
+use testkit::{McpClient, SseClient};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::rig::Rig;
+
+#[tokio::test]
+async fn a_person_has_a_share_of_sessions_over_all_clients() {
+    let rig = Rig::start_with(|settings| settings.limits.sessions_per_person_max = 3).await;
+    let one = rig.session("alice").await;
+    rig.session("alice-elsewhere").await;
+    let sse = rig.sse("alice-again").await;
+
+    let refused = rig.client("alice").begin("2025-11-25").await;
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused.header("retry-after"), Some("60"));
+    assert_eq!(refused.message()["id"], 1);
+    let stream = SseClient::try_open(&format!("{}/sse", rig.url), "alice").await;
+    assert_eq!(stream.status, StatusCode::TOO_MANY_REQUESTS);
+    rig.session("mallory").await;
+
+    one.end().await;
+    rig.session("alice").await;
+    drop(sse);
+}
+
+#[tokio::test]
+async fn the_server_has_room_for_so_many_sessions() {
+    let rig = Rig::start_with(|settings| settings.limits.sessions_max = 2).await;
+    let first = rig.session("alice").await;
+    rig.session("mallory").await;
+    let refused = rig.client("alice").begin("2025-11-25").await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.header("retry-after"), Some("60"));
+    first.end().await;
+    rig.session("alice").await;
+}
+
+#[tokio::test]
+async fn a_session_has_so_many_streams() {
+    let rig = Rig::start_with(|settings| settings.limits.streams_per_session_max = 2).await;
+    let client = rig.session("alice").await;
+    let _first = client.listen().await;
+    let _second = client.listen().await;
+    let third = client.listen().await;
+    assert_eq!(third.status, StatusCode::TOO_MANY_REQUESTS);
+
+    let mut client = client.accepting("text/event-stream");
+    let streamed = client.call_tool("echo", json!({})).await;
+    assert_eq!(streamed.status, StatusCode::TOO_MANY_REQUESTS);
+    let mut client = client.accepting("application/json, text/event-stream");
+    let answer = client.call_tool("slow_progress", json!({}));
+    rig.gate.let_through();
+    let answer = answer.await;
+    assert_eq!(answer.header("content-type"), Some("application/json"), "no room to tell");
+    assert_eq!(answer.tool_text(), "waited");
+}
+
+#[tokio::test]
+async fn a_session_has_so_many_calls_at_a_time() {
+    let rig = Rig::start_with(|settings| settings.limits.calls_per_session_max = 2).await;
+    let mut client = rig.session("alice").await;
+    let mut waiting = Vec::new();
+    for _ in 0..2 {
+        let call = client.next_request("tools/call", &json!({ "name": "wait" })).to_string();
+        let client = client.clone();
+        waiting.push(tokio::spawn(async move { client.post(call).await }));
+        rig.gate.arrived().await;
+    }
+    let refused = client.call_tool("wait", json!({})).await;
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(client.request("ping", json!({})).await.status, StatusCode::OK, "ping is no work");
+
+    rig.gate.let_through();
+    rig.gate.let_through();
+    for call in waiting {
+        assert_eq!(call.await.unwrap().tool_text(), "waited");
+    }
+}
+
+#[tokio::test]
+async fn a_body_has_a_length() {
+    let rig = Rig::start_with(|settings| settings.limits.body_bytes_max = 200).await;
+    let client = rig.client("alice");
+    let mut client = McpClient::clone(&client);
+    client.initialize("2025-11-25").await;
+    let body = |length: usize| {
+        let frame = r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":""}}"#;
+        frame.replace("\"\"", &format!("\"{}\"", "x".repeat(length - frame.len())))
+    };
+    assert_eq!(client.post(body(200)).await.status, StatusCode::OK);
+    let refused = client.post(body(201)).await;
+    assert_eq!(refused.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(refused.error_code(), Some(-32600));
+    let sse = rig.sse("alice").await;
+    assert_eq!(sse.post(body(201)).await.status, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn a_body_takes_so_long() {
+    let rig = Rig::start_with(|settings| {
+        settings.limits.body_wait = std::time::Duration::from_millis(50);
+    })
+    .await;
+    let mut socket = TcpStream::connect(rig.url.strip_prefix("http://").unwrap()).await.unwrap();
+    let head = "POST /mcp HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{";
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    socket.read_exact(&mut status).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 408");
+}
+
+/// Case 92: whoever does not read is cut off with a bounded queue; others go on.
+#[tokio::test]
+async fn a_reader_that_never_reads_is_cut_off() {
+    let rig = Rig::start().await;
+    let mut sleeper = rig.sse("alice").await;
+    sleeper.initialize("2024-11-05").await;
+    let big = json!({ "jsonrpc": "2.0", "id": 9, "method": "tools/call",
+        "params": { "name": "big", "arguments": { "bytes": 500_000 } } });
+    let mut accepted = 0;
+    let refused = loop {
+        // The socket's own buffers take some megabytes before ours fill up.
+        let answer = sleeper.post(big.to_string()).await;
+        if answer.status != StatusCode::ACCEPTED {
+            break answer;
+        }
+        accepted += 1;
+        assert!(accepted < 200, "100 MB were taken for a reader that reads nothing");
+    };
+    assert_eq!(refused.status, StatusCode::NOT_FOUND, "there is no session any more");
+
+    let mut other = rig.sse("mallory").await;
+    other.initialize("2024-11-05").await;
+    assert_eq!(other.request("ping", json!({})).await["result"], json!({}));
+}
+
+/// A single answer may be longer than the queue.
+#[tokio::test]
+async fn a_long_answer_arrives_on_every_transport() {
+    let rig = Rig::start().await;
+    let arguments = json!({ "bytes": 3_000_000 });
+    let mut json_client = rig.session("alice").await;
+    let answer = json_client.call_tool("big", arguments.clone()).await;
+    assert_eq!(answer.tool_text().len(), 3_000_000);
+    let mut stream_client = rig.session("alice").await.accepting("text/event-stream");
+    let answer = stream_client.call_tool("big", arguments.clone()).await;
+    assert_eq!(answer.tool_text().len(), 3_000_000);
+    let mut sse = rig.sse("alice").await;
+    sse.initialize("2024-11-05").await;
+    let answer = sse.request("tools/call", json!({ "name": "big", "arguments": arguments })).await;
+    assert_eq!(answer["result"]["content"][0]["text"].as_str().unwrap().len(), 3_000_000);
+}

@@ -1,0 +1,16 @@
+//! The transports as clients see them: over real sockets, with a guard that knows a few tokens.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may panic"
+)]
+
+mod http_sse;
+mod limits;
+mod rig;
+mod sessions;
+mod stdio;
+mod streamable_http;
+mod streams;
