@@ -16,8 +16,7 @@ use std::time::Duration;
 use axum::extract::Request;
 use axum::{Router, ServiceExt};
 use axum_server::Handle;
-use http::HeaderMap;
-use sekisho::authorization_server::{self, AuthorizationServer};
+use sekisho::authorization_server::{AuthorizationServer, BrowserBinding};
 use sekisho::clock::{Clock, SystemClock};
 use sekisho::front::{Front, Readiness, Surfaces};
 use sekisho::identity_provider::IdentityProvider;
@@ -26,7 +25,6 @@ use sekisho::identity_provider::local::{self, LocalProvider};
 use sekisho::identity_provider::oidc::{OidcProvider, OidcSettings};
 use sekisho::mcp::{self, McpEndpoints, McpService};
 use sekisho::protocol::oauth::ProtectedResource;
-use sekisho::protocol::{Secret, SecretHash};
 use sekisho::resource_server::{GuardLayer, OwnTokens, TokenVerifier, metadata_routes};
 use sekisho::seal::Sealer;
 use sekisho::store::cached::REVOCATIONS_POLLED_EVERY;
@@ -214,16 +212,17 @@ async fn provider(
 ) -> Result<Provider, Failure> {
     match &config.identity {
         IdentityConfig::Local => {
-            let instance = store.instance_id().await.map_err(|error| Failure::because(&error))?;
-            let binding = authorization_server::LoginBinding::new(&config.public_url, &instance);
+            let binding = BrowserBinding::new(&config.public_url, store.as_ref())
+                .await
+                .map_err(|error| Failure::because(&error))?;
             let provider = Arc::new(LocalProvider::new(
                 config.public_url.clone(),
                 Arc::clone(store),
                 sealer.clone(),
                 Arc::clone(clock),
-                Arc::new(Binding(binding)),
             ));
-            Ok(Provider { pages: local::routes(Arc::clone(&provider)), provider })
+            let pages = local::routes(Arc::clone(&provider), Arc::new(binding));
+            Ok(Provider { provider, pages })
         }
         IdentityConfig::Oidc(oidc) => {
             let settings = OidcSettings {
@@ -237,17 +236,6 @@ async fn provider(
                 .map_err(|error| Failure::because(&error))?;
             Ok(Provider { provider: Arc::new(provider), pages: Router::new() })
         }
-    }
-}
-
-/// Introduces the authorization server's cookies to the local provider: the two do not know each
-/// other.
-#[derive(Debug)]
-struct Binding(authorization_server::LoginBinding);
-
-impl local::LoginBinding for Binding {
-    fn is_bound(&self, headers: &HeaderMap, login_state: &Secret, browser: &SecretHash) -> bool {
-        self.0.is_bound(headers, login_state, browser)
     }
 }
 
