@@ -1,12 +1,550 @@
-//! The contract of stores, held against each of them.
+//! The contract of stores, held against each of them; then what only a file or a cache can do.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may panic"
+)]
 
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
-use sekisho::store::{MemoryStore, Store, TableLimits};
+use sekisho::seal::{Purpose, Sealer};
+use sekisho::store::{
+    CachedStore, Client, CodeRecord, CodeRedemption, Durability, LOCAL_ISSUER, LocalUser,
+    LoginRecord, MemoryStore, OpenError, SqliteStore, Store, StoreError, TableLimits,
+};
+use sekisho_protocol::oauth::ClientId;
+use sekisho_protocol::{Secret, SecretHash};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
+use tempfile::TempDir;
+use testkit::store_contract::{
+    NOW, access_of, client, code, is_alive, person, redeem, refresh_of, sign_in, tokens,
+};
 
 #[expect(clippy::unused_async, reason = "every store opens by one signature")]
 async fn memory(limits: TableLimits) -> (Arc<dyn Store>, ()) {
     (Arc::new(MemoryStore::new(limits)), ())
 }
 
+async fn sqlite(limits: TableLimits) -> (Arc<dyn Store>, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sekisho.db");
+    let store = SqliteStore::open(&path, limits, Durability::Normal).await.unwrap();
+    (Arc::new(store), folder)
+}
+
+async fn cached_memory(limits: TableLimits) -> (Arc<dyn Store>, ()) {
+    let (behind, ()) = memory(limits).await;
+    (Arc::new(CachedStore::new(behind)), ())
+}
+
+async fn cached_sqlite(limits: TableLimits) -> (Arc<dyn Store>, TempDir) {
+    let (behind, folder) = sqlite(limits).await;
+    (Arc::new(CachedStore::new(behind)), folder)
+}
+
 testkit::store_contract!(the_memory_store, memory);
+testkit::store_contract!(the_sqlite_store, sqlite);
+testkit::store_contract!(the_cached_memory_store, cached_memory);
+testkit::store_contract!(the_cached_sqlite_store, cached_sqlite);
+
+// --- the file -----------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn what_was_written_is_there_after_reopening() {
+    for durability in [Durability::Normal, Durability::Full] {
+        let file = File::new();
+        let store = file.open_with(durability).await;
+        let seen = any(&store);
+        let grant = sign_in(&seen, "a", &person("alice")).await;
+        let instance_id = store.instance_id().await.unwrap();
+        store.close().await;
+        assert!(!file.beside("-wal").exists(), "a closed store is one file");
+
+        let store = file.open_with(durability).await;
+        assert_eq!(store.instance_id().await.unwrap(), instance_id);
+        let seen = any(&store);
+        assert!(is_alive(&seen, "a").await);
+        let refresh = store.find_refresh_token(&refresh_of("a")).await.unwrap().unwrap();
+        assert_eq!(refresh.grant, grant);
+    }
+}
+
+/// What a process leaves behind that had no time to close anything is what the disk holds now.
+#[tokio::test]
+async fn an_acknowledged_write_survives_a_kill() {
+    let file = File::new();
+    let store = file.open().await;
+    let seen = any(&store);
+    sign_in(&seen, "a", &person("alice")).await;
+    let taken = code("b", "client", &person("alice"));
+    store.issue_code(&taken).await.unwrap();
+    redeem(&seen, &taken, "b").await;
+
+    let left_behind = File::new();
+    for part in ["", "-wal"] {
+        std::fs::copy(file.beside(part), left_behind.beside(part)).unwrap();
+    }
+    let store = left_behind.open().await;
+    let seen = any(&store);
+    assert!(is_alive(&seen, "a").await && is_alive(&seen, "b").await);
+    let again = store.redeem_code(&taken.code, &taken.grant.redeemed(NOW), &tokens("c")).await;
+    assert_eq!(again.unwrap(), CodeRedemption::Replayed);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_file_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let file = File::new();
+    let store = file.open().await;
+    store.check().await.unwrap();
+    for part in ["", "-wal", "-shm"] {
+        let mode = std::fs::metadata(file.beside(part)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{part:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_ours_is_refused_with_a_remedy_and_left_alone() {
+    let foreign = "CREATE TABLE theirs (id INTEGER); INSERT INTO theirs VALUES (1);";
+    let newer = "INSERT INTO _sqlx_migrations VALUES (9999, 'later', '2030-01-01', 1, x'00', 1);";
+    let altered = "UPDATE _sqlx_migrations SET checksum = x'00';";
+    let rows: [(&str, File, &[&str]); 6] = [
+        ("garbage", File::holding(&[b'x'; 5000]), &["not an SQLite database", "backup"]),
+        ("another program's", File::made_by(foreign).await, &["another program", "another file"]),
+        ("newer", File::ours_after(newer).await, &["newer version", "schema 9999", "up to 1"]),
+        ("altered", File::ours_after(altered).await, &["another schema 1", "backup"]),
+        ("in no folder", File::new().named("none/sekisho.db"), &["cannot create", "folder exists"]),
+        ("a folder", File::new().named("."), &["cannot open", "permissions"]),
+    ];
+    for (reason, file, words) in rows {
+        let before = std::fs::read(&file.path).unwrap_or_default();
+        let refused = SqliteStore::open(&file.path, TableLimits::default(), Durability::Normal);
+        let message = refused.await.unwrap_err().to_string();
+        for word in words {
+            assert!(message.contains(word), "{reason}: {message}");
+        }
+        assert!(!message.contains("no such") && !message.contains('\n'), "{reason}: {message}");
+        assert!(std::fs::read(&file.path).unwrap_or_default() == before, "{reason}: untouched");
+        assert!(!file.beside("-wal").exists(), "{reason}: nothing beside it");
+    }
+}
+
+#[tokio::test]
+async fn a_truncated_file_is_an_error_and_no_panic() {
+    let file = File::new();
+    let store = file.open().await;
+    sign_in(&any(&store), "a", &person("alice")).await;
+    store.close().await;
+    let bytes = std::fs::read(&file.path).unwrap();
+    for kept in [bytes.len() / 2, 4096, 100, 20] {
+        let torn = File::holding(&bytes[..kept]);
+        match SqliteStore::open(&torn.path, TableLimits::default(), Durability::Normal).await {
+            Err(error) => {
+                let is_told =
+                    matches!(error, OpenError::NotDatabase { .. } | OpenError::Unusable { .. });
+                assert!(is_told, "{kept}: {error:?}");
+            }
+            Ok(store) => {
+                let found = store.find_access_token(&access_of("a")).await;
+                assert!(matches!(found, Err(StoreError::Unavailable(_))), "{kept}: {found:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_may_open_a_new_file_at_once() {
+    let file = Arc::new(File::new());
+    let opening: Vec<_> = (0..8)
+        .map(|_| {
+            let file = Arc::clone(&file);
+            tokio::spawn(async move { file.open().await.instance_id().await.unwrap() })
+        })
+        .collect();
+    let mut ids = Vec::new();
+    for opened in opening {
+        ids.push(opened.await.unwrap());
+    }
+    ids.dedup();
+    assert_eq!(ids.len(), 1, "one instance: {ids:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_code_is_redeemed_once_by_two_processes() {
+    let file = File::new();
+    let (here, there) = (file.open().await, file.open().await);
+    for round in 0..20 {
+        let code = code(&round.to_string(), "client", &person("alice"));
+        here.issue_code(&code).await.unwrap();
+        let grant = code.grant.redeemed(NOW);
+        let (ours, theirs) = (tokens(&format!("{round} here")), tokens(&format!("{round} there")));
+        let (a, b) = tokio::join!(
+            here.redeem_code(&code.code, &grant, &ours),
+            there.redeem_code(&code.code, &grant, &theirs),
+        );
+        let mut outcomes = [format!("{:?}", a.unwrap()), format!("{:?}", b.unwrap())];
+        outcomes.sort();
+        assert_eq!(outcomes, ["Fresh", "Replayed"]);
+    }
+}
+
+/// A client that hangs up drops the step wherever it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_dropped_half_way_leaves_all_or_nothing() {
+    let file = File::new();
+    let store = file.open().await;
+    let seen = any(&store);
+    let mut finished = 0;
+    for patience in 0..60 {
+        let name = patience.to_string();
+        let code = code(&name, "client", &person("alice"));
+        store.issue_code(&code).await.unwrap();
+        let (grant, tokens) = (code.grant.redeemed(NOW), tokens(&name));
+        tokio::select! {
+            biased;
+            redeemed = store.redeem_code(&code.code, &grant, &tokens) => {
+                redeemed.unwrap();
+            }
+            () = give_up_after(patience) => {}
+        }
+        match store.redeem_code(&code.code, &grant, &tokens).await.unwrap() {
+            CodeRedemption::Fresh => {}
+            CodeRedemption::Replayed => finished += 1,
+            CodeRedemption::Unknown => panic!("the code is gone"),
+        }
+        assert!(is_alive(&seen, &name).await, "{name}");
+        assert!(store.find_refresh_token(&refresh_of(&name)).await.unwrap().is_some(), "{name}");
+    }
+    assert!(finished < 60, "some were dropped");
+}
+
+#[tokio::test]
+async fn a_row_that_we_did_not_write_is_an_error_and_no_panic() {
+    let rows = [
+        ("UPDATE clients SET metadata = '{'", "clients", "not JSON"),
+        ("UPDATE clients SET metadata = 'null'", "clients", "other JSON"),
+        ("UPDATE clients SET secret = x'00'", "clients", "not a hash"),
+        ("UPDATE access_tokens SET scope = char(10)", "access_tokens", "not a scope"),
+        ("UPDATE grants SET email_verified = 'x'", "", "refused by the file itself"),
+    ];
+    for (damage, damaged, reason) in rows {
+        let file = File::new();
+        let store = file.open().await;
+        sign_in(&any(&store), "a", &person("alice")).await;
+        store.register_client(&client("client", NOW)).await.unwrap();
+        let is_refused = file.try_run(damage).await.is_err();
+        assert_eq!(is_refused, damaged.is_empty(), "{reason}");
+
+        let client = store.find_client(&ClientId::new("client")).await.map(|_| ());
+        let access = store.find_access_token(&access_of("a")).await.map(|_| ());
+        for (table, found) in [("clients", client), ("access_tokens", access)] {
+            match found {
+                Ok(()) => assert_ne!(table, damaged, "{reason}"),
+                Err(StoreError::Unreadable { table: named, .. }) => {
+                    assert_eq!((table, table), (damaged, named), "{reason}");
+                }
+                Err(other) => panic!("{reason}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_secret_is_on_the_disk() {
+    let file = File::new();
+    let store = file.open().await;
+    let secrets: Vec<Secret> = (0..6).map(|n| Secret::new(format!("mcp_{n:064x}"))).collect();
+    let [access, refresh, code_text, state, cookie, client_secret] = secrets.as_slice() else {
+        panic!("six secrets")
+    };
+    let provider_token = Secret::new("the identity provider's refresh token");
+    let sealed = Sealer::ephemeral().seal(
+        Purpose::ProviderTokens,
+        b"grant a",
+        provider_token.reveal().as_bytes(),
+    );
+    let client = Client { secret: Some(client_secret.hash()), ..client("client", NOW) };
+    store.register_client(&client).await.unwrap();
+    let login = LoginRecord {
+        login_state: state.hash(),
+        browser: cookie.hash(),
+        sealed: sealed.clone(),
+        expires_at: NOW,
+    };
+    store.begin_login(&login).await.unwrap();
+    store.begin_browser_session(&cookie.hash(), &person("alice"), NOW).await.unwrap();
+    let mut code = CodeRecord { code: code_text.hash(), ..code("a", "client", &person("alice")) };
+    code.grant.provider_tokens = Some(sealed);
+    store.issue_code(&code).await.unwrap();
+    let mut issued = tokens("a");
+    issued.access = access.hash();
+    issued.refresh = Some((refresh.hash(), NOW));
+    store.redeem_code(&code.code, &code.grant.redeemed(NOW), &issued).await.unwrap();
+
+    let mut disk = Vec::new();
+    for part in ["", "-wal", "-shm"] {
+        disk.extend(std::fs::read(file.beside(part)).unwrap());
+    }
+    let holds = |wanted: &[u8]| disk.windows(wanted.len()).any(|window| window == wanted);
+    assert!(holds(access.hash().as_bytes()), "the hash is there, so this looks at the right bytes");
+    for secret in secrets.iter().chain([&provider_token]) {
+        assert!(!holds(secret.reveal().as_bytes()), "a secret in clear");
+    }
+}
+
+// --- the cache ----------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_known_token_is_checked_without_asking_the_store() {
+    let file = File::new();
+    let store = file.open().await;
+    let cached = CachedStore::new(any(&store));
+    sign_in(&any(&store), "a", &person("alice")).await;
+    assert!(cached.cached_access_token(&access_of("a")).is_none(), "not seen yet");
+    let found = cached.find_access_token(&access_of("a")).await.unwrap().unwrap();
+    store.close().await;
+
+    let again = cached.find_access_token(&access_of("a")).await.unwrap().unwrap();
+    let at_once = cached.cached_access_token(&access_of("a")).unwrap();
+    assert!(Arc::ptr_eq(&found, &again) && Arc::ptr_eq(&found, &at_once), "nothing is copied");
+    let unknown = cached.find_access_token(&access_of("b")).await;
+    assert!(matches!(unknown, Err(StoreError::Unavailable(_))), "this one had to be asked for");
+}
+
+#[tokio::test]
+async fn made_up_tokens_displace_no_real_one() {
+    let cached = CachedStore::new(Arc::new(MemoryStore::new(TableLimits::default())));
+    let cached = Arc::new(cached);
+    let seen = any(&cached);
+    sign_in(&seen, "a", &person("alice")).await;
+    assert!(is_alive(&seen, "a").await);
+    for number in 0..60_000_u32 {
+        let made_up = SecretHash::of(&number.to_be_bytes());
+        assert!(cached.find_access_token(&made_up).await.unwrap().is_none());
+    }
+    assert!(cached.cached_access_token(&access_of("a")).is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_process_revokes_is_refused_here_within_a_second() {
+    let file = File::new();
+    let (here, there) = (file.open().await, file.open().await);
+    let cached = Arc::new(CachedStore::new(any(&here)));
+    let following = tokio::spawn(Arc::clone(&cached).follow(Duration::from_millis(250)));
+    let seen = any(&cached);
+    let alice = person("alice");
+    let local = sekisho::principal::Identity { issuer: LOCAL_ISSUER.into(), ..person("bob") };
+    sign_in(&seen, "stays", &person("carol")).await;
+    let user = LocalUser { name: "bob".into(), password_hash: "hash".into(), created_at: NOW };
+    there.add_user(&user).await.unwrap();
+
+    for verb in ["revoke_grant", "revoke_access_token", "revoke_person", "remove_user"] {
+        let identity = if verb == "remove_user" { &local } else { &alice };
+        let grant = sign_in(&seen, verb, identity).await;
+        wait_until(|| async {
+            is_cached(&cached, verb).await && is_cached(&cached, "stays").await
+        })
+        .await;
+        match verb {
+            "revoke_grant" => there.revoke_grant(&grant.id, NOW).await.unwrap(),
+            "revoke_access_token" => {
+                there.revoke_access_token(&access_of(verb), NOW).await.unwrap();
+            }
+            "revoke_person" => {
+                assert_eq!(
+                    there.revoke_person(&alice.issuer, &alice.subject, NOW).await.unwrap(),
+                    2
+                );
+            }
+            _ => assert!(there.remove_user("bob", NOW).await.unwrap()),
+        }
+        let gone = || async { cached.cached_access_token(&access_of(verb)).is_none() };
+        tokio::time::timeout(Duration::from_secs(1), wait_until(gone)).await.expect(verb);
+        assert!(!is_alive(&seen, verb).await, "{verb}");
+        assert!(cached.cached_access_token(&access_of("stays")).is_some(), "{verb}");
+    }
+    following.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_revoked_before_following_began_is_forgotten_too() {
+    let file = File::new();
+    let (here, there) = (file.open().await, file.open().await);
+    let cached = Arc::new(CachedStore::new(any(&here)));
+    let grant = sign_in(&any(&here), "a", &person("alice")).await;
+    assert!(is_cached(&cached, "a").await);
+    there.revoke_grant(&grant.id, NOW).await.unwrap();
+    assert!(is_cached(&cached, "a").await, "nobody told us");
+    let following = tokio::spawn(Arc::clone(&cached).follow(Duration::from_millis(250)));
+    wait_until(|| async { !is_cached(&cached, "a").await }).await;
+    following.abort();
+}
+
+#[tokio::test]
+async fn following_outlives_an_outage_and_trusts_nothing_from_before() {
+    let log = Log::default();
+    let _listening = tracing::subscriber::set_default(log.clone());
+    let file = File::new();
+    let store = file.open().await;
+    let cached = Arc::new(CachedStore::new(any(&store)));
+    let following = tokio::spawn(Arc::clone(&cached).follow(Duration::from_millis(10)));
+    sign_in(&any(&store), "a", &person("alice")).await;
+    wait_until(|| async { is_cached(&cached, "a").await }).await;
+
+    let turns_failed = AtomicUsize::new(0);
+    file.run("ALTER TABLE revocations RENAME TO away").await;
+    wait_until(|| async { !log.levels().is_empty() }).await;
+    wait_until(|| async {
+        // A question of our own fails as those of the follower do.
+        turns_failed.fetch_add(1, Ordering::Relaxed);
+        store.revocations_since(None).await.is_err() && turns_failed.load(Ordering::Relaxed) > 10
+    })
+    .await;
+    assert!(!following.is_finished());
+    assert_eq!(*log.levels(), [tracing::Level::WARN], "said once, though it failed many times");
+    assert!(is_cached(&cached, "a").await, "what is known still holds");
+    // Missed: nothing is written down that would tell of it later.
+    file.run("DELETE FROM grants").await;
+    file.run("ALTER TABLE away RENAME TO revocations").await;
+    wait_until(|| async { cached.cached_access_token(&access_of("a")).is_none() }).await;
+
+    assert_eq!(*log.levels(), [tracing::Level::WARN, tracing::Level::INFO], "and once its end");
+    let grant = sign_in(&any(&store), "b", &person("alice")).await;
+    wait_until(|| async { is_cached(&cached, "b").await }).await;
+    file.open().await.revoke_grant(&grant.id, NOW).await.unwrap();
+    wait_until(|| async { cached.cached_access_token(&access_of("b")).is_none() }).await;
+    following.abort();
+}
+
+// --- with these -----------------------------------------------------------------------------------
+
+/// The same store, as those see it who do not know which one it is.
+fn any(store: &Arc<impl Store + 'static>) -> Arc<dyn Store> {
+    let store: Arc<dyn Store> = Arc::clone(store) as _;
+    store
+}
+
+/// Hears how loud our own module says something, on this thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<tracing::Level>>>);
+
+impl Log {
+    fn levels(&self) -> MutexGuard<'_, Vec<tracing::Level>> {
+        self.0.lock().unwrap()
+    }
+}
+
+impl tracing::Subscriber for Log {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().starts_with("sekisho::store")
+    }
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        self.levels().push(*event.metadata().level());
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// A place for a store in a folder of its own.
+struct File {
+    path: PathBuf,
+    _folder: TempDir,
+}
+
+impl File {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { path: folder.path().join("sekisho.db"), _folder: folder }
+    }
+
+    fn named(self, name: &str) -> Self {
+        Self { path: self.path.with_file_name(name), ..self }
+    }
+
+    fn holding(bytes: &[u8]) -> Self {
+        let file = Self::new();
+        std::fs::write(&file.path, bytes).unwrap();
+        file
+    }
+
+    async fn made_by(statements: &'static str) -> Self {
+        let file = Self::new();
+        let options = SqliteConnectOptions::new().filename(&file.path).create_if_missing(true);
+        let mut connection = options.connect().await.unwrap();
+        sqlx::raw_sql(statements).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        file
+    }
+
+    async fn ours_after(statements: &'static str) -> Self {
+        let file = Self::new();
+        file.open().await.close().await;
+        file.run(statements).await;
+        file
+    }
+
+    async fn open(&self) -> Arc<SqliteStore> {
+        self.open_with(Durability::Normal).await
+    }
+
+    async fn open_with(&self, durability: Durability) -> Arc<SqliteStore> {
+        Arc::new(SqliteStore::open(&self.path, TableLimits::default(), durability).await.unwrap())
+    }
+
+    /// Runs SQL on the file as another program would.
+    async fn run(&self, statements: &'static str) {
+        self.try_run(statements).await.unwrap();
+    }
+
+    async fn try_run(&self, statements: &'static str) -> Result<(), sqlx::Error> {
+        let options = SqliteConnectOptions::new().filename(&self.path);
+        let mut connection = options.connect().await?;
+        let outcome = sqlx::raw_sql(statements).execute(&mut connection).await;
+        connection.close().await?;
+        outcome.map(|_| ())
+    }
+
+    fn beside(&self, suffix: &str) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(suffix);
+        Path::new(&name).to_owned()
+    }
+}
+
+/// Asks for the token and says whether it is in memory now.
+async fn is_cached(cached: &CachedStore, name: &str) -> bool {
+    cached.find_access_token(&access_of(name)).await.unwrap();
+    cached.cached_access_token(&access_of(name)).is_some()
+}
+
+/// Asks until it is so; a test that waits for what never comes ends by its own time limit.
+async fn wait_until<F: Future<Output = bool>>(mut is_so: impl FnMut() -> F) {
+    let asking = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), asking).await.expect("it never came to be");
+}
+
+/// Lets the other side of a `select!` be polled about so many times.
+async fn give_up_after(polls: u32) {
+    for _ in 0..polls {
+        tokio::task::yield_now().await;
+    }
+}

@@ -90,7 +90,7 @@ impl WorldBuilder {
                 let guard =
                     GuardLayer::new(Arc::new(verifier), guarded.scopes.clone(), &metadata).unwrap();
                 let path = format!("{}{endpoint}", guarded.path);
-                app = app.merge(Router::new().route(&path, any(who_am_i)).layer(guard));
+                app = app.merge(Router::new().route(&path, any(who_am_i)).route_layer(guard));
             }
         }
         World { app, clock, store, provider }
@@ -311,17 +311,17 @@ async fn post_as(
     path: &str,
     form: &[(&str, &str)],
 ) -> Answer {
-    let mut body = form_urlencoded::Serializer::new(String::new());
-    body.extend_pairs(form).append_pair("client_id", &client.id);
-    if let Some(secret) = &client.secret {
-        body.append_pair("client_secret", secret);
-    }
+    let id = ("client_id", client.id.as_str());
+    let secret = client.secret.as_deref().map(|secret| ("client_secret", secret));
+    let body = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(form.iter().copied().chain([id]).chain(secret))
+        .finish();
     let request = Request::builder()
         .method(Method::POST)
         .uri(path)
         .header("host", "localhost:8000")
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-    Answer::to(app, request.body(Body::from(body.finish())).unwrap()).await
+    Answer::to(app, request.body(Body::from(body)).unwrap()).await
 }
 
 /// The tokens of an answer that has them.

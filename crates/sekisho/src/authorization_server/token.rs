@@ -163,6 +163,10 @@ impl AuthorizationServer {
         client: &Client,
         request: &RefreshRequest,
     ) -> Result<Response, Refusal> {
+        if !client.metadata.refreshes {
+            let reason = "the client did not register for refresh_token";
+            return Err(OAuthError::new(OAuthErrorCode::UnauthorizedClient, reason).into());
+        }
         let hash = request.refresh_token.hash();
         let Some(token) = self.store.find_refresh_token(&hash).await? else {
             return Err(refuse_refresh(RefreshRefusal::Unknown, client));

@@ -3,6 +3,9 @@
 //! A provider is asked twice: where to send the browser, and who came back. It never sees the MCP
 //! client, and the client never sees the provider's code or tokens.
 
+pub mod local;
+pub mod oidc;
+
 use std::fmt;
 
 use async_trait::async_trait;

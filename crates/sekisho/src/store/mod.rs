@@ -4,7 +4,9 @@
 //! `Ok(None)` means "there is none"; `Err` means "the store is broken", and callers answer 503.
 //! Only hashes of tokens, codes and client secrets arrive here, and sealed bytes.
 
+pub mod cached;
 pub mod memory;
+pub mod sqlite;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,7 +21,9 @@ use crate::grant::{CodeGrant, Grant, GrantId, IssuedTokens};
 use crate::principal::Identity;
 use crate::seal::Sealed;
 
+pub use self::cached::CachedStore;
 pub use self::memory::MemoryStore;
+pub use self::sqlite::{Durability, OpenError, SqliteStore};
 
 /// The issuer of our own accounts, as [`Identity::issuer`] has it.
 pub const LOCAL_ISSUER: &str = "local";
@@ -28,7 +32,7 @@ pub const LOCAL_ISSUER: &str = "local";
 pub const REVOCATIONS_KEPT: Duration = Duration::from_hours(24);
 
 /// The most revocations that one call of [`Store::revocations_since`] gives.
-pub const REVOCATIONS_READ_MAX: u16 = 1_000;
+pub const REVOCATIONS_READ_MAX: u16 = 256;
 
 /// A registered client.
 #[derive(Debug, Clone, PartialEq, Eq)]

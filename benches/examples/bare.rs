@@ -1,0 +1,77 @@
+//! The limit to measure against: axum, one SHA-256 of the bearer, one look-up in a hash map, and an
+//! answer that never changes. It does not even read the request's body, so nothing that speaks MCP
+//! can be faster on this server.
+
+mod shared;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::post;
+use clap::Parser;
+use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use shared::Tokens;
+
+/// What to serve.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Address to listen on.
+    #[arg(long)]
+    listen: SocketAddr,
+    /// The one token that opens the door.
+    #[arg(long)]
+    token: String,
+    /// The answer to a call, as it goes out.
+    #[arg(long)]
+    answer: String,
+    /// The `WWW-Authenticate` header of a 401.
+    #[arg(long)]
+    challenge: HeaderValue,
+    /// The body of a 401, as it goes out.
+    #[arg(long)]
+    refusal: String,
+}
+
+#[derive(Debug)]
+struct Bare {
+    tokens: Tokens,
+    answer: Bytes,
+    challenge: HeaderValue,
+    refusal: Bytes,
+}
+
+#[tokio::main]
+async fn main() -> std::io::Result<()> {
+    let arguments = Arguments::parse();
+    let bare = Bare {
+        tokens: Tokens::only(&arguments.token),
+        answer: arguments.answer.into(),
+        challenge: arguments.challenge,
+        refusal: arguments.refusal.into(),
+    };
+    let app = Router::new().route("/mcp", post(answer)).with_state(Arc::new(bare));
+    shared::serve(arguments.listen, app).await
+}
+
+async fn answer(State(bare): State<Arc<Bare>>, headers: HeaderMap) -> Response {
+    if bare.tokens.holder(&headers).is_some() {
+        json(StatusCode::OK, bare.answer.clone())
+    } else {
+        let mut refusal = json(StatusCode::UNAUTHORIZED, bare.refusal.clone());
+        refusal.headers_mut().insert(WWW_AUTHENTICATE, bare.challenge.clone());
+        refusal
+    }
+}
+
+fn json(status: StatusCode, body: Bytes) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

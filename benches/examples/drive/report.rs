@@ -1,0 +1,216 @@
+//! From turns to tables: medians, the smallest and largest value beside them, and ratios taken
+//! within one round, so that what disturbed both does not count.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::target::{Scenario, is_json};
+use crate::{Result, Turn};
+
+const LIMIT: &str = "bare";
+
+/// The servers of one row, each with its turns in the order of the rounds.
+type Row = Vec<(&'static str, Vec<Turn>)>;
+
+/// All that was seen.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    turns: BTreeMap<(Scenario, usize), Row>,
+    servers: Vec<(&'static str, u64, String)>,
+    peaks: Vec<(&'static str, u64)>,
+    first_starts: Vec<Duration>,
+    later_starts: Vec<Duration>,
+    /// Memory of the program two seconds after its start, before any request but one.
+    pub idle_kib: u64,
+    /// Turns that were measured again because something else disturbed them.
+    pub repeated_turns: u32,
+    /// Size of the program.
+    pub binary_bytes: u64,
+}
+
+impl Report {
+    pub(crate) fn add_turn(
+        &mut self,
+        scenario: Scenario,
+        connections: usize,
+        name: &'static str,
+        turn: Turn,
+    ) {
+        let row = self.turns.entry((scenario, connections)).or_default();
+        match row.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, turns)) => turns.push(turn),
+            None => row.push((name, vec![turn])),
+        }
+    }
+
+    pub(crate) fn add_server(&mut self, name: &'static str, kib: u64, answer: &str) {
+        self.servers.push((name, kib, answer.to_owned()));
+    }
+
+    pub(crate) fn add_peak_memory(&mut self, name: &'static str, kib: u64) {
+        self.peaks.push((name, kib));
+    }
+
+    pub(crate) fn add_start(&mut self, is_first: bool, after: Duration) {
+        if is_first { self.first_starts.push(after) } else { self.later_starts.push(after) }
+    }
+
+    /// Writes `report.md` to `folder`, and the same to standard output.
+    pub(crate) fn write(&self, folder: &Path) -> Result<()> {
+        let text = self.markdown()?;
+        std::fs::write(folder.join("report.md"), &text)?;
+        Ok(std::io::stdout().write_all(text.as_bytes())?)
+    }
+
+    fn markdown(&self) -> Result<String> {
+        let mut text = String::new();
+        for scenario in Scenario::ALL {
+            let title = match scenario {
+                Scenario::Call => "`tools/call fortune`, valid token",
+                Scenario::NoToken => "401: no token",
+                Scenario::UnknownToken => "401: an unknown token, another in each request",
+            };
+            writeln!(text, "### {title}\n")?;
+            writeln!(
+                text,
+                "| connections | server | answers/s | of bare | p50 | p99 | p99 of bare | processor time/answer | of bare |"
+            )?;
+            writeln!(text, "|--:|---|--:|--:|--:|--:|--:|--:|--:|")?;
+            for ((_, connections), row) in self.turns.iter().filter(|(key, _)| key.0 == scenario) {
+                Self::write_row(&mut text, *connections, row)?;
+            }
+            writeln!(text)?;
+        }
+        self.write_servers(&mut text)?;
+        self.write_conditions(&mut text)?;
+        Ok(text)
+    }
+
+    fn write_row(text: &mut String, connections: usize, row: &Row) -> Result<()> {
+        let limit = row.iter().find(|(name, _)| *name == LIMIT);
+        let limit = limit.map(|(_, turns)| turns.as_slice()).unwrap_or_default();
+        for (name, turns) in row {
+            let of_limit = |figure: fn(&Turn) -> f64| {
+                Spread::of(turns.iter().zip(limit).map(|(own, bare)| figure(own) / figure(bare)))
+            };
+            let of = |figure: fn(&Turn) -> f64| Spread::of(turns.iter().map(figure));
+            writeln!(
+                text,
+                "| {connections} | {name} | {} | {} | {} | {} | {} | {} | {} |",
+                of(|turn| turn.per_second).show(0, ""),
+                of_limit(|turn| turn.per_second).show(2, ""),
+                of(|turn| micros(turn.p50)).show(0, " µs"),
+                of(|turn| micros(turn.p99)).show(0, " µs"),
+                of_limit(|turn| micros(turn.p99)).show(2, ""),
+                of(|turn| micros(turn.cost)).show(1, " µs"),
+                of_limit(|turn| micros(turn.cost)).show(2, ""),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn write_servers(&self, text: &mut String) -> Result<()> {
+        writeln!(text, "### Memory and answers\n")?;
+        writeln!(text, "| server | idle, before load | peak under load | an answer |")?;
+        writeln!(text, "|---|--:|--:|---|")?;
+        for (name, kib, answer) in &self.servers {
+            let peak = self.peaks.iter().find(|(known, _)| known == name);
+            let peak = peak.map_or(0, |(_, kib)| *kib);
+            let kind = if is_json(answer) { "JSON" } else { "event stream" };
+            writeln!(
+                text,
+                "| {name} | {} | {} | {} bytes, {kind} |",
+                mebibytes(*kib),
+                mebibytes(peak),
+                answer.len(),
+            )?;
+        }
+        writeln!(text)?;
+        if self.first_starts.is_empty() {
+            return Ok(());
+        }
+        writeln!(text, "### The program alone\n")?;
+        writeln!(text, "| figure | value |")?;
+        writeln!(text, "|---|--:|")?;
+        for (what, starts) in [
+            ("first answer, first start (makes store, key and account)", &self.first_starts),
+            ("first answer, later starts", &self.later_starts),
+        ] {
+            let spread = Spread::of(starts.iter().map(|start| micros(*start) / 1000.0));
+            writeln!(text, "| {what} | {} |", spread.show(1, " ms"))?;
+        }
+        writeln!(text, "| memory, idle | {} |", mebibytes(self.idle_kib))?;
+        writeln!(text, "| stripped binary | {} |", mebibytes(self.binary_bytes / 1024))?;
+        writeln!(text)?;
+        Ok(())
+    }
+
+    /// How far the figures can be trusted.
+    fn write_conditions(&self, text: &mut String) -> Result<()> {
+        writeln!(text, "### Conditions\n")?;
+        writeln!(
+            text,
+            "Turns repeated because something disturbed them: {}\n",
+            self.repeated_turns
+        )?;
+        writeln!(
+            text,
+            "| | connections | server | server on its core | driver on its core | others on either core |"
+        )?;
+        writeln!(text, "|---|--:|---|--:|--:|--:|")?;
+        for ((scenario, connections), row) in &self.turns {
+            for (name, turns) in row {
+                let of =
+                    |figure: fn(&Turn) -> f64| Spread::of(turns.iter().map(figure)).show_percent();
+                writeln!(
+                    text,
+                    "| {scenario:?} | {connections} | {name} | {} | {} | {} |",
+                    of(|turn| turn.server_share),
+                    of(|turn| turn.load_share),
+                    of(|turn| turn.foreign_share),
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The middle of some figures, with the smallest and the largest.
+struct Spread {
+    median: f64,
+    min: f64,
+    max: f64,
+}
+
+impl Spread {
+    fn of(figures: impl Iterator<Item = f64>) -> Self {
+        let mut sorted: Vec<f64> = figures.collect();
+        sorted.sort_by(f64::total_cmp);
+        let at = |place: usize| sorted.get(place).copied().unwrap_or(f64::NAN);
+        let last = sorted.len().saturating_sub(1);
+        let median = f64::midpoint(at(last / 2), at(last.div_ceil(2)));
+        Self { median, min: at(0), max: at(last) }
+    }
+
+    fn show(&self, decimals: usize, unit: &str) -> String {
+        let Self { median, min, max } = self;
+        format!("**{median:.decimals$}**{unit} ({min:.decimals$}–{max:.decimals$})")
+    }
+
+    fn show_percent(&self) -> String {
+        let Self { median, min, max } = self;
+        format!("{:.0} % ({:.0}–{:.0})", median * 100.0, min * 100.0, max * 100.0)
+    }
+}
+
+fn micros(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
+}
+
+fn mebibytes(kib: u64) -> String {
+    let tenths = (kib * 10 + 512) / 1024;
+    format!("{}.{} MiB", tenths / 10, tenths % 10)
+}

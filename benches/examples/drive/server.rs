@@ -1,0 +1,88 @@
+//! The servers that are measured: each a process of its own, pinned to the server's core, ended when
+//! it goes out of scope.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::{Result, SERVER_CORE};
+
+const START_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// A running server.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// From just before it was started to the end of its first answer.
+    pub first_answer_after: Duration,
+}
+
+impl Server {
+    /// Starts `program` in `folder`, where its output goes to files, and waits for its first answer.
+    pub(crate) fn start(
+        program: &Path,
+        arguments: &[&str],
+        address: SocketAddr,
+        folder: &Path,
+    ) -> Result<Self> {
+        let mut command = pinned(program);
+        command.args(arguments).current_dir(folder).stdin(Stdio::null());
+        command.stdout(File::create(folder.join("stdout"))?);
+        command.stderr(File::create(folder.join("stderr"))?);
+        let began_at = Instant::now();
+        let mut server =
+            Self { child: command.spawn()?, address, first_answer_after: Duration::ZERO };
+        server.wait_for_answer(began_at)?;
+        server.first_answer_after = began_at.elapsed();
+        Ok(server)
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    // Asks without a pause: this runs on the load's core and must not round the time up.
+    fn wait_for_answer(&mut self, began_at: Instant) -> Result<()> {
+        while began_at.elapsed() < START_WAIT_MAX {
+            if let Ok(mut stream) = TcpStream::connect(self.address) {
+                stream.set_read_timeout(Some(START_WAIT_MAX))?;
+                stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+                let mut status = String::new();
+                BufReader::new(stream).read_line(&mut status)?;
+                if status.starts_with("HTTP/1.1 ") {
+                    return Ok(());
+                }
+            }
+            if let Some(ended) = self.child.try_wait()? {
+                return Err(format!("{} ended at once: {ended}", self.address).into());
+            }
+        }
+        Err(format!("{} did not answer in {START_WAIT_MAX:?}", self.address).into())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Nothing is left to be done where this fails: the process is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A command that runs on the server's core only.
+pub(crate) fn pinned(program: &Path) -> Command {
+    let mut command = Command::new("taskset");
+    command.arg("--cpu-list").arg(SERVER_CORE.to_string()).arg(program);
+    command
+}
+
+/// A loopback address that nobody listens on.
+pub(crate) fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}

@@ -1,0 +1,156 @@
+//! What can be typed. Names that are kept for later are known, and say so.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Flags;
+
+/// Real OAuth 2.1 in front of any MCP server.
+#[derive(Debug, Parser)]
+#[command(name = "sekisho", version, about, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve over HTTP, behind OAuth
+    Serve(ServeArgs),
+    /// Serve over standard input and output, without OAuth
+    Stdio(StdioArgs),
+    /// Administer the accounts of the local provider
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Check or show the settings
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    #[command(hide = true)]
+    Doctor(ReservedArgs),
+    #[command(hide = true)]
+    Flows(ReservedArgs),
+    #[command(hide = true)]
+    Explain(ReservedArgs),
+    #[command(hide = true)]
+    Keycloak(ReservedArgs),
+    #[command(hide = true)]
+    Client(ReservedArgs),
+    #[command(hide = true)]
+    Grant(ReservedArgs),
+    #[command(hide = true)]
+    Token(ReservedArgs),
+    #[command(hide = true)]
+    Key(ReservedArgs),
+}
+
+/// Anything at all, for commands that do not exist yet.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+pub(crate) struct ReservedArgs {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    rest: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    /// Address and port to listen on [default: 127.0.0.1:8000]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// The URL that people and clients use [default: http://localhost and the port]
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+    #[command(flatten)]
+    pub(crate) guarded: GuardedArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StdioArgs {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    #[command(flatten)]
+    pub(crate) guarded: GuardedArgs,
+}
+
+/// What to guard instead of what the settings say; reserved.
+#[derive(Debug, Args)]
+pub(crate) struct GuardedArgs {
+    #[arg(long, value_name = "URL", hide = true)]
+    pub(crate) upstream: Option<String>,
+    #[arg(last = true, hide = true)]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SettingsArgs {
+    /// The settings file [default: ./sekisho.toml if it is there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// What is remembered where: memory: or sqlite:PATH [default: sqlite:sekisho.db]
+    #[arg(long, value_name = "STORE")]
+    store: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Add an account; asks for the password, or reads it as a line from standard input
+    Add(OneUserArgs),
+    /// List the accounts
+    List(ListUsersArgs),
+    /// Remove an account, and end everything granted under it
+    Remove(OneUserArgs),
+    /// Give an account a new password; asks for it, or reads it as a line from standard input
+    Passwd(OneUserArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OneUserArgs {
+    /// The name typed at login
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListUsersArgs {
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Say whether the settings can be used
+    Check(SettingsArgs),
+    /// Show every setting, where it comes from and what it is for; secrets are left out
+    Show(SettingsArgs),
+    #[command(hide = true)]
+    Schema(ReservedArgs),
+}
+
+impl SettingsArgs {
+    pub(crate) fn flags(&self) -> Flags {
+        Flags { config: self.config.clone(), store: self.store.clone(), ..Flags::default() }
+    }
+}
+
+impl ServeArgs {
+    pub(crate) fn flags(&self) -> Flags {
+        Flags {
+            listen: self.listen.clone(),
+            public_url: self.public_url.clone(),
+            ..self.settings.flags()
+        }
+    }
+}
+
+impl StdioArgs {
+    pub(crate) fn flags(&self) -> Flags {
+        self.settings.flags()
+    }
+}

@@ -1,0 +1,228 @@
+//! Every setting there is: its name, what it holds, its default, what it is for. The file, the
+//! environment, the suggestions for misspelt names and `config show` all go by this one table.
+
+/// What a setting holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Text in quotes.
+    Text,
+    /// Text that is never shown.
+    Secret,
+    /// A list of texts; in the environment with commas between them.
+    List,
+    /// A whole number, not negative.
+    Number,
+    /// A name kept for later, with what it will be for.
+    Reserved(&'static str),
+}
+
+/// One setting.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Key {
+    /// Its place in the file, with dots between the levels.
+    pub(crate) path: &'static str,
+    /// What it holds.
+    pub(crate) kind: Kind,
+    /// What holds where nobody sets it, as it would be written in the environment.
+    pub(crate) default: Option<&'static str>,
+    /// What it is for, in a line.
+    pub(crate) purpose: &'static str,
+}
+
+const fn key(
+    path: &'static str,
+    kind: Kind,
+    default: Option<&'static str>,
+    purpose: &'static str,
+) -> Key {
+    Key { path, kind, default, purpose }
+}
+
+const fn reserved(path: &'static str, purpose: &'static str) -> Key {
+    key(path, Kind::Reserved(purpose), None, purpose)
+}
+
+use Kind::{List, Number, Secret, Text};
+
+/// The settings of the whole program.
+pub(crate) const KEYS: &[Key] = &[
+    key(
+        "public_url",
+        Text,
+        None,
+        "the URL people and clients use, which is also the issuer; default http://localhost and the port of listen",
+    ),
+    key("listen", Text, Some("127.0.0.1:8000"), "address and port to listen on"),
+    key("store", Text, Some("sqlite:sekisho.db"), "\"memory:\" or \"sqlite:PATH\""),
+    key(
+        "durability",
+        Text,
+        Some("normal"),
+        "what outlives a power cut: \"normal\" (all but the last moments) or \"full\" (everything, slower)",
+    ),
+    key("key_file", Text, Some("sekisho.key"), "the key that seals what must be read back"),
+    key(
+        "allowed_origins",
+        List,
+        Some(""),
+        "origins whose pages may call, beside our own and loopback",
+    ),
+    key("allowed_hosts", List, Some(""), "host names we answer to, beside that of public_url"),
+    key("trusted_proxies", List, Some(""), "networks whose X-Forwarded-For counts"),
+    key("metrics_listen", Text, Some(""), "where metrics are served; empty is nowhere"),
+    key("log", Text, Some("info"), "what is logged: a level, or target=level with commas"),
+    key("log_format", Text, Some("pretty"), "\"pretty\" or \"json\""),
+    key(
+        "identity.provider",
+        Text,
+        Some("local"),
+        "who logs people in: \"local\", \"oidc\", \"keycloak\"",
+    ),
+    key("identity.issuer", Text, None, "the provider's issuer, as its discovery document says it"),
+    key("identity.client_id", Text, None, "our name at the provider"),
+    key("identity.client_secret", Secret, None, "our secret at the provider"),
+    key("identity.client_secret_file", Text, None, "a file with that secret"),
+    key("identity.scopes", List, Some("openid,email,profile"), "what we ask the provider for"),
+    key(
+        "identity.session",
+        Text,
+        Some("follow"),
+        "whether a grant lives as long as the provider's session",
+    ),
+    key("identity.recheck", Text, Some("15m"), "longest time a disabled person keeps access"),
+    key("authorization.mode", Text, Some("delegated"), "\"delegated\": we issue the tokens"),
+    key(
+        "authorization.registration",
+        Text,
+        Some("open"),
+        "dynamic registration: \"open\", \"token\", \"off\"",
+    ),
+    key("authorization.registration_token", Secret, None, "what a client must show to register"),
+    key("authorization.registration_token_file", Text, None, "a file with that token"),
+    key(
+        "authorization.consent",
+        Text,
+        Some("always"),
+        "when a person is asked: \"always\", \"remember\"",
+    ),
+    key("authorization.code_ttl", Text, Some("5m"), "life of a code"),
+    key("authorization.access_token_ttl", Text, Some("1h"), "life of an access token"),
+    key("authorization.refresh_token_ttl", Text, Some("30d"), "life of a refresh token"),
+    key(
+        "authorization.refresh_grace",
+        Text,
+        Some("60s"),
+        "how long a traded refresh token gives the same successor",
+    ),
+    key(
+        "authorization.client_secret_ttl",
+        Text,
+        Some("0"),
+        "life of a client's secret; 0 is for ever",
+    ),
+    key("limits.connections_max", Number, Some("10000"), "open connections"),
+    key("limits.clients_max", Number, Some("100000"), "registered clients"),
+    key("limits.logins_max", Number, Some("100000"), "logins on their way"),
+    key("limits.registrations_per_minute", Number, Some("60"), "registrations from one address"),
+    key("limits.logins_per_minute", Number, Some("60"), "logins begun from one address"),
+    key("limits.sessions_max", Number, Some("10000"), "MCP sessions of one server"),
+    key(
+        "limits.sessions_per_person_max",
+        Number,
+        Some("100"),
+        "MCP sessions of one person at one server",
+    ),
+    key(
+        "limits.session_idle",
+        Text,
+        Some("30m"),
+        "an MCP session unused for this long is forgotten",
+    ),
+    key("limits.body_bytes_max", Number, Some("4194304"), "bytes of one MCP message"),
+    reserved("tls", "serving https without a proxy in front"),
+    reserved("client", "clients registered in the settings"),
+    reserved("rule", "rights per tool"),
+];
+
+/// The settings of one `[[server]]`.
+pub(crate) const SERVER_KEYS: &[Key] = &[
+    key("name", Text, None, "its name: lower-case letters, digits and dashes"),
+    key("path", Text, None, "where it is; default its name"),
+    key("scopes", List, None, "what a token needs; default its name"),
+    key("upstream.builtin", Text, None, "\"fortune\""),
+    reserved("upstream.command", "guarding a stdio server"),
+    reserved("upstream.env", "guarding a stdio server"),
+    reserved("upstream.per", "guarding a stdio server"),
+    reserved("upstream.url", "guarding a remote server"),
+    reserved("upstream.transport", "guarding a remote server"),
+];
+
+impl Key {
+    /// The environment variable that sets it.
+    pub(crate) fn variable(&self) -> String {
+        format!("SEKISHO_{}", self.path.to_uppercase().replace('.', "__"))
+    }
+}
+
+/// The name in `known` that somebody most likely meant, if any is near enough.
+pub(crate) fn nearest<'a>(asked: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
+    known
+        .map(|name| {
+            let by_leaf = edits(&last(asked), &last(name)).saturating_add(1);
+            (edits(asked, name).min(by_leaf), name)
+        })
+        .filter(|(distance, name)| *distance <= 1 + last(name).len() / 3)
+        .min()
+        .map(|(_, name)| name)
+}
+
+/// How many letters must be added, dropped or changed (Levenshtein), in one row of the table.
+fn edits(from: &str, to: &str) -> usize {
+    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
+    for (above, from) in from.chars().enumerate() {
+        let mut corner = above;
+        let mut left = above + 1;
+        for (cell, to) in row.iter_mut().skip(1).zip(to.chars()) {
+            let best = (corner + usize::from(from != to)).min(*cell + 1).min(left + 1);
+            corner = std::mem::replace(cell, best);
+            left = best;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = above + 1;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_name_finds_the_one_that_was_meant() {
+        let rows = [
+            ("isuer", Some("identity.issuer"), "a letter is missing, at the wrong level"),
+            ("identity.isuer", Some("identity.issuer"), "a letter is missing"),
+            ("identity.public_url", Some("public_url"), "written below the wrong table"),
+            ("public-url", Some("public_url"), "a dash"),
+            ("publicurl", Some("public_url"), "no dash"),
+            ("identity.clientid", Some("identity.client_id"), "no dash"),
+            ("authorization.token_ttl", None, "which of two?"),
+            ("colour", None, "nothing like it"),
+        ];
+        for (asked, expected, reason) in rows {
+            let found = nearest(asked, KEYS.iter().map(|key| key.path));
+            assert_eq!(found, expected, "{reason}: {asked}");
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_explained() {
+        let mut names: Vec<_> = KEYS.iter().map(|key| key.path).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), KEYS.len());
+        assert!(KEYS.iter().chain(SERVER_KEYS).all(|key| !key.purpose.is_empty()));
+    }
+}

@@ -1,0 +1,69 @@
+//! `sekisho config show`: every setting with its place and purpose, secrets left out. What it
+//! prints is a settings file.
+
+use std::fmt::Write as _;
+
+use super::error::{Origin, quoted};
+use super::keys::{KEYS, Kind};
+use super::understood::Config;
+use super::written::{ConfigFile, Settings, Value, Written};
+
+/// The settings as a file that says where each comes from.
+pub(crate) fn show(written: &ConfigFile, config: &Config) -> String {
+    let mut text = String::new();
+    let mut table = "";
+    for key in KEYS.iter().filter(|key| !matches!(key.kind, Kind::Reserved(_))) {
+        let (within, name) = key.path.split_once('.').unwrap_or(("", key.path));
+        if within != table {
+            table = within;
+            let _ = writeln!(text, "\n[{table}]");
+        }
+        let line = match written.settings.find(key.path) {
+            Some(setting) => format!("{name} = {}  # {}", value(setting), place(&setting.origin)),
+            None if key.path == "public_url" => {
+                format!("{name} = {}  # from listen", quoted(config.public_url.as_str()))
+            }
+            None => format!("# {name} is not set"),
+        };
+        let _ = writeln!(text, "{line}; {}", key.purpose);
+    }
+    for (origin, settings) in &written.servers {
+        let _ = writeln!(text, "\n[[server]]  # {}", place(origin));
+        server(&mut text, settings);
+    }
+    text
+}
+
+fn server(text: &mut String, settings: &Settings) {
+    for (key, name) in [
+        ("name", "name"),
+        ("path", "path"),
+        ("scopes", "scopes"),
+        ("upstream.builtin", "upstream.builtin"),
+    ] {
+        if let Some(setting) = settings.find(key) {
+            let _ = writeln!(text, "{name} = {}", value(setting));
+        }
+    }
+}
+
+fn value(written: &Written) -> String {
+    match &written.value {
+        Value::Text(text) => quoted(text),
+        Value::Secret(_) => "\"***\"".to_owned(),
+        Value::Number(number) => number.to_string(),
+        Value::List(items) => {
+            let items: Vec<_> = items.iter().map(|item| quoted(item)).collect();
+            format!("[{}]", items.join(", "))
+        }
+    }
+}
+
+fn place(origin: &Origin) -> String {
+    match origin {
+        Origin::Default => "default".to_owned(),
+        Origin::File { path, line } => format!("{}, line {line}", path.display()),
+        Origin::Environment(variable) => variable.clone(),
+        Origin::Flag(flag) => (*flag).to_owned(),
+    }
+}

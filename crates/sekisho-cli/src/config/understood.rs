@@ -1,0 +1,664 @@
+//! The configuration as understood: every value checked, every reserved name refused, so that
+//! nothing after this module has to doubt a setting.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use sekisho::authorization_server::{self, ConsentRule, Registration};
+use sekisho::front::{HostPolicy, OriginPolicy, TrustedProxies};
+use sekisho::mcp::SessionLimits;
+use sekisho::protocol::Secret;
+use sekisho::protocol::oauth::{
+    Issuer, ProtectedResource, ProtectedResources, ScopeSet, is_loopback,
+};
+use sekisho::store::TableLimits;
+use sekisho::store::sqlite::Durability;
+use url::Url;
+
+use super::duration;
+use super::error::{ConfigError, Origin};
+use super::read_text;
+use super::written::{ConfigFile, Settings, reserved};
+
+/// Everything `serve` needs to know.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) public_url: Issuer,
+    pub(crate) listen: SocketAddr,
+    pub(crate) store: StoreLocation,
+    pub(crate) durability: Durability,
+    pub(crate) key_file: KeyFile,
+    pub(crate) hosts: HostPolicy,
+    pub(crate) origins: OriginPolicy,
+    pub(crate) proxies: TrustedProxies,
+    pub(crate) identity: IdentityConfig,
+    pub(crate) authorization: authorization_server::Settings,
+    pub(crate) servers: Vec<Server>,
+    pub(crate) connections_max: usize,
+    pub(crate) tables: TableLimits,
+    pub(crate) sessions: SessionLimits,
+    pub(crate) log: LogConfig,
+}
+
+/// Where things are remembered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StoreLocation {
+    /// Nowhere: all is forgotten with the process.
+    Memory,
+    /// In this file.
+    Sqlite(PathBuf),
+}
+
+/// Where the sealing key is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum KeyFile {
+    /// Nowhere: a memory store needs none that outlives it, unless one is named.
+    Ephemeral,
+    /// In this file, which is made if it is not there.
+    At(PathBuf),
+}
+
+/// Who logs people in.
+#[derive(Debug)]
+pub(crate) enum IdentityConfig {
+    /// Our own accounts.
+    Local,
+    /// An `OpenID` provider.
+    Oidc(OidcConfig),
+}
+
+/// How we are known at an `OpenID` provider.
+#[derive(Debug)]
+pub(crate) struct OidcConfig {
+    /// As text: an issuer is compared as text.
+    pub(crate) issuer: String,
+    pub(crate) client_id: String,
+    pub(crate) client_secret: Option<Secret>,
+    pub(crate) scopes: Vec<String>,
+}
+
+/// One guarded MCP server.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) resource: ProtectedResource,
+    pub(crate) upstream: Upstream,
+}
+
+/// What is guarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Upstream {
+    /// The built-in fortune teller.
+    Fortune,
+}
+
+/// What is logged, and how it looks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LogConfig {
+    /// In the grammar of `tracing_subscriber::EnvFilter`.
+    pub(crate) filter: String,
+    pub(crate) format: LogFormat,
+}
+
+/// The look of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Pretty,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// Understands what was written.
+///
+/// # Errors
+/// The first wrong setting, in the order of the file in the guide.
+pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
+    let settings = &written.settings;
+    let (public_url, listen) = addresses(settings)?;
+    let store = settings.parse("store", |text| store_location(settings, text))?;
+    let durability = choose(settings, "durability", &DURABILITIES)?;
+    let key_file = key_file(settings, &store)?;
+    let (hosts, origins, proxies) = callers(settings, &public_url)?;
+    if !settings.text("metrics_listen").is_empty() {
+        return Err(settings.refuse("metrics_listen", reserved("metrics")));
+    }
+    let log = log(settings)?;
+    let identity = identity(settings)?;
+    let servers = servers(&written.servers, &public_url)?;
+    let authorization = authorization(settings, public_url.clone(), &servers)?;
+    let connections_max = number(settings, "limits.connections_max", 1..=1_000_000)?;
+    let tables = TableLimits {
+        clients_max: number(settings, "limits.clients_max", 1..=1_000_000_000)?,
+        logins_max: number(settings, "limits.logins_max", 1..=1_000_000_000)?,
+    };
+    let sessions = session_limits(settings)?;
+    Ok(Config {
+        public_url,
+        listen,
+        store,
+        durability,
+        key_file,
+        hosts,
+        origins,
+        proxies,
+        identity,
+        authorization,
+        servers,
+        connections_max,
+        tables,
+        sessions,
+        log,
+    })
+}
+
+/// What is written of the two names the other follows: a lone `listen` is at `http://localhost`, a
+/// lone `public_url` on loopback is listened to.
+fn addresses(settings: &Settings) -> Result<(Issuer, SocketAddr), ConfigError> {
+    let listen = settings.parse("listen", socket_address)?;
+    if !settings.was_written("public_url") {
+        if listen.port() == 0 {
+            let problem = "clients must know the port beforehand: name one, or set public_url";
+            return Err(settings.refuse("listen", problem));
+        }
+        let public_url = Issuer::parse(&local_url(listen.port()))
+            .map_err(|problem| settings.refuse("listen", problem))?;
+        return Ok((public_url, listen));
+    }
+    let public_url = settings.parse("public_url", Issuer::parse)?;
+    let inside = Url::parse(public_url.as_str()).ok().filter(is_loopback);
+    match inside.as_ref().and_then(Url::port_or_known_default) {
+        Some(port) if !settings.was_written("listen") && !public_url.is_https() => {
+            Ok((public_url, SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
+        }
+        Some(_) | None => Ok((public_url, listen)),
+    }
+}
+
+/// Browsers drop the default port, so that the issuer must not have it.
+fn local_url(port: u16) -> String {
+    if port == 80 { "http://localhost".to_owned() } else { format!("http://localhost:{port}") }
+}
+
+fn socket_address(text: &str) -> Result<SocketAddr, &'static str> {
+    let text = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => text.to_owned(),
+    };
+    text.parse().map_err(|_| {
+        "it is not an address and a port: write for example \"127.0.0.1:8000\", or \
+         \"0.0.0.0:8000\" for every network"
+    })
+}
+
+fn store_location(settings: &Settings, text: &str) -> Result<StoreLocation, String> {
+    if text == "memory:" {
+        return Ok(StoreLocation::Memory);
+    }
+    if text.starts_with("postgres:") || text.starts_with("postgresql:") {
+        return Err("it is reserved for PostgreSQL and not built yet: write \"sqlite:sekisho.db\""
+            .to_owned());
+    }
+    let remedy = "write \"sqlite:sekisho.db\" or \"memory:\"";
+    match text.strip_prefix("sqlite:") {
+        Some(":memory:" | "memory:") => Err("write \"memory:\" for that".to_owned()),
+        Some(path) if path.starts_with("//") => {
+            let path = path.trim_start_matches('/');
+            Err(format!("it is no URL: write \"sqlite:{path}\" or \"sqlite:/{path}\""))
+        }
+        Some("") => Err(format!("it names no file: {remedy}")),
+        Some(path) if path.contains(['?', '\0']) => {
+            Err("it has parameters: only a path can follow \"sqlite:\"".to_owned())
+        }
+        Some(path) => Ok(StoreLocation::Sqlite(settings.resolve("store", path))),
+        None => Err(format!("it is no store: {remedy}")),
+    }
+}
+
+fn key_file(settings: &Settings, store: &StoreLocation) -> Result<KeyFile, ConfigError> {
+    if settings.text("key_file").is_empty() {
+        return Err(settings.refuse("key_file", "it names no file: write a path"));
+    }
+    match store {
+        StoreLocation::Memory if !settings.was_written("key_file") => Ok(KeyFile::Ephemeral),
+        StoreLocation::Memory | StoreLocation::Sqlite(_) => {
+            Ok(KeyFile::At(settings.path("key_file")))
+        }
+    }
+}
+
+fn callers(
+    settings: &Settings,
+    public_url: &Issuer,
+) -> Result<(HostPolicy, OriginPolicy, TrustedProxies), ConfigError> {
+    let hosts = HostPolicy::new(public_url, settings.list("allowed_hosts"))
+        .map_err(|problem| settings.refuse("allowed_hosts", problem))?;
+    let origins = OriginPolicy::new(public_url, settings.list("allowed_origins"))
+        .map_err(|problem| settings.refuse("allowed_origins", problem))?;
+    let networks = settings.list("trusted_proxies").iter().map(|text| network(text));
+    let networks: Result<Vec<_>, _> = networks.collect();
+    let networks = networks.map_err(|problem| settings.refuse("trusted_proxies", problem))?;
+    Ok((hosts, origins, TrustedProxies::new(networks)))
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let network = text
+        .parse()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map_err(|_| format!("{text:?} is no network: write for example \"10.0.0.0/8\""))?;
+    match network {
+        network if network.prefix_len() == 0 => {
+            Err(format!("{text:?} is everybody: list the proxies you run"))
+        }
+        network => Ok(network),
+    }
+}
+
+fn log(settings: &Settings) -> Result<LogConfig, ConfigError> {
+    let filter = settings.parse("log", |text| match crate::telemetry::check_filter(text) {
+        Ok(()) => Ok(text.to_owned()),
+        Err(problem) => Err(format!("{problem}: write for example \"info\" or \"sekisho=debug\"")),
+    })?;
+    Ok(LogConfig { filter, format: choose(settings, "log_format", &LOG_FORMATS)? })
+}
+
+/// Who logs people in.
+fn identity(settings: &Settings) -> Result<IdentityConfig, ConfigError> {
+    for (key, only, purpose) in [
+        ("identity.session", "follow", "sessions that follow the provider or do not"),
+        ("identity.recheck", "15m", "asking the provider again"),
+    ] {
+        if settings.text(key) != only {
+            return Err(settings.refuse(key, reserved(purpose)));
+        }
+    }
+    match settings.text("identity.provider") {
+        "local" => local(settings).map(|()| IdentityConfig::Local),
+        "oidc" | "keycloak" => oidc(settings).map(IdentityConfig::Oidc),
+        "google" | "github" | "entra" | "auth0" | "okta" | "gitlab" => {
+            let problem =
+                "it is a reserved preset and not built yet: write \"oidc\" and its issuer";
+            Err(settings.refuse("identity.provider", problem))
+        }
+        _ => {
+            let problem = "there is no such provider: write \"local\", \"oidc\" or \"keycloak\"";
+            Err(settings.refuse("identity.provider", problem))
+        }
+    }
+}
+
+/// Settings of another provider would be ignored, which is never what was meant.
+fn local(settings: &Settings) -> Result<(), ConfigError> {
+    let foreign = [
+        "identity.issuer",
+        "identity.client_id",
+        "identity.client_secret",
+        "identity.client_secret_file",
+        "identity.scopes",
+    ];
+    match foreign.into_iter().find(|key| settings.was_written(key)) {
+        None => Ok(()),
+        Some(key) => {
+            let problem = "the local provider does not use it: set identity.provider to \"oidc\"";
+            Err(settings.refuse(key, problem))
+        }
+    }
+}
+
+fn oidc(settings: &Settings) -> Result<OidcConfig, ConfigError> {
+    for (key, remedy) in [
+        ("identity.issuer", "set it to the issuer of your provider's discovery document"),
+        ("identity.client_id", "set it to the client you made at your provider"),
+    ] {
+        if settings.text(key).is_empty() {
+            let provider = settings.text("identity.provider");
+            return Err(settings.refuse(key, format!("provider {provider:?} needs it: {remedy}")));
+        }
+    }
+    let issuer = settings.parse("identity.issuer", provider_issuer)?;
+    let scopes = settings.list("identity.scopes").to_vec();
+    if !scopes.iter().any(|scope| scope == "openid") {
+        let problem = "without \"openid\" nobody is identified: add it";
+        return Err(settings.refuse("identity.scopes", problem));
+    }
+    if ScopeSet::of(scopes.iter().map(String::as_str)).iter().count() != scopes.len() {
+        let problem = "one of them is no scope, or stands there twice: write each by itself, once";
+        return Err(settings.refuse("identity.scopes", problem));
+    }
+    Ok(OidcConfig {
+        issuer,
+        client_id: settings.text("identity.client_id").to_owned(),
+        client_secret: secret(settings, "identity.client_secret", "identity.client_secret_file")?,
+        scopes,
+    })
+}
+
+/// Plain http to the provider is for loopback only, as it is for ourselves.
+fn provider_issuer(text: &str) -> Result<String, &'static str> {
+    const NO_URL: &str =
+        "it is no issuer: write for example \"https://sso.example.com/realms/main\"";
+    let url = Url::parse(text).map_err(|_| NO_URL)?;
+    if url.host().is_none() || url.query().is_some() || url.fragment().is_some() {
+        return Err(NO_URL);
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("it has a user name or password: leave them out");
+    }
+    match url.scheme() {
+        "https" => Ok(text.to_owned()),
+        "http" if is_loopback(&url) => Ok(text.to_owned()),
+        "http" => Err("plain http is for loopback only: use https"),
+        _ => Err(NO_URL),
+    }
+}
+
+/// A secret written in place or in a file of its own; not both.
+fn secret(settings: &Settings, key: &str, file_key: &str) -> Result<Option<Secret>, ConfigError> {
+    if settings.was_written(key) && settings.was_written(file_key) {
+        return Err(settings.refuse(file_key, format!("{key} is set as well: keep one of them")));
+    }
+    if settings.was_written(file_key) {
+        let path = settings.path(file_key);
+        let text = read_text(&path).map_err(|error| {
+            settings.refuse(file_key, format!("cannot read it ({error}): name a readable file"))
+        })?;
+        let secret = Secret::new(text.trim_end_matches(['\r', '\n']));
+        return if secret.reveal().is_empty() {
+            Err(settings.refuse(file_key, "the file is empty: write the secret into it"))
+        } else {
+            Ok(Some(secret))
+        };
+    }
+    match settings.secret(key) {
+        Some(secret) if secret.reveal().is_empty() => {
+            Err(settings.refuse(key, "it is empty: write the secret or leave it out"))
+        }
+        Some(secret) => Ok(Some(secret.clone())),
+        None => Ok(None),
+    }
+}
+
+/// The guarded servers; without any the built-in one at `/`.
+fn servers(
+    written: &[(Origin, Settings)],
+    public_url: &Issuer,
+) -> Result<Vec<Server>, ConfigError> {
+    if written.is_empty() {
+        let scopes = ScopeSet::of(["fortune"]);
+        let resource = ProtectedResource::new(public_url, "fortune", "/", scopes);
+        return Ok(vec![Server { resource, upstream: Upstream::Fortune }]);
+    }
+    let mut servers: Vec<Server> = Vec::new();
+    for (origin, settings) in written {
+        let server = server(origin, settings, public_url)?;
+        let (name, path) = (&server.resource.name, &server.resource.path);
+        if servers.iter().any(|other| other.resource.name == *name) {
+            return Err(settings.refuse("name", "another [[server]] has it: choose another name"));
+        }
+        if servers.iter().any(|other| other.resource.path == *path) {
+            let key = if settings.was_written("path") { "path" } else { "name" };
+            let problem = format!("another [[server]] is at {path:?}: choose another path");
+            return Err(settings.refuse(key, problem));
+        }
+        let endpoints = endpoints(path);
+        if servers.iter().any(|other| {
+            self::endpoints(&other.resource.path).iter().any(|at| endpoints.contains(at))
+        }) {
+            return Err(settings.refuse("path", "it collides with another [[server]]: move one"));
+        }
+        servers.push(server);
+    }
+    Ok(servers)
+}
+
+fn server(
+    origin: &Origin,
+    settings: &Settings,
+    public_url: &Issuer,
+) -> Result<Server, ConfigError> {
+    if !settings.was_written("name") {
+        let problem = "a [[server]] needs a name: write for example name = \"fortune\"";
+        return Err(ConfigError::at(origin, "name", None, problem));
+    }
+    let name = settings.parse("name", server_name)?;
+    let path = if settings.was_written("path") {
+        settings.parse("path", server_path)?
+    } else {
+        server_path(&format!("/{name}")).map_err(|problem| settings.refuse("name", problem))?
+    };
+    let scopes = if settings.was_written("scopes") {
+        server_scopes(settings.list("scopes"))
+            .map_err(|problem| settings.refuse("scopes", problem))?
+    } else {
+        ScopeSet::of([name.as_str()])
+    };
+    if !settings.was_written("upstream.builtin") {
+        let problem = "a [[server]] needs it: write upstream = { builtin = \"fortune\" }";
+        return Err(ConfigError::at(origin, "upstream", None, problem));
+    }
+    let upstream = choose(settings, "upstream.builtin", &[("fortune", Upstream::Fortune)])?;
+    Ok(Server { resource: ProtectedResource::new(public_url, &name, &path, scopes), upstream })
+}
+
+fn server_name(text: &str) -> Result<String, &'static str> {
+    let is_name = !text.is_empty()
+        && text.len() <= 63
+        && !text.starts_with('-')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    if is_name {
+        Ok(text.to_owned())
+    } else {
+        Err("it is no name: write lower-case letters, digits and dashes, at most 63")
+    }
+}
+
+/// With a slash at both ends, and clear of our own endpoints.
+fn server_path(text: &str) -> Result<String, String> {
+    if text == "/" {
+        return Ok("/".to_owned());
+    }
+    let Some(inside) = text.strip_prefix('/') else {
+        return Err(format!("it must begin with a slash: write \"/{text}\""));
+    };
+    if let Some(remedy) = text.strip_suffix('/') {
+        return Err(format!("it ends with a slash: write {remedy:?}"));
+    }
+    let is_segment = |segment: &str| {
+        !matches!(segment, "" | "." | "..")
+            && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
+    };
+    if !inside.split('/').all(is_segment) {
+        return Err("it is no plain path: write letters, digits, dashes and slashes".to_owned());
+    }
+    let first = inside.split('/').next().unwrap_or_default();
+    if OUR_PATHS.contains(&first) {
+        return Err(format!("sekisho's own endpoints are at \"/{first}\": choose another path"));
+    }
+    Ok(format!("{text}/"))
+}
+
+/// What we serve ourselves, by first segment.
+const OUR_PATHS: [&str; 19] = [
+    ".well-known",
+    "account",
+    "assets",
+    "auth",
+    "authorize",
+    "consent",
+    "healthz",
+    "introspect",
+    "jwks.json",
+    "login",
+    "logout",
+    "mcp",
+    "messages",
+    "metrics",
+    "readyz",
+    "register",
+    "revoke",
+    "sse",
+    "token",
+];
+
+fn endpoints(path: &str) -> [String; 3] {
+    ["mcp", "sse", "messages"].map(|endpoint| format!("{path}{endpoint}"))
+}
+
+fn server_scopes(texts: &[String]) -> Result<ScopeSet, &'static str> {
+    let scopes = ScopeSet::of(texts.iter().map(String::as_str));
+    if scopes.is_empty() {
+        return Err("a server needs at least one scope: write for example [\"fortune\"]");
+    }
+    if scopes.iter().count() == texts.len() {
+        Ok(scopes)
+    } else {
+        Err("one of them is no scope, or stands there twice: write each by itself, once")
+    }
+}
+
+/// What the authorization server goes by.
+fn authorization(
+    settings: &Settings,
+    public_url: Issuer,
+    servers: &[Server],
+) -> Result<authorization_server::Settings, ConfigError> {
+    match settings.text("authorization.mode") {
+        "delegated" => {}
+        "external" => {
+            let purpose = "trusting another authorization server";
+            return Err(settings.refuse("authorization.mode", reserved(purpose)));
+        }
+        _ => {
+            let problem = "there is no such mode: write \"delegated\"";
+            return Err(settings.refuse("authorization.mode", problem));
+        }
+    }
+    if settings.text("authorization.refresh_grace") != "60s" {
+        let purpose = "two windows that refresh at once";
+        return Err(settings.refuse("authorization.refresh_grace", reserved(purpose)));
+    }
+    let resources = servers.iter().map(|server| server.resource.clone()).collect();
+    let mut understood =
+        authorization_server::Settings::new(public_url, ProtectedResources::new(resources));
+    understood.registration = registration(settings)?;
+    understood.consent = choose(settings, "authorization.consent", &CONSENTS)?;
+    understood.code_ttl = life(settings, "authorization.code_ttl", 10 * MINUTE)?;
+    understood.access_token_ttl = life(settings, "authorization.access_token_ttl", 30 * DAY)?;
+    understood.refresh_token_ttl = life(settings, "authorization.refresh_token_ttl", 3_650 * DAY)?;
+    understood.client_secret_ttl =
+        match settings.parse("authorization.client_secret_ttl", duration::parse)? {
+            Duration::ZERO => None,
+            _ => Some(life(settings, "authorization.client_secret_ttl", 3_650 * DAY)?),
+        };
+    understood.registrations_per_minute = rate(settings, "limits.registrations_per_minute")?;
+    understood.logins_per_minute = rate(settings, "limits.logins_per_minute")?;
+    Ok(understood)
+}
+
+fn registration(settings: &Settings) -> Result<Registration, ConfigError> {
+    const TOKEN: &str = "authorization.registration_token";
+    const TOKEN_FILE: &str = "authorization.registration_token_file";
+    let rule = settings.text("authorization.registration");
+    let token = secret(settings, TOKEN, TOKEN_FILE)?;
+    match (rule, token) {
+        ("open", None) => Ok(Registration::Open),
+        ("off", None) => Ok(Registration::Off),
+        ("token", Some(token)) if token.reveal().len() < REGISTRATION_TOKEN_BYTES_MIN => {
+            let key = if settings.was_written(TOKEN) { TOKEN } else { TOKEN_FILE };
+            let problem = format!(
+                "it is too short to be secret: use at least {REGISTRATION_TOKEN_BYTES_MIN} \
+                 characters, for example from \"openssl rand -hex 32\""
+            );
+            Err(settings.refuse(key, problem))
+        }
+        ("token", Some(token)) => Ok(Registration::Token(token)),
+        ("token", None) => {
+            let problem = format!("it needs a token: set {TOKEN_FILE}");
+            Err(settings.refuse("authorization.registration", problem))
+        }
+        ("open" | "off", Some(_)) => {
+            let key = if settings.was_written(TOKEN) { TOKEN } else { TOKEN_FILE };
+            let problem = "nobody is asked for it: set authorization.registration to \"token\"";
+            Err(settings.refuse(key, problem))
+        }
+        (_, _) => {
+            let problem = "there is no such rule: write \"open\", \"token\" or \"off\"";
+            Err(settings.refuse("authorization.registration", problem))
+        }
+    }
+}
+
+fn session_limits(settings: &Settings) -> Result<SessionLimits, ConfigError> {
+    Ok(SessionLimits {
+        sessions_max: number(settings, "limits.sessions_max", 1..=10_000_000)?,
+        sessions_per_person_max: number(
+            settings,
+            "limits.sessions_per_person_max",
+            1..=10_000_000,
+        )?,
+        idle: life(settings, "limits.session_idle", 30 * DAY)?,
+        body_bytes_max: number(settings, "limits.body_bytes_max", 1024..=1024 * 1024 * 1024)?,
+        ..SessionLimits::default()
+    })
+}
+
+/// One of a few words.
+fn choose<T: Copy>(
+    settings: &Settings,
+    key: &str,
+    choices: &[(&str, T)],
+) -> Result<T, ConfigError> {
+    settings.parse(key, |text| {
+        let found = choices.iter().find(|(word, _)| *word == text);
+        found.map(|(_, meaning)| *meaning).ok_or_else(|| {
+            let words: Vec<_> = choices.iter().map(|(word, _)| format!("{word:?}")).collect();
+            format!("it is not one of the choices: write {}", words.join(" or "))
+        })
+    })
+}
+
+/// A length of time from a second to `most`.
+fn life(settings: &Settings, key: &str, most: Duration) -> Result<Duration, ConfigError> {
+    settings.parse(key, |text| match duration::parse(text) {
+        Ok(life) if (Duration::from_secs(1)..=most).contains(&life) => Ok(life),
+        Ok(_) => {
+            Err(format!("it is out of range: write from \"1s\" to {:?}", duration::show(most)))
+        }
+        Err(problem) => Err(problem.to_string()),
+    })
+}
+
+/// A number in a range.
+fn number<T: TryFrom<u64>>(
+    settings: &Settings,
+    key: &str,
+    range: RangeInclusive<u64>,
+) -> Result<T, ConfigError> {
+    let number = settings.number(key);
+    let fitting = range.contains(&number).then(|| T::try_from(number).ok()).flatten();
+    fitting.ok_or_else(|| {
+        let (least, most) = (range.start(), range.end());
+        settings.refuse(key, format!("it is out of range: write from {least} to {most}"))
+    })
+}
+
+fn rate(settings: &Settings, key: &str) -> Result<NonZeroU32, ConfigError> {
+    let per_minute: u32 = number(settings, key, 1..=1_000_000)?;
+    Ok(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN))
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const REGISTRATION_TOKEN_BYTES_MIN: usize = 16;
+
+const DURABILITIES: [(&str, Durability); 2] =
+    [("normal", Durability::Normal), ("full", Durability::Full)];
+const CONSENTS: [(&str, ConsentRule); 2] =
+    [("always", ConsentRule::Always), ("remember", ConsentRule::Remember)];
+const LOG_FORMATS: [(&str, LogFormat); 2] =
+    [("pretty", LogFormat::Pretty), ("json", LogFormat::Json)];

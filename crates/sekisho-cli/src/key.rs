@@ -1,0 +1,239 @@
+//! The operator's key: 32 random bytes as text in a file that only its owner can read. Made where
+//! there is none, but never beside a store that was sealed with another.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use sekisho::seal::{Sealer, random_key};
+use zeroize::Zeroizing;
+
+use crate::config::{KeyFile, StoreLocation};
+
+/// Largest file that is looked at, in bytes: a key in any spelling, with room for blank lines.
+const KEY_FILE_BYTES_MAX: u64 = 1024;
+
+/// Fewer different bytes than this in 32 are no accident.
+const DIFFERENT_BYTES_MIN: usize = 12;
+
+/// Why there is no key to work with, worded with its remedy. Never says what the file holds.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KeyError {
+    #[error(
+        "key_file {path:?} is missing, but {store:?} was sealed with it: put the key back, or \
+         remove the store to begin anew"
+    )]
+    Lost { path: PathBuf, store: PathBuf },
+    #[error("key_file {path:?} cannot be made ({source}): name a file in a folder we may write to")]
+    Unmakeable { path: PathBuf, source: io::Error },
+    #[error("key_file {path:?} cannot be read ({source}): name a file we may read")]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("key_file {path:?} can be read by others (mode {mode:04o}): run chmod 600 {path:?}")]
+    Shared { path: PathBuf, mode: u32 },
+    #[error(
+        "key_file {path:?} is not a key: write 32 random bytes as 64 hex digits or base64, for \
+         example from openssl rand -hex 32"
+    )]
+    Malformed { path: PathBuf },
+    #[error(
+        "key_file {path:?} holds a key that anybody can guess: make one with openssl rand -hex 32"
+    )]
+    Guessable { path: PathBuf },
+}
+
+/// The sealer for what `store` remembers.
+///
+/// # Errors
+/// One [`KeyError`] for each way to be without a good key.
+pub(crate) fn sealer(key_file: &KeyFile, store: &StoreLocation) -> Result<Sealer, KeyError> {
+    let path = match key_file {
+        KeyFile::Ephemeral => return Ok(Sealer::ephemeral()),
+        KeyFile::At(path) => path,
+    };
+    match File::open(path) {
+        Ok(file) => read(path, file),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            refuse_if_sealed(path, store)?;
+            make(path).map_err(|source| KeyError::Unmakeable { path: path.clone(), source })?;
+            // Read back what is there: another process may have been faster.
+            let file = File::open(path)
+                .map_err(|source| KeyError::Unreadable { path: path.clone(), source })?;
+            read(path, file)
+        }
+        Err(source) => Err(KeyError::Unreadable { path: path.clone(), source }),
+    }
+    .map(|key| Sealer::new(&key))
+}
+
+/// A new key would leave everything sealed so far unreadable without a word.
+fn refuse_if_sealed(path: &Path, store: &StoreLocation) -> Result<(), KeyError> {
+    match store {
+        StoreLocation::Sqlite(store) if fs::metadata(store).is_ok_and(|file| file.len() > 0) => {
+            Err(KeyError::Lost { path: path.to_owned(), store: store.clone() })
+        }
+        StoreLocation::Sqlite(_) | StoreLocation::Memory => Ok(()),
+    }
+}
+
+fn read(path: &Path, file: File) -> Result<Zeroizing<[u8; 32]>, KeyError> {
+    let unreadable = |source| KeyError::Unreadable { path: path.to_owned(), source };
+    refuse_if_shared(path, &file.metadata().map_err(unreadable)?)?;
+    let mut text = Zeroizing::new(String::new());
+    match file.take(KEY_FILE_BYTES_MAX).read_to_string(&mut text) {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::InvalidData => {
+            return Err(KeyError::Malformed { path: path.to_owned() });
+        }
+        Err(source) => return Err(unreadable(source)),
+    }
+    let key = decode(text.trim()).ok_or_else(|| KeyError::Malformed { path: path.to_owned() })?;
+    let mut different = key.to_vec();
+    different.sort_unstable();
+    different.dedup();
+    if different.len() < DIFFERENT_BYTES_MIN {
+        return Err(KeyError::Guessable { path: path.to_owned() });
+    }
+    Ok(key)
+}
+
+#[cfg(unix)]
+fn refuse_if_shared(path: &Path, metadata: &fs::Metadata) -> Result<(), KeyError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o077 == 0 { Ok(()) } else { Err(KeyError::Shared { path: path.to_owned(), mode }) }
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "only Unix tells who may read a file")]
+fn refuse_if_shared(_: &Path, _: &fs::Metadata) -> Result<(), KeyError> {
+    Ok(())
+}
+
+/// 64 hex digits, or base64 in either alphabet, with or without padding.
+fn decode(text: &str) -> Option<Zeroizing<[u8; 32]>> {
+    let bytes = Zeroizing::new(if text.len() == 64 { from_hex(text)? } else { from_base64(text)? });
+    bytes.as_slice().try_into().ok().map(Zeroizing::new)
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> = text
+        .chars()
+        .map(|digit| digit.to_digit(16).and_then(|value| u8::try_from(value).ok()))
+        .collect();
+    let digits = Zeroizing::new(digits?);
+    Some(digits.as_chunks().0.iter().map(|[high, low]| high << 4 | low).collect())
+}
+
+fn from_base64(text: &str) -> Option<Vec<u8>> {
+    const LENIENT: GeneralPurposeConfig =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let alphabet =
+        if text.contains(['-', '_']) { &alphabet::URL_SAFE } else { &alphabet::STANDARD };
+    GeneralPurpose::new(alphabet, LENIENT).decode(text).ok()
+}
+
+/// Writes a new key aside and moves it into place, so that nobody ever reads half a key.
+fn make(path: &Path) -> io::Result<()> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".{}", std::process::id()));
+    let aside = PathBuf::from(aside);
+    let written = write_private(&aside, &random_key());
+    let placed = written.and_then(|()| match fs::hard_link(&aside, path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    });
+    let removed = fs::remove_file(&aside);
+    placed.and(removed)
+}
+
+fn write_private(path: &Path, key: &[u8; 32]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    for byte in key {
+        write!(file, "{byte:02x}")?;
+    }
+    writeln!(file)?;
+    file.sync_all()
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    const GOOD: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+    fn written(text: &[u8], mode: u32) -> (tempfile::TempDir, KeyFile) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sekisho.key");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        (folder, KeyFile::At(path))
+    }
+
+    #[test]
+    fn a_key_is_made_once_and_only_its_owner_can_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sekisho.key");
+        let key_file = KeyFile::At(path.clone());
+        sealer(&key_file, &StoreLocation::Memory).unwrap();
+        let first = fs::read_to_string(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        sealer(&key_file, &StoreLocation::Memory).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), first, "kept");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing left aside");
+    }
+
+    #[test]
+    fn a_file_is_a_key_or_a_sentence() {
+        let base64 = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+        let rows: [(&[u8], u32, Option<&str>, &str); 14] = [
+            (GOOD.as_bytes(), 0o600, None, "hex"),
+            (GOOD.as_bytes(), 0o400, None, "read-only"),
+            (&[GOOD.as_bytes(), b"\n"].concat(), 0o600, None, "with a line break"),
+            (base64.as_bytes(), 0o600, None, "base64 without padding"),
+            (&[base64.as_bytes(), b"="].concat(), 0o600, None, "base64 with padding"),
+            (GOOD.as_bytes(), 0o640, Some("chmod 600"), "the group can read it"),
+            (GOOD.as_bytes(), 0o604, Some("chmod 600"), "everybody can read it"),
+            (b"", 0o600, Some("not a key"), "empty"),
+            (b"short", 0o600, Some("not a key"), "too short"),
+            (&GOOD.as_bytes()[..62], 0o600, Some("not a key"), "31 bytes"),
+            (&[GOOD.as_bytes(), b"20"].concat(), 0o600, Some("not a key"), "33 bytes"),
+            (b"\xff\xfe", 0o600, Some("not a key"), "no text"),
+            (&[b'0'; 64], 0o600, Some("guess"), "all zero"),
+            (&[b'A'; 43], 0o600, Some("guess"), "all zero, in base64"),
+        ];
+        for (text, mode, expected, reason) in rows {
+            let (_folder, key_file) = written(text, mode);
+            let problem = sealer(&key_file, &StoreLocation::Memory).err().map(|e| e.to_string());
+            match (problem, expected) {
+                (None, None) => {}
+                (Some(problem), Some(expected)) => {
+                    assert!(problem.contains(expected), "{reason}: {problem}");
+                    assert!(!problem.contains(GOOD), "{reason}: shows the key");
+                }
+                (problem, _) => unreachable!("{reason}: {problem:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_lost_key_is_not_replaced_beside_its_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("sekisho.db");
+        fs::write(&store, "sealed rows").unwrap();
+        let key_file = KeyFile::At(folder.path().join("sekisho.key"));
+        let refused = sealer(&key_file, &StoreLocation::Sqlite(store));
+        assert!(matches!(refused, Err(KeyError::Lost { .. })), "{refused:?}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing was made");
+    }
+}

@@ -1,0 +1,36 @@
+//! `sekisho stdio`: the guarded server over standard input and output. No OAuth: whoever starts a
+//! process speaks for it, and gives it credentials by its environment (MCP "Authorization").
+
+use std::sync::Arc;
+
+use sekisho::mcp::serve_stdio;
+
+use crate::config::{Config, Server};
+use crate::outcome::Failure;
+use crate::{serve, telemetry};
+
+/// Serves the server at `/`, else the first, until the input ends.
+pub(crate) fn run(config: &Config) -> Result<(), Failure> {
+    telemetry::begin(&config.log);
+    let Some(server) = served(config) else {
+        return Err(Failure::Run("there is no server to serve".to_owned()));
+    };
+    let service = serve::service(server.upstream);
+    let runtime = serve::runtime()?;
+    let served = runtime.block_on(serve_stdio(
+        Arc::clone(&service),
+        tokio::io::stdin(),
+        tokio::io::stdout(),
+    ));
+    // A read of standard input that is still waiting must not keep the process.
+    runtime.shutdown_background();
+    served.map_err(|error| match error.kind() {
+        std::io::ErrorKind::BrokenPipe => Failure::BrokenPipe,
+        _ => Failure::because(&error),
+    })
+}
+
+fn served(config: &Config) -> Option<&Server> {
+    let at_root = config.servers.iter().find(|server| server.resource.path == "/");
+    at_root.or_else(|| config.servers.first())
+}

@@ -1,0 +1,223 @@
+//! `sekisho user …`: the accounts of the local provider, in the store of a running server.
+
+use std::io::{self, BufRead as _, IsTerminal as _};
+use std::path::Path;
+
+use sekisho::clock::SystemClock;
+use sekisho::identity_provider::local::accounts::{
+    self, AccountError, PASSWORD_BYTES_MAX, UserName,
+};
+use sekisho::protocol::Secret;
+use sekisho::store::{LocalUser, SqliteStore, Store as _};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::cli::{OneUserArgs, UserCommand};
+use crate::config::{Config, Flags, StoreLocation};
+use crate::outcome::{Failure, say};
+use crate::{key, serve, telemetry};
+
+/// Does what was asked and says so.
+pub(crate) fn run(
+    command: &UserCommand,
+    load: impl Fn(&Flags) -> Result<Config, Failure>,
+) -> Result<(), Failure> {
+    match command {
+        UserCommand::Add(args) => {
+            let (config, name) = begin(&load, args)?;
+            let store = Accounts::open(&config, Missing::Make)?;
+            let password = ask_password()?;
+            store.run(|store| async move {
+                accounts::add(store, &SystemClock, &name, &password).await?;
+                Ok(format!("added {}", name.as_str()))
+            })
+        }
+        UserCommand::Passwd(args) => {
+            let (config, name) = begin(&load, args)?;
+            let store = Accounts::open(&config, Missing::Refuse)?;
+            let password = ask_password()?;
+            store.run(|store| async move {
+                accounts::set_password(store, &name, &password).await?;
+                Ok(format!("{} has a new password", name.as_str()))
+            })
+        }
+        UserCommand::Remove(args) => {
+            let (config, name) = begin(&load, args)?;
+            Accounts::open(&config, Missing::Refuse)?.run(|store| async move {
+                accounts::remove(store, &SystemClock, &name).await?;
+                Ok(format!("removed {} and everything granted under it", name.as_str()))
+            })
+        }
+        UserCommand::List(args) => {
+            let config = load(&args.settings.flags())?;
+            let show = if args.json { as_json } else { as_lines };
+            Accounts::open(&config, Missing::Refuse)?
+                .run(|store| async move { Ok(show(&store.list_users().await?)) })
+        }
+    }
+}
+
+fn begin(
+    load: &impl Fn(&Flags) -> Result<Config, Failure>,
+    args: &OneUserArgs,
+) -> Result<(Config, UserName), Failure> {
+    let config = load(&args.settings.flags())?;
+    let name = UserName::parse(&args.name).map_err(|error| Failure::because(&error))?;
+    Ok((config, name))
+}
+
+/// What to do about a store that is not there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Make,
+    Refuse,
+}
+
+/// The store, opened for one command.
+struct Accounts {
+    store: SqliteStore,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Accounts {
+    fn open(config: &Config, missing: Missing) -> Result<Self, Failure> {
+        telemetry::begin(&config.log);
+        let path = match &config.store {
+            StoreLocation::Sqlite(path) => path,
+            StoreLocation::Memory => {
+                let why = "there is nothing to administer: with store = \"memory:\" accounts live \
+                           and die with the server, choose \"sqlite:PATH\" to keep them";
+                return Err(Failure::Run(why.to_owned()));
+            }
+        };
+        if missing == Missing::Refuse && !path.exists() {
+            return Err(not_there(path));
+        }
+        // A store and its key are made together, so that one without the other is a loss.
+        key::sealer(&config.key_file, &config.store)?;
+        let runtime = serve::runtime()?;
+        let store = runtime
+            .block_on(SqliteStore::open(path, config.tables, config.durability))
+            .map_err(|error| Failure::because(&error))?;
+        Ok(Self { store, runtime })
+    }
+
+    fn run<'a, F>(&'a self, verb: impl FnOnce(&'a SqliteStore) -> F) -> Result<(), Failure>
+    where
+        F: Future<Output = Result<String, AccountError>>,
+    {
+        let done = self.runtime.block_on(verb(&self.store));
+        self.runtime.block_on(self.store.close());
+        match done.map_err(|error| Failure::because(&error))? {
+            nothing if nothing.is_empty() => Ok(()),
+            line => say(&line),
+        }
+    }
+}
+
+fn not_there(path: &Path) -> Failure {
+    Failure::Run(format!(
+        "there is no store {path:?} yet: start `sekisho serve` once, or name another with --store \
+         or --config"
+    ))
+}
+
+/// From the terminal, twice and unseen; else one line from standard input.
+fn ask_password() -> Result<Secret, Failure> {
+    let unreadable = |error: io::Error| Failure::Run(format!("cannot read the password: {error}"));
+    if !io::stdin().is_terminal() {
+        return read_line(io::stdin().lock()).map_err(unreadable);
+    }
+    let password = Secret::new(rpassword::prompt_password("Password: ").map_err(unreadable)?);
+    let again = Secret::new(rpassword::prompt_password("Once more: ").map_err(unreadable)?);
+    if again.matches(&password.hash()) {
+        Ok(password)
+    } else {
+        Err(Failure::Run("the two passwords differ: try again".to_owned()))
+    }
+}
+
+/// One byte more than a password may have, so that a longer one is seen to be too long.
+fn read_line(input: impl io::BufRead) -> io::Result<Secret> {
+    let most = u64::try_from(PASSWORD_BYTES_MAX + 3).unwrap_or(u64::MAX);
+    let mut line = Zeroizing::new(String::new());
+    input.take(most).read_line(&mut line)?;
+    let line = line.strip_suffix('\n').unwrap_or(&line);
+    Ok(Secret::new(line.strip_suffix('\r').unwrap_or(line)))
+}
+
+fn as_lines(users: &[LocalUser]) -> String {
+    let lines: Vec<_> = users
+        .iter()
+        .map(|user| format!("{}\tadded {}", user.name, date(user.created_at.unix_seconds())))
+        .collect();
+    lines.join("\n")
+}
+
+fn as_json(users: &[LocalUser]) -> String {
+    let users: Vec<_> = users
+        .iter()
+        .map(
+            |user| json!({ "name": user.name, "created_at": date(user.created_at.unix_seconds()) }),
+        )
+        .collect();
+    serde_json::Value::from(users).to_string()
+}
+
+/// The moment in UTC as RFC 3339 writes it.
+fn date(unix_seconds: i64) -> String {
+    let (days, seconds) = (unix_seconds.div_euclid(86_400), unix_seconds.rem_euclid(86_400));
+    let (year, month, day) = civil(days);
+    let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// Year, month and day of a day counted from 1970, by counting years that begin in March, so that
+/// the leap day comes last.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+
+    #[test]
+    fn a_moment_is_written_as_rfc_3339_does() {
+        let rows = [
+            (0, "1970-01-01T00:00:00Z", "the beginning"),
+            (951_782_400, "2000-02-29T00:00:00Z", "a leap day"),
+            (1_795_305_600, "2026-11-22T00:00:00Z", "a day of ours"),
+            (4_107_542_399, "2100-02-28T23:59:59Z", "no leap year"),
+            (-1, "1969-12-31T23:59:59Z", "before the beginning"),
+        ];
+        for (seconds, expected, reason) in rows {
+            assert_eq!(date(seconds), expected, "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_one_line_without_its_end() {
+        let rows = [
+            ("secret\n", "secret", "a line"),
+            ("secret\r\n", "secret", "a line of Windows"),
+            ("secret", "secret", "no line end"),
+            ("two words \nmore\n", "two words ", "space counts, a second line does not"),
+            ("", "", "nothing"),
+        ];
+        for (text, expected, reason) in rows {
+            assert_eq!(read_line(text.as_bytes()).unwrap().reveal(), expected, "{reason}");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! How often a password may be tried (GCRA, by `governor`), by account and by address.
+//!
+//! Only tries that were let through count, so whoever stops hammering at an account has it open
+//! again after one interval: a limit is no way to lock its owner out.
+
+use std::fmt;
+use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::clock::Clock as _;
+use governor::middleware::NoOpMiddleware;
+use governor::state::keyed::DashMapStateStore;
+use governor::{Quota, RateLimiter};
+
+use crate::clock::Clock;
+
+/// Counters of each kind. Names and addresses are mapped onto so many by a hash that nobody
+/// outside can foresee: the memory is bounded, and nothing ever needs to be evicted.
+const COUNTERS_MAX: u64 = 65_536;
+
+/// A burst of tries, and then one more now and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowance {
+    /// Tries at once.
+    pub burst: NonZeroU32,
+    /// How long it takes to regain one; not zero.
+    pub one_more_every: Duration,
+}
+
+/// How often a password may be tried before a while must pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TryLimits {
+    /// For one account, from wherever.
+    pub per_account: Allowance,
+    /// From one address (for IPv6: one /64), at whatever accounts.
+    pub per_address: Allowance,
+}
+
+impl Default for TryLimits {
+    /// An account: 5, then one every 12 s. An address: 20, then one every 3 s.
+    fn default() -> Self {
+        let allowance = |burst: u32, seconds: u64| Allowance {
+            burst: NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN),
+            one_more_every: Duration::from_secs(seconds),
+        };
+        Self { per_account: allowance(5, 12), per_address: allowance(20, 3) }
+    }
+}
+
+/// Counts tries.
+#[derive(Debug)]
+pub(super) struct Tries {
+    accounts: Counters,
+    addresses: Counters,
+}
+
+impl Tries {
+    pub(super) fn new(limits: TryLimits, clock: &Arc<dyn Clock>) -> Self {
+        Self {
+            accounts: Counters::new(limits.per_account, clock),
+            addresses: Counters::new(limits.per_address, clock),
+        }
+    }
+
+    /// Counts a try.
+    ///
+    /// # Errors
+    /// How long to wait, when there were too many from the address or at the account.
+    pub(super) fn count(&self, address: IpAddr, account: &str) -> Result<(), Duration> {
+        self.addresses.count(&network(address))?;
+        self.accounts.count(account)
+    }
+}
+
+/// An IPv6 customer has a whole /64, so that counts as one address.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+    }
+}
+
+struct Counters {
+    places: RandomState,
+    limiter: RateLimiter<u64, DashMapStateStore<u64>, Time, NoOpMiddleware<Duration>>,
+}
+
+impl Counters {
+    fn new(allowance: Allowance, clock: &Arc<dyn Clock>) -> Self {
+        let quota = Quota::with_period(allowance.one_more_every)
+            .unwrap_or(Quota::per_second(NonZeroU32::MIN))
+            .allow_burst(allowance.burst);
+        let time = Time(Arc::clone(clock));
+        Self {
+            places: RandomState::new(),
+            limiter: RateLimiter::new(quota, DashMapStateStore::default(), time),
+        }
+    }
+
+    fn count(&self, key: &(impl Hash + ?Sized)) -> Result<(), Duration> {
+        let place = self.places.hash_one(key) % COUNTERS_MAX;
+        self.limiter
+            .check_key(&place)
+            .map_err(|until| until.wait_time_from(self.limiter.clock().now()))
+    }
+}
+
+impl fmt::Debug for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Counters").field("used", &self.limiter.len()).finish_non_exhaustive()
+    }
+}
+
+/// Our clock as `governor` reads it.
+#[derive(Debug, Clone)]
+struct Time(Arc<dyn Clock>);
+
+impl governor::clock::Clock for Time {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        Duration::from_secs(u64::try_from(self.0.now().unix_seconds()).unwrap_or(0))
+    }
+}

@@ -1,0 +1,123 @@
+//! The provider's metadata (`OpenID` Connect Discovery §4, RFC 8414 §3.3): believed only if it
+//! names exactly the configured issuer and nothing in it leaves TLS.
+
+use sekisho_protocol::oauth::is_loopback;
+use serde::Deserialize;
+use url::Url;
+
+use super::id_token::SIGNING_ALGORITHMS;
+use super::wire::{Answer, ClientAuthentication, Fault, quoted};
+
+/// What we need to know of a provider.
+#[derive(Debug)]
+pub(super) struct ProviderMetadata {
+    pub(super) authorization_endpoint: Url,
+    pub(super) token_endpoint: Url,
+    pub(super) jwks_uri: Url,
+    pub(super) client_authentication: ClientAuthentication,
+    /// Whether every answer names the provider (RFC 9207 §3).
+    pub(super) sends_iss: bool,
+}
+
+/// The members we read; all others are none of our business.
+#[derive(Deserialize)]
+struct Document {
+    issuer: String,
+    authorization_endpoint: String,
+    token_endpoint: String,
+    jwks_uri: String,
+    token_endpoint_auth_methods_supported: Option<Vec<String>>,
+    id_token_signing_alg_values_supported: Option<Vec<String>>,
+    #[serde(default)]
+    authorization_response_iss_parameter_supported: bool,
+}
+
+/// Where the metadata of an issuer is (Discovery §4.1: a final slash is dropped first).
+pub(super) fn metadata_url(issuer: &str) -> String {
+    format!("{}/.well-known/openid-configuration", issuer.strip_suffix('/').unwrap_or(issuer))
+}
+
+impl ProviderMetadata {
+    /// Reads the answer to a request for the metadata of `issuer`.
+    pub(super) fn read(answer: &Answer, issuer: &str, has_secret: bool) -> Result<Self, Fault> {
+        let refused = |reason: String| {
+            Fault::Unacceptable(format!("metadata at {}: {reason}", metadata_url(issuer)))
+        };
+        if answer.status != http::StatusCode::OK {
+            let status = answer.status;
+            return Err(refused(format!("answered {status}: check the issuer")));
+        }
+        let document: Document = serde_json::from_slice(&answer.body)
+            .map_err(|_| refused("it is not an OpenID metadata document".into()))?;
+        Self::check(document, issuer, has_secret).map_err(refused)
+    }
+
+    fn check(document: Document, issuer: &str, has_secret: bool) -> Result<Self, String> {
+        if document.issuer != issuer {
+            return Err(format!(
+                "it is for issuer {}, not {issuer:?}: write the issuer exactly as the provider does",
+                quoted(&document.issuer)
+            ));
+        }
+        check_algorithms(document.id_token_signing_alg_values_supported.as_deref())?;
+        let methods = document.token_endpoint_auth_methods_supported.as_deref();
+        Ok(Self {
+            authorization_endpoint: endpoint(
+                "authorization_endpoint",
+                &document.authorization_endpoint,
+                issuer,
+            )?,
+            token_endpoint: endpoint("token_endpoint", &document.token_endpoint, issuer)?,
+            jwks_uri: endpoint("jwks_uri", &document.jwks_uri, issuer)?,
+            client_authentication: client_authentication(methods, has_secret)?,
+            sends_iss: document.authorization_response_iss_parameter_supported,
+        })
+    }
+}
+
+/// An endpoint has the issuer's scheme, and without TLS it is on loopback as the issuer is. Other
+/// hosts under TLS are fine: large providers use several.
+fn endpoint(name: &str, text: &str, issuer: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|_| format!("{name} {} is no URL", quoted(text)))?;
+    let is_plain = issuer.starts_with("http:");
+    let is_acceptable = match url.scheme() {
+        "https" => !is_plain,
+        "http" => is_plain && is_loopback(&url),
+        _ => false,
+    };
+    let has_userinfo = !url.username().is_empty() || url.password().is_some();
+    if !is_acceptable || has_userinfo || url.fragment().is_some() {
+        let wanted = if is_plain { "http on loopback" } else { "https" };
+        return Err(format!("{name} {} is not {wanted}, as its issuer is", quoted(text)));
+    }
+    Ok(url)
+}
+
+fn check_algorithms(offered: Option<&[String]>) -> Result<(), String> {
+    let is_known =
+        |offered: &String| SIGNING_ALGORITHMS.iter().any(|known| format!("{known:?}") == *offered);
+    match offered {
+        Some(offered) if !offered.iter().any(is_known) => {
+            Err("it signs ID tokens with no algorithm we accept: switch on RS256 or ES256".into())
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Basic is what a provider must support, and what it supports if it does not say (Core §9).
+fn client_authentication(
+    offered: Option<&[String]>,
+    has_secret: bool,
+) -> Result<ClientAuthentication, String> {
+    let offers =
+        |method: &str| offered.is_some_and(|offered| offered.iter().any(|one| one == method));
+    if !has_secret {
+        Ok(ClientAuthentication::Public)
+    } else if offered.is_none() || offers("client_secret_basic") {
+        Ok(ClientAuthentication::Basic)
+    } else if offers("client_secret_post") {
+        Ok(ClientAuthentication::Post)
+    } else {
+        Err("it takes no client secret: switch on client_secret_basic for this client".into())
+    }
+}

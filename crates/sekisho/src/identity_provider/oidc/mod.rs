@@ -1,0 +1,277 @@
+//! An `OpenID` provider logs people in: code flow with PKCE and nonce (`OpenID` Connect Core §3.1).
+//!
+//! ```text
+//! discovery ─▶ authorization_url ─▶ (browser at the provider) ─▶ code ─▶ token ─▶ id_token ─▶ Identity
+//!  fetched                                                         keys: fetched ──▲
+//! ```
+//!
+//! Nothing is fetched before it is needed, so that we start while the provider is down. Nothing the
+//! provider says reaches a browser, and no token, code or secret of its reaches an error or the log.
+
+mod discovery;
+mod fetched;
+mod id_token;
+mod keys;
+mod token;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sekisho_protocol::Secret;
+use sekisho_protocol::oauth::{CodeChallenge, CodeVerifier, is_loopback};
+use url::Url;
+
+pub use self::wire::PROVIDER_ANSWER_BYTES_MAX;
+
+use self::discovery::ProviderMetadata;
+use self::fetched::Fetched;
+use self::id_token::{Expected, Flaw, SignedClaims};
+use self::keys::KeySet;
+use self::wire::{Endpoint, Fault, Wire};
+use super::{IdentityProvider, LoggedIn, LoginAttempt, ProviderError};
+use crate::clock::Clock;
+
+/// Longest that one step with the provider takes, whatever the provider does.
+pub const PROVIDER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How old metadata and keys may be before they are fetched anew. A key that the provider withdrew
+/// is trusted no longer than that; a new one is found at once.
+const FRESH_FOR: Duration = Duration::from_secs(60 * 60);
+
+/// How old the last good answer may be when we are asked whether the provider is there.
+const CHECKED_FOR: Duration = Duration::from_secs(15);
+
+/// What an operator says about a provider.
+#[derive(Debug, Clone)]
+pub struct OidcSettings {
+    /// The provider's issuer, to the letter; a final slash counts.
+    pub issuer: String,
+    /// Our name there.
+    pub client_id: String,
+    /// Our secret there; `None` for a public client.
+    pub client_secret: Option<Secret>,
+    /// What we ask for; `openid` must be among them.
+    pub scopes: Vec<String>,
+    /// Where the browser comes back: our public URL and `/auth/callback`.
+    pub redirect_uri: String,
+}
+
+impl OidcSettings {
+    /// The preset for Keycloak, whose issuer is `https://HOST/realms/REALM`. A realm needs nothing
+    /// beyond what any provider needs: its client scopes `email` and `profile` are there by default.
+    pub fn keycloak(
+        issuer: impl Into<String>,
+        client_id: impl Into<String>,
+        client_secret: Option<Secret>,
+        redirect_uri: impl Into<String>,
+    ) -> Self {
+        Self {
+            issuer: issuer.into(),
+            client_id: client_id.into(),
+            client_secret,
+            scopes: ["openid", "email", "profile"].map(str::to_owned).to_vec(),
+            redirect_uri: redirect_uri.into(),
+        }
+    }
+}
+
+/// Settings that can never work, each worded with its remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum OidcSettingsError {
+    /// The issuer is not an absolute URL without query, fragment and credentials.
+    #[error(
+        "issuer {0:?} is not a URL of a provider: write it as the provider does, for example \"https://login.example.com/realms/main\""
+    )]
+    Issuer(String),
+    /// Tokens and secrets would cross a network in clear.
+    #[error("issuer {0:?} is plain http, which is for loopback only: use https")]
+    PlainIssuer(String),
+    /// There is no client id.
+    #[error("client_id is empty: register a client at the provider and write its id")]
+    ClientId,
+    /// There is a client secret, but nothing in it.
+    #[error("client_secret is empty: leave it out for a public client")]
+    ClientSecret,
+    /// Without the scope `openid` a provider gives no ID token.
+    #[error("scopes do not contain \"openid\": add it, without it nobody is logged in")]
+    NoOpenidScope,
+    /// A scope that is several, or none.
+    #[error("scope {0:?} is not one word: write each scope as an entry of its own")]
+    Scope(String),
+    /// The TLS library could not be set up, for instance without any trusted certificate.
+    #[error("TLS cannot be used: install the system's CA certificates")]
+    Tls(#[source] reqwest::Error),
+}
+
+/// An `OpenID` provider.
+#[derive(Debug)]
+pub struct OidcProvider {
+    settings: OidcSettings,
+    clock: Arc<dyn Clock>,
+    wire: Wire,
+    metadata: Fetched<ProviderMetadata>,
+    keys: Fetched<KeySet>,
+}
+
+impl OidcProvider {
+    /// A provider that is asked for the first time when it is needed.
+    ///
+    /// # Errors
+    /// When the settings cannot work with any provider.
+    pub fn new(settings: OidcSettings, clock: Arc<dyn Clock>) -> Result<Self, OidcSettingsError> {
+        check(&settings)?;
+        let is_plain = settings.issuer.starts_with("http:");
+        let wire = Wire::new(is_plain, PROVIDER_PATIENCE).map_err(OidcSettingsError::Tls)?;
+        let metadata = Fetched::new(Arc::clone(&clock));
+        let keys = Fetched::new(Arc::clone(&clock));
+        Ok(Self { settings, clock, wire, metadata, keys })
+    }
+
+    /// Waits `patience` instead of [`PROVIDER_PATIENCE`].
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.wire.set_patience(patience);
+        self
+    }
+
+    async fn metadata(&self, age: Duration) -> Result<Arc<ProviderMetadata>, Fault> {
+        self.metadata.no_older_than(age, self.fetch_metadata()).await
+    }
+
+    async fn fetch_metadata(&self) -> Result<ProviderMetadata, Fault> {
+        let url = discovery::metadata_url(&self.settings.issuer);
+        let url =
+            Url::parse(&url).map_err(|_| Fault::Unacceptable("its issuer is no URL".into()))?;
+        let answer = self.wire.get(Endpoint::Metadata, url).await?;
+        let has_secret = self.settings.client_secret.is_some();
+        ProviderMetadata::read(&answer, &self.settings.issuer, has_secret)
+    }
+
+    async fn fetch_keys(&self, metadata: &ProviderMetadata) -> Result<KeySet, Fault> {
+        KeySet::read(&self.wire.get(Endpoint::Keys, metadata.jwks_uri.clone()).await?)
+    }
+
+    async fn trade(&self, code: &Secret, attempt: &LoginAttempt) -> Result<LoggedIn, Fault> {
+        let metadata = self.metadata(FRESH_FOR).await?;
+        let tokens = token::trade(&self.wire, &self.settings, &metadata, code, attempt).await?;
+        let claims = self.verify(&metadata, &tokens.id_token).await?;
+        let now = self.clock.now();
+        let expected = Expected {
+            issuer: &self.settings.issuer,
+            client_id: &self.settings.client_id,
+            nonce: &attempt.nonce,
+            now,
+        };
+        let identity = claims.judge(&expected).map_err(unacceptable)?;
+        Ok(LoggedIn { identity, tokens: Some(tokens.kept(now)) })
+    }
+
+    /// Verifies with the keys at hand; a key that is not among them may have been published since.
+    async fn verify(
+        &self,
+        metadata: &ProviderMetadata,
+        id_token: &Secret,
+    ) -> Result<SignedClaims, Fault> {
+        let keys = self.keys.no_older_than(FRESH_FOR, self.fetch_keys(metadata)).await?;
+        let verified = id_token::verify_signature(id_token, &keys);
+        if !matches!(verified, Err(Flaw::UnknownKey)) {
+            return verified.map_err(unacceptable);
+        }
+        let is_known = |keys: &KeySet| {
+            !matches!(id_token::verify_signature(id_token, keys), Err(Flaw::UnknownKey))
+        };
+        match self.keys.newer_than(&keys, is_known, self.fetch_keys(metadata)).await? {
+            Some(newer) => id_token::verify_signature(id_token, &newer).map_err(unacceptable),
+            None => verified.map_err(unacceptable),
+        }
+    }
+
+    /// Holds a whole step, however many exchanges it has, to our patience.
+    async fn in_time<T>(
+        &self,
+        step: impl Future<Output = Result<T, Fault>> + Send,
+    ) -> Result<T, ProviderError> {
+        let patience = self.wire.patience();
+        let outcome = tokio::time::timeout(patience, step).await;
+        outcome.unwrap_or(Err(Fault::TooSlow(patience))).map_err(ProviderError::from)
+    }
+}
+
+#[async_trait]
+impl IdentityProvider for OidcProvider {
+    async fn authorization_url(&self, attempt: &LoginAttempt) -> Result<String, ProviderError> {
+        let metadata = self.in_time(self.metadata(FRESH_FOR)).await?;
+        let challenge = CodeVerifier::parse(attempt.code_verifier.reveal())
+            .map(|verifier| CodeChallenge::of(&verifier))
+            .ok_or_else(|| ProviderError::Unacceptable {
+                reason: "our own code_verifier is malformed".into(),
+            })?;
+        let mut url = metadata.authorization_endpoint.clone();
+        url.query_pairs_mut()
+            .append_pair("response_type", "code")
+            .append_pair("client_id", &self.settings.client_id)
+            .append_pair("redirect_uri", &self.settings.redirect_uri)
+            .append_pair("scope", &self.settings.scopes.join(" "))
+            .append_pair("state", attempt.login_state.reveal())
+            .append_pair("nonce", attempt.nonce.reveal())
+            .append_pair("code_challenge", challenge.as_str())
+            .append_pair("code_challenge_method", "S256");
+        Ok(url.into())
+    }
+
+    async fn is_answer_from_us(&self, iss: Option<&str>) -> Result<bool, ProviderError> {
+        match iss {
+            Some(iss) => Ok(iss == self.settings.issuer),
+            None => Ok(!self.in_time(self.metadata(FRESH_FOR)).await?.sends_iss),
+        }
+    }
+
+    async fn redeem(
+        &self,
+        code: &Secret,
+        attempt: &LoginAttempt,
+    ) -> Result<LoggedIn, ProviderError> {
+        self.in_time(self.trade(code, attempt)).await
+    }
+
+    async fn check(&self) -> Result<(), ProviderError> {
+        self.in_time(self.metadata(CHECKED_FOR)).await.map(|_| ())
+    }
+}
+
+fn unacceptable(flaw: Flaw) -> Fault {
+    Fault::Unacceptable(flaw.to_string())
+}
+
+fn check(settings: &OidcSettings) -> Result<(), OidcSettingsError> {
+    let issuer = || settings.issuer.clone();
+    let url = Url::parse(&settings.issuer).map_err(|_| OidcSettingsError::Issuer(issuer()))?;
+    // The text is what is compared, so it must be spelled as providers spell it.
+    let is_spelled = settings.issuer.starts_with(&format!("{}://", url.scheme()))
+        && !settings.issuer.contains(['?', '#', '@'])
+        && !settings.issuer.contains(|char: char| char.is_whitespace() || char.is_control());
+    match url.scheme() {
+        "https" | "http" if !is_spelled => return Err(OidcSettingsError::Issuer(issuer())),
+        "https" => {}
+        "http" if is_loopback(&url) => {}
+        "http" => return Err(OidcSettingsError::PlainIssuer(issuer())),
+        _ => return Err(OidcSettingsError::Issuer(issuer())),
+    }
+    if settings.client_id.is_empty() {
+        return Err(OidcSettingsError::ClientId);
+    }
+    if settings.client_secret.as_ref().is_some_and(|secret| secret.reveal().is_empty()) {
+        return Err(OidcSettingsError::ClientSecret);
+    }
+    let is_word =
+        |scope: &&String| !scope.is_empty() && scope.bytes().all(|byte| byte.is_ascii_graphic());
+    if let Some(scope) = settings.scopes.iter().find(|scope| !is_word(scope)) {
+        return Err(OidcSettingsError::Scope(scope.clone()));
+    }
+    if !settings.scopes.iter().any(|scope| scope == "openid") {
+        return Err(OidcSettingsError::NoOpenidScope);
+    }
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! The exchange of the provider's code for its tokens (`OpenID` Connect Core §3.1.3).
+
+use sekisho_protocol::Secret;
+use serde::Deserialize;
+
+use super::super::{LoginAttempt, ProviderTokens};
+use super::OidcSettings;
+use super::discovery::ProviderMetadata;
+use super::wire::{Answer, ClientAuthentication, Endpoint, Fault, Wire};
+use crate::clock::Timestamp;
+
+/// Longest that a token of the provider is believed to live.
+const EXPIRES_IN_SECONDS_MAX: u64 = 10 * 365 * 24 * 60 * 60;
+
+/// The provider's tokens, the ID token not yet checked.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    pub(super) id_token: Secret,
+    access_token: Secret,
+    refresh_token: Option<Secret>,
+    expires_in: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Success {
+    access_token: String,
+    token_type: String,
+    id_token: String,
+    refresh_token: Option<String>,
+    expires_in: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Failure {
+    error: String,
+}
+
+/// Trades the code. The secret goes the way the provider wants it, and nowhere else.
+pub(super) async fn trade(
+    wire: &Wire,
+    settings: &OidcSettings,
+    metadata: &ProviderMetadata,
+    code: &Secret,
+    attempt: &LoginAttempt,
+) -> Result<Tokens, Fault> {
+    let mut form = vec![
+        ("grant_type", "authorization_code"),
+        ("code", code.reveal()),
+        ("redirect_uri", settings.redirect_uri.as_str()),
+        ("code_verifier", attempt.code_verifier.reveal()),
+    ];
+    let id = settings.client_id.as_str();
+    let secret = settings.client_secret.as_ref().map_or("", Secret::reveal);
+    let credentials = match metadata.client_authentication {
+        ClientAuthentication::Basic => Some((id, secret)),
+        ClientAuthentication::Post => {
+            form.extend([("client_id", id), ("client_secret", secret)]);
+            None
+        }
+        ClientAuthentication::Public => {
+            form.push(("client_id", id));
+            None
+        }
+    };
+    Tokens::read(&wire.post(metadata.token_endpoint.clone(), &form, credentials).await?)
+}
+
+impl Tokens {
+    fn read(answer: &Answer) -> Result<Self, Fault> {
+        if answer.status != http::StatusCode::OK {
+            return Err(refusal(answer));
+        }
+        let unusable =
+            |what: &str| Fault::Unacceptable(format!("{}'s answer {what}", Endpoint::Token));
+        let success: Success = serde_json::from_slice(&answer.body)
+            .map_err(|_| unusable("is not what OpenID Connect Core §3.1.3.3 describes"))?;
+        if !success.token_type.eq_ignore_ascii_case("Bearer") || success.access_token.is_empty() {
+            return Err(unusable("has no bearer token"));
+        }
+        Ok(Self {
+            id_token: Secret::new(success.id_token),
+            access_token: Secret::new(success.access_token),
+            refresh_token: success.refresh_token.map(Secret::new),
+            expires_in: success.expires_in,
+        })
+    }
+
+    /// What is kept, once the ID token was checked.
+    pub(super) fn kept(self, now: Timestamp) -> ProviderTokens {
+        let lifetime =
+            |seconds: u64| std::time::Duration::from_secs(seconds.min(EXPIRES_IN_SECONDS_MAX));
+        ProviderTokens {
+            access_token: self.access_token,
+            refresh_token: self.refresh_token,
+            id_token: Some(self.id_token),
+            expires_at: self.expires_in.map(|seconds| now.plus(lifetime(seconds))),
+        }
+    }
+}
+
+/// RFC 6749 §5.2, sorted by whose fault it is. Only the error's name is kept: a description could
+/// repeat what we sent.
+fn refusal(answer: &Answer) -> Fault {
+    let failure = serde_json::from_slice::<Failure>(&answer.body).ok();
+    match failure.as_ref().map_or("", |failure| failure.error.as_str()) {
+        "invalid_grant" => Fault::Refused("its token endpoint says invalid_grant".into()),
+        "access_denied" => Fault::Refused("its token endpoint says access_denied".into()),
+        "temporarily_unavailable" | "server_error" => {
+            Fault::Outage { endpoint: Endpoint::Token, status: answer.status }
+        }
+        "invalid_client" => credentials_refused("invalid_client"),
+        "unauthorized_client" => credentials_refused("unauthorized_client"),
+        "invalid_request" => said("invalid_request"),
+        "unsupported_grant_type" => said("unsupported_grant_type"),
+        "invalid_scope" => said("invalid_scope"),
+        _ => Fault::Unacceptable(format!("{} answered {}", Endpoint::Token, answer.status)),
+    }
+}
+
+fn credentials_refused(error: &str) -> Fault {
+    Fault::Unacceptable(format!(
+        "{} says {error}: check client_id, client_secret and the client's settings at the provider",
+        Endpoint::Token
+    ))
+}
+
+fn said(error: &str) -> Fault {
+    Fault::Unacceptable(format!("{} says {error}", Endpoint::Token))
+}

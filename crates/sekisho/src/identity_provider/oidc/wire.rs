@@ -1,0 +1,172 @@
+//! Talks to the provider over HTTP, within limits.
+//!
+//! Never follows a redirect, never uses a proxy from the environment, never reads more than
+//! [`PROVIDER_ANSWER_BYTES_MAX`], and never waits longer than it was told.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use reqwest::redirect::Policy;
+use url::Url;
+
+use super::super::ProviderError;
+
+/// Largest answer of the provider that is read: 1 MiB, a hundred times what a large one sends.
+pub const PROVIDER_ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+/// The part of our patience that a single exchange may use up, in percent: a failed one is then
+/// remembered before the whole step runs out of time.
+const EXCHANGE_SHARE_PERCENT: u32 = 80;
+
+/// Which of the provider's addresses was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    Metadata,
+    Token,
+    Keys,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Metadata => "the metadata document",
+            Self::Token => "the token endpoint",
+            Self::Keys => "the key set",
+        })
+    }
+}
+
+/// Why an exchange failed. Cloneable, since everybody who waited for it is told the same.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum Fault {
+    #[error("{endpoint} cannot be reached")]
+    Unreachable {
+        endpoint: Endpoint,
+        #[source]
+        reason: Arc<reqwest::Error>,
+    },
+    #[error("{endpoint} answered {status}")]
+    Outage { endpoint: Endpoint, status: StatusCode },
+    #[error("it took longer than {0:?}")]
+    TooSlow(Duration),
+    #[error("{0}")]
+    Unacceptable(String),
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl From<Fault> for ProviderError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Unreachable { .. } | Fault::Outage { .. } | Fault::TooSlow(_) => {
+                Self::Unavailable(Box::new(fault))
+            }
+            Fault::Unacceptable(reason) => Self::Unacceptable { reason },
+            Fault::Refused(reason) => Self::Refused { reason },
+        }
+    }
+}
+
+/// What the provider answered: below 500, and complete.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: Vec<u8>,
+}
+
+/// How the client is proven at the token endpoint (RFC 6749 §2.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ClientAuthentication {
+    Basic,
+    Post,
+    Public,
+}
+
+/// The one HTTP client for one provider.
+#[derive(Debug, Clone)]
+pub(super) struct Wire {
+    client: reqwest::Client,
+    patience: Duration,
+}
+
+impl Wire {
+    /// `is_plain` for a provider on loopback without TLS: then no certificate is trusted, so that
+    /// nothing beyond loopback can be talked to, and none need be installed.
+    pub(super) fn new(is_plain: bool, patience: Duration) -> Result<Self, reqwest::Error> {
+        let builder = reqwest::Client::builder()
+            .redirect(Policy::none())
+            .no_proxy()
+            .user_agent(concat!("sekisho/", env!("CARGO_PKG_VERSION")));
+        let builder = if is_plain { builder.tls_certs_only([]) } else { builder.https_only(true) };
+        Ok(Self { client: builder.build()?, patience })
+    }
+
+    /// Another patience for the same client.
+    pub(super) fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
+    pub(super) const fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// Fetches a document.
+    pub(super) async fn get(&self, endpoint: Endpoint, url: Url) -> Result<Answer, Fault> {
+        self.exchange(endpoint, self.client.get(url)).await
+    }
+
+    /// Posts a form to the token endpoint; `credentials` go into the header as RFC 6749 §2.3.1
+    /// encodes them.
+    pub(super) async fn post(
+        &self,
+        url: Url,
+        form: &[(&str, &str)],
+        credentials: Option<(&str, &str)>,
+    ) -> Result<Answer, Fault> {
+        let mut request = self.client.post(url).form(form);
+        if let Some((id, secret)) = credentials {
+            request = request.basic_auth(form_encoded(id), Some(form_encoded(secret)));
+        }
+        self.exchange(Endpoint::Token, request).await
+    }
+
+    async fn exchange(
+        &self,
+        endpoint: Endpoint,
+        request: reqwest::RequestBuilder,
+    ) -> Result<Answer, Fault> {
+        let unreachable = |reason: reqwest::Error| Fault::Unreachable {
+            endpoint,
+            reason: Arc::new(reason.without_url()),
+        };
+        let request = request
+            .header(http::header::ACCEPT, "application/json")
+            .timeout(self.patience * EXCHANGE_SHARE_PERCENT / 100);
+        let mut response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+            return Err(Fault::Outage { endpoint, status });
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+            if body.len() + chunk.len() > PROVIDER_ANSWER_BYTES_MAX {
+                return Err(Fault::Unacceptable(format!("{endpoint} is larger than 1 MiB")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Answer { status, body })
+    }
+}
+
+fn form_encoded(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+/// Foreign text for the log: quoted, escaped and short.
+pub(super) fn quoted(text: &str) -> String {
+    const SHOWN_CHARS_MAX: usize = 120;
+    let shown: String = text.chars().take(SHOWN_CHARS_MAX).collect();
+    format!("{shown:?}")
+}

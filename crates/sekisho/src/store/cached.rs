@@ -1,0 +1,474 @@
+//! Keeps access tokens in memory in front of another store, so that the guard asks no database.
+//!
+//! A revocation through this store holds before its verb returns. One by another process holds
+//! after the next poll of [`CachedStore::follow`]. Only tokens that exist are kept: a flood of
+//! made-up ones costs a query each and displaces nothing.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use quick_cache::sync::Cache;
+use sekisho_protocol::SecretHash;
+use sekisho_protocol::oauth::ClientId;
+use tokio::time::MissedTickBehavior;
+
+use super::{
+    AccessToken, Client, CodeRecord, CodeRedemption, LOCAL_ISSUER, LocalUser, LoginBegun,
+    LoginRecord, RefreshRotation, RefreshToken, RememberedConsent, Revocation, Store, StoreError,
+    Swept,
+};
+use crate::clock::Timestamp;
+use crate::grant::{Grant, GrantId, IssuedTokens};
+use crate::principal::Identity;
+
+/// The most access tokens kept in memory, at about half a kilobyte each.
+pub const ACCESS_TOKENS_CACHED_MAX: usize = 50_000;
+
+/// How often [`CachedStore::follow`] should ask what other processes revoked.
+pub const REVOCATIONS_POLLED_EVERY: Duration = Duration::from_millis(250);
+
+/// A store in front of another.
+pub struct CachedStore {
+    behind: Arc<dyn Store>,
+    access_tokens: Cache<SecretHash, Arc<AccessToken>>,
+    index: Mutex<Index>,
+}
+
+impl CachedStore {
+    /// An empty cache in front of `behind`. Let [`CachedStore::follow`] run beside it where other
+    /// processes share what is behind.
+    pub fn new(behind: Arc<dyn Store>) -> Self {
+        Self::with_capacity(behind, ACCESS_TOKENS_CACHED_MAX)
+    }
+
+    fn with_capacity(behind: Arc<dyn Store>, tokens_max: usize) -> Self {
+        let access_tokens = Cache::new(tokens_max);
+        Self { behind, access_tokens, index: Mutex::new(Index::new(tokens_max)) }
+    }
+
+    /// The access token, if it is in memory: no wait, no query, no copy. `None` says nothing; ask
+    /// [`Store::find_access_token`] then.
+    pub fn cached_access_token(&self, token: &SecretHash) -> Option<Arc<AccessToken>> {
+        self.access_tokens.get(token)
+    }
+
+    /// Drops what other processes revoke, for as long as it is polled. A store that cannot be asked
+    /// is asked again at the next turn; since nobody knows what was missed meanwhile, everything
+    /// in memory is dropped when it answers again.
+    pub async fn follow(self: Arc<Self>, every: Duration) {
+        let mut turn = tokio::time::interval(every);
+        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut cursor = None;
+        let mut is_out = false;
+        loop {
+            turn.tick().await;
+            match self.catch_up(cursor).await {
+                Ok(reached) => {
+                    cursor = Some(reached);
+                    if is_out {
+                        is_out = false;
+                        tracing::info!("the store answers again: revocations are followed");
+                    }
+                }
+                Err(error) => {
+                    cursor = None;
+                    if !is_out {
+                        is_out = true;
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "revocations by other processes cannot be followed: trying again"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// Drops what was revoked after `cursor` and gives the new one; without a cursor drops all.
+    async fn catch_up(&self, cursor: Option<i64>) -> Result<i64, StoreError> {
+        let Some(mut cursor) = cursor else {
+            let (now, _) = self.behind.revocations_since(None).await?;
+            self.forget_all();
+            return Ok(now);
+        };
+        loop {
+            let (reached, revocations) = self.behind.revocations_since(Some(cursor)).await?;
+            if revocations.is_empty() {
+                return Ok(reached);
+            }
+            cursor = reached;
+            let mut index = self.index();
+            for revocation in &revocations {
+                match revocation {
+                    Revocation::Grant(grant) => self.forget_grant(&mut index, grant),
+                    Revocation::AccessToken(token) => self.forget_token(&mut index, token),
+                }
+            }
+        }
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a token that was read at `epoch`, unless something was revoked since: then it may
+    /// have been this one. Checked and kept under one lock, so that no revocation comes between.
+    fn remember(&self, token: &Arc<AccessToken>, epoch: u64) {
+        let mut index = self.index();
+        if index.epoch != epoch {
+            return;
+        }
+        self.access_tokens.insert(token.token, Arc::clone(token));
+        index.add(token);
+        if index.is_overgrown() {
+            index.retain(|token| self.access_tokens.contains_key(token));
+        }
+    }
+
+    fn forget_grant(&self, index: &mut Index, grant: &GrantId) {
+        index.epoch += 1;
+        for token in index.take(grant) {
+            self.access_tokens.remove(&token);
+        }
+    }
+
+    fn forget_token(&self, index: &mut Index, token: &SecretHash) {
+        index.epoch += 1;
+        self.access_tokens.remove(token);
+    }
+
+    /// Looks at every token; for what happens seldom.
+    fn forget_unless(&self, stays: impl Fn(&AccessToken) -> bool) {
+        let mut index = self.index();
+        index.epoch += 1;
+        self.access_tokens.retain(|_, token| stays(token));
+        index.retain(|token| self.access_tokens.contains_key(token));
+    }
+
+    fn forget_all(&self) {
+        self.forget_unless(|_| false);
+    }
+
+    fn forget_person(&self, issuer: &str, subject: &str) {
+        self.forget_unless(|token| {
+            token.identity.issuer != issuer || token.identity.subject != subject
+        });
+    }
+}
+
+impl fmt::Debug for CachedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CachedStore")
+            .field("behind", &self.behind)
+            .field("access_tokens", &self.access_tokens.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which tokens in memory belong to which grant, and how many revocations there were.
+///
+/// The cache evicts without telling, so an entry here may name a token that is gone; once there are
+/// twice as many entries as the cache holds, those are cleared out.
+struct Index {
+    epoch: u64,
+    tokens: HashMap<GrantId, HashSet<SecretHash>>,
+    entries: usize,
+    entries_max: usize,
+}
+
+impl Index {
+    fn new(tokens_max: usize) -> Self {
+        let entries_max = tokens_max.saturating_mul(2);
+        Self { epoch: 0, tokens: HashMap::new(), entries: 0, entries_max }
+    }
+
+    fn add(&mut self, token: &AccessToken) {
+        let of_grant = match self.tokens.get_mut(&token.grant_id) {
+            Some(of_grant) => of_grant,
+            None => self.tokens.entry(token.grant_id.clone()).or_default(),
+        };
+        if of_grant.insert(token.token) {
+            self.entries += 1;
+        }
+    }
+
+    fn take(&mut self, grant: &GrantId) -> HashSet<SecretHash> {
+        let taken = self.tokens.remove(grant).unwrap_or_default();
+        self.entries = self.entries.saturating_sub(taken.len());
+        taken
+    }
+
+    const fn is_overgrown(&self) -> bool {
+        self.entries > self.entries_max
+    }
+
+    fn retain(&mut self, stays: impl Fn(&SecretHash) -> bool) {
+        self.tokens.retain(|_, of_grant| {
+            of_grant.retain(&stays);
+            !of_grant.is_empty()
+        });
+        self.entries = self.tokens.values().map(HashSet::len).sum();
+    }
+}
+
+#[async_trait]
+impl Store for CachedStore {
+    async fn find_access_token(
+        &self,
+        token: &SecretHash,
+    ) -> Result<Option<Arc<AccessToken>>, StoreError> {
+        if let Some(cached) = self.cached_access_token(token) {
+            return Ok(Some(cached));
+        }
+        let epoch = self.index().epoch;
+        let found = self.behind.find_access_token(token).await?;
+        if let Some(found) = &found {
+            self.remember(found, epoch);
+        }
+        Ok(found)
+    }
+
+    // Whatever comes of a revocation, what was in memory goes: at worst it is read again.
+
+    async fn revoke_grant(&self, grant: &GrantId, now: Timestamp) -> Result<(), StoreError> {
+        let outcome = self.behind.revoke_grant(grant, now).await;
+        self.forget_grant(&mut self.index(), grant);
+        outcome
+    }
+
+    async fn revoke_person(
+        &self,
+        issuer: &str,
+        subject: &str,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let outcome = self.behind.revoke_person(issuer, subject, now).await;
+        self.forget_person(issuer, subject);
+        outcome
+    }
+
+    async fn revoke_access_token(
+        &self,
+        token: &SecretHash,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let outcome = self.behind.revoke_access_token(token, now).await;
+        self.forget_token(&mut self.index(), token);
+        outcome
+    }
+
+    async fn remove_user(&self, name: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let outcome = self.behind.remove_user(name, now).await;
+        self.forget_person(LOCAL_ISSUER, name);
+        outcome
+    }
+
+    async fn sweep(
+        &self,
+        now: Timestamp,
+        unused_clients_before: Timestamp,
+    ) -> Result<Swept, StoreError> {
+        let outcome = self.behind.sweep(now, unused_clients_before).await;
+        self.forget_unless(|token| !token.expires_at.is_over(now));
+        outcome
+    }
+
+    // The rest is behind.
+
+    async fn instance_id(&self) -> Result<String, StoreError> {
+        self.behind.instance_id().await
+    }
+
+    async fn register_client(&self, client: &Client) -> Result<(), StoreError> {
+        self.behind.register_client(client).await
+    }
+
+    async fn find_client(&self, id: &ClientId) -> Result<Option<Client>, StoreError> {
+        self.behind.find_client(id).await
+    }
+
+    async fn begin_login(&self, login: &LoginRecord) -> Result<LoginBegun, StoreError> {
+        self.behind.begin_login(login).await
+    }
+
+    async fn find_login(
+        &self,
+        login_state: &SecretHash,
+    ) -> Result<Option<LoginRecord>, StoreError> {
+        self.behind.find_login(login_state).await
+    }
+
+    async fn take_login(
+        &self,
+        login_state: &SecretHash,
+    ) -> Result<Option<LoginRecord>, StoreError> {
+        self.behind.take_login(login_state).await
+    }
+
+    async fn issue_code(&self, code: &CodeRecord) -> Result<(), StoreError> {
+        self.behind.issue_code(code).await
+    }
+
+    async fn find_code(&self, code: &SecretHash) -> Result<Option<CodeRecord>, StoreError> {
+        self.behind.find_code(code).await
+    }
+
+    async fn redeem_code(
+        &self,
+        code: &SecretHash,
+        grant: &Grant,
+        tokens: &IssuedTokens,
+    ) -> Result<CodeRedemption, StoreError> {
+        self.behind.redeem_code(code, grant, tokens).await
+    }
+
+    async fn find_refresh_token(
+        &self,
+        token: &SecretHash,
+    ) -> Result<Option<RefreshToken>, StoreError> {
+        self.behind.find_refresh_token(token).await
+    }
+
+    async fn rotate_refresh_token(
+        &self,
+        token: &SecretHash,
+        successors: &IssuedTokens,
+    ) -> Result<RefreshRotation, StoreError> {
+        self.behind.rotate_refresh_token(token, successors).await
+    }
+
+    async fn revocations_since(
+        &self,
+        cursor: Option<i64>,
+    ) -> Result<(i64, Vec<Revocation>), StoreError> {
+        self.behind.revocations_since(cursor).await
+    }
+
+    async fn add_user(&self, user: &LocalUser) -> Result<bool, StoreError> {
+        self.behind.add_user(user).await
+    }
+
+    async fn find_user(&self, name: &str) -> Result<Option<LocalUser>, StoreError> {
+        self.behind.find_user(name).await
+    }
+
+    async fn list_users(&self) -> Result<Vec<LocalUser>, StoreError> {
+        self.behind.list_users().await
+    }
+
+    async fn set_password(&self, name: &str, password_hash: &str) -> Result<bool, StoreError> {
+        self.behind.set_password(name, password_hash).await
+    }
+
+    async fn remember_consent(&self, consent: &RememberedConsent) -> Result<(), StoreError> {
+        self.behind.remember_consent(consent).await
+    }
+
+    async fn is_consent_remembered(&self, consent: &RememberedConsent) -> Result<bool, StoreError> {
+        self.behind.is_consent_remembered(consent).await
+    }
+
+    async fn begin_browser_session(
+        &self,
+        browser: &SecretHash,
+        identity: &Identity,
+        expires_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.behind.begin_browser_session(browser, identity, expires_at).await
+    }
+
+    async fn find_browser_session(
+        &self,
+        browser: &SecretHash,
+        now: Timestamp,
+    ) -> Result<Option<Identity>, StoreError> {
+        self.behind.find_browser_session(browser, now).await
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.behind.check().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sekisho_protocol::oauth::{ResourceUri, ScopeSet};
+
+    use super::*;
+    use crate::store::{MemoryStore, TableLimits};
+
+    #[test]
+    fn cache_and_index_stay_within_their_limits() {
+        let cached = cached(100);
+        for number in 0..5_000_u32 {
+            // Three tokens to a grant, as refreshing makes them.
+            cached.remember(&token(number, number / 3), 0);
+        }
+        assert!(cached.access_tokens.len() <= 128, "{}", cached.access_tokens.len());
+        let index = cached.index();
+        assert!(index.entries <= 200, "{}", index.entries);
+        let counted: usize = index.tokens.values().map(HashSet::len).sum();
+        assert_eq!(index.entries, counted);
+    }
+
+    #[test]
+    fn a_grant_is_forgotten_whatever_was_evicted_and_cleared_out_before() {
+        let cached = cached(100);
+        for number in 0..5_000_u32 {
+            cached.remember(&token(number, number % 7), 0);
+        }
+        cached.forget_grant(&mut cached.index(), &grant(3));
+        assert!(cached.access_tokens.len() > 50, "the others stay");
+        assert!(cached.access_tokens.iter().all(|(_, token)| token.grant_id != grant(3)));
+    }
+
+    #[test]
+    fn what_was_read_before_a_revocation_is_not_kept_after_it() {
+        let (one, other) = (token(1, 1), token(2, 2));
+        for what in ["grant", "token", "person", "all"] {
+            let cached = cached(100);
+            let epoch = cached.index().epoch;
+            match what {
+                "grant" => cached.forget_grant(&mut cached.index(), &grant(1)),
+                "token" => cached.forget_token(&mut cached.index(), &one.token),
+                "person" => cached.forget_person("issuer", "subject"),
+                _ => cached.forget_all(),
+            }
+            cached.remember(&one, epoch);
+            assert!(cached.cached_access_token(&one.token).is_none(), "{what}");
+            let epoch = cached.index().epoch;
+            cached.remember(&other, epoch);
+            assert!(cached.cached_access_token(&other.token).is_some(), "{what}: read afterwards");
+        }
+    }
+
+    fn cached(tokens_max: usize) -> CachedStore {
+        let behind = Arc::new(MemoryStore::new(TableLimits::default()));
+        CachedStore::with_capacity(behind, tokens_max)
+    }
+
+    fn grant(number: u32) -> GrantId {
+        GrantId::new(number.to_string())
+    }
+
+    fn token(number: u32, grant_number: u32) -> Arc<AccessToken> {
+        Arc::new(AccessToken {
+            token: SecretHash::of(&number.to_be_bytes()),
+            grant_id: grant(grant_number),
+            client_id: ClientId::new("client"),
+            identity: Identity {
+                issuer: "issuer".into(),
+                subject: "subject".into(),
+                name: None,
+                email: None,
+                email_verified: false,
+            },
+            scope: ScopeSet::default(),
+            resource: ResourceUri::new("http://localhost:8000/mcp"),
+            expires_at: Timestamp::from_unix_seconds(0),
+        })
+    }
+}

@@ -1,0 +1,765 @@
+//! A store in one `SQLite` file, shared by the server and the command line.
+//!
+//! Every verb is one statement or one `BEGIN IMMEDIATE` transaction, sent through the one
+//! connection that writes; a step that is dropped half way is rolled back. The statements are kept
+//! to what `PostgreSQL` understands too. Only hashes and sealed bytes are written.
+
+mod open;
+mod rows;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sekisho_protocol::SecretHash;
+use sekisho_protocol::oauth::ClientId;
+use sqlx::sqlite::SqlitePool;
+use sqlx::{Sqlite, Transaction};
+
+pub use self::open::{Durability, OpenError};
+use super::{
+    AccessToken, Client, CodeRecord, CodeRedemption, LOCAL_ISSUER, LocalUser, LoginBegun,
+    LoginRecord, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshRotation, RefreshToken,
+    RememberedConsent, Revocation, Store, StoreError, Swept, TableLimits,
+};
+use crate::clock::Timestamp;
+use crate::grant::{Grant, GrantId, IssuedTokens};
+use crate::principal::Identity;
+use crate::seal::Sealed;
+
+/// Longest that a verb waits for the file, or for its turn to write.
+pub const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// All tables in one file.
+pub struct SqliteStore {
+    path: PathBuf,
+    instance_id: String,
+    limits: TableLimits,
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens the file, makes it (mode 0600) if it is not there, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// One [`OpenError`] for each way to be unusable, with the remedy; the file is then as it was.
+    pub async fn open(
+        path: &Path,
+        limits: TableLimits,
+        durability: Durability,
+    ) -> Result<Self, OpenError> {
+        Self::open_waiting(path, limits, durability, WAIT_MAX).await
+    }
+
+    async fn open_waiting(
+        path: &Path,
+        limits: TableLimits,
+        durability: Durability,
+        wait_max: Duration,
+    ) -> Result<Self, OpenError> {
+        let open::Opened { path, instance_id, writer, readers } =
+            open::open(path, durability, wait_max).await?;
+        Ok(Self { path, instance_id, limits, writer, readers })
+    }
+
+    /// Ends all connections and folds the write-ahead log into the file. Without it nothing is
+    /// lost; the log is folded in when the file is next opened.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    /// A transaction that holds the right to write from its first statement on, so that what it
+    /// reads cannot change under it.
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore")
+            .field("path", &self.path)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn instance_id(&self) -> Result<String, StoreError> {
+        Ok(self.instance_id.clone())
+    }
+
+    async fn register_client(&self, client: &Client) -> Result<(), StoreError> {
+        let mut step = self.begin().await?;
+        sqlx::query(
+            "INSERT INTO clients
+                (id, metadata, secret, secret_expires_at, created_at, has_finished_login)
+             VALUES ($1, $2, $3, $4, $5, FALSE)",
+        )
+        .bind(client.id.as_str())
+        .bind(as_json(&client.metadata))
+        .bind(client.secret.as_ref().map(bytes))
+        .bind(client.secret_expires_at.map(Timestamp::unix_seconds))
+        .bind(client.created_at.unix_seconds())
+        .execute(&mut *step)
+        .await
+        .map_err(unavailable)?;
+        let clients: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM clients")
+            .fetch_one(&mut *step)
+            .await
+            .map_err(unavailable)?;
+        let too_many = clients.saturating_sub(limit(self.limits.clients_max));
+        if too_many > 0 {
+            sqlx::query(
+                "DELETE FROM clients WHERE id IN (
+                    SELECT id FROM clients WHERE has_finished_login = FALSE AND id <> $1
+                    ORDER BY created_at, id LIMIT $2)",
+            )
+            .bind(client.id.as_str())
+            .bind(too_many)
+            .execute(&mut *step)
+            .await
+            .map_err(unavailable)?;
+        }
+        step.commit().await.map_err(unavailable)
+    }
+
+    async fn find_client(&self, id: &ClientId) -> Result<Option<Client>, StoreError> {
+        let row = sqlx::query(
+            "SELECT id, metadata, secret, secret_expires_at, created_at FROM clients WHERE id = $1",
+        )
+        .bind(id.as_str())
+        .fetch_optional(&self.readers)
+        .await
+        .map_err(unavailable)?;
+        row.as_ref().map(rows::client).transpose()
+    }
+
+    async fn begin_login(&self, login: &LoginRecord) -> Result<LoginBegun, StoreError> {
+        let begun = sqlx::query(
+            "INSERT INTO logins (login_state, browser, sealed, expires_at)
+             SELECT $1, $2, $3, $4 WHERE (SELECT COUNT(*) FROM logins) < $5",
+        )
+        .bind(bytes(&login.login_state))
+        .bind(bytes(&login.browser))
+        .bind(login.sealed.as_bytes())
+        .bind(login.expires_at.unix_seconds())
+        .bind(limit(self.limits.logins_max))
+        .execute(&self.writer)
+        .await
+        .map_err(unavailable)?;
+        Ok(if begun.rows_affected() == 0 { LoginBegun::Full } else { LoginBegun::Begun })
+    }
+
+    async fn find_login(
+        &self,
+        login_state: &SecretHash,
+    ) -> Result<Option<LoginRecord>, StoreError> {
+        let row = sqlx::query(
+            "SELECT login_state, browser, sealed, expires_at FROM logins WHERE login_state = $1",
+        )
+        .bind(bytes(login_state))
+        .fetch_optional(&self.readers)
+        .await
+        .map_err(unavailable)?;
+        row.as_ref().map(rows::login).transpose()
+    }
+
+    async fn take_login(
+        &self,
+        login_state: &SecretHash,
+    ) -> Result<Option<LoginRecord>, StoreError> {
+        // All rows, though there is one at most: the statement is committed once it has run to its
+        // end, and the answer must not come before that.
+        let taken = sqlx::query(
+            "DELETE FROM logins WHERE login_state = $1
+             RETURNING login_state, browser, sealed, expires_at",
+        )
+        .bind(bytes(login_state))
+        .fetch_all(&self.writer)
+        .await
+        .map_err(unavailable)?;
+        taken.first().map(rows::login).transpose()
+    }
+
+    async fn issue_code(&self, code: &CodeRecord) -> Result<(), StoreError> {
+        let CodeRecord { code, grant, expires_at, is_redeemed: _ } = code;
+        let mut step = self.begin().await?;
+        sqlx::query(
+            "INSERT INTO codes
+                (code, grant_id, request, issuer, subject, name, email, email_verified,
+                 provider_tokens, expires_at, is_redeemed)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, FALSE)",
+        )
+        .bind(bytes(code))
+        .bind(grant.grant_id.as_str())
+        .bind(as_json(&grant.request))
+        .bind(&grant.identity.issuer)
+        .bind(&grant.identity.subject)
+        .bind(&grant.identity.name)
+        .bind(&grant.identity.email)
+        .bind(grant.identity.email_verified)
+        .bind(grant.provider_tokens.as_ref().map(Sealed::as_bytes))
+        .bind(expires_at.unix_seconds())
+        .execute(&mut *step)
+        .await
+        .map_err(unavailable)?;
+        sqlx::query("UPDATE clients SET has_finished_login = TRUE WHERE id = $1")
+            .bind(grant.request.client_id.as_str())
+            .execute(&mut *step)
+            .await
+            .map_err(unavailable)?;
+        step.commit().await.map_err(unavailable)
+    }
+
+    async fn find_code(&self, code: &SecretHash) -> Result<Option<CodeRecord>, StoreError> {
+        let row = sqlx::query(
+            "SELECT code, grant_id, request, issuer, subject, name, email, email_verified,
+                provider_tokens, expires_at, is_redeemed
+             FROM codes WHERE code = $1",
+        )
+        .bind(bytes(code))
+        .fetch_optional(&self.readers)
+        .await
+        .map_err(unavailable)?;
+        row.as_ref().map(rows::code).transpose()
+    }
+
+    async fn redeem_code(
+        &self,
+        code: &SecretHash,
+        grant: &Grant,
+        tokens: &IssuedTokens,
+    ) -> Result<CodeRedemption, StoreError> {
+        let mut step = self.begin().await?;
+        let redeemed = sqlx::query(
+            "UPDATE codes SET is_redeemed = TRUE, provider_tokens = NULL
+             WHERE code = $1 AND is_redeemed = FALSE",
+        )
+        .bind(bytes(code))
+        .execute(&mut *step)
+        .await
+        .map_err(unavailable)?;
+        if redeemed.rows_affected() == 0 {
+            let known: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM codes WHERE code = $1")
+                .bind(bytes(code))
+                .fetch_one(&mut *step)
+                .await
+                .map_err(unavailable)?;
+            return Ok(match known {
+                0 => CodeRedemption::Unknown,
+                _ => CodeRedemption::Replayed,
+            });
+        }
+        insert_grant(&mut step, grant).await?;
+        insert_tokens(&mut step, &grant.id, tokens).await?;
+        step.commit().await.map_err(unavailable)?;
+        Ok(CodeRedemption::Fresh)
+    }
+
+    async fn find_access_token(
+        &self,
+        token: &SecretHash,
+    ) -> Result<Option<Arc<AccessToken>>, StoreError> {
+        let row = sqlx::query(
+            "SELECT token, grant_id, client_id, issuer, subject, name, email, email_verified,
+                access_tokens.scope AS scope, resource, expires_at
+             FROM access_tokens JOIN grants ON grants.id = access_tokens.grant_id
+             WHERE token = $1",
+        )
+        .bind(bytes(token))
+        .fetch_optional(&self.readers)
+        .await
+        .map_err(unavailable)?;
+        Ok(row.as_ref().map(rows::access_token).transpose()?.map(Arc::new))
+    }
+
+    async fn find_refresh_token(
+        &self,
+        token: &SecretHash,
+    ) -> Result<Option<RefreshToken>, StoreError> {
+        let row = sqlx::query(
+            "SELECT token, grant_id, client_id, issuer, subject, name, email, email_verified,
+                scope, resource, provider_tokens, created_at, expires_at, is_spent
+             FROM refresh_tokens JOIN grants ON grants.id = refresh_tokens.grant_id
+             WHERE token = $1",
+        )
+        .bind(bytes(token))
+        .fetch_optional(&self.readers)
+        .await
+        .map_err(unavailable)?;
+        row.as_ref().map(rows::refresh_token).transpose()
+    }
+
+    async fn rotate_refresh_token(
+        &self,
+        token: &SecretHash,
+        successors: &IssuedTokens,
+    ) -> Result<RefreshRotation, StoreError> {
+        let mut step = self.begin().await?;
+        let spent: Option<String> = sqlx::query_scalar(
+            "UPDATE refresh_tokens SET is_spent = TRUE WHERE token = $1 AND is_spent = FALSE
+             RETURNING grant_id",
+        )
+        .bind(bytes(token))
+        .fetch_optional(&mut *step)
+        .await
+        .map_err(unavailable)?;
+        let Some(grant_id) = spent else {
+            let known: i64 =
+                sqlx::query_scalar("SELECT COUNT(*) FROM refresh_tokens WHERE token = $1")
+                    .bind(bytes(token))
+                    .fetch_one(&mut *step)
+                    .await
+                    .map_err(unavailable)?;
+            return Ok(match known {
+                0 => RefreshRotation::Unknown,
+                _ => RefreshRotation::Replayed,
+            });
+        };
+        insert_tokens(&mut step, &GrantId::new(grant_id), successors).await?;
+        step.commit().await.map_err(unavailable)?;
+        Ok(RefreshRotation::Fresh)
+    }
+
+    async fn revoke_grant(&self, grant: &GrantId, now: Timestamp) -> Result<(), StoreError> {
+        let mut step = self.begin().await?;
+        sqlx::query(
+            "INSERT INTO revocations (grant_id, revoked_at) SELECT id, $2 FROM grants WHERE id = $1",
+        )
+        .bind(grant.as_str())
+        .bind(now.unix_seconds())
+        .execute(&mut *step)
+        .await
+        .map_err(unavailable)?;
+        for statement in [
+            // The tokens go with it.
+            "DELETE FROM grants WHERE id = $1",
+            "DELETE FROM codes WHERE grant_id = $1 AND is_redeemed = FALSE",
+        ] {
+            let statement = sqlx::query(statement).bind(grant.as_str());
+            statement.execute(&mut *step).await.map_err(unavailable)?;
+        }
+        step.commit().await.map_err(unavailable)
+    }
+
+    async fn revoke_person(
+        &self,
+        issuer: &str,
+        subject: &str,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let mut step = self.begin().await?;
+        let ended = end_grants_of(&mut step, issuer, subject, now).await?;
+        step.commit().await.map_err(unavailable)?;
+        Ok(ended)
+    }
+
+    async fn revoke_access_token(
+        &self,
+        token: &SecretHash,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut step = self.begin().await?;
+        sqlx::query(
+            "INSERT INTO revocations (access_token, revoked_at)
+             SELECT token, $2 FROM access_tokens WHERE token = $1",
+        )
+        .bind(bytes(token))
+        .bind(now.unix_seconds())
+        .execute(&mut *step)
+        .await
+        .map_err(unavailable)?;
+        sqlx::query("DELETE FROM access_tokens WHERE token = $1")
+            .bind(bytes(token))
+            .execute(&mut *step)
+            .await
+            .map_err(unavailable)?;
+        step.commit().await.map_err(unavailable)
+    }
+
+    async fn revocations_since(
+        &self,
+        cursor: Option<i64>,
+    ) -> Result<(i64, Vec<Revocation>), StoreError> {
+        let Some(cursor) = cursor else {
+            let newest: i64 = sqlx::query_scalar("SELECT COALESCE(MAX(seq), 0) FROM revocations")
+                .fetch_one(&self.readers)
+                .await
+                .map_err(unavailable)?;
+            return Ok((newest, Vec::new()));
+        };
+        let found = sqlx::query(
+            "SELECT seq, grant_id, access_token FROM revocations WHERE seq > $1
+             ORDER BY seq LIMIT $2",
+        )
+        .bind(cursor)
+        .bind(i64::from(REVOCATIONS_READ_MAX))
+        .fetch_all(&self.readers)
+        .await
+        .map_err(unavailable)?;
+        let mut newest = cursor;
+        let mut revocations = Vec::with_capacity(found.len());
+        for row in &found {
+            let (seq, revocation) = rows::revocation(row)?;
+            newest = seq;
+            revocations.push(revocation);
+        }
+        Ok((newest, revocations))
+    }
+
+    async fn add_user(&self, user: &LocalUser) -> Result<bool, StoreError> {
+        let added = sqlx::query(
+            "INSERT INTO users (name, password_hash, created_at) VALUES ($1, $2, $3)
+             ON CONFLICT (name) DO NOTHING",
+        )
+        .bind(&user.name)
+        .bind(&user.password_hash)
+        .bind(user.created_at.unix_seconds())
+        .execute(&self.writer)
+        .await
+        .map_err(unavailable)?;
+        Ok(added.rows_affected() > 0)
+    }
+
+    async fn find_user(&self, name: &str) -> Result<Option<LocalUser>, StoreError> {
+        let row = sqlx::query("SELECT name, password_hash, created_at FROM users WHERE name = $1")
+            .bind(name)
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(unavailable)?;
+        row.as_ref().map(rows::user).transpose()
+    }
+
+    async fn list_users(&self) -> Result<Vec<LocalUser>, StoreError> {
+        let found = sqlx::query("SELECT name, password_hash, created_at FROM users ORDER BY name")
+            .fetch_all(&self.readers)
+            .await
+            .map_err(unavailable)?;
+        found.iter().map(rows::user).collect()
+    }
+
+    async fn set_password(&self, name: &str, password_hash: &str) -> Result<bool, StoreError> {
+        let changed = sqlx::query("UPDATE users SET password_hash = $2 WHERE name = $1")
+            .bind(name)
+            .bind(password_hash)
+            .execute(&self.writer)
+            .await
+            .map_err(unavailable)?;
+        Ok(changed.rows_affected() > 0)
+    }
+
+    async fn remove_user(&self, name: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let mut step = self.begin().await?;
+        let removed = sqlx::query("DELETE FROM users WHERE name = $1")
+            .bind(name)
+            .execute(&mut *step)
+            .await
+            .map_err(unavailable)?;
+        if removed.rows_affected() == 0 {
+            return Ok(false);
+        }
+        for statement in [
+            "DELETE FROM consents WHERE issuer = $1 AND subject = $2",
+            "DELETE FROM browser_sessions WHERE issuer = $1 AND subject = $2",
+        ] {
+            let statement = sqlx::query(statement).bind(LOCAL_ISSUER).bind(name);
+            statement.execute(&mut *step).await.map_err(unavailable)?;
+        }
+        end_grants_of(&mut step, LOCAL_ISSUER, name, now).await?;
+        step.commit().await.map_err(unavailable)?;
+        Ok(true)
+    }
+
+    async fn remember_consent(&self, consent: &RememberedConsent) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO consents (issuer, subject, tuple) VALUES ($1, $2, $3)
+             ON CONFLICT (issuer, subject, tuple) DO NOTHING",
+        )
+        .bind(&consent.identity.issuer)
+        .bind(&consent.identity.subject)
+        .bind(bytes(&consent.tuple))
+        .execute(&self.writer)
+        .await
+        .map_err(unavailable)?;
+        Ok(())
+    }
+
+    async fn is_consent_remembered(&self, consent: &RememberedConsent) -> Result<bool, StoreError> {
+        let found: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM consents WHERE issuer = $1 AND subject = $2 AND tuple = $3",
+        )
+        .bind(&consent.identity.issuer)
+        .bind(&consent.identity.subject)
+        .bind(bytes(&consent.tuple))
+        .fetch_one(&self.readers)
+        .await
+        .map_err(unavailable)?;
+        Ok(found > 0)
+    }
+
+    async fn begin_browser_session(
+        &self,
+        browser: &SecretHash,
+        identity: &Identity,
+        expires_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO browser_sessions
+                (browser, issuer, subject, name, email, email_verified, expires_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)
+             ON CONFLICT (browser) DO UPDATE SET
+                issuer = excluded.issuer, subject = excluded.subject, name = excluded.name,
+                email = excluded.email, email_verified = excluded.email_verified,
+                expires_at = excluded.expires_at",
+        )
+        .bind(bytes(browser))
+        .bind(&identity.issuer)
+        .bind(&identity.subject)
+        .bind(&identity.name)
+        .bind(&identity.email)
+        .bind(identity.email_verified)
+        .bind(expires_at.unix_seconds())
+        .execute(&self.writer)
+        .await
+        .map_err(unavailable)?;
+        Ok(())
+    }
+
+    async fn find_browser_session(
+        &self,
+        browser: &SecretHash,
+        now: Timestamp,
+    ) -> Result<Option<Identity>, StoreError> {
+        let row = sqlx::query(
+            "SELECT issuer, subject, name, email, email_verified FROM browser_sessions
+             WHERE browser = $1 AND expires_at > $2",
+        )
+        .bind(bytes(browser))
+        .bind(now.unix_seconds())
+        .fetch_optional(&self.readers)
+        .await
+        .map_err(unavailable)?;
+        row.as_ref().map(rows::browser_session).transpose()
+    }
+
+    async fn sweep(
+        &self,
+        now: Timestamp,
+        unused_clients_before: Timestamp,
+    ) -> Result<Swept, StoreError> {
+        let mut swept = Swept::default();
+        // Each for itself: any of them leaves the tables sound, and writers get their turn between.
+        for (statement, moment) in [
+            ("DELETE FROM logins WHERE expires_at <= $1", Some(now)),
+            ("DELETE FROM browser_sessions WHERE expires_at <= $1", Some(now)),
+            ("DELETE FROM access_tokens WHERE expires_at <= $1", Some(now)),
+            ("DELETE FROM refresh_tokens WHERE expires_at <= $1 AND is_spent = FALSE", Some(now)),
+            (SWEEP_SPENT_TOKENS, None),
+            (SWEEP_GRANTS, None),
+            (SWEEP_CODES, Some(now)),
+            ("DELETE FROM revocations WHERE revoked_at <= $1", Some(now.minus(REVOCATIONS_KEPT))),
+            (SWEEP_CLIENTS, Some(unused_clients_before)),
+        ] {
+            let mut statement = sqlx::query(statement);
+            if let Some(moment) = moment {
+                statement = statement.bind(moment.unix_seconds());
+            }
+            let removed = statement.execute(&self.writer).await.map_err(unavailable)?;
+            swept.rows += removed.rows_affected();
+        }
+        Ok(swept)
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        // A real commit: a read-only or full disk lets everything short of it pass.
+        let written = sqlx::query("UPDATE instance SET id = id")
+            .execute(&self.writer)
+            .await
+            .map_err(unavailable)?;
+        match written.rows_affected() {
+            0 => Err(StoreError::Unreadable {
+                table: "instance",
+                source: "the instance id is gone".into(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+async fn insert_grant(
+    step: &mut Transaction<'static, Sqlite>,
+    grant: &Grant,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO grants
+            (id, client_id, issuer, subject, name, email, email_verified, scope, resource,
+             provider_tokens, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+    )
+    .bind(grant.id.as_str())
+    .bind(grant.client_id.as_str())
+    .bind(&grant.identity.issuer)
+    .bind(&grant.identity.subject)
+    .bind(&grant.identity.name)
+    .bind(&grant.identity.email)
+    .bind(grant.identity.email_verified)
+    .bind(grant.scope.to_string())
+    .bind(grant.resource.as_str())
+    .bind(grant.provider_tokens.as_ref().map(Sealed::as_bytes))
+    .bind(grant.created_at.unix_seconds())
+    .execute(&mut **step)
+    .await
+    .map_err(unavailable)?;
+    Ok(())
+}
+
+async fn insert_tokens(
+    step: &mut Transaction<'static, Sqlite>,
+    grant_id: &GrantId,
+    tokens: &IssuedTokens,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO access_tokens (token, grant_id, scope, expires_at) VALUES ($1, $2, $3, $4)",
+    )
+    .bind(bytes(&tokens.access))
+    .bind(grant_id.as_str())
+    .bind(tokens.scope.to_string())
+    .bind(tokens.access_expires_at.unix_seconds())
+    .execute(&mut **step)
+    .await
+    .map_err(unavailable)?;
+    let Some((refresh, expires_at)) = &tokens.refresh else { return Ok(()) };
+    sqlx::query(
+        "INSERT INTO refresh_tokens (token, grant_id, expires_at, is_spent)
+         VALUES ($1, $2, $3, FALSE)",
+    )
+    .bind(bytes(refresh))
+    .bind(grant_id.as_str())
+    .bind(expires_at.unix_seconds())
+    .execute(&mut **step)
+    .await
+    .map_err(unavailable)?;
+    Ok(())
+}
+
+/// Ends a person's grants and the codes that would have become some; gives the number of grants.
+async fn end_grants_of(
+    step: &mut Transaction<'static, Sqlite>,
+    issuer: &str,
+    subject: &str,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    sqlx::query(
+        "INSERT INTO revocations (grant_id, revoked_at)
+         SELECT id, $3 FROM grants WHERE issuer = $1 AND subject = $2 ORDER BY id",
+    )
+    .bind(issuer)
+    .bind(subject)
+    .bind(now.unix_seconds())
+    .execute(&mut **step)
+    .await
+    .map_err(unavailable)?;
+    let mut ended = 0;
+    for statement in [
+        "DELETE FROM codes WHERE issuer = $1 AND subject = $2 AND is_redeemed = FALSE",
+        // The last: theirs is the number that is given.
+        "DELETE FROM grants WHERE issuer = $1 AND subject = $2",
+    ] {
+        let statement = sqlx::query(statement).bind(issuer).bind(subject);
+        ended = statement.execute(&mut **step).await.map_err(unavailable)?.rows_affected();
+    }
+    Ok(ended)
+}
+
+/// Spent refresh tokens, once their grant has nothing left that a replay could cost it.
+const SWEEP_SPENT_TOKENS: &str = "
+    DELETE FROM refresh_tokens WHERE is_spent = TRUE
+        AND NOT EXISTS (SELECT 1 FROM access_tokens AS living
+            WHERE living.grant_id = refresh_tokens.grant_id)
+        AND NOT EXISTS (SELECT 1 FROM refresh_tokens AS living
+            WHERE living.grant_id = refresh_tokens.grant_id AND living.is_spent = FALSE)";
+
+const SWEEP_GRANTS: &str = "
+    DELETE FROM grants
+    WHERE NOT EXISTS (SELECT 1 FROM access_tokens WHERE grant_id = grants.id)
+        AND NOT EXISTS (SELECT 1 FROM refresh_tokens WHERE grant_id = grants.id)";
+
+const SWEEP_CODES: &str = "
+    DELETE FROM codes WHERE expires_at <= $1
+        AND (is_redeemed = FALSE
+            OR NOT EXISTS (SELECT 1 FROM grants WHERE grants.id = codes.grant_id))";
+
+const SWEEP_CLIENTS: &str = "
+    DELETE FROM clients WHERE has_finished_login = FALSE AND created_at < $1";
+
+fn bytes(hash: &SecretHash) -> &[u8] {
+    hash.as_bytes()
+}
+
+fn limit(rows_max: u64) -> i64 {
+    i64::try_from(rows_max).unwrap_or(i64::MAX)
+}
+
+fn as_json(value: &impl serde::Serialize) -> String {
+    #[expect(clippy::expect_used, reason = "our own types have string keys and no failing parts")]
+    serde_json::to_string(value).expect("our own types serialise")
+}
+
+fn unavailable(error: sqlx::Error) -> StoreError {
+    StoreError::Unavailable(Box::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+
+    #[tokio::test]
+    async fn a_locked_file_is_unavailable_for_writing_and_recovers() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = impatient(&folder).await.unwrap();
+        let other = impatient(&folder).await.unwrap();
+        let held = other.begin().await.unwrap();
+
+        let refused = store.add_user(&user("alice")).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+        let refused = store.remove_user("alice", NOW).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+        assert!(store.check().await.is_err(), "/readyz says so");
+        assert!(store.find_user("alice").await.unwrap().is_none(), "reading goes on");
+
+        held.rollback().await.unwrap();
+        assert!(store.add_user(&user("alice")).await.unwrap());
+        store.check().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_that_stays_locked_is_not_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = impatient(&folder).await.unwrap();
+        let held = store.begin().await.unwrap();
+        let refused = impatient(&folder).await.unwrap_err();
+        assert!(matches!(refused, OpenError::Locked { .. }), "{refused:?}");
+        held.rollback().await.unwrap();
+        impatient(&folder).await.unwrap();
+    }
+
+    async fn impatient(folder: &tempfile::TempDir) -> Result<SqliteStore, OpenError> {
+        let path = folder.path().join("sekisho.db");
+        let wait_max = Duration::from_millis(50);
+        let limits = TableLimits::default();
+        SqliteStore::open_waiting(&path, limits, Durability::Normal, wait_max).await
+    }
+
+    fn user(name: &str) -> LocalUser {
+        LocalUser { name: name.into(), password_hash: "hash".into(), created_at: NOW }
+    }
+
+    const NOW: Timestamp = Timestamp::from_unix_seconds(1_795_305_600);
+}

@@ -1,0 +1,294 @@
+//! Opens the file: private to its owner, ours and no other program's, at the schema we know.
+//!
+//! Several processes may open one file at once, also a file that is not there yet. A file that is
+//! not ours is refused before anything is written to it.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::migrate::{AppliedMigration, Migrate as _, MigrateError, Migration, MigrationType};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{ConnectOptions as _, Connection as _, SqlSafeStr as _};
+
+use crate::mint;
+
+/// What an acknowledged write survives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// The end of the process, by `kill -9` too; a power cut may cost the last moments.
+    #[default]
+    Normal,
+    /// A power cut as well: every commit waits for the disk.
+    Full,
+}
+
+/// Why a file could not be opened as a store.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file is not there and cannot be made.
+    #[error(
+        "cannot create the store {path:?}: check that its folder exists and that we may write there"
+    )]
+    Create {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Not an `SQLite` file at all, or so damaged that it does not look like one.
+    #[error(
+        "the store {path:?} is not an SQLite database: name another file, or restore a backup of it"
+    )]
+    NotDatabase {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Somebody else's `SQLite` file.
+    #[error("the store {path:?} is the database of another program: name another file")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Its schema has a version that this program does not know.
+    #[error(
+        "the store {path:?} was written by a newer version of sekisho (schema {found}, known up to \
+         {known}): run that version, or restore a backup made before it"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The first version that is not known.
+        found: i64,
+        /// The newest version that is.
+        known: i64,
+    },
+    /// Its schema has a version that we know otherwise.
+    #[error(
+        "the store {path:?} has another schema {version} than this version of sekisho: run the \
+         version that wrote it, or restore a backup"
+    )]
+    Altered {
+        /// The file.
+        path: PathBuf,
+        /// The version that differs.
+        version: i64,
+    },
+    /// Another process holds it for longer than we wait.
+    #[error("the store {path:?} is locked by another process: end that process or wait for it")]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Anything else, such as a file we may not write to or a damaged page.
+    #[error("cannot open the store {path:?}: check its permissions, or restore a backup of it")]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What the database said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// The file opened: one connection that writes, a few that read.
+pub(super) struct Opened {
+    pub(super) path: PathBuf,
+    pub(super) instance_id: String,
+    pub(super) writer: SqlitePool,
+    pub(super) readers: SqlitePool,
+}
+
+pub(super) async fn open(
+    path: &Path,
+    durability: Durability,
+    wait_max: Duration,
+) -> Result<Opened, OpenError> {
+    // Absolute, so that no name is read as a URI or as ":memory:".
+    let path = std::path::absolute(path)
+        .map_err(|source| OpenError::Create { path: path.to_owned(), source })?;
+    create_private(&path)?;
+    let file = SqliteConnectOptions::new()
+        .filename(&path)
+        .busy_timeout(wait_max)
+        .foreign_keys(true)
+        .synchronous(match durability {
+            Durability::Normal => SqliteSynchronous::Normal,
+            Durability::Full => SqliteSynchronous::Full,
+        })
+        .disable_statement_logging();
+    prepare(&path, &file, wait_max).await?;
+    let pool =
+        || SqlitePoolOptions::new().acquire_timeout(wait_max).idle_timeout(None).max_lifetime(None);
+    let writer = pool()
+        .max_connections(1)
+        .connect_with(file.clone())
+        .await
+        .map_err(|error| refusal(&path, error))?;
+    let readers =
+        pool().max_connections(READERS_MAX).connect_lazy_with(file.pragma("query_only", "on"));
+    match migrate(&path, &writer).await {
+        Ok(instance_id) => Ok(Opened { path, instance_id, writer, readers }),
+        Err(refused) => {
+            writer.close().await;
+            Err(refused)
+        }
+    }
+}
+
+/// Makes the file, readable by its owner only, if there is none. `SQLite` gives the files beside it
+/// (`-wal`, `-shm`) the same mode.
+fn create_private(path: &Path) -> Result<(), OpenError> {
+    // Only ever a new file: closing a file that is open as a database elsewhere in this process
+    // would let go of that database's locks (POSIX).
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(source) => Err(OpenError::Create { path: path.to_owned(), source }),
+    }
+}
+
+/// Refuses a stranger's file, and turns ours to write-ahead logging, which stays with the file.
+async fn prepare(
+    path: &Path,
+    file: &SqliteConnectOptions,
+    wait_max: Duration,
+) -> Result<(), OpenError> {
+    let mut connection = file.connect().await.map_err(|error| refusal(path, error))?;
+    if is_foreign(&mut connection).await.map_err(|error| refusal(path, error))? {
+        return Err(OpenError::Foreign { path: path.to_owned() });
+    }
+    connection.close().await.map_err(|error| refusal(path, error))?;
+
+    let file = file.clone().journal_mode(SqliteJournalMode::Wal);
+    let give_up_at = tokio::time::Instant::now() + wait_max;
+    loop {
+        // The switch needs the file alone and does not wait for it by itself.
+        match file.connect().await {
+            Ok(connection) => {
+                return connection.close().await.map_err(|error| refusal(path, error));
+            }
+            Err(error) if is_busy(&error) && tokio::time::Instant::now() < give_up_at => {
+                tokio::time::sleep(WAL_RETRY_EVERY).await;
+            }
+            Err(error) => return Err(refusal(path, error)),
+        }
+    }
+}
+
+/// Whether there are tables in it but not our mark. An empty file is free to take.
+async fn is_foreign(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // One statement, so that both are of one moment while another process fills the file.
+    let (tables, mark): (i64, i64) = sqlx::query_as(
+        "SELECT (SELECT COUNT(*) FROM sqlite_schema), application_id FROM pragma_application_id",
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(tables > 0 && mark != APPLICATION_ID)
+}
+
+/// Brings the schema up to date and gives the instance id, which the first to open has made.
+/// All or nothing, and one process at a time.
+async fn migrate(path: &Path, writer: &SqlitePool) -> Result<String, OpenError> {
+    let refused = |error| refusal(path, error);
+    let mut step = writer.begin_with("BEGIN IMMEDIATE").await.map_err(refused)?;
+    let failed = |error| migration_failure(path, error);
+    step.ensure_migrations_table(MIGRATIONS_TABLE).await.map_err(failed)?;
+    let applied = step.list_applied_migrations(MIGRATIONS_TABLE).await.map_err(failed)?;
+    let known: Vec<Migration> = MIGRATIONS.iter().map(migration).collect();
+    for applied in &applied {
+        refuse_unknown(path, applied, &known)?;
+    }
+    for migration in known.get(applied.len()..).unwrap_or_default() {
+        step.apply(MIGRATIONS_TABLE, migration).await.map_err(failed)?;
+    }
+    let found: Option<String> = sqlx::query_scalar("SELECT id FROM instance LIMIT 1")
+        .fetch_optional(&mut *step)
+        .await
+        .map_err(refused)?;
+    let instance_id = found.unwrap_or_else(mint::id);
+    sqlx::query("INSERT INTO instance (id) VALUES ($1) ON CONFLICT (id) DO NOTHING")
+        .bind(&instance_id)
+        .execute(&mut *step)
+        .await
+        .map_err(refused)?;
+    step.commit().await.map_err(refused)?;
+    Ok(instance_id)
+}
+
+fn refuse_unknown(
+    path: &Path,
+    applied: &AppliedMigration,
+    known: &[Migration],
+) -> Result<(), OpenError> {
+    let path = path.to_owned();
+    let version = applied.version;
+    match known.iter().find(|known| known.version == version) {
+        Some(known) if known.checksum == applied.checksum => Ok(()),
+        Some(_) => Err(OpenError::Altered { path, version }),
+        None => {
+            let known = known.last().map_or(0, |newest| newest.version);
+            Err(OpenError::Newer { path, found: version, known })
+        }
+    }
+}
+
+fn migration(&(version, name, sql): &(i64, &'static str, &'static str)) -> Migration {
+    Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+}
+
+fn migration_failure(path: &Path, error: MigrateError) -> OpenError {
+    if let MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) = error {
+        return refusal(path, error);
+    }
+    OpenError::Unusable { path: path.to_owned(), source: Box::new(error) }
+}
+
+fn refusal(path: &Path, error: sqlx::Error) -> OpenError {
+    let path = path.to_owned();
+    match primary_code(&error) {
+        Some(SQLITE_NOTADB) => OpenError::NotDatabase { path },
+        Some(SQLITE_BUSY) => OpenError::Locked { path },
+        _ => OpenError::Unusable { path, source: Box::new(error) },
+    }
+}
+
+fn is_busy(error: &sqlx::Error) -> bool {
+    primary_code(error) == Some(SQLITE_BUSY)
+}
+
+/// The result code of `SQLite` without its extension in the upper bits.
+fn primary_code(error: &sqlx::Error) -> Option<u32> {
+    let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(code & 0xff)
+}
+
+/// `sqlite3.h`: something else holds the file.
+const SQLITE_BUSY: u32 = 5;
+/// `sqlite3.h`: the header or a page is not one of a database.
+const SQLITE_NOTADB: u32 = 26;
+
+/// "skis", set by the first migration.
+const APPLICATION_ID: i64 = 0x736b_6973;
+
+/// Connections that read side by side; each is a thread, opened when first needed.
+const READERS_MAX: u32 = 4;
+
+/// Pause between two attempts to turn a file that others are opening too to write-ahead logging.
+const WAL_RETRY_EVERY: Duration = Duration::from_millis(10);
+
+/// Where the applied migrations are written down, as `sqlx` does by default.
+const MIGRATIONS_TABLE: &str = "_sqlx_migrations";
+
+/// Every schema there ever was, oldest first. Never changed once released, only added to.
+const MIGRATIONS: [(i64, &str, &str); 1] =
+    [(1, "tables", include_str!("../../../migrations/sqlite/0001_tables.sql"))];

@@ -1,0 +1,165 @@
+//! Reads rows back into values. A row that does not hold what we wrote is an error, never a guess.
+
+use sekisho_protocol::SecretHash;
+use sekisho_protocol::oauth::{ClientId, ResourceUri, ScopeSet};
+use serde::de::DeserializeOwned;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Decode, Row as _, Sqlite, Type};
+
+use crate::clock::Timestamp;
+use crate::grant::{CodeGrant, Grant, GrantId};
+use crate::principal::Identity;
+use crate::seal::Sealed;
+use crate::store::{
+    AccessToken, Client, CodeRecord, LocalUser, LoginRecord, RefreshToken, Revocation, StoreError,
+};
+
+pub(super) fn client(row: &SqliteRow) -> Result<Client, StoreError> {
+    let row = Columns { row, table: "clients" };
+    Ok(Client {
+        id: ClientId::new(row.text("id")?),
+        metadata: row.json("metadata")?,
+        secret: row.read::<Option<Vec<u8>>>("secret")?.map(|hash| row.as_hash(hash)).transpose()?,
+        secret_expires_at: row
+            .read::<Option<i64>>("secret_expires_at")?
+            .map(Timestamp::from_unix_seconds),
+        created_at: row.time("created_at")?,
+    })
+}
+
+pub(super) fn login(row: &SqliteRow) -> Result<LoginRecord, StoreError> {
+    let row = Columns { row, table: "logins" };
+    Ok(LoginRecord {
+        login_state: row.hash("login_state")?,
+        browser: row.hash("browser")?,
+        sealed: Sealed::from_bytes(row.read("sealed")?),
+        expires_at: row.time("expires_at")?,
+    })
+}
+
+pub(super) fn code(row: &SqliteRow) -> Result<CodeRecord, StoreError> {
+    let row = Columns { row, table: "codes" };
+    Ok(CodeRecord {
+        code: row.hash("code")?,
+        grant: CodeGrant {
+            request: row.json("request")?,
+            identity: row.identity()?,
+            grant_id: GrantId::new(row.text("grant_id")?),
+            provider_tokens: row.provider_tokens()?,
+        },
+        expires_at: row.time("expires_at")?,
+        is_redeemed: row.read("is_redeemed")?,
+    })
+}
+
+pub(super) fn access_token(row: &SqliteRow) -> Result<AccessToken, StoreError> {
+    let row = Columns { row, table: "access_tokens" };
+    Ok(AccessToken {
+        token: row.hash("token")?,
+        grant_id: GrantId::new(row.text("grant_id")?),
+        client_id: ClientId::new(row.text("client_id")?),
+        identity: row.identity()?,
+        scope: row.scope("scope")?,
+        resource: ResourceUri::new(row.text("resource")?),
+        expires_at: row.time("expires_at")?,
+    })
+}
+
+pub(super) fn refresh_token(row: &SqliteRow) -> Result<RefreshToken, StoreError> {
+    let row = Columns { row, table: "refresh_tokens" };
+    Ok(RefreshToken {
+        token: row.hash("token")?,
+        grant: Grant {
+            id: GrantId::new(row.text("grant_id")?),
+            client_id: ClientId::new(row.text("client_id")?),
+            identity: row.identity()?,
+            scope: row.scope("scope")?,
+            resource: ResourceUri::new(row.text("resource")?),
+            provider_tokens: row.provider_tokens()?,
+            created_at: row.time("created_at")?,
+        },
+        expires_at: row.time("expires_at")?,
+        is_spent: row.read("is_spent")?,
+    })
+}
+
+/// The number of a revocation and what was revoked.
+pub(super) fn revocation(row: &SqliteRow) -> Result<(i64, Revocation), StoreError> {
+    let row = Columns { row, table: "revocations" };
+    let what = match row.read::<Option<String>>("grant_id")? {
+        Some(grant) => Revocation::Grant(GrantId::new(grant)),
+        None => Revocation::AccessToken(row.hash("access_token")?),
+    };
+    Ok((row.read("seq")?, what))
+}
+
+pub(super) fn user(row: &SqliteRow) -> Result<LocalUser, StoreError> {
+    let row = Columns { row, table: "users" };
+    Ok(LocalUser {
+        name: row.text("name")?,
+        password_hash: row.text("password_hash")?,
+        created_at: row.time("created_at")?,
+    })
+}
+
+pub(super) fn browser_session(row: &SqliteRow) -> Result<Identity, StoreError> {
+    Columns { row, table: "browser_sessions" }.identity()
+}
+
+/// A row with the name of its table, for the error.
+struct Columns<'r> {
+    row: &'r SqliteRow,
+    table: &'static str,
+}
+
+impl<'r> Columns<'r> {
+    fn read<T: Decode<'r, Sqlite> + Type<Sqlite>>(&self, column: &str) -> Result<T, StoreError> {
+        self.row.try_get(column).map_err(|error| self.unreadable(error))
+    }
+
+    fn text(&self, column: &str) -> Result<String, StoreError> {
+        self.read(column)
+    }
+
+    fn time(&self, column: &str) -> Result<Timestamp, StoreError> {
+        self.read(column).map(Timestamp::from_unix_seconds)
+    }
+
+    fn hash(&self, column: &str) -> Result<SecretHash, StoreError> {
+        self.as_hash(self.read(column)?)
+    }
+
+    fn as_hash(&self, bytes: Vec<u8>) -> Result<SecretHash, StoreError> {
+        let bytes: [u8; 32] = bytes.try_into().map_err(|_| self.unreadable("not 32 bytes"))?;
+        Ok(SecretHash::from_bytes(bytes))
+    }
+
+    fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T, StoreError> {
+        serde_json::from_str(self.read(column)?).map_err(|error| self.unreadable(error))
+    }
+
+    fn scope(&self, column: &str) -> Result<ScopeSet, StoreError> {
+        ScopeSet::parse(self.read(column)?).map_err(|error| self.unreadable(error))
+    }
+
+    fn provider_tokens(&self) -> Result<Option<Sealed>, StoreError> {
+        Ok(self.read::<Option<Vec<u8>>>("provider_tokens")?.map(Sealed::from_bytes))
+    }
+
+    fn identity(&self) -> Result<Identity, StoreError> {
+        Ok(Identity {
+            issuer: self.text("issuer")?,
+            subject: self.text("subject")?,
+            name: self.read("name")?,
+            email: self.read("email")?,
+            email_verified: self.read("email_verified")?,
+        })
+    }
+
+    fn unreadable(
+        &self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> StoreError {
+        StoreError::Unreadable { table: self.table, source: source.into() }
+    }
+}

@@ -1,0 +1,18 @@
+//! The flows, in process: no sockets, and the clock stands still.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+
+mod authorize;
+mod bearer;
+mod login_is_bound;
+mod metadata;
+mod register;
+mod remembered_consent;
+mod revoke;
+mod story;
+mod token;

@@ -1,0 +1,78 @@
+// The built binary, started in a folder of its own with the settings of the guides; it can be killed and started again on the same store.
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { binary, publicUrl, scratch, sekishoPort } from '../settings.mjs';
+import { Child, mustBeFree } from './child.mjs';
+
+const START_MS_MAX = 15_000;
+
+export class Sekisho {
+  /** With nothing configured but the port: the built-in tool and the `local` provider, whose password it prints. */
+  static async startWithLocalLogin(name) {
+    const sekisho = new Sekisho(name, `listen = "127.0.0.1:${sekishoPort}"\n`);
+    await sekisho.start();
+    sekisho.person = { username: 'demo', password: printedPassword(sekisho.child.output) };
+    return sekisho;
+  }
+
+  static async startWithKeycloak(name, keycloak) {
+    const sekisho = new Sekisho(
+      name,
+      `public_url = "${publicUrl}"
+listen     = "127.0.0.1:${sekishoPort}"
+store      = "sqlite:sekisho.db"
+key_file   = "sekisho.key"
+
+[identity]
+provider           = "keycloak"
+issuer             = "${keycloak.issuer}"
+client_id          = "${keycloak.client.id}"
+client_secret_file = "client.secret"
+
+[[server]]
+name     = "fortune"
+path     = "/"
+scopes   = ["fortune"]
+upstream = { builtin = "fortune" }
+`,
+    );
+    writeFileSync(join(sekisho.folder, 'client.secret'), `${keycloak.client.secret}\n`, { mode: 0o600 });
+    await sekisho.start();
+    sekisho.person = keycloak.person;
+    return sekisho;
+  }
+
+  constructor(name, settings) {
+    this.folder = join(scratch, 'runs', name);
+    rmSync(this.folder, { recursive: true, force: true });
+    mkdirSync(this.folder, { recursive: true });
+    this.settings = join(this.folder, 'sekisho.toml');
+    writeFileSync(this.settings, settings);
+  }
+
+  async start() {
+    await mustBeFree(sekishoPort, 'sekisho', 'E2E_PORT');
+    const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('SEKISHO_')));
+    this.child = new Child('sekisho', binary, ['serve', '--config', this.settings], {
+      cwd: this.folder,
+      env: { ...env, NO_COLOR: '1' },
+      log: join(this.folder, 'sekisho.log'),
+    });
+    await this.child.printed(/^listening on http:\/\/\S+/m, START_MS_MAX);
+  }
+
+  kill9() {
+    return this.child.kill9();
+  }
+
+  async stop() {
+    if (!(await this.child.stop())) throw new Error('sekisho did not end within 10 s of SIGTERM');
+  }
+}
+
+/** The first start says, once, how `demo` logs in. */
+function printedPassword(output) {
+  const found = output.match(/password(?:\s+(?:for|of)\s+\S+)?(?:\s+is)?\W+([\w-]{8,})/i);
+  if (!found) throw new Error(`the first start printed no password for demo: ${output.trim()}`);
+  return found[1];
+}

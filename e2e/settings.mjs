@@ -1,0 +1,30 @@
+// Where things are and which ports they use. Everything can be moved by an environment variable; nothing is read from elsewhere.
+import { existsSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const env = process.env;
+const port = (name, usual) => {
+  const value = Number(env[name] ?? usual);
+  if (!Number.isInteger(value) || value < 1 || value > 65535) throw new Error(`${name} must be a port, not "${env[name]}"`);
+  return value;
+};
+
+export const ring = dirname(fileURLToPath(import.meta.url));
+export const root = dirname(ring);
+export const scratch = join(root, 'target', 'e2e');
+export const screenshots = join(scratch, 'screenshots');
+
+export const binary = resolve(root, env.SEKISHO_BIN ?? 'target/release/sekisho');
+export const chromium = env.E2E_CHROMIUM ?? ['/usr/bin/chromium', '/usr/bin/chromium-browser'].find(existsSync) ?? '/usr/bin/chromium';
+export const python = join(ring, '.venv', 'bin', 'python');
+export const inspectorProgram = join(ring, 'node_modules', '.bin', 'mcp-inspector');
+
+export const sekishoPort = port('E2E_PORT', 8000);
+export const keycloakPort = port('E2E_KEYCLOAK_PORT', 8080);
+export const inspectorPort = port('E2E_INSPECTOR_PORT', 6274);
+
+export const publicUrl = `http://localhost:${sekishoPort}`;
+export const keycloakUrl = `http://localhost:${keycloakPort}`;
+
+export const keycloakHome = (version) => join(scratch, 'keycloak', `keycloak-${version}`);
