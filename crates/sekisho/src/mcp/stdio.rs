@@ -44,13 +44,11 @@ pub async fn serve_stdio(
     duplex.session.settle(SETTLE_WAIT).await;
     duplex.session.end();
     duplex.out.finish();
-    match tokio::time::timeout(SETTLE_WAIT, &mut writing).await {
-        Ok(written) => written.map_err(io::Error::other)?.and(served),
-        Err(_) => {
-            writing.abort();
-            Err(unread())
-        }
-    }
+    let Ok(written) = tokio::time::timeout(SETTLE_WAIT, &mut writing).await else {
+        writing.abort();
+        return Err(unread());
+    };
+    written.map_err(io::Error::other)?.and(served)
 }
 
 fn unread() -> io::Error {
