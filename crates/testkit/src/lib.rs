@@ -1,18 +1,19 @@
 //! What the tests stand on: actors and stand-ins. Never shipped.
 //!
 //! A [`World`] is the whole server in process, without sockets, under a clock that stands still.
-//! A [`Browser`] opens pages and answers forms; a [`ScriptedProvider`] logs people in.
+//! A [`Browser`] opens pages and answers forms; a [`ScriptedProvider`] logs people in, and a
+//! [`FakeIdentityProvider`] does so over sockets, rightly or wrongly.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::missing_panics_doc,
     clippy::indexing_slicing,
     reason = "a test that meets the unexpected must stop, and this crate serves only tests"
 )]
 
 mod browser;
 pub mod clock;
+pub mod identity_provider;
 pub mod mcp_client;
 pub mod naive;
 pub mod scripted_provider;
@@ -21,6 +22,7 @@ pub mod world;
 
 pub use browser::{Answer, Browser};
 pub use clock::ManualClock;
+pub use identity_provider::FakeIdentityProvider;
 pub use mcp_client::{McpClient, SseClient};
 pub use scripted_provider::ScriptedProvider;
 pub use world::{App, RegisteredClient, Tokens, World, WorldBuilder};

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 /// The text is no length of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("it is not a length of time: write a number and s, m, h or d, for example \"90s\" or \"1h\"")]
+#[error(
+    "it is not a length of time: write a number and s, m, h or d, for example \"90s\" or \"1h\""
+)]
 pub(crate) struct MalformedDuration;
 
 /// Reads a number and its unit; the unit may be left out only for `0`.
@@ -32,7 +34,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, MalformedDuration> {
 pub(crate) fn show(duration: Duration) -> String {
     let seconds = duration.as_secs();
     for (unit, length) in [("d", 24 * 60 * 60), ("h", 60 * 60), ("m", 60)] {
-        if seconds != 0 && seconds % length == 0 {
+        if seconds != 0 && seconds.is_multiple_of(length) {
             return format!("{}{unit}", seconds / length);
         }
     }

@@ -11,6 +11,8 @@ mod duration;
 mod error;
 mod keys;
 mod show;
+#[cfg(test)]
+mod tests;
 mod understood;
 mod written;
 
@@ -21,8 +23,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use error::ConfigError;
 pub(crate) use show::show;
 pub(crate) use understood::{
-    Config, IdentityConfig, KeyFile, LogConfig, LogFormat, OidcConfig, Server, StoreLocation,
-    Upstream,
+    Config, IdentityConfig, KeyFile, LogConfig, LogFormat, Server, StoreLocation, Upstream,
 };
 
 use written::{CONFIG_VARIABLE, ConfigFile};

@@ -96,9 +96,9 @@ impl Settings {
             servers,
             registration: Registration::Open,
             consent: ConsentRule::Always,
-            code_ttl: Duration::from_secs(5 * 60),
-            access_token_ttl: Duration::from_secs(60 * 60),
-            refresh_token_ttl: Duration::from_secs(30 * 24 * 60 * 60),
+            code_ttl: Duration::from_mins(5),
+            access_token_ttl: Duration::from_hours(1),
+            refresh_token_ttl: Duration::from_hours(30 * 24),
             client_secret_ttl: None,
             registrations_per_minute: PER_MINUTE_DEFAULT,
             logins_per_minute: PER_MINUTE_DEFAULT,
@@ -110,9 +110,9 @@ impl Settings {
 const PER_MINUTE_DEFAULT: NonZeroU32 = NonZeroU32::new(60).unwrap();
 
 /// How long a person may look at the consent page, and how long a login may take after it.
-pub(crate) const LOGIN_TTL: Duration = Duration::from_secs(10 * 60);
+pub(crate) const LOGIN_TTL: Duration = Duration::from_mins(10);
 /// How long a browser is remembered under [`ConsentRule::Remember`].
-const BROWSER_SESSION_TTL: Duration = Duration::from_secs(12 * 60 * 60);
+const BROWSER_SESSION_TTL: Duration = Duration::from_hours(12);
 
 /// Largest form of `/token`, `/revoke`.
 const FORM_BYTES_MAX: usize = 16 * 1024;

@@ -14,9 +14,9 @@ use http::{Extensions, HeaderMap, HeaderValue, Request, StatusCode, Uri};
 use sekisho_protocol::Secret;
 use sekisho_protocol::oauth::{Issuer, Parameters};
 
-use super::LocalProvider;
 use super::accounts::UserName;
 use super::password::PasswordCheck;
+use super::{LocalProvider, LoginBinding};
 use crate::front::{ClientAddress, TraceId};
 use crate::pages::{self, ErrorPage, Language, LoginPage, LoginProblem, Problem};
 use crate::store::StoreError;
@@ -63,8 +63,15 @@ enum Outcome {
     TooManyTries { wait: Duration },
 }
 
+/// What both requests need.
+#[derive(Debug, Clone)]
+pub(super) struct Pages {
+    pub(super) provider: Arc<LocalProvider>,
+    pub(super) binding: Arc<dyn LoginBinding>,
+}
+
 pub(super) async fn show(
-    State(provider): State<Arc<LocalProvider>>,
+    State(pages): State<Pages>,
     uri: Uri,
     headers: HeaderMap,
     extensions: Extensions,
@@ -72,23 +79,21 @@ pub(super) async fn show(
     let language = Language::of(&headers);
     let parameters = Parameters::parse(uri.query().unwrap_or_default().as_bytes());
     let login_state = Secret::new(parameters.value("state").unwrap_or_default());
-    match provider.find_bound(&headers, &login_state).await {
+    match pages.find_bound(&headers, &login_state).await {
         Ok(()) => LoginPage { state: login_state.reveal(), username: "", problem: None }
             .respond(language, StatusCode::OK),
         Err(refusal) => refusal.respond(language, &extensions),
     }
 }
 
-pub(super) async fn log_in(
-    State(provider): State<Arc<LocalProvider>>,
-    request: Request<Body>,
-) -> Response {
+pub(super) async fn log_in(State(pages): State<Pages>, request: Request<Body>) -> Response {
     let (parts, body) = request.into_parts();
     let language = Language::of(&parts.headers);
     let address = address_of(&parts.extensions);
+    let provider = &pages.provider;
     let outcome = async {
         let form = LoginForm::read(&parts.headers, body, &provider.public_url).await?;
-        provider.find_bound(&parts.headers, &form.login_state).await?;
+        pages.find_bound(&parts.headers, &form.login_state).await?;
         let outcome = provider.try_password(address, &form).await?;
         Ok((form, outcome))
     };
@@ -98,7 +103,7 @@ pub(super) async fn log_in(
     }
 }
 
-impl LocalProvider {
+impl Pages {
     /// Whether the login is on its way, and in the browser that sent these headers.
     async fn find_bound(
         &self,
@@ -108,14 +113,16 @@ impl LocalProvider {
         if !(1..=STATE_BYTES_MAX).contains(&login_state.reveal().len()) {
             return Err(LoginRefusal::LoginNotFound);
         }
-        let login = self.store.find_login(&login_state.hash()).await?;
-        match login.filter(|login| !login.expires_at.is_over(self.clock.now())) {
+        let login = self.provider.store.find_login(&login_state.hash()).await?;
+        match login.filter(|login| !login.expires_at.is_over(self.provider.clock.now())) {
             None => Err(LoginRefusal::LoginNotFound),
             Some(login) if self.binding.is_bound(headers, login_state, &login.browser) => Ok(()),
             Some(_) => Err(LoginRefusal::OtherBrowser),
         }
     }
+}
 
+impl LocalProvider {
     async fn try_password(
         &self,
         address: IpAddr,

@@ -53,7 +53,6 @@ pub struct LocalProvider {
     store: Arc<dyn Store>,
     sealer: Sealer,
     clock: Arc<dyn Clock>,
-    binding: Arc<dyn LoginBinding>,
     passwords: PasswordChecker,
     tries: Tries,
 }
@@ -72,11 +71,10 @@ impl LocalProvider {
         store: Arc<dyn Store>,
         sealer: Sealer,
         clock: Arc<dyn Clock>,
-        binding: Arc<dyn LoginBinding>,
     ) -> Self {
         let tries = Tries::new(TryLimits::default(), &clock);
         let passwords = PasswordChecker::new();
-        Self { public_url, store, sealer, clock, binding, passwords, tries }
+        Self { public_url, store, sealer, clock, passwords, tries }
     }
 
     /// Other limits on tries.
@@ -100,9 +98,10 @@ impl LocalProvider {
     }
 }
 
-/// `/login`: the page, and what its form posts to.
-pub fn routes(provider: Arc<LocalProvider>) -> Router {
-    Router::new().route("/login", get(login::show).post(login::log_in)).with_state(provider)
+/// `/login`: the page, and what its form posts to, for logins that `binding` knows.
+pub fn routes(provider: Arc<LocalProvider>, binding: Arc<dyn LoginBinding>) -> Router {
+    let pages = login::Pages { provider, binding };
+    Router::new().route("/login", get(login::show).post(login::log_in)).with_state(pages)
 }
 
 #[async_trait]

@@ -1,0 +1,661 @@
+//! An `OpenID` provider on a loopback port: login form, SSO cookie, keys that rotate, request
+//! counters, and switches for everything a provider can do wrong.
+//!
+//! It signs with `aws-lc-rs` and writes its JWTs by hand, so that it shares no code with what
+//! checks them.
+
+mod keys;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{any, get, post};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
+use http::{HeaderMap, StatusCode, Uri};
+use sekisho::clock::{Clock, Timestamp};
+use sekisho::identity_provider::oidc::{OidcProvider, OidcSettings};
+use sekisho::principal::Identity;
+use sekisho_protocol::Secret;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use url::Url;
+
+use self::keys::Keys;
+
+/// The client that is registered, as at a Keycloak of the first kind.
+pub const CLIENT_ID: &str = "mcp";
+
+/// Its secret; with signs that must be encoded before they go into a header (RFC 6749 §2.3.1).
+pub const CLIENT_SECRET: &str = "fake secret: 100% +&=";
+
+/// How long ID tokens live, in seconds.
+const ID_TOKEN_SECONDS: i64 = 300;
+
+const SSO_COOKIE: &str = "fake_idp_session";
+
+/// An address of the provider whose requests are counted, and which can be in trouble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// `/.well-known/openid-configuration`
+    Metadata,
+    /// Where browsers are sent.
+    Authorize,
+    /// Where the login form goes.
+    Login,
+    /// Where codes are traded.
+    Token,
+    /// The public keys.
+    Keys,
+    /// An address that nothing should ever ask for.
+    Canary,
+}
+
+/// What an endpoint does instead of answering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// Answers with this status and a page.
+    Status(u16),
+    /// Keeps the connection open and says nothing, for half a minute at most.
+    Silence,
+    /// Sends the first byte of an answer, then nothing, for half a minute at most.
+    Stalls,
+    /// Answers 200 with something that is not JSON.
+    Junk,
+    /// Answers 200 with JSON that is not what was asked for.
+    OtherJson,
+    /// Answers 200 with 3 MiB.
+    Huge,
+    /// Sends the caller to the canary.
+    Redirect,
+}
+
+/// How ID tokens are signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Signing {
+    /// ECDSA on P-256.
+    #[default]
+    Es256,
+    /// ECDSA on P-384.
+    Es384,
+    /// RSA, PKCS #1 v1.5.
+    Rs256,
+    /// The same with SHA-512.
+    Rs512,
+    /// RSA-PSS.
+    Ps256,
+    /// Ed25519.
+    EdDsa,
+    /// `alg: none`, no signature.
+    None,
+    /// `alg: HS256`, with the published RSA key as the shared secret.
+    HmacWithPublicKey,
+    /// ES256 with a key that is not published, under the published name.
+    ForeignKey,
+    /// RS256 with a key that is not published, under the published name.
+    ForeignRsaKey,
+    /// ES256, all bytes zero (CVE-2022-21449).
+    ZeroSignature,
+    /// ES256 over something else.
+    OtherSignature,
+}
+
+/// What the answer to the callback says of its sender (RFC 9207).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CallbackIss {
+    /// The issuer.
+    #[default]
+    Right,
+    /// Another issuer.
+    Wrong,
+    /// Nothing.
+    Absent,
+    /// The issuer, twice.
+    Twice,
+}
+
+/// What the provider does wrong. All off by default.
+#[derive(Debug, Clone, Default)]
+pub struct Faults {
+    /// Members of the metadata to replace; null removes.
+    pub metadata: Map<String, Value>,
+    /// Claims of the ID token to replace; null removes.
+    pub claims: Map<String, Value>,
+    /// Members of the ID token's header to replace; null removes.
+    pub header: Map<String, Value>,
+    /// Signs each ID token under a name that no key has, a new one each time.
+    pub made_up_kid: bool,
+    /// Members of the token endpoint's answer to replace; null removes.
+    pub answer: Map<String, Value>,
+    /// How ID tokens are signed.
+    pub signing: Signing,
+    /// What the callback says of its sender.
+    pub callback_iss: CallbackIss,
+    /// Answers every authorization request with this error.
+    pub authorize_error: Option<&'static str>,
+    /// Answers every code with this status and error.
+    pub token_error: Option<(u16, &'static str)>,
+    /// Endpoints in trouble.
+    pub trouble: HashMap<Endpoint, Trouble>,
+}
+
+impl Faults {
+    /// Replaces a member of the metadata.
+    pub fn metadata(&mut self, name: &str, value: impl Into<Value>) {
+        self.metadata.insert(name.into(), value.into());
+    }
+
+    /// Replaces a claim.
+    pub fn claim(&mut self, name: &str, value: impl Into<Value>) {
+        self.claims.insert(name.into(), value.into());
+    }
+
+    /// Replaces a member of the ID token's header.
+    pub fn header(&mut self, name: &str, value: impl Into<Value>) {
+        self.header.insert(name.into(), value.into());
+    }
+
+    /// Replaces a member of the token endpoint's answer.
+    pub fn answer(&mut self, name: &str, value: impl Into<Value>) {
+        self.answer.insert(name.into(), value.into());
+    }
+
+    /// Puts an endpoint in trouble.
+    pub fn trouble(&mut self, endpoint: Endpoint, trouble: Trouble) {
+        self.trouble.insert(endpoint, trouble);
+    }
+}
+
+/// A running provider; it stops when dropped.
+pub struct FakeIdentityProvider {
+    inside: Arc<Inside>,
+    server: JoinHandle<()>,
+}
+
+/// A browser that came back from the provider.
+#[derive(Debug, Clone)]
+pub struct Callback {
+    /// Where the provider sent it.
+    pub url: Url,
+}
+
+struct Inside {
+    issuer: String,
+    clock: Arc<dyn Clock>,
+    keys: Mutex<Keys>,
+    faults: Mutex<Faults>,
+    codes: Mutex<HashMap<String, IssuedCode>>,
+    requests: Mutex<HashMap<Endpoint, u64>>,
+    serial: AtomicU64,
+}
+
+/// What a code stands for.
+struct IssuedCode {
+    person: String,
+    nonce: Option<String>,
+    challenge: String,
+    redirect_uri: String,
+}
+
+type Parameters = HashMap<String, String>;
+
+impl FakeIdentityProvider {
+    /// A provider whose tokens are dated by `clock`.
+    pub async fn start(clock: Arc<dyn Clock>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let inside = Arc::new(Inside {
+            issuer: format!("http://{address}/realms/test"),
+            clock,
+            keys: Mutex::new(Keys::generate("1")),
+            faults: Mutex::default(),
+            codes: Mutex::default(),
+            requests: Mutex::default(),
+            serial: AtomicU64::new(1),
+        });
+        let app = routes(&inside);
+        let server = tokio::spawn(async move {
+            let _ = axum::serve(listener, app).await;
+        });
+        Self { inside, server }
+    }
+
+    /// The issuer, which has a path as a Keycloak realm's does.
+    pub fn issuer(&self) -> &str {
+        &self.inside.issuer
+    }
+
+    /// The settings under which we are registered here.
+    pub fn settings(&self, public_url: &str) -> OidcSettings {
+        OidcSettings::keycloak(
+            self.issuer(),
+            CLIENT_ID,
+            Some(Secret::new(CLIENT_SECRET)),
+            format!("{public_url}/auth/callback"),
+        )
+    }
+
+    /// Our side of it, with little patience.
+    pub fn provider(&self, public_url: &str) -> OidcProvider {
+        OidcProvider::new(self.settings(public_url), Arc::clone(&self.inside.clock))
+            .unwrap()
+            .with_patience(Duration::from_secs(5))
+    }
+
+    /// How the provider knows a person: anybody may log in, with [`password_of`] their name.
+    pub fn identity(&self, name: &str) -> Identity {
+        Identity {
+            issuer: self.issuer().to_owned(),
+            subject: subject_of(name),
+            name: Some(name.to_owned()),
+            email: Some(format!("{name}@example.com")),
+            email_verified: true,
+        }
+    }
+
+    /// How many requests an endpoint got, in trouble or not.
+    pub fn requests(&self, endpoint: Endpoint) -> u64 {
+        locked(&self.inside.requests).get(&endpoint).copied().unwrap_or(0)
+    }
+
+    /// How many requests the whole provider got.
+    pub fn requests_in_all(&self) -> u64 {
+        locked(&self.inside.requests).values().sum()
+    }
+
+    /// An address that nothing should ever ask for.
+    pub fn canary(&self) -> String {
+        format!("{}/canary", self.issuer())
+    }
+
+    /// Does something wrong from now on.
+    pub fn misbehave(&self, change: impl FnOnce(&mut Faults)) {
+        change(&mut locked(&self.inside.faults));
+    }
+
+    /// Does everything right again.
+    pub fn behave(&self) {
+        *locked(&self.inside.faults) = Faults::default();
+    }
+
+    /// Signs with new keys from now on, and publishes no old one.
+    pub fn rotate_keys(&self) {
+        let name = self.inside.serial.fetch_add(1, Ordering::SeqCst);
+        *locked(&self.inside.keys) = Keys::generate(&format!("rotated-{name}"));
+    }
+
+    /// Lets a person log in by the form, in a browser without cookies.
+    pub async fn log_in(&self, authorization_url: &str, name: &str) -> Callback {
+        let browser =
+            reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        let shown = browser.get(authorization_url).send().await.unwrap();
+        let answer = if shown.status().is_redirection() {
+            shown
+        } else {
+            let query = Url::parse(authorization_url).unwrap();
+            let form = [
+                ("request", query.query().unwrap_or_default()),
+                ("username", name),
+                ("password", &password_of(name)),
+            ];
+            browser.post(format!("{}/login", self.issuer())).form(&form).send().await.unwrap()
+        };
+        assert!(answer.status().is_redirection(), "the login failed: {}", answer.status());
+        let location = answer.headers().get(LOCATION).unwrap().to_str().unwrap();
+        Callback { url: Url::parse(location).unwrap() }
+    }
+}
+
+impl Drop for FakeIdentityProvider {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl fmt::Debug for FakeIdentityProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FakeIdentityProvider")
+            .field("issuer", &self.issuer())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Callback {
+    /// A parameter of the callback, if it came exactly once.
+    pub fn parameter(&self, name: &str) -> Option<String> {
+        let mut values = self.url.query_pairs().filter(|(key, _)| key == name);
+        let value = values.next().map(|(_, value)| value.into_owned());
+        value.filter(|_| values.next().is_none())
+    }
+
+    /// The code.
+    pub fn code(&self) -> Secret {
+        Secret::new(self.parameter("code").expect("the callback has a code"))
+    }
+}
+
+/// The password of a person, whoever it is.
+pub fn password_of(name: &str) -> String {
+    format!("{name}-password")
+}
+
+/// The stable id of a person.
+pub fn subject_of(name: &str) -> String {
+    format!("f:1b7c:{name}")
+}
+
+fn routes(inside: &Arc<Inside>) -> Router {
+    let at = |endpoint: Endpoint, route: axum::routing::MethodRouter<Arc<Inside>>| {
+        route.layer(from_fn_with_state((Arc::clone(inside), endpoint), count_or_fail))
+    };
+    let realm = Router::new()
+        .route("/.well-known/openid-configuration", at(Endpoint::Metadata, get(metadata)))
+        .route("/authorize", at(Endpoint::Authorize, get(authorize)))
+        .route("/login", at(Endpoint::Login, post(login)))
+        .route("/token", at(Endpoint::Token, post(token)))
+        .route("/keys", at(Endpoint::Keys, get(published_keys)))
+        .route("/canary", at(Endpoint::Canary, any(async || StatusCode::NO_CONTENT)));
+    Router::new().nest("/realms/test", realm).with_state(Arc::clone(inside))
+}
+
+/// Counts a request, and answers in the endpoint's stead if it is in trouble.
+async fn count_or_fail(
+    State((inside, endpoint)): State<(Arc<Inside>, Endpoint)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    *locked(&inside.requests).entry(endpoint).or_default() += 1;
+    let trouble = locked(&inside.faults).trouble.get(&endpoint).copied();
+    match trouble {
+        None => next.run(request).await,
+        Some(Trouble::Status(status)) => {
+            (StatusCode::from_u16(status).unwrap(), Html("<p>trouble</p>")).into_response()
+        }
+        Some(Trouble::Silence) => {
+            a_while().await;
+            StatusCode::GATEWAY_TIMEOUT.into_response()
+        }
+        Some(Trouble::Stalls) => {
+            let body = futures::stream::unfold(0, async |part: u8| {
+                if part > 0 {
+                    a_while().await;
+                }
+                (part < 2).then(|| (Ok::<_, std::io::Error>(Bytes::from_static(b"{")), part + 1))
+            });
+            Body::from_stream(body).into_response()
+        }
+        Some(Trouble::Junk) => Html("<html>Please try again</html>").into_response(),
+        Some(Trouble::OtherJson) => json_answer(&json!({ "hello": ["world"] })),
+        Some(Trouble::Huge) => {
+            let part = || Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 64 * 1024]));
+            Body::from_stream(futures::stream::iter((0..48).map(move |_| part()))).into_response()
+        }
+        Some(Trouble::Redirect) => {
+            let canary = format!("{}/canary", inside.issuer);
+            (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, canary)]).into_response()
+        }
+    }
+}
+
+/// Longer than anybody should wait; ends by itself.
+async fn a_while() {
+    tokio::time::sleep(Duration::from_secs(30)).await;
+}
+
+async fn metadata(State(inside): State<Arc<Inside>>) -> Response {
+    let at = |path: &str| format!("{}{path}", inside.issuer);
+    let mut document = json!({
+        "issuer": inside.issuer,
+        "authorization_endpoint": at("/authorize"),
+        "token_endpoint": at("/token"),
+        "jwks_uri": at("/keys"),
+        "response_types_supported": ["code"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["RS256", "ES256"],
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": true,
+    });
+    replace(&mut document, &locked(&inside.faults).metadata);
+    json_answer(&document)
+}
+
+async fn authorize(State(inside): State<Arc<Inside>>, uri: Uri, headers: HeaderMap) -> Response {
+    let query = uri.query().unwrap_or_default();
+    let asked = parse(query.as_bytes());
+    if let Err(reason) = check_request(&asked) {
+        return (StatusCode::BAD_REQUEST, reason).into_response();
+    }
+    let error = locked(&inside.faults).authorize_error;
+    if let Some(error) = error {
+        return inside.send_back(&asked, ("error", error));
+    }
+    match person_with_session(&headers) {
+        Some(person) => inside.send_back_with_code(&asked, &person),
+        None => Html(login_form(&inside.issuer, query, "")).into_response(),
+    }
+}
+
+async fn login(State(inside): State<Arc<Inside>>, body: Bytes) -> Response {
+    let form = parse(&body);
+    let field = |name: &str| form.get(name).map_or("", String::as_str);
+    let (query, person) = (field("request"), field("username"));
+    if person.is_empty() || field("password") != password_of(person) {
+        return Html(login_form(&inside.issuer, query, "Invalid username or password."))
+            .into_response();
+    }
+    let cookie = format!("{SSO_COOKIE}={person}; Path=/; HttpOnly; SameSite=Lax");
+    let mut response = inside.send_back_with_code(&parse(query.as_bytes()), person);
+    response.headers_mut().insert(SET_COOKIE, cookie.parse().unwrap());
+    response
+}
+
+async fn token(State(inside): State<Arc<Inside>>, headers: HeaderMap, body: Bytes) -> Response {
+    let form = parse(&body);
+    let error = locked(&inside.faults).token_error;
+    if let Some((status, error)) = error {
+        return token_error(status, error);
+    }
+    if let Err(error) = check_client(&headers, &form) {
+        return token_error(401, error);
+    }
+    let field = |name: &str| form.get(name).map_or("", String::as_str);
+    if field("grant_type") != "authorization_code" {
+        return token_error(400, "unsupported_grant_type");
+    }
+    let Some(code) = locked(&inside.codes).remove(field("code")) else {
+        return token_error(400, "invalid_grant");
+    };
+    let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(field("code_verifier")));
+    if challenge != code.challenge || field("redirect_uri") != code.redirect_uri {
+        return token_error(400, "invalid_grant");
+    }
+    let mut answer = json!({
+        "access_token": format!("provider-access-{}", inside.next()),
+        "refresh_token": format!("provider-refresh-{}", inside.next()),
+        "token_type": "Bearer",
+        "expires_in": 60,
+        "id_token": inside.id_token(&code),
+    });
+    replace(&mut answer, &locked(&inside.faults).answer);
+    json_answer(&answer)
+}
+
+async fn published_keys(State(inside): State<Arc<Inside>>) -> Response {
+    json_answer(&locked(&inside.keys).published())
+}
+
+impl Inside {
+    fn next(&self) -> u64 {
+        self.serial.fetch_add(1, Ordering::SeqCst)
+    }
+
+    fn send_back_with_code(&self, asked: &Parameters, person: &str) -> Response {
+        let code = format!("provider-code-{}", self.next());
+        let field = |name: &str| asked.get(name).cloned();
+        let issued = IssuedCode {
+            person: person.to_owned(),
+            nonce: field("nonce"),
+            challenge: field("code_challenge").unwrap_or_default(),
+            redirect_uri: field("redirect_uri").unwrap_or_default(),
+        };
+        locked(&self.codes).insert(code.clone(), issued);
+        self.send_back(asked, ("code", &code))
+    }
+
+    /// The way back to the client, with `state` and `iss`.
+    fn send_back(&self, asked: &Parameters, outcome: (&str, &str)) -> Response {
+        let Ok(mut url) = Url::parse(&asked["redirect_uri"]) else {
+            return StatusCode::BAD_REQUEST.into_response();
+        };
+        url.query_pairs_mut().append_pair(outcome.0, outcome.1);
+        if let Some(state) = asked.get("state") {
+            url.query_pairs_mut().append_pair("state", state);
+        }
+        let iss = locked(&self.faults).callback_iss;
+        let issuers: &[&str] = match iss {
+            CallbackIss::Right => &[&self.issuer],
+            CallbackIss::Wrong => &["https://other.example"],
+            CallbackIss::Absent => &[],
+            CallbackIss::Twice => &[&self.issuer, &self.issuer],
+        };
+        for issuer in issuers {
+            url.query_pairs_mut().append_pair("iss", issuer);
+        }
+        (StatusCode::FOUND, [(LOCATION, url.to_string())]).into_response()
+    }
+
+    fn id_token(&self, code: &IssuedCode) -> String {
+        let now = Timestamp::unix_seconds(self.clock.now());
+        let person = &code.person;
+        let mut claims = json!({
+            "iss": self.issuer,
+            "sub": subject_of(person),
+            "aud": CLIENT_ID,
+            "azp": CLIENT_ID,
+            "exp": now + ID_TOKEN_SECONDS,
+            "iat": now,
+            "auth_time": now,
+            "typ": "ID",
+            "nonce": code.nonce,
+            "name": person,
+            "preferred_username": person,
+            "email": format!("{person}@example.com"),
+            "email_verified": true,
+        });
+        let faults = locked(&self.faults);
+        replace(&mut claims, &faults.claims);
+        let mut header = faults.header.clone();
+        if faults.made_up_kid {
+            header.insert("kid".into(), json!(format!("made-up-{}", self.next())));
+        }
+        locked(&self.keys).sign(faults.signing, &header, &claims)
+    }
+}
+
+fn check_request(asked: &Parameters) -> Result<(), &'static str> {
+    let has = |name: &str, value: &str| asked.get(name).is_some_and(|have| have == value);
+    let is_there = |name: &str| asked.get(name).is_some_and(|value| !value.is_empty());
+    if !has("client_id", CLIENT_ID) || !is_there("redirect_uri") {
+        return Err("unknown client");
+    }
+    if !has("response_type", "code") || !asked["scope"].split(' ').any(|one| one == "openid") {
+        return Err("not an OpenID code flow");
+    }
+    if !has("code_challenge_method", "S256") || asked["code_challenge"].len() != 43 {
+        return Err("no PKCE");
+    }
+    Ok(())
+}
+
+/// Accepts Basic, the secret in the form, and for a public client no secret.
+fn check_client(headers: &HeaderMap, form: &Parameters) -> Result<(), &'static str> {
+    let basic = headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
+    let (id, secret) = match basic {
+        Some(basic) if !form.contains_key("client_secret") => {
+            let encoded = basic.strip_prefix("Basic ").ok_or("invalid_client")?;
+            let decoded = STANDARD.decode(encoded).map_err(|_| "invalid_client")?;
+            let decoded = String::from_utf8(decoded).map_err(|_| "invalid_client")?;
+            let (id, secret) = decoded.split_once(':').ok_or("invalid_client")?;
+            (form_decoded(id), Some(form_decoded(secret)))
+        }
+        Some(_) => return Err("invalid_request"),
+        None => {
+            (form.get("client_id").cloned().unwrap_or_default(), form.get("client_secret").cloned())
+        }
+    };
+    let is_right = secret.is_none_or(|secret| secret == CLIENT_SECRET);
+    if id == CLIENT_ID && is_right { Ok(()) } else { Err("invalid_client") }
+}
+
+fn form_decoded(text: &str) -> String {
+    form_urlencoded::parse(format!("x={text}").as_bytes())
+        .next()
+        .map(|(_, value)| value.into_owned())
+        .unwrap_or_default()
+}
+
+fn token_error(status: u16, error: &str) -> Response {
+    let mut response = json_answer(&json!({
+        "error": error,
+        "error_description": "a description that nobody should repeat",
+    }));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap();
+    response
+}
+
+fn json_answer(value: &Value) -> Response {
+    let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")];
+    (headers, value.to_string()).into_response()
+}
+
+/// Replaces members; null removes.
+fn replace(object: &mut Value, replacements: &Map<String, Value>) {
+    let object = object.as_object_mut().unwrap();
+    for (name, value) in replacements {
+        if value.is_null() {
+            object.remove(name);
+        } else {
+            object.insert(name.clone(), value.clone());
+        }
+    }
+}
+
+fn person_with_session(headers: &HeaderMap) -> Option<String> {
+    let cookies = headers.get(COOKIE)?.to_str().ok()?;
+    cookies
+        .split(';')
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(name, _)| *name == SSO_COOKIE)
+        .map(|(_, person)| person.to_owned())
+}
+
+fn login_form(issuer: &str, query: &str, problem: &str) -> String {
+    let query = query.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
+    format!(
+        "<!doctype html><title>Log in</title><p>{problem}</p>\
+         <form action=\"{issuer}/login\" method=\"post\">\
+         <input type=\"hidden\" name=\"request\" value=\"{query}\">\
+         <input name=\"username\"><input name=\"password\" type=\"password\">\
+         <button>Log in</button></form>"
+    )
+}
+
+fn parse(text: &[u8]) -> Parameters {
+    form_urlencoded::parse(text).into_owned().collect()
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
