@@ -18,8 +18,8 @@ async fn the_tool_answers_over_standard_input_and_output() {
             "name": "fortune", "arguments": {},
         } }),
     ];
-    let input: String = messages.iter().map(|message| format!("{message}\n")).collect();
-    let done = folder.run(&["stdio"], &input).await;
+    let lines: Vec<_> = messages.iter().map(Value::to_string).collect();
+    let done = folder.run(&["stdio"], &(lines.join("\n") + "\n")).await;
     assert_eq!((done.code, done.err.as_str()), (Some(0), ""));
     let answers: Vec<Value> =
         done.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
