@@ -42,12 +42,14 @@ struct Scene {
     clock: Arc<ManualClock>,
 }
 
+type Header = (&'static str, &'static str);
+
 /// Someone at a login page: from where, in which browser, with what headers.
 #[derive(Clone)]
 struct Visitor {
     address: IpAddr,
     browser: &'static str,
-    headers: Vec<(&'static str, &'static str)>,
+    headers: Vec<Header>,
 }
 
 fn visitor() -> Visitor {
@@ -91,7 +93,7 @@ impl Scene {
             login_state: attempt.login_state.hash(),
             browser: Secret::new("browser").hash(),
             sealed: Sealed::from_bytes(Vec::new()),
-            expires_at: self.clock.now().plus(Duration::from_secs(600)),
+            expires_at: self.clock.now().plus(Duration::from_mins(10)),
         };
         assert_eq!(self.store.begin_login(&login).await.unwrap(), LoginBegun::Begun);
         attempt
@@ -196,7 +198,7 @@ async fn what_was_wrong_is_not_said() {
         assert!(!answer.body.contains("correct horse"), "{reason}: a password is never echoed");
         let body = answer.body.replace(attempt.login_state.reveal(), "");
         pages.push(body.replace(&format!("value=\"{name}\""), "value=\"\""));
-        scene.clock.advance(Duration::from_secs(60));
+        scene.clock.advance(Duration::from_mins(1));
     }
     let (known, unknown) = (&pages[0], &pages[5]);
     assert_eq!(known, unknown, "a known and an unknown name get the same page");
@@ -304,7 +306,7 @@ async fn only_the_browser_that_began_a_login_sees_its_page() {
     assert!(stolen.is_page(403), "nor posts its form: {stolen:?}");
     let unknown = scene.log_in(&visitor(), &Secret::new("unknown"), "alice", PASSWORD).await;
     assert!(unknown.is_page(400), "{unknown:?}");
-    scene.clock.advance(Duration::from_secs(600));
+    scene.clock.advance(Duration::from_mins(10));
     assert!(scene.open(&visitor(), &mine).await.is_page(400), "expired");
     let late = scene.log_in(&visitor(), &attempt.login_state, "alice", PASSWORD).await;
     assert!(late.is_page(400), "expired while typing: {late:?}");
@@ -312,7 +314,7 @@ async fn only_the_browser_that_began_a_login_sees_its_page() {
 
 #[tokio::test]
 async fn no_other_site_posts_the_form() {
-    let rows: [(&[(&'static str, &'static str)], u16, &str); 8] = [
+    let rows: [(&[Header], u16, &str); 8] = [
         (&[], 303, "no browser's headers"),
         (&[("origin", PUBLIC_URL)], 303, "our origin"),
         (&[("sec-fetch-site", "same-origin")], 303, "our page"),
