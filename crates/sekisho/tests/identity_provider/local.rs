@@ -1,7 +1,7 @@
 //! Accounts of our own: the login page, the limits, and what a code is worth.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -12,7 +12,7 @@ use sekisho::identity_provider::local::accounts::{self, AccountError, UserName};
 use sekisho::identity_provider::local::{self, LOGIN_FORM_BYTES_MAX, LocalProvider, LoginBinding};
 use sekisho::identity_provider::{IdentityProvider, LoginAttempt, ProviderError};
 use sekisho::seal::{Sealed, Sealer};
-use sekisho::store::{LoginBegun, LoginRecord, MemoryStore, Store, TableLimits};
+use sekisho::store::{LocalUser, LoginBegun, LoginRecord, MemoryStore, Store, TableLimits};
 use sekisho_protocol::oauth::Issuer;
 use sekisho_protocol::{Secret, SecretHash};
 use testkit::{Answer, App, ManualClock};
@@ -21,6 +21,10 @@ use crate::{Outcome, attempt, outcome};
 
 const PUBLIC_URL: &str = "http://localhost:8000";
 const PASSWORD: &str = "correct horse";
+/// Hashing takes its time on purpose, so it is done once for all scenes.
+static PASSWORD_HASH: LazyLock<String> =
+    LazyLock::new(|| accounts::hash_password(&Secret::new(PASSWORD)).unwrap());
+
 const BINDING: &str = "x-binding";
 
 /// Binds by a header that holds what the cookie would.
@@ -74,7 +78,12 @@ impl Scene {
         let clock = Arc::new(ManualClock::default());
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(TableLimits::default()));
         for name in ["alice", "bob"] {
-            add(&store, &clock, name, PASSWORD).await.unwrap();
+            let user = LocalUser {
+                name: name.to_owned(),
+                password_hash: PASSWORD_HASH.clone(),
+                created_at: clock.now(),
+            };
+            assert!(store.add_user(&user).await.unwrap());
         }
         let provider = Arc::new(LocalProvider::new(
             Issuer::parse(PUBLIC_URL).unwrap(),
@@ -130,16 +139,6 @@ impl Scene {
         let code = answer.parameter("code").unwrap_or_else(|| panic!("no code: {answer:?}"));
         (attempt, Secret::new(code))
     }
-}
-
-async fn add(
-    store: &Arc<dyn Store>,
-    clock: &Arc<ManualClock>,
-    name: &str,
-    password: &str,
-) -> Result<(), AccountError> {
-    let name = UserName::parse(name)?;
-    accounts::add(store.as_ref(), clock.as_ref(), &name, &Secret::new(password)).await
 }
 
 #[tokio::test]
