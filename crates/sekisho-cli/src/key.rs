@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::alphabet;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use sekisho::seal::{Sealer, random_key};
 use zeroize::Zeroizing;
 
@@ -104,11 +104,7 @@ fn read(path: &Path, file: File) -> Result<Zeroizing<[u8; 32]>, KeyError> {
 fn refuse_if_shared(path: &Path, metadata: &fs::Metadata) -> Result<(), KeyError> {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = metadata.permissions().mode() & 0o7777;
-    if mode & 0o077 == 0 {
-        Ok(())
-    } else {
-        Err(KeyError::Shared { path: path.to_owned(), mode })
-    }
+    if mode & 0o077 == 0 { Ok(()) } else { Err(KeyError::Shared { path: path.to_owned(), mode }) }
 }
 
 #[cfg(not(unix))]
@@ -135,7 +131,8 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 fn from_base64(text: &str) -> Option<Vec<u8>> {
     const LENIENT: GeneralPurposeConfig =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    let alphabet = if text.contains(['-', '_']) { &alphabet::URL_SAFE } else { &alphabet::STANDARD };
+    let alphabet =
+        if text.contains(['-', '_']) { &alphabet::URL_SAFE } else { &alphabet::STANDARD };
     GeneralPurpose::new(alphabet, LENIENT).decode(text).ok()
 }
 

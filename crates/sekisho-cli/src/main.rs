@@ -2,11 +2,13 @@
 
 mod cli;
 mod config;
+mod connections;
 mod fortune;
 mod key;
 mod outcome;
 mod serve;
 mod stdio;
+mod stopping;
 mod telemetry;
 mod user;
 

@@ -1,6 +1,6 @@
 //! `sekisho user …`: the accounts of the local provider, in the store of a running server.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
+use std::io::{self, BufRead as _, IsTerminal as _};
 use std::path::Path;
 
 use sekisho::clock::SystemClock;
@@ -51,9 +51,8 @@ pub(crate) fn run(
         UserCommand::List(args) => {
             let config = load(&args.settings.flags())?;
             let show = if args.json { as_json } else { as_lines };
-            Accounts::open(&config, Missing::Refuse)?.run(|store| async move {
-                Ok(show(&store.list_users().await?))
-            })
+            Accounts::open(&config, Missing::Refuse)?
+                .run(|store| async move { Ok(show(&store.list_users().await?)) })
         }
     }
 }
@@ -158,9 +157,9 @@ fn as_lines(users: &[LocalUser]) -> String {
 fn as_json(users: &[LocalUser]) -> String {
     let users: Vec<_> = users
         .iter()
-        .map(|user| {
-            json!({ "name": user.name, "created_at": date(user.created_at.unix_seconds()) })
-        })
+        .map(
+            |user| json!({ "name": user.name, "created_at": date(user.created_at.unix_seconds()) }),
+        )
         .collect();
     serde_json::Value::from(users).to_string()
 }

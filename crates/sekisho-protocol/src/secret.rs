@@ -70,8 +70,8 @@ impl SecretHash {
 impl fmt::Debug for SecretHash {
     /// Eight hex digits: enough to join two log lines, useless to anybody else.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, ..] = self.0;
-        write!(f, "SecretHash({a:02x}{b:02x}{c:02x}{d:02x}…)")
+        let [first, second, third, fourth, ..] = self.0;
+        write!(f, "SecretHash({first:02x}{second:02x}{third:02x}{fourth:02x}…)")
     }
 }
 

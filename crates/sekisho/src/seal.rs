@@ -187,17 +187,17 @@ mod tests {
     #[test]
     fn a_sealed_value_opens_only_with_its_key_for_its_purpose_at_its_place() {
         let sealer = Sealer::ephemeral();
-        let sealed = sealer.seal(Purpose::Login, b"row 1", b"secret");
-        let opened = |sealer: &Sealer, purpose, place: &[u8], sealed: &Sealed| {
-            sealer.open(purpose, place, sealed).map(|plain| plain.to_vec())
+        let row = sealer.seal(Purpose::Login, b"row 1", b"secret");
+        let opened = |sealer: &Sealer, purpose, place: &[u8], row: &Sealed| {
+            sealer.open(purpose, place, row).map(|plain| plain.to_vec())
         };
-        assert_eq!(opened(&sealer, Purpose::Login, b"row 1", &sealed), Ok(b"secret".to_vec()));
-        assert_eq!(opened(&sealer, Purpose::Login, b"row 2", &sealed), Err(NotOurs), "moved");
-        assert_eq!(opened(&sealer, Purpose::Consent, b"row 1", &sealed), Err(NotOurs), "misused");
+        assert_eq!(opened(&sealer, Purpose::Login, b"row 1", &row), Ok(b"secret".to_vec()));
+        assert_eq!(opened(&sealer, Purpose::Login, b"row 2", &row), Err(NotOurs), "moved");
+        assert_eq!(opened(&sealer, Purpose::Consent, b"row 1", &row), Err(NotOurs), "misused");
         let other = Sealer::ephemeral();
-        assert_eq!(opened(&other, Purpose::Login, b"row 1", &sealed), Err(NotOurs), "other key");
-        for at in 0..sealed.as_bytes().len() {
-            let mut bytes = sealed.as_bytes().to_vec();
+        assert_eq!(opened(&other, Purpose::Login, b"row 1", &row), Err(NotOurs), "other key");
+        for at in 0..row.as_bytes().len() {
+            let mut bytes = row.as_bytes().to_vec();
             if let Some(byte) = bytes.get_mut(at) {
                 *byte ^= 1;
             }

@@ -7,7 +7,6 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::missing_panics_doc,
     clippy::indexing_slicing,
     reason = "a test that meets the unexpected must stop, and this crate serves only tests"
 )]

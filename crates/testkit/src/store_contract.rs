@@ -711,17 +711,25 @@ pub async fn a_sweep_keeps_what_a_replay_could_still_hit(store: AnyStore) {
         ..tokens("b")
     };
     store.rotate_refresh_token(&refresh_of("a"), &later).await.unwrap();
+    // A family whose last refresh token is spent, and that lives by an access token alone.
+    sign_in(&store, "x", &person("alice")).await;
+    let last = IssuedTokens { access: access_of("y"), refresh: None, ..later };
+    store.rotate_refresh_token(&refresh_of("x"), &last).await.unwrap();
 
     let swept = store.sweep(REFRESH_END, NOW).await.unwrap();
-    assert_eq!(swept, Swept { rows: 1 }, "only the first access token");
-    assert!(store.find_code(&hash("a")).await.unwrap().is_some(), "the grant lives");
-    let replayed = store.rotate_refresh_token(&refresh_of("a"), &tokens("c")).await.unwrap();
-    assert_eq!(replayed, RefreshRotation::Replayed, "spent and past its end, but not forgotten");
+    assert_eq!(swept, Swept { rows: 2 }, "only the two first access tokens");
+    for name in ["a", "x"] {
+        assert!(store.find_code(&hash(name)).await.unwrap().is_some(), "the grant lives");
+        let replayed = store.rotate_refresh_token(&refresh_of(name), &tokens("c")).await.unwrap();
+        assert_eq!(replayed, RefreshRotation::Replayed, "spent and past its end, not forgotten");
+    }
 
     let swept = store.sweep(REFRESH_END.plus(DAY), NOW).await.unwrap();
-    assert_eq!(swept, Swept { rows: 5 }, "two tokens, the spent one, the grant, the code");
-    let unknown = store.rotate_refresh_token(&refresh_of("a"), &tokens("c")).await.unwrap();
-    assert_eq!(unknown, RefreshRotation::Unknown);
+    assert_eq!(swept, Swept { rows: 5 + 4 }, "tokens, spent ones, grants, codes");
+    for name in ["a", "x"] {
+        let unknown = store.rotate_refresh_token(&refresh_of(name), &tokens("c")).await.unwrap();
+        assert_eq!(unknown, RefreshRotation::Unknown);
+    }
 }
 
 pub async fn a_sweep_forgets_revocations_after_a_day(store: AnyStore) {

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 /// The text is no length of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("it is not a length of time: write a number and s, m, h or d, for example \"90s\" or \"1h\"")]
+#[error(
+    "it is not a length of time: write a number and s, m, h or d, for example \"90s\" or \"1h\""
+)]
 pub(crate) struct MalformedDuration;
 
 /// Reads a number and its unit; the unit may be left out only for `0`.

@@ -21,8 +21,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use error::ConfigError;
 pub(crate) use show::show;
 pub(crate) use understood::{
-    Config, IdentityConfig, KeyFile, LogConfig, LogFormat, OidcConfig, Server, StoreLocation,
-    Upstream,
+    Config, IdentityConfig, KeyFile, LogConfig, LogFormat, Server, StoreLocation, Upstream,
 };
 
 use written::{CONFIG_VARIABLE, ConfigFile};

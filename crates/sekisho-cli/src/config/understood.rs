@@ -1,7 +1,7 @@
 //! The configuration as understood: every value checked, every reserved name refused, so that
 //! nothing after this module has to doubt a setting.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -247,7 +247,7 @@ fn callers(
 fn network(text: &str) -> Result<IpNet, String> {
     let network = text
         .parse()
-        .or_else(|_| text.parse().map(IpNet::new_assert_full))
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
         .map_err(|_| format!("{text:?} is no network: write for example \"10.0.0.0/8\""))?;
     match network {
         network if network.prefix_len() == 0 => {
@@ -279,7 +279,8 @@ fn identity(settings: &Settings) -> Result<IdentityConfig, ConfigError> {
         "local" => local(settings).map(|()| IdentityConfig::Local),
         "oidc" | "keycloak" => oidc(settings).map(IdentityConfig::Oidc),
         "google" | "github" | "entra" | "auth0" | "okta" | "gitlab" => {
-            let problem = "it is a reserved preset and not built yet: write \"oidc\" and its issuer";
+            let problem =
+                "it is a reserved preset and not built yet: write \"oidc\" and its issuer";
             Err(settings.refuse("identity.provider", problem))
         }
         _ => {
@@ -355,11 +356,7 @@ fn provider_issuer(text: &str) -> Result<String, &'static str> {
 }
 
 /// A secret written in place or in a file of its own; not both.
-fn secret(
-    settings: &Settings,
-    key: &str,
-    file_key: &str,
-) -> Result<Option<Secret>, ConfigError> {
+fn secret(settings: &Settings, key: &str, file_key: &str) -> Result<Option<Secret>, ConfigError> {
     if settings.was_written(key) && settings.was_written(file_key) {
         return Err(settings.refuse(file_key, format!("{key} is set as well: keep one of them")));
     }
@@ -407,10 +404,9 @@ fn servers(
             return Err(settings.refuse(key, problem));
         }
         let endpoints = endpoints(path);
-        if servers
-            .iter()
-            .any(|other| self::endpoints(&other.resource.path).iter().any(|at| endpoints.contains(at)))
-        {
+        if servers.iter().any(|other| {
+            self::endpoints(&other.resource.path).iter().any(|at| endpoints.contains(at))
+        }) {
             return Err(settings.refuse("path", "it collides with another [[server]]: move one"));
         }
         servers.push(server);
@@ -554,10 +550,11 @@ fn authorization(
     understood.code_ttl = life(settings, "authorization.code_ttl", 10 * MINUTE)?;
     understood.access_token_ttl = life(settings, "authorization.access_token_ttl", 30 * DAY)?;
     understood.refresh_token_ttl = life(settings, "authorization.refresh_token_ttl", 3_650 * DAY)?;
-    understood.client_secret_ttl = match settings.parse("authorization.client_secret_ttl", duration::parse)? {
-        Duration::ZERO => None,
-        _ => Some(life(settings, "authorization.client_secret_ttl", 3_650 * DAY)?),
-    };
+    understood.client_secret_ttl =
+        match settings.parse("authorization.client_secret_ttl", duration::parse)? {
+            Duration::ZERO => None,
+            _ => Some(life(settings, "authorization.client_secret_ttl", 3_650 * DAY)?),
+        };
     understood.registrations_per_minute = rate(settings, "limits.registrations_per_minute")?;
     understood.logins_per_minute = rate(settings, "limits.logins_per_minute")?;
     Ok(understood)

@@ -115,8 +115,7 @@ impl ConfigFile {
 
     /// Lays one flag over what is there.
     pub(crate) fn overlay_flag(&mut self, flag: &'static str, key: &'static str, text: &str) {
-        let written =
-            Written { value: Value::Text(text.to_owned()), origin: Origin::Flag(flag) };
+        let written = Written { value: Value::Text(text.to_owned()), origin: Origin::Flag(flag) };
         self.settings.0.insert(key, written);
     }
 }
@@ -217,9 +216,9 @@ impl File<'_> {
             into.0.insert(key.path, Written { value, origin });
             return Ok(());
         }
-        let is_table = keys.iter().any(|key| {
-            key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'))
-        });
+        let is_table = keys
+            .iter()
+            .any(|key| key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')));
         match value.get_ref().as_table() {
             Some(table) if is_table => {
                 for (name, value) in table {
@@ -252,8 +251,8 @@ fn read_value(kind: Kind, value: &DeValue<'_>) -> Result<Value, String> {
         (Kind::Secret, DeValue::String(text)) => Ok(Value::Secret(Secret::new(text.as_ref()))),
         (Kind::Number, DeValue::Integer(digits)) => {
             u64::from_str_radix(digits.as_str(), digits.radix())
-            .map(Value::Number)
-            .map_err(|_| "it is not a whole number from 0 on: write digits only".to_owned())
+                .map(Value::Number)
+                .map_err(|_| "it is not a whole number from 0 on: write digits only".to_owned())
         }
         (Kind::List, DeValue::Array(items)) => items
             .iter()

@@ -486,7 +486,7 @@ mod tests {
             ("{", "-32700", "cut off"),
             (r#"{"jsonrpc":"2.0","id":1,"method":"ping"}x"#, "-32700", "something behind it"),
             (r#"{"jsonrpc":"2.0","id":01,"method":"ping"}"#, "-32700", "not a JSON number"),
-            (r#"{'jsonrpc':'2.0'}"#, "-32700", "not JSON quotes"),
+            (r"{'jsonrpc':'2.0'}", "-32700", "not JSON quotes"),
             ("[1,", "-32700", "a batch cut off"),
         ];
         for (text, expected, reason) in rows {

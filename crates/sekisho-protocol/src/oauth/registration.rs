@@ -201,11 +201,7 @@ mod tests {
     #[test]
     fn what_is_unsafe_or_cannot_work_is_refused() {
         use OAuthErrorCode::{InvalidClientMetadata, InvalidRedirectUri};
-        let with = |name: &str, value: Value| {
-            let mut body = json!({ "redirect_uris": ["https://a.example/cb"] });
-            body[name] = value;
-            body
-        };
+        let with = |name: &str, value: Value| json!({ "redirect_uris": ["https://a.example/cb"], name: value });
         let many: Vec<String> = (0..17).map(|n| format!("https://a.example/{n}")).collect();
         let rows = [
             (json!({}), InvalidRedirectUri, "no redirect URI"),

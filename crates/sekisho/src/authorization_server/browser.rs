@@ -34,14 +34,12 @@ impl Cookies {
     /// The browser's double-submit value, or a new one with the header that sets it. It precedes
     /// approval and binds only the consent form to the browser that was shown it.
     pub(super) fn csrf(&self, headers: &HeaderMap) -> (Secret, Option<HeaderValue>) {
-        match self.read(headers, "csrf") {
-            Some(value) => (value, None),
-            None => {
-                let value = mint::nonce();
-                let header = self.set("csrf", &value, LOGIN_TTL.as_secs() * 6);
-                (value, Some(header))
-            }
+        if let Some(value) = self.read(headers, "csrf") {
+            return (value, None);
         }
+        let value = mint::nonce();
+        let header = self.set("csrf", &value, LOGIN_TTL.as_secs() * 6);
+        (value, Some(header))
     }
 
     /// The double-submit value the browser sent back.

@@ -28,11 +28,13 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
-use sekisho_protocol::Secret;
+use http::HeaderMap;
 use sekisho_protocol::oauth::{Issuer, ProtectedResources};
+use sekisho_protocol::{Secret, SecretHash};
 
 use crate::clock::Clock;
 use crate::identity_provider::IdentityProvider;
+use crate::identity_provider::local::LoginBinding;
 use crate::seal::Sealer;
 use crate::store::{Store, StoreError};
 
@@ -94,9 +96,9 @@ impl Settings {
             servers,
             registration: Registration::Open,
             consent: ConsentRule::Always,
-            code_ttl: Duration::from_secs(5 * 60),
-            access_token_ttl: Duration::from_secs(60 * 60),
-            refresh_token_ttl: Duration::from_secs(30 * 24 * 60 * 60),
+            code_ttl: Duration::from_mins(5),
+            access_token_ttl: Duration::from_hours(1),
+            refresh_token_ttl: Duration::from_hours(30 * 24),
             client_secret_ttl: None,
             registrations_per_minute: PER_MINUTE_DEFAULT,
             logins_per_minute: PER_MINUTE_DEFAULT,
@@ -108,9 +110,9 @@ impl Settings {
 const PER_MINUTE_DEFAULT: NonZeroU32 = NonZeroU32::new(60).unwrap();
 
 /// How long a person may look at the consent page, and how long a login may take after it.
-pub(crate) const LOGIN_TTL: Duration = Duration::from_secs(10 * 60);
+pub(crate) const LOGIN_TTL: Duration = Duration::from_mins(10);
 /// How long a browser is remembered under [`ConsentRule::Remember`].
-const BROWSER_SESSION_TTL: Duration = Duration::from_secs(12 * 60 * 60);
+const BROWSER_SESSION_TTL: Duration = Duration::from_hours(12);
 
 /// Largest form of `/token`, `/revoke`.
 const FORM_BYTES_MAX: usize = 16 * 1024;
@@ -159,11 +161,6 @@ impl AuthorizationServer {
         }))
     }
 
-    /// What binds a login to the browser that approved it, for providers with pages of their own.
-    pub fn login_binding(&self) -> LoginBinding {
-        LoginBinding { cookies: self.cookies.clone() }
-    }
-
     /// All endpoints a browser is sent to: no CORS belongs in front of these.
     pub fn browser_routes(self: &Arc<Self>) -> Router {
         Router::new()
@@ -193,21 +190,25 @@ impl AuthorizationServer {
     }
 }
 
-/// Tells whether a request comes from the browser that approved a login.
+/// Tells a provider with pages of its own whether a request comes from the browser that approved
+/// the login.
 #[derive(Debug, Clone)]
-pub struct LoginBinding {
+pub struct BrowserBinding {
     cookies: Cookies,
 }
 
-impl LoginBinding {
-    /// Whether the request carries the cookie that binds the login with this `login_state`, whose
-    /// hash is `browser`.
-    pub fn is_bound(
-        &self,
-        headers: &http::HeaderMap,
-        login_state: &Secret,
-        browser: &sekisho_protocol::SecretHash,
-    ) -> bool {
+impl BrowserBinding {
+    /// The binding of the authorization server with this issuer over this store.
+    ///
+    /// # Errors
+    /// When the store cannot say which instance this is.
+    pub async fn new(issuer: &Issuer, store: &dyn Store) -> Result<Self, StoreError> {
+        Ok(Self { cookies: Cookies::new(issuer, &store.instance_id().await?) })
+    }
+}
+
+impl LoginBinding for BrowserBinding {
+    fn is_bound(&self, headers: &HeaderMap, login_state: &Secret, browser: &SecretHash) -> bool {
         self.cookies.binding(headers, login_state).is_some_and(|value| value.matches(browser))
     }
 }

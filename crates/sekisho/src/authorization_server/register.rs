@@ -13,7 +13,8 @@ use axum::response::{IntoResponse, Response};
 use http::{Extensions, HeaderMap};
 use sekisho_protocol::Secret;
 use sekisho_protocol::oauth::{
-    ClientId, ClientMetadata, ScopeSet, TokenEndpointAuthMethod, parse_registration,
+    ClientId, ClientMetadata, RegisteredRedirectUri, ScopeSet, TokenEndpointAuthMethod,
+    parse_registration,
 };
 use serde::Serialize;
 
@@ -113,7 +114,7 @@ fn registered<'a>(client: &'a Client, secret: Option<&'a Secret>) -> Registered<
             .map(|_| client.secret_expires_at.map_or(never, Timestamp::unix_seconds)),
         client_name: metadata.client_name.as_deref(),
         client_uri: metadata.client_uri.as_deref(),
-        redirect_uris: metadata.redirect_uris.iter().map(|uri| uri.as_str()).collect(),
+        redirect_uris: metadata.redirect_uris.iter().map(RegisteredRedirectUri::as_str).collect(),
         token_endpoint_auth_method: metadata.token_endpoint_auth_method,
         grant_types: if metadata.refreshes {
             vec!["authorization_code", "refresh_token"]

@@ -64,7 +64,7 @@ impl Refusal {
         match self {
             Self::TooManyCalls => Some(Duration::from_secs(1)),
             Self::ServerFull | Self::TooManySessions | Self::TooManyStreams => {
-                Some(Duration::from_secs(60))
+                Some(Duration::from_mins(1))
             }
             Self::BatchUnserved
             | Self::BodyBroken

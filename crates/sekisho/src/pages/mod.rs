@@ -1,90 +1,31 @@
-//! Stand-in.
-#![allow(missing_docs, reason = "x")]
-use axum::response::{Html, IntoResponse, Response};
-use http::{HeaderMap, StatusCode};
-#[derive(Debug, Clone, Copy)]
-pub enum Language {
-    English,
-    Japanese,
-}
-impl Language {
-    pub fn of(_: &HeaderMap) -> Self {
-        Self::English
-    }
-}
-#[derive(Debug, Clone, Copy)]
-pub enum Referrer {
-    None,
-    SameOrigin,
-}
-pub fn secure_headers(_: &mut HeaderMap, _: Referrer) {}
-#[derive(Debug)]
-pub struct ConsentPage<'a> {
-    pub client_name: Option<&'a str>,
-    pub client_id: &'a str,
-    pub redirect_host: &'a str,
-    pub redirect_uri: &'a str,
-    pub is_loopback_only: bool,
-    pub scopes: Vec<&'a str>,
-    pub resource: &'a str,
-    pub consent: &'a str,
-}
-impl ConsentPage<'_> {
-    pub fn respond(self, _: Language) -> Response {
-        Html(format!(
-            "{} {:?} <form action=/consent method=post><input name=\"consent\" value=\"{}\"></form>",
-            self.redirect_host, self.scopes, self.consent
-        ))
-        .into_response()
-    }
-}
-#[derive(Debug)]
-pub struct ErrorPage<'a> {
-    pub status: StatusCode,
-    pub problem: Problem<'a>,
-    pub trace_id: &'a str,
-}
-impl ErrorPage<'_> {
-    pub fn respond(self, _: Language) -> Response {
-        (self.status, Html(format!("{:?}", self.problem))).into_response()
-    }
-}
-#[derive(Debug)]
-pub enum Problem<'a> {
-    UnknownClient { client_id: &'a str },
-    UnknownRedirectUri { redirect_uri: &'a str },
-    BadRequest { what: &'a str },
-    LoginNotFound,
-    OtherBrowser,
-    ForgedAnswer,
-    WrongProvider,
-    TooManyRequests { retry_after_seconds: u64 },
-    Unavailable,
-    NotFound,
-    Internal,
-}
+//! The pages people see on their way through: consent, login, error, notice, welcome.
+//!
+//! Every page is one card of plain HTML under a policy that allows nothing but its own stylesheet
+//! (RFC 9700 §4.16): no script, no picture, nothing loaded from anywhere. What a client says of
+//! itself is shown as its own claim and cleaned first; where the answer goes is shown plainly.
+//! A page never decides anything, never sets a cookie, and never shows a reason that only the log
+//! may know.
+//!
+//! The words are plain typed Rust, one value per language, and not fluent: there are two languages,
+//! a hundred sentences and one plural. A struct makes a forgotten sentence a compile error, needs
+//! no parser at run time, and its files are read as easily by a translator. Should a language come
+//! whose grammar needs more than functions of a number, that is the day to change.
 
-#[derive(Debug)]
-pub struct LoginPage<'a> {
-    pub state: &'a str,
-    pub username: &'a str,
-    pub problem: Option<LoginProblem>,
-}
+mod consent;
+mod error;
+mod frame;
+mod headers;
+mod language;
+mod login;
+mod notice;
+mod untrusted;
+mod welcome;
+mod words;
 
-#[derive(Debug, Clone, Copy)]
-pub enum LoginProblem {
-    WrongNameOrPassword,
-    TooManyTries,
-}
-
-impl LoginPage<'_> {
-    pub fn respond(self, _: Language, status: StatusCode) -> Response {
-        let Self { state, problem, .. } = self;
-        let form = format!(
-            "<form action=\"/login\" method=\"post\">{problem:?}<input type=\"hidden\" \
-             name=\"state\" value=\"{state}\"><input name=\"username\"><input name=\"password\" \
-             type=\"password\"></form>"
-        );
-        (status, Html(form)).into_response()
-    }
-}
+pub use consent::ConsentPage;
+pub use error::{ErrorPage, Problem};
+pub use headers::{Referrer, secure_headers};
+pub use language::Language;
+pub use login::{LoginPage, LoginProblem};
+pub use notice::NoticePage;
+pub use welcome::WelcomePage;

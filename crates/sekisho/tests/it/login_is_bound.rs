@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use testkit::scripted_provider::Fault;
 use testkit::world::{ISSUER, VERIFIER, authorize_url, call, public_client, redeem};
-use testkit::{App, Browser, ScriptedProvider, World, naive};
+use testkit::{Answer, App, Browser, ScriptedProvider, World, naive};
 
 const THEIRS: &str = "http://127.0.0.1:19999/steal";
 
@@ -74,22 +74,27 @@ async fn forged_approval(app: &App, provider: &ScriptedProvider) -> Outcome {
     let shown_to_mallory = Browser::default().open(app, &start).await;
     let mut alice = Browser::default();
     let begun = alice.open(app, &start).await;
-    let link = match begun.location() {
-        Some(link) => link.to_owned(),
-        None => {
-            let mut alice_from_evil = alice.clone().sending("origin", "http://evil.example");
-            let mut alice_old = alice.clone();
-            let mut tries = vec![alice_old.decide(app, &shown_to_mallory, "approve").await];
-            tries.push(alice_from_evil.decide(app, &begun, "approve").await);
-            tries.push(Browser::default().decide(app, &shown_to_mallory, "approve").await);
-            match tries.iter().find_map(|answer| answer.location()) {
-                Some(link) => link.to_owned(),
-                None => return Outcome::Refused,
-            }
-        }
+    let forged = match begun.location() {
+        Some(_) => begun,
+        None => match forge(app, &alice, &begun, &shown_to_mallory).await {
+            Some(answer) => answer,
+            None => return Outcome::Refused,
+        },
     };
-    let landed = alice.open(app, &provider.log_in("alice", &link)).await;
+    let link = forged.location().unwrap();
+    let landed = alice.open(app, &provider.log_in("alice", link)).await;
     mallory_redeems(app, &client, landed.location()).await
+}
+
+/// Every way to say yes for somebody else; gives the answer that was taken for a yes.
+async fn forge(app: &App, alice: &Browser, hers: &Answer, mallorys: &Answer) -> Option<Answer> {
+    let mut from_evil = alice.clone().sending("origin", "http://evil.example");
+    let tries = [
+        alice.clone().decide(app, mallorys, "approve").await,
+        from_evil.decide(app, hers, "approve").await,
+        Browser::default().decide(app, mallorys, "approve").await,
+    ];
+    tries.into_iter().find(|answer| answer.location().is_some())
 }
 
 fn naive_world() -> (App, Arc<ScriptedProvider>) {

@@ -1,5 +1,7 @@
 //! Everything has a limit, and over it a clear refusal that harms nobody else (case 92).
 
+use std::time::Duration;
+
 use http::StatusCode;
 use serde_json::json;
 use testkit::{McpClient, SseClient};
@@ -26,6 +28,29 @@ async fn a_person_has_a_share_of_sessions_over_all_clients() {
     one.end().await;
     rig.session("alice").await;
     drop(sse);
+}
+
+/// A script that never ends its sessions does not lock its owner out.
+#[tokio::test]
+async fn an_abandoned_session_gives_way_to_a_new_one() {
+    let rig = Rig::start_with(|settings| settings.limits.sessions_per_person_max = 2).await;
+    let mut abandoned = rig.session("alice").await;
+    rig.clock.advance(Duration::from_secs(30));
+    let mut busy = rig.session("alice").await;
+    let call = busy.next_request("tools/call", &json!({ "name": "wait" })).to_string();
+    let busy_client = busy.clone();
+    let waiting = tokio::spawn(async move { busy_client.post(call).await });
+    rig.gate.arrived().await;
+
+    rig.clock.advance(Duration::from_secs(29));
+    assert_eq!(rig.client("alice").begin("2025-11-25").await.status, 429, "used a minute ago");
+    rig.clock.advance(Duration::from_secs(31));
+    rig.session("alice").await;
+    assert_eq!(abandoned.request("ping", json!({})).await.status, StatusCode::NOT_FOUND);
+    rig.clock.advance(Duration::from_secs(30));
+    assert_eq!(rig.client("alice").begin("2025-11-25").await.status, 429, "one is busy, one new");
+    rig.gate.let_through();
+    assert_eq!(waiting.await.unwrap().tool_text(), "waited");
 }
 
 #[tokio::test]
@@ -104,7 +129,7 @@ async fn a_body_has_a_length() {
 #[tokio::test]
 async fn a_body_takes_so_long() {
     let rig = Rig::start_with(|settings| {
-        settings.limits.body_wait = std::time::Duration::from_millis(50);
+        settings.limits.body_wait = Duration::from_millis(50);
     })
     .await;
     let mut socket = TcpStream::connect(rig.url.strip_prefix("http://").unwrap()).await.unwrap();

@@ -130,7 +130,7 @@ impl KnownTokens {
             grant_id: GrantId::new(grant),
             scopes: ScopeSet::of(["fortune"]),
             token: Secret::new(token).hash(),
-            expires_at: self.now.plus(Duration::from_secs(hours * 3600)),
+            expires_at: self.now.plus(Duration::from_hours(hours)),
         }))
     }
 

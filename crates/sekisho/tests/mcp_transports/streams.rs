@@ -259,7 +259,7 @@ async fn a_stream_ends_when_the_newest_token_expires() {
     // A request that was on its way with the old token does not undo the refresh.
     refreshing.clone().with_token("alice").request("ping", json!({})).await;
 
-    rig.clock.advance(Duration::from_secs(3600));
+    rig.clock.advance(Duration::from_hours(1));
 
     lost.end().await;
     lost_sse.events.end().await;
@@ -268,7 +268,7 @@ async fn a_stream_ends_when_the_newest_token_expires() {
     let pong = kept_sse.request("ping", Value::Null).await;
     assert_eq!(pong["result"], json!({}));
 
-    rig.clock.advance(Duration::from_secs(3600));
+    rig.clock.advance(Duration::from_hours(1));
     kept.end().await;
     kept_sse.events.end().await;
 }
@@ -276,7 +276,7 @@ async fn a_stream_ends_when_the_newest_token_expires() {
 /// Streams end at once when the server stops.
 #[tokio::test]
 async fn streams_end_when_the_server_stops() {
-    let rig = Rig::start_with(|settings| settings.liveness_poll = Duration::from_secs(3600)).await;
+    let rig = Rig::start_with(|settings| settings.liveness_poll = Duration::from_hours(1)).await;
     let listening = rig.session("alice").await.listen().await;
     let sse = rig.sse("alice").await;
     rig.shutdown.cancel();

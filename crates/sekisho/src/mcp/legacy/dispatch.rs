@@ -52,7 +52,10 @@ impl Call {
     /// anything.
     pub(in crate::mcp) async fn run(self) -> Bytes {
         let outcome = AssertUnwindSafe(self.outcome()).catch_unwind().await;
-        let outcome = outcome.unwrap_or_else(|_| Err(McpError::internal()));
+        let outcome = outcome.unwrap_or_else(|_| {
+            tracing::error!(mcp.method = %self.method, "the service panicked");
+            Err(McpError::internal())
+        });
         Bytes::from(match outcome {
             Ok(result) => write_result(&self.id, &result),
             Err(error) => write_error(Some(&self.id), &error),

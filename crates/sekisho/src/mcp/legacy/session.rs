@@ -27,6 +27,7 @@ pub struct SessionLimits {
     /// Sessions in all.
     pub sessions_max: usize,
     /// Sessions of one person, over all their clients. Not counted where nothing guards the server.
+    /// Over it, the one at rest for longest (a minute at least) gives way to a new one.
     pub sessions_per_person_max: usize,
     /// A session without request or open stream for this long is forgotten.
     pub idle: Duration,
@@ -49,7 +50,7 @@ impl Default for SessionLimits {
         Self {
             sessions_max: 10_000,
             sessions_per_person_max: 100,
-            idle: Duration::from_secs(30 * 60),
+            idle: Duration::from_mins(30),
             streams_per_session_max: 16,
             calls_per_session_max: 64,
             body_bytes_max: 4 * 1024 * 1024,
@@ -69,7 +70,10 @@ pub(in crate::mcp) enum Transport {
 }
 
 /// Sweeping looks at every session, so it is not done at each request.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
+
+/// A session at rest for this long gives way to a new one of its owner, if there is no other room.
+const ABANDONED_AFTER: Duration = Duration::from_mins(1);
 
 /// Every session of one endpoint.
 #[derive(Debug)]
@@ -122,11 +126,15 @@ impl Sessions {
             return Err(Refusal::ServerFull);
         }
         if let Some(principal) = &principal {
-            let count = table.of_person.entry(person(principal)).or_default();
-            if *count >= self.limits.sessions_per_person_max {
+            let person = person(principal);
+            let begun = |table: &Table| table.of_person.get(&person).copied().unwrap_or_default();
+            if begun(&table) >= self.limits.sessions_per_person_max {
+                table.forget_abandoned(&person, now);
+            }
+            if begun(&table) >= self.limits.sessions_per_person_max {
                 return Err(Refusal::TooManySessions);
             }
-            *count += 1;
+            *table.of_person.entry(person).or_default() += 1;
         }
         let ended = self.shutdown.child_token();
         let session = Session::new(transport, principal, &self.limits, now, ended);
@@ -176,6 +184,19 @@ impl Table {
             .map(|(id, _)| id.clone())
             .collect();
         for id in ids {
+            self.remove(&id);
+        }
+    }
+
+    /// Makes room among one person's sessions. Many clients never end theirs; a script that begins
+    /// one at each run must not lock its owner out.
+    fn forget_abandoned(&mut self, of: &Person, now: Timestamp) {
+        let abandoned = (self.sessions.values())
+            .filter(|session| session.is_idle(now, ABANDONED_AFTER) && !session.is_busy())
+            .filter(|session| session.principal().is_some_and(|owner| person(&owner) == *of))
+            .min_by_key(|session| session.used_at.load(Ordering::Relaxed))
+            .map(|session| session.id.clone());
+        if let Some(id) = abandoned {
             self.remove(&id);
         }
     }
@@ -234,6 +255,7 @@ impl Session {
         now: Timestamp,
         ended: CancellationToken,
     ) -> Arc<Self> {
+        let calls_max = limits.calls_per_session_max.min(Semaphore::MAX_PERMITS);
         Arc::new(Self {
             id: crate::mint::id().into(),
             transport,
@@ -244,8 +266,8 @@ impl Session {
             streams: Mutex::default(),
             streams_max: limits.streams_per_session_max,
             running: Mutex::default(),
-            room: Arc::new(Semaphore::new(limits.calls_per_session_max)),
-            calls_max: limits.calls_per_session_max,
+            room: Arc::new(Semaphore::new(calls_max)),
+            calls_max,
             ended,
         })
     }
@@ -302,6 +324,11 @@ impl Session {
     fn is_idle(&self, now: Timestamp, idle: Duration) -> bool {
         let used_at = Timestamp::from_unix_seconds(self.used_at.load(Ordering::Relaxed));
         used_at.plus(idle).is_over(now)
+    }
+
+    /// Whether a request is being worked on.
+    fn is_busy(&self) -> bool {
+        !lock(&self.running).is_empty()
     }
 
     /// Completes when the session ends or the server stops.

@@ -1,0 +1,328 @@
+//! `sekisho serve`: puts the parts together, listens, and stops cleanly.
+//!
+//! ```text
+//! listen ─▶ key ─▶ store ─▶ provider ─▶ authorization server ─┐
+//!                    └────▶ guard ─▶ MCP endpoints ───────────┴─▶ front ─▶ connections
+//! ```
+//!
+//! The port is taken first, so that callers wait for an answer instead of being turned away, and
+//! nothing slow stands between the start and the first answer.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::Request;
+use axum::{Router, ServiceExt};
+use axum_server::Handle;
+use sekisho::authorization_server::{AuthorizationServer, BrowserBinding};
+use sekisho::clock::{Clock, SystemClock};
+use sekisho::front::{Front, Readiness, Surfaces};
+use sekisho::identity_provider::IdentityProvider;
+use sekisho::identity_provider::local::accounts::{DEMO_USER, ensure_demo};
+use sekisho::identity_provider::local::{self, LocalProvider};
+use sekisho::identity_provider::oidc::{OidcProvider, OidcSettings};
+use sekisho::mcp::{self, McpEndpoints, McpService};
+use sekisho::protocol::oauth::ProtectedResource;
+use sekisho::resource_server::{GuardLayer, OwnTokens, TokenVerifier, metadata_routes};
+use sekisho::seal::Sealer;
+use sekisho::store::cached::REVOCATIONS_POLLED_EVERY;
+use sekisho::store::{CachedStore, MemoryStore, SqliteStore, Store};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::Runtime;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tower::Layer as _;
+
+use crate::config::{Config, IdentityConfig, Server, StoreLocation, Upstream};
+use crate::connections::{Connections, accepting};
+use crate::outcome::{Failure, say};
+use crate::{fortune, key, stopping, telemetry};
+
+/// How often what has expired is removed from the store.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// How long a client that never finished a login is kept.
+const UNUSED_CLIENTS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long the store may take to fold its log in when we stop.
+const CLOSING_WAIT: Duration = Duration::from_secs(1);
+/// Connections that wait to be accepted, in the kernel.
+const BACKLOG: u32 = 1024;
+
+/// Serves until a signal comes.
+///
+/// # Errors
+/// When the port, the key or the store cannot be had, as one sentence.
+pub(crate) fn run(config: Config) -> Result<(), Failure> {
+    telemetry::begin(&config.log);
+    let runtime = runtime()?;
+    let served = runtime.block_on(serve(config));
+    runtime.shutdown_background();
+    served
+}
+
+/// Threads for everything that is async.
+pub(crate) fn runtime() -> Result<Runtime, Failure> {
+    Runtime::new().map_err(|error| Failure::Run(format!("cannot start threads: {error}")))
+}
+
+/// The service behind a server's endpoints.
+pub(crate) fn service(upstream: Upstream) -> Arc<dyn McpService> {
+    match upstream {
+        Upstream::Fortune => Arc::new(fortune::service()),
+    }
+}
+
+async fn serve(config: Config) -> Result<(), Failure> {
+    let listener = listen(config.listen).map_err(|error| cannot_listen(config.listen, &error))?;
+    let sealer = key::sealer(&config.key_file, &config.store)?;
+    let store = open_store(&config).await?;
+    let stopping = CancellationToken::new();
+    let app = application(&config, &store.shared, sealer, &stopping).await?;
+
+    let handle = Handle::new();
+    let connections = Connections::new(config.connections_max);
+    let server = accepting(listener, connections, handle.clone());
+    let service = ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(app);
+    let serving = tokio::spawn(server.serve(service));
+    let signals = stopping::signals(handle, stopping)
+        .map_err(|error| Failure::Run(format!("cannot listen for signals: {error}")))?;
+    tokio::spawn(signals);
+    tokio::spawn(sweep(Arc::clone(&store.shared)));
+
+    welcome(&config, &store.shared).await?;
+    let served = serving.await.map_err(|error| Failure::because(&error))?;
+    store.close().await;
+    tracing::info!("stopped");
+    served.map_err(|error| Failure::because(&error))
+}
+
+/// Takes the port, also when connections of a process before us are still being closed.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
+    let problem = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another program listens there already: stop it, or choose another port".to_owned()
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine does not have that address: choose another".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => {
+            "we may not listen there: choose a port from 1024 on".to_owned()
+        }
+        _ => format!("cannot listen there: {error}"),
+    };
+    Failure::Run(format!("listen = \"{address}\": {problem}"))
+}
+
+/// The store as everybody sees it, and the file to be closed at the end.
+struct OpenStore {
+    shared: Arc<dyn Store>,
+    file: Option<Arc<SqliteStore>>,
+}
+
+async fn open_store(config: &Config) -> Result<OpenStore, Failure> {
+    match &config.store {
+        StoreLocation::Memory => {
+            Ok(OpenStore { shared: Arc::new(MemoryStore::new(config.tables)), file: None })
+        }
+        StoreLocation::Sqlite(path) => {
+            let file = SqliteStore::open(path, config.tables, config.durability).await;
+            let file = Arc::new(file.map_err(|error| Failure::because(&error))?);
+            let cached = Arc::new(CachedStore::new(Arc::clone(&file) as Arc<dyn Store>));
+            tokio::spawn(Arc::clone(&cached).follow(REVOCATIONS_POLLED_EVERY));
+            Ok(OpenStore { shared: cached, file: Some(file) })
+        }
+    }
+}
+
+impl OpenStore {
+    async fn close(self) {
+        if let Some(file) = self.file
+            && timeout(CLOSING_WAIT, file.close()).await.is_err()
+        {
+            tracing::warn!("the store was still busy: its log is folded in at the next start");
+        }
+    }
+}
+
+/// All routes behind the front.
+async fn application(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    sealer: Sealer,
+    stopping: &CancellationToken,
+) -> Result<sekisho::front::FrontService<Router>, Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let Provider { provider, pages } = provider(config, store, &sealer, &clock).await?;
+    let authorization = AuthorizationServer::new(
+        config.authorization.clone(),
+        Arc::clone(store),
+        Arc::clone(&provider),
+        sealer,
+        Arc::clone(&clock),
+    )
+    .await
+    .map_err(|error| Failure::because(&error))?;
+    let readiness = Readiness::new(Arc::clone(store), provider, stopping.clone());
+    let mut routes = authorization
+        .browser_routes()
+        .merge(authorization.client_routes())
+        .merge(metadata_routes(
+            &config.public_url,
+            &config.authorization.servers,
+            config.public_url.as_str(),
+        ))
+        .merge(readiness.routes())
+        .merge(pages);
+    for server in &config.servers {
+        routes = routes.merge(guarded(config, server, store, stopping, &clock)?);
+    }
+    let endpoints = config.servers.iter().flat_map(|server| endpoints(&server.resource));
+    let front = Front::new(
+        config.hosts.clone(),
+        config.origins.clone(),
+        Surfaces::new(endpoints),
+        config.proxies.clone(),
+    );
+    Ok(front.layer(routes))
+}
+
+/// Who logs people in, and the pages that this needs.
+struct Provider {
+    provider: Arc<dyn IdentityProvider>,
+    pages: Router,
+}
+
+async fn provider(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    sealer: &Sealer,
+    clock: &Arc<dyn Clock>,
+) -> Result<Provider, Failure> {
+    match &config.identity {
+        IdentityConfig::Local => {
+            let binding = BrowserBinding::new(&config.public_url, store.as_ref())
+                .await
+                .map_err(|error| Failure::because(&error))?;
+            let provider = Arc::new(LocalProvider::new(
+                config.public_url.clone(),
+                Arc::clone(store),
+                sealer.clone(),
+                Arc::clone(clock),
+            ));
+            Ok(Provider {
+                pages: local::routes(Arc::clone(&provider), Arc::new(binding)),
+                provider,
+            })
+        }
+        IdentityConfig::Oidc(oidc) => {
+            let settings = OidcSettings {
+                issuer: oidc.issuer.clone(),
+                client_id: oidc.client_id.clone(),
+                client_secret: oidc.client_secret.clone(),
+                scopes: oidc.scopes.clone(),
+                redirect_uri: config.public_url.endpoint("/auth/callback"),
+            };
+            let provider = OidcProvider::new(settings, Arc::clone(clock))
+                .map_err(|error| Failure::because(&error))?;
+            Ok(Provider { provider: Arc::new(provider), pages: Router::new() })
+        }
+    }
+}
+
+/// The endpoints of one server, each behind the guard that points to its own metadata.
+fn guarded(
+    config: &Config,
+    server: &Server,
+    store: &Arc<dyn Store>,
+    stopping: &CancellationToken,
+    clock: &Arc<dyn Clock>,
+) -> Result<Router, Failure> {
+    let Server { resource, upstream } = server;
+    let verifier: Arc<dyn TokenVerifier> =
+        Arc::new(OwnTokens::new(Arc::clone(store), resource.resource.clone(), Arc::clone(clock)));
+    let [mcp_path, sse_path, messages_path] = endpoints(resource);
+    let mut settings = mcp::Settings::new(messages_path.clone());
+    settings.limits = config.sessions.clone();
+    let transports = McpEndpoints::new(
+        service(*upstream),
+        settings,
+        Some(Arc::clone(&verifier)),
+        stopping.child_token(),
+        Arc::clone(clock),
+    );
+    let guard = |endpoint: &str| {
+        let metadata = resource.metadata_url(&config.public_url, endpoint);
+        GuardLayer::new(Arc::clone(&verifier), resource.scopes.clone(), &metadata)
+            .map_err(|error| Failure::because(&error))
+    };
+    // On each endpoint and not on the router, whose guarded fallback would answer 401 for paths
+    // that are nobody's.
+    Ok(Router::new()
+        .route(&mcp_path, transports.mcp().layer(guard("mcp")?))
+        .route(&sse_path, transports.sse().layer(guard("sse")?))
+        .route(&messages_path, transports.messages().layer(guard("sse")?)))
+}
+
+fn endpoints(server: &ProtectedResource) -> [String; 3] {
+    ["mcp", "sse", "messages"].map(|endpoint| format!("{}{endpoint}", server.path))
+}
+
+/// Says how to come in, and last that we listen.
+async fn welcome(config: &Config, store: &Arc<dyn Store>) -> Result<(), Failure> {
+    for server in &config.servers {
+        let at =
+            |endpoint| config.public_url.endpoint(&format!("{}{endpoint}", server.resource.path));
+        let (name, mcp, sse) = (&server.resource.name, at("mcp"), at("sse"));
+        say(&format!("{name}: give an MCP client {mcp} (or {sse} for HTTP+SSE)"))?;
+    }
+    if let IdentityConfig::Local = config.identity {
+        say(&how_to_log_in(store).await?)?;
+    }
+    let address = if config.public_url.is_https() {
+        format!("http://{}", config.listen)
+    } else {
+        config.public_url.as_str().to_owned()
+    };
+    say(&format!("listening on {address}"))
+}
+
+async fn how_to_log_in(store: &Arc<dyn Store>) -> Result<String, Failure> {
+    let made = ensure_demo(store, &SystemClock).await;
+    if let Some(password) = made.map_err(|error| Failure::because(&error))? {
+        let password = password.reveal();
+        return Ok(format!("log in as {DEMO_USER}, password {password} (shown only this once)"));
+    }
+    let demo = store.find_user(DEMO_USER).await.map_err(|error| Failure::because(&error))?;
+    Ok(match demo {
+        Some(_) => format!(
+            "log in with your account; `sekisho user passwd {DEMO_USER}` gives {DEMO_USER} a new \
+             password"
+        ),
+        None => "log in with your account; `sekisho user list` shows the accounts".to_owned(),
+    })
+}
+
+/// Removes what has expired, for as long as we run.
+async fn sweep(store: Arc<dyn Store>) {
+    let mut turn = interval(SWEEP_EVERY);
+    turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        turn.tick().await;
+        let now = SystemClock.now();
+        match store.sweep(now, now.minus(UNUSED_CLIENTS_KEPT)).await {
+            Ok(swept) => tracing::debug!(rows = swept.rows, "swept the store"),
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the store could not be swept: trying again"
+            ),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! English.
+
+use super::{ConsentWords, ErrorWords, LoginWords, ProblemWords, Told, WelcomeWords, Words};
+
+pub(super) const WORDS: Words = Words {
+    consent: ConsentWords {
+        title: "Allow access?",
+        lead: "An application is asking to use this server in your name.",
+        recipient: "The answer goes to",
+        host_advice: "Whoever runs this address gets the access. If you do not know it, deny.",
+        scheme_advice: "This opens an application on your device. If you do not know it, deny.",
+        loopback_warning: "This stays on your own computer",
+        loopback_advice: "Any program on your computer can pose as this application. Only allow \
+                          if you just started this from an application you use.",
+        name: "It calls itself",
+        name_open: "“",
+        name_close: "”",
+        name_advice: "A name the application gave itself. Nobody has checked it.",
+        no_name: "The application gave no name.",
+        scopes: "It wants",
+        resource: "At",
+        details: "Technical details",
+        client_id: "Application ID",
+        redirect_uri: "Return address",
+        allow: "Allow",
+        deny: "Deny",
+    },
+    login: LoginWords {
+        title: "Log in",
+        lead: "Your password stays with this server. The application never sees it.",
+        username: "Name",
+        password: "Password",
+        submit: "Log in",
+        wrong_name_or_password: "The name or the password is wrong. Please try again.",
+        too_many_tries: "Too many tries. Please wait a while before you try again.",
+    },
+    error: ErrorWords {
+        what_was_wrong: "What was wrong",
+        trace_id: "Tell this to whoever runs this server:",
+        wait: |seconds| match seconds {
+            0 | 1 => "Try again in 1 second.".into(),
+            2..=119 => format!("Try again in {seconds} seconds."),
+            _ => format!("Try again in {} minutes.", seconds.div_ceil(60)),
+        },
+    },
+    problems: ProblemWords {
+        unknown_client: Told {
+            title: "This application is not known here",
+            explanation: "Its registration with this server is gone, or was never made.",
+            remedy: "In the application, remove this server and add it again, so that it \
+                     registers anew.",
+        },
+        unknown_redirect_uri: Told {
+            title: "The answer would go to an unknown place",
+            explanation: "The application asks for the answer at an address that it did not \
+                          register, so you were not sent there.",
+            remedy: "If you started this yourself, remove this server in the application and \
+                     add it again. If you followed a link, close this window.",
+        },
+        bad_request: Told {
+            title: "This request cannot be understood",
+            explanation: "The link that brought you here is incomplete or damaged.",
+            remedy: "Start again from the application. If it happens again, report it to \
+                     whoever makes the application.",
+        },
+        login_not_found: Told {
+            title: "This login is over",
+            explanation: "It has expired, is already finished, or was never begun.",
+            remedy: "Start again from the application. You can close this window.",
+        },
+        other_browser: Told {
+            title: "This login began in another browser",
+            explanation: "It can only be finished where it was begun. Maybe someone sent you \
+                          this link to get into your account; nothing was given to them.",
+            remedy: "If you began it yourself, go on in that browser, or start again from the \
+                     application. Otherwise close this window.",
+        },
+        forged_answer: Told {
+            title: "This answer was not counted",
+            explanation: "It did not come from the page that was shown in this browser, or \
+                          cookies are blocked.",
+            remedy: "Go back, reload the page and answer again.",
+        },
+        wrong_provider: Told {
+            title: "Someone else answered",
+            explanation: "The login’s answer did not come from the identity provider that this \
+                          server uses, so it was thrown away.",
+            remedy: "Start again from the application. If it happens again, tell whoever runs \
+                     this server.",
+        },
+        too_many_requests: Told {
+            title: "One moment, please",
+            explanation: "Too many requests came from your network in a short time.",
+            remedy: "Then reload this page or start again from the application.",
+        },
+        unavailable: Told {
+            title: "Closed for a moment",
+            explanation: "Something that this server needs does not answer at present.",
+            remedy: "Try again in a minute.",
+        },
+        not_found: Told {
+            title: "There is nothing here",
+            explanation: "This server has no page at this address.",
+            remedy: "Check the address, or go back.",
+        },
+        internal: Told {
+            title: "Something broke",
+            explanation: "This server made a mistake. You did nothing wrong.",
+            remedy: "Start again from the application. If it happens again, tell whoever runs \
+                     this server.",
+        },
+    },
+    closable: Told {
+        title: "All done",
+        explanation: "Nothing more is needed here.",
+        remedy: "You can close this window.",
+    },
+    welcome: WelcomeWords {
+        title: "An MCP server, behind a checkpoint",
+        lead: "This address is for MCP clients. To use it, paste this URL into yours:",
+        mcp_url: "Streamable HTTP",
+        sse_url: "HTTP+SSE, for older clients",
+        then: "Your client will then open a page like this one, where you log in and say what it \
+               may do.",
+    },
+};
