@@ -60,7 +60,7 @@ pub(crate) struct ServeArgs {
     /// Address and port to listen on [default: 127.0.0.1:8000]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
-    /// The URL that people and clients use [default: http://localhost and the port]
+    /// The URL that people and clients use [default: localhost and the port]
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
     #[command(flatten)]

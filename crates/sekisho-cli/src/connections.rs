@@ -67,17 +67,13 @@ impl Connections {
     }
 
     fn admit(&self, stream: TcpStream) -> io::Result<Connection> {
-        match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => {
-                // Without it each event of a stream can wait for 40 ms.
-                stream.set_nodelay(true)?;
-                Ok(Connection { stream, _place: place })
-            }
-            Err(_) => {
-                turn_away(stream)?;
-                Err(io::Error::other("too many connections"))
-            }
-        }
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            turn_away(stream)?;
+            return Err(io::Error::other("too many connections"));
+        };
+        // Without it each event of a stream can wait for 40 ms.
+        stream.set_nodelay(true)?;
+        Ok(Connection { stream, _place: place })
     }
 }
 

@@ -50,8 +50,11 @@ impl Failure {
 /// [`Failure::BrokenPipe`] when nobody reads it.
 pub(crate) fn say(line: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|error| match error.kind() {
-        ErrorKind::BrokenPipe => Failure::BrokenPipe,
-        _ => Failure::Run(format!("cannot write to standard output: {error}")),
+    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|error| {
+        if error.kind() == ErrorKind::BrokenPipe {
+            Failure::BrokenPipe
+        } else {
+            Failure::Run(format!("cannot write to standard output: {error}"))
+        }
     })
 }

@@ -41,9 +41,9 @@ use crate::outcome::{Failure, say};
 use crate::{fortune, key, stopping, telemetry};
 
 /// How often what has expired is removed from the store.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
 /// How long a client that never finished a login is kept.
-const UNUSED_CLIENTS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+const UNUSED_CLIENTS_KEPT: Duration = Duration::from_hours(24);
 /// How long the store may take to fold its log in when we stop.
 const CLOSING_WAIT: Duration = Duration::from_secs(1);
 /// Connections that wait to be accepted, in the kernel.
@@ -84,17 +84,17 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let connections = Connections::new(config.connections_max);
     let server = accepting(listener, connections, handle.clone());
     let service = ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(app);
-    let serving = tokio::spawn(server.serve(service));
+    let answering = tokio::spawn(server.serve(service));
     let signals = stopping::signals(handle, stopping)
         .map_err(|error| Failure::Run(format!("cannot listen for signals: {error}")))?;
     tokio::spawn(signals);
     tokio::spawn(sweep(Arc::clone(&store.shared)));
 
     welcome(&config, &store.shared).await?;
-    let served = serving.await.map_err(|error| Failure::because(&error))?;
+    let ended = answering.await.map_err(|error| Failure::because(&error))?;
     store.close().await;
     tracing::info!("stopped");
-    served.map_err(|error| Failure::because(&error))
+    ended.map_err(|error| Failure::because(&error))
 }
 
 /// Takes the port, also when connections of a process before us are still being closed.
@@ -106,17 +106,21 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
-    let problem = match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "another program listens there already: stop it, or choose another port".to_owned()
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            "this machine does not have that address: choose another".to_owned()
-        }
-        io::ErrorKind::PermissionDenied => {
-            "we may not listen there: choose a port from 1024 on".to_owned()
-        }
-        _ => format!("cannot listen there: {error}"),
+    let known = [
+        (
+            io::ErrorKind::AddrInUse,
+            "another program listens there already: stop it, or choose another port",
+        ),
+        (
+            io::ErrorKind::AddrNotAvailable,
+            "this machine does not have that address: choose another",
+        ),
+        (io::ErrorKind::PermissionDenied, "we may not listen there: choose a port from 1024 on"),
+    ];
+    let found = known.iter().find(|(kind, _)| *kind == error.kind());
+    let problem = match found {
+        Some((_, problem)) => (*problem).to_owned(),
+        None => format!("cannot listen there: {error}"),
     };
     Failure::Run(format!("listen = \"{address}\": {problem}"))
 }
@@ -217,10 +221,8 @@ async fn provider(
                 sealer.clone(),
                 Arc::clone(clock),
             ));
-            Ok(Provider {
-                pages: local::routes(Arc::clone(&provider), Arc::new(binding)),
-                provider,
-            })
+            let pages = local::routes(Arc::clone(&provider), Arc::new(binding));
+            Ok(Provider { provider, pages })
         }
         IdentityConfig::Oidc(oidc) => {
             let settings = OidcSettings {

@@ -12,25 +12,28 @@ use crate::{serve, telemetry};
 /// Serves the server at `/`, else the first, until the input ends.
 pub(crate) fn run(config: &Config) -> Result<(), Failure> {
     telemetry::begin(&config.log);
-    let Some(server) = served(config) else {
+    let Some(server) = chosen(config) else {
         return Err(Failure::Run("there is no server to serve".to_owned()));
     };
     let service = serve::service(server.upstream);
     let runtime = serve::runtime()?;
-    let served = runtime.block_on(serve_stdio(
+    let ended = runtime.block_on(serve_stdio(
         Arc::clone(&service),
         tokio::io::stdin(),
         tokio::io::stdout(),
     ));
     // A read of standard input that is still waiting must not keep the process.
     runtime.shutdown_background();
-    served.map_err(|error| match error.kind() {
-        std::io::ErrorKind::BrokenPipe => Failure::BrokenPipe,
-        _ => Failure::because(&error),
+    ended.map_err(|error| {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            Failure::BrokenPipe
+        } else {
+            Failure::because(&error)
+        }
     })
 }
 
-fn served(config: &Config) -> Option<&Server> {
+fn chosen(config: &Config) -> Option<&Server> {
     let at_root = config.servers.iter().find(|server| server.resource.path == "/");
     at_root.or_else(|| config.servers.first())
 }

@@ -117,8 +117,9 @@ impl Accounts {
 
 fn not_there(path: &Path) -> Failure {
     Failure::Run(format!(
-        "there is no store {path:?} yet: start `sekisho serve` once, or name another with --store \
-         or --config"
+        "there is no store \"{}\" yet: start `sekisho serve` once, or name another with --store or \
+         --config",
+        path.display()
     ))
 }
 

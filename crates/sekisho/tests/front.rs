@@ -1,5 +1,10 @@
 //! The front layer as callers meet it: a small application behind it, asked over tower.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
 
 use std::net::SocketAddr;
 use std::sync::Arc;

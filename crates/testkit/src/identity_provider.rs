@@ -134,6 +134,8 @@ pub struct Faults {
     pub claims: Map<String, Value>,
     /// Members of the ID token's header to replace; null removes.
     pub header: Map<String, Value>,
+    /// Signs each ID token under a name that no key has, a new one each time.
+    pub made_up_kid: bool,
     /// Members of the token endpoint's answer to replace; null removes.
     pub answer: Map<String, Value>,
     /// How ID tokens are signed.
@@ -554,7 +556,11 @@ impl Inside {
         });
         let faults = locked(&self.faults);
         replace(&mut claims, &faults.claims);
-        locked(&self.keys).sign(faults.signing, &faults.header, &claims)
+        let mut header = faults.header.clone();
+        if faults.made_up_kid {
+            header.insert("kid".into(), json!(format!("made-up-{}", self.next())));
+        }
+        locked(&self.keys).sign(faults.signing, &header, &claims)
     }
 }
 

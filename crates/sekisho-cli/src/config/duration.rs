@@ -34,7 +34,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, MalformedDuration> {
 pub(crate) fn show(duration: Duration) -> String {
     let seconds = duration.as_secs();
     for (unit, length) in [("d", 24 * 60 * 60), ("h", 60 * 60), ("m", 60)] {
-        if seconds != 0 && seconds % length == 0 {
+        if seconds != 0 && seconds.is_multiple_of(length) {
             return format!("{}{unit}", seconds / length);
         }
     }

@@ -652,8 +652,8 @@ fn rate(settings: &Settings, key: &str) -> Result<NonZeroU32, ConfigError> {
     Ok(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN))
 }
 
-const MINUTE: Duration = Duration::from_secs(60);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const MINUTE: Duration = Duration::from_mins(1);
+const DAY: Duration = Duration::from_hours(24);
 const REGISTRATION_TOKEN_BYTES_MIN: usize = 16;
 
 const DURABILITIES: [(&str, Durability); 2] =

@@ -169,8 +169,7 @@ struct File<'a> {
 
 impl File<'_> {
     fn line(&self, at: usize) -> usize {
-        let before = self.text.as_bytes().get(..at).unwrap_or_default();
-        1 + before.iter().filter(|byte| **byte == b'\n').count()
+        1 + self.text.get(..at).unwrap_or_default().matches('\n').count()
     }
 
     fn origin(&self, at: usize) -> Origin {
