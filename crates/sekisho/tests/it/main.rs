@@ -9,6 +9,7 @@
 
 mod authorize;
 mod bearer;
+mod leaks;
 mod login_is_bound;
 mod metadata;
 mod register;
