@@ -172,7 +172,7 @@ pub(crate) fn nearest<'a>(asked: &str, known: impl Iterator<Item = &'a str>) -> 
             let by_leaf = edits(&last(asked), &last(name)).saturating_add(1);
             (edits(asked, name).min(by_leaf), name)
         })
-        .filter(|(distance, name)| *distance <= 1 + last(name).len() / 3)
+        .filter(|(distance, name)| *distance <= last(name).len() / 3)
         .min()
         .map(|(_, name)| name)
 }

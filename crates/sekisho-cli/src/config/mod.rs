@@ -11,6 +11,8 @@ mod duration;
 mod error;
 mod keys;
 mod show;
+#[cfg(test)]
+mod tests;
 mod understood;
 mod written;
 

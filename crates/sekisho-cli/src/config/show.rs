@@ -19,9 +19,13 @@ pub(crate) fn show(written: &ConfigFile, config: &Config) -> String {
             let _ = writeln!(text, "\n[{table}]");
         }
         let line = match written.settings.find(key.path) {
+            // What is the default anyway is no setting, and some are of no use to some providers.
+            Some(setting) if setting.origin == Origin::Default => {
+                format!("# {name} = {}  # default", value(setting))
+            }
             Some(setting) => format!("{name} = {}  # {}", value(setting), place(&setting.origin)),
             None if key.path == "public_url" => {
-                format!("{name} = {}  # from listen", quoted(config.public_url.as_str()))
+                format!("# {name} = {}  # from listen", quoted(config.public_url.as_str()))
             }
             None => format!("# {name} is not set"),
         };

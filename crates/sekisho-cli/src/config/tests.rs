@@ -1,0 +1,851 @@
+//! Every way to write a setting wrong, with the sentence it must get; who wins where; and that no
+//! secret is ever shown.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sekisho::authorization_server::{ConsentRule, Registration};
+use tempfile::TempDir;
+
+use super::keys::{KEYS, Kind};
+use super::*;
+
+/// A folder with a settings file, an environment and flags.
+struct Given {
+    folder: TempDir,
+    variables: Vec<(OsString, OsString)>,
+    flags: Flags,
+}
+
+impl Given {
+    fn file(text: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sekisho.toml");
+        std::fs::write(&path, text).unwrap();
+        let flags = Flags { config: Some(path), ..Flags::default() };
+        Self { folder, variables: Vec::new(), flags }
+    }
+
+    fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.into(), value.into()));
+        self
+    }
+
+    fn beside(self, name: &str, text: &str) -> Self {
+        std::fs::write(self.folder.path().join(name), text).unwrap();
+        self
+    }
+
+    fn load(&self) -> Result<Config, ConfigError> {
+        load(&self.flags, self.variables.clone().into_iter())
+    }
+
+    /// The sentence, with `FILE` for the settings file and `DIR` for its folder.
+    fn refused(&self) -> String {
+        let sentence = self.load().map(|_| ()).unwrap_err().to_string();
+        let folder = self.folder.path().to_str().unwrap();
+        sentence.replace(&format!("{folder}/sekisho.toml"), "FILE").replace(folder, "DIR")
+    }
+}
+
+const OIDC: &str = "[identity]\nprovider = \"oidc\"\nissuer = \"https://sso.example\"\n\
+    client_id = \"mcp\"\n";
+const TWO: &str = "[[server]]\nname = \"a\"\nupstream = { builtin = \"fortune\" }\n[[server]]\n\
+    upstream = { builtin = \"fortune\" }\n";
+
+/// What is written, the sentence it gets, and what is wrong with it.
+type Row = (&'static str, &'static str, &'static str);
+
+fn all_refused(rows: &[Row]) {
+    for (text, expected, reason) in rows {
+        let sentence = Given::file(text).refused();
+        // What the parser of TOML says behind it is its own.
+        let is_expected = if expected.ends_with("not valid TOML") {
+            sentence.starts_with(expected)
+        } else {
+            sentence == *expected
+        };
+        assert!(is_expected, "{reason}: {text:?}\n  said {sentence}\n  not  {expected}");
+        assert!(!sentence.contains('\n'), "one line: {sentence}");
+    }
+}
+
+#[test]
+fn what_is_not_toml_gets_one_sentence() {
+    all_refused(&[
+        ("listen = ", "FILE, line 1: not valid TOML", "no value"),
+        ("\n\nlisten = \"a\"\nlisten = \"b\"", "FILE, line 4: not valid TOML", "twice"),
+        ("[identity", "FILE, line 1: not valid TOML", "an open bracket"),
+    ]);
+}
+
+#[test]
+fn a_wrong_name_gets_one_sentence() {
+    all_refused(&[
+        (
+            "lisen = \"x\"",
+            "FILE, line 1: lisen: there is no such setting: did you mean listen?",
+            "misspelt",
+        ),
+        (
+            "[identity]\nisuer = \"x\"",
+            "FILE, line 2: identity.isuer: there is no such setting: did you mean identity.issuer?",
+            "misspelt in a table",
+        ),
+        (
+            "[identity]\npublic_url = \"x\"",
+            "FILE, line 2: identity.public_url: there is no such setting: did you mean public_url?",
+            "below the wrong table",
+        ),
+        (
+            "[colours]\nred = 1",
+            "FILE, line 1: colours: there is no such setting: take it out",
+            "nothing like it",
+        ),
+        (
+            "identity = \"local\"",
+            "FILE, line 1: identity: it is a table: write [identity] and its settings below",
+            "a text for a table",
+        ),
+        (
+            "[tls]\ncert = \"x\"",
+            "FILE, line 1: tls: it is reserved for serving https without a proxy in front and not built yet: leave it out",
+            "reserved",
+        ),
+        (
+            "[[rule]]\ntool = \"x\"",
+            "FILE, line 1: rule: it is reserved for rights per tool and not built yet: leave it out",
+            "reserved",
+        ),
+        (
+            "[[client]]\nid = \"x\"",
+            "FILE, line 1: client: it is reserved for clients registered in the settings and not built yet: leave it out",
+            "reserved",
+        ),
+    ]);
+}
+
+#[test]
+fn a_wrong_kind_of_value_gets_one_sentence() {
+    all_refused(&[
+        (
+            "listen = 8000",
+            "FILE, line 1: listen: it must be text: write it in quotes",
+            "a number for a text",
+        ),
+        (
+            "allowed_origins = \"x\"",
+            "FILE, line 1: allowed_origins: it must be a list of texts: write for example [\"one\", \"two\"]",
+            "a text for a list",
+        ),
+        (
+            "allowed_origins = [1]",
+            "FILE, line 1: allowed_origins: it must be a list of texts: write for example [\"one\", \"two\"]",
+            "numbers in a list",
+        ),
+        (
+            "[limits]\nclients_max = \"5\"",
+            "FILE, line 2: limits.clients_max: it must be a whole number: write digits without quotes",
+            "a text for a number",
+        ),
+        (
+            "[limits]\nclients_max = -5",
+            "FILE, line 2: limits.clients_max: it is not a whole number from 0 on: write digits only",
+            "negative",
+        ),
+        (
+            "[limits]\nclients_max = 0",
+            "FILE, line 2: limits.clients_max = \"0\": it is out of range: write from 1 to 1000000000",
+            "none at all",
+        ),
+        (
+            "[limits]\nlogins_per_minute = 0",
+            "FILE, line 2: limits.logins_per_minute = \"0\": it is out of range: write from 1 to 1000000",
+            "none at all",
+        ),
+    ]);
+}
+
+#[test]
+fn a_wrong_address_gets_one_sentence() {
+    all_refused(&[
+        (
+            "public_url = \"https://mcp.example.com/\"",
+            "FILE, line 1: public_url = \"https://mcp.example.com/\": it ends with a slash: write \"https://mcp.example.com\"",
+            "a slash",
+        ),
+        (
+            "public_url = \"http://mcp.example.com\"",
+            "FILE, line 1: public_url = \"http://mcp.example.com\": plain http is for loopback only: use https, with a reverse proxy that ends TLS in front",
+            "plain http",
+        ),
+        (
+            "public_url = \"\"",
+            "FILE, line 1: public_url = \"\": it is not an http or https URL: write for example \"https://mcp.example.com\"",
+            "empty",
+        ),
+        (
+            "listen = \"8000\"",
+            "FILE, line 1: listen = \"8000\": it is not an address and a port: write for example \"127.0.0.1:8000\", or \"0.0.0.0:8000\" for every network",
+            "only a port",
+        ),
+        (
+            "listen = \"127.0.0.1:0\"",
+            "FILE, line 1: listen = \"127.0.0.1:0\": clients must know the port beforehand: name one, or set public_url",
+            "any port",
+        ),
+        (
+            "metrics_listen = \"127.0.0.1:9090\"",
+            "FILE, line 1: metrics_listen = \"127.0.0.1:9090\": it is reserved for metrics and not built yet: leave it out",
+            "reserved",
+        ),
+    ]);
+}
+
+#[test]
+fn a_wrong_store_or_key_gets_one_sentence() {
+    all_refused(&[
+        (
+            "store = \"postgres://db/x\"",
+            "FILE, line 1: store = \"postgres://db/x\": it is reserved for PostgreSQL and not built yet: write \"sqlite:sekisho.db\"",
+            "reserved",
+        ),
+        (
+            "store = \"sekisho.db\"",
+            "FILE, line 1: store = \"sekisho.db\": it is no store: write \"sqlite:sekisho.db\" or \"memory:\"",
+            "no kind",
+        ),
+        (
+            "store = \"sqlite:\"",
+            "FILE, line 1: store = \"sqlite:\": it names no file: write \"sqlite:sekisho.db\" or \"memory:\"",
+            "no path",
+        ),
+        (
+            "store = \"sqlite://a.db\"",
+            "FILE, line 1: store = \"sqlite://a.db\": it is no URL: write \"sqlite:a.db\" or \"sqlite:/a.db\"",
+            "a URL",
+        ),
+        (
+            "store = \"sqlite::memory:\"",
+            "FILE, line 1: store = \"sqlite::memory:\": write \"memory:\" for that",
+            "SQLite's own word",
+        ),
+        (
+            "store = \"sqlite:a.db?mode=ro\"",
+            "FILE, line 1: store = \"sqlite:a.db?mode=ro\": it has parameters: only a path can follow \"sqlite:\"",
+            "parameters",
+        ),
+        (
+            "key_file = \"\"",
+            "FILE, line 1: key_file = \"\": it names no file: write a path",
+            "no path",
+        ),
+        (
+            "durability = \"most\"",
+            "FILE, line 1: durability = \"most\": it is not one of the choices: write \"normal\" or \"full\"",
+            "no such choice",
+        ),
+    ]);
+}
+
+#[test]
+fn a_wrong_caller_gets_one_sentence() {
+    all_refused(&[
+        (
+            "allowed_origins = [\"*\"]",
+            "FILE, line 1: allowed_origins = \"*\": it would let any page call: list the origins one by one",
+            "everybody",
+        ),
+        (
+            "allowed_origins = [\"https://a.example/\"]",
+            "FILE, line 1: allowed_origins = \"https://a.example/\": it is not an origin: write for example \"https://app.example.com\", no path behind it",
+            "a slash",
+        ),
+        (
+            "allowed_hosts = [\"http://a\"]",
+            "FILE, line 1: allowed_hosts = \"http://a\": it is not a host name with an optional port: write for example \"mcp.internal:8000\"",
+            "a URL",
+        ),
+        (
+            "trusted_proxies = [\"proxy\"]",
+            "FILE, line 1: trusted_proxies = \"proxy\": \"proxy\" is no network: write for example \"10.0.0.0/8\"",
+            "a name",
+        ),
+        (
+            "trusted_proxies = [\"0.0.0.0/0\"]",
+            "FILE, line 1: trusted_proxies = \"0.0.0.0/0\": \"0.0.0.0/0\" is everybody: list the proxies you run",
+            "everybody",
+        ),
+    ]);
+}
+
+#[test]
+fn a_wrong_log_gets_one_sentence() {
+    all_refused(&[
+        (
+            "log = \"sekisho=loud\"",
+            "FILE, line 1: log = \"sekisho=loud\": it is no filter: write for example \"info\" or \"sekisho=debug\"",
+            "no level",
+        ),
+        (
+            "log_format = \"xml\"",
+            "FILE, line 1: log_format = \"xml\": it is not one of the choices: write \"pretty\" or \"json\"",
+            "no such choice",
+        ),
+    ]);
+}
+
+#[test]
+fn a_wrong_identity_provider_gets_one_sentence() {
+    all_refused(&[
+        (
+            "[identity]\nprovider = \"ldap\"",
+            "FILE, line 2: identity.provider = \"ldap\": there is no such provider: write \"local\", \"oidc\" or \"keycloak\"",
+            "no such provider",
+        ),
+        (
+            "[identity]\nprovider = \"google\"",
+            "FILE, line 2: identity.provider = \"google\": it is a reserved preset and not built yet: write \"oidc\" and its issuer",
+            "reserved",
+        ),
+        (
+            "[identity]\nsession = \"login-only\"",
+            "FILE, line 2: identity.session = \"login-only\": it is reserved for sessions that follow the provider or do not and not built yet: leave it out",
+            "reserved",
+        ),
+        (
+            "[identity]\nrecheck = \"5m\"",
+            "FILE, line 2: identity.recheck = \"5m\": it is reserved for asking the provider again and not built yet: leave it out",
+            "reserved",
+        ),
+        (
+            "[identity]\nclient_id = \"mcp\"",
+            "FILE, line 2: identity.client_id = \"mcp\": the local provider does not use it: set identity.provider to \"oidc\"",
+            "for another provider",
+        ),
+        (
+            "[identity]\nprovider = \"oidc\"",
+            "identity.issuer: provider \"oidc\" needs it: set it to the issuer of your provider's discovery document",
+            "no issuer",
+        ),
+        (
+            "[identity]\nprovider = \"keycloak\"\nissuer = \"https://sso.example\"",
+            "identity.client_id: provider \"keycloak\" needs it: set it to the client you made at your provider",
+            "no client",
+        ),
+        (
+            "[identity]\nprovider = \"oidc\"\nissuer = \"http://sso.example\"\nclient_id = \"mcp\"",
+            "FILE, line 3: identity.issuer = \"http://sso.example\": plain http is for loopback only: use https",
+            "plain http",
+        ),
+        (
+            "[identity]\nprovider = \"oidc\"\nissuer = \"sso.example\"\nclient_id = \"mcp\"",
+            "FILE, line 3: identity.issuer = \"sso.example\": it is no issuer: write for example \"https://sso.example.com/realms/main\"",
+            "no scheme",
+        ),
+        (
+            "[identity]\nprovider = \"oidc\"\nissuer = \"https://u:p@sso.example\"\nclient_id = \"mcp\"",
+            "FILE, line 3: identity.issuer = \"https://u:p@sso.example\": it has a user name or password: leave them out",
+            "credentials",
+        ),
+        (
+            "[identity]\nprovider = \"oidc\"\nissuer = \"https://sso.example\"\nclient_id = \"mcp\"\nscopes = [\"email\"]",
+            "FILE, line 5: identity.scopes = \"email\": without \"openid\" nobody is identified: add it",
+            "no openid",
+        ),
+        (
+            "[identity]\nprovider = \"oidc\"\nissuer = \"https://sso.example\"\nclient_id = \"mcp\"\nscopes = [\"openid email\"]",
+            "FILE, line 5: identity.scopes = \"openid email\": without \"openid\" nobody is identified: add it",
+            "two in one",
+        ),
+        (
+            "[identity]\nprovider = \"oidc\"\nissuer = \"https://sso.example\"\nclient_id = \"mcp\"\nclient_secret = \"\"",
+            "FILE, line 5: identity.client_secret: it is empty: write the secret or leave it out",
+            "an empty secret",
+        ),
+        (
+            "[identity]\nprovider = \"oidc\"\nissuer = \"https://sso.example\"\nclient_id = \"mcp\"\nclient_secret_file = \"nowhere\"",
+            "FILE, line 5: identity.client_secret_file = \"nowhere\": cannot read it (No such file or directory (os error 2)): name a readable file",
+            "no such file",
+        ),
+    ]);
+}
+
+#[test]
+fn a_wrong_rule_for_tokens_gets_one_sentence() {
+    all_refused(&[
+        (
+            "[authorization]\nmode = \"external\"",
+            "FILE, line 2: authorization.mode = \"external\": it is reserved for trusting another authorization server and not built yet: leave it out",
+            "reserved",
+        ),
+        (
+            "[authorization]\nmode = \"none\"",
+            "FILE, line 2: authorization.mode = \"none\": there is no such mode: write \"delegated\"",
+            "no such mode",
+        ),
+        (
+            "[authorization]\nregistration = \"closed\"",
+            "FILE, line 2: authorization.registration = \"closed\": there is no such rule: write \"open\", \"token\" or \"off\"",
+            "no such rule",
+        ),
+        (
+            "[authorization]\nregistration = \"token\"",
+            "FILE, line 2: authorization.registration = \"token\": it needs a token: set authorization.registration_token_file",
+            "no token",
+        ),
+        (
+            "[authorization]\nregistration_token = \"0123456789abcdef\"",
+            "FILE, line 2: authorization.registration_token: nobody is asked for it: set authorization.registration to \"token\"",
+            "a token nobody needs",
+        ),
+        (
+            "[authorization]\nregistration = \"token\"\nregistration_token = \"short\"",
+            "FILE, line 3: authorization.registration_token: it is too short to be secret: use at least 16 characters, for example from \"openssl rand -hex 32\"",
+            "a token to be guessed",
+        ),
+        (
+            "[authorization]\nconsent = \"never\"",
+            "FILE, line 2: authorization.consent = \"never\": it is not one of the choices: write \"always\" or \"remember\"",
+            "no such choice",
+        ),
+        (
+            "[authorization]\ncode_ttl = \"5\"",
+            "FILE, line 2: authorization.code_ttl = \"5\": it is not a length of time: write a number and s, m, h or d, for example \"90s\" or \"1h\"",
+            "no unit",
+        ),
+        (
+            "[authorization]\ncode_ttl = \"0\"",
+            "FILE, line 2: authorization.code_ttl = \"0\": it is out of range: write from \"1s\" to \"10m\"",
+            "no time at all",
+        ),
+        (
+            "[authorization]\ncode_ttl = \"11m\"",
+            "FILE, line 2: authorization.code_ttl = \"11m\": it is out of range: write from \"1s\" to \"10m\"",
+            "RFC 6749 §4.1.2",
+        ),
+        (
+            "[authorization]\naccess_token_ttl = \"31d\"",
+            "FILE, line 2: authorization.access_token_ttl = \"31d\": it is out of range: write from \"1s\" to \"30d\"",
+            "too long",
+        ),
+        (
+            "[authorization]\nrefresh_grace = \"0\"",
+            "FILE, line 2: authorization.refresh_grace = \"0\": it is reserved for two windows that refresh at once and not built yet: leave it out",
+            "reserved",
+        ),
+        (
+            "[authorization]\nclient_secret_ttl = \"ever\"",
+            "FILE, line 2: authorization.client_secret_ttl = \"ever\": it is not a length of time: write a number and s, m, h or d, for example \"90s\" or \"1h\"",
+            "a word",
+        ),
+    ]);
+}
+
+#[test]
+fn a_wrong_server_gets_one_sentence() {
+    all_refused(&[
+        (
+            "[server]\nname = \"a\"",
+            "FILE, line 1: server: it is a list of tables: begin each with [[server]]",
+            "one bracket",
+        ),
+        (
+            "[[server]]\npath = \"/\"",
+            "FILE, line 1: name: a [[server]] needs a name: write for example name = \"fortune\"",
+            "no name",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nnam = \"a\"",
+            "FILE, line 3: nam: there is no such setting: did you mean name?",
+            "misspelt",
+        ),
+        (
+            "[[server]]\nname = \"A b\"",
+            "FILE, line 2: name = \"A b\": it is no name: write lower-case letters, digits and dashes, at most 63",
+            "no name",
+        ),
+        (
+            "[[server]]\nname = \"a\"",
+            "FILE, line 1: upstream: a [[server]] needs it: write upstream = { builtin = \"fortune\" }",
+            "nothing to guard",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nupstream = { builtin = \"x\" }",
+            "FILE, line 3: upstream.builtin = \"x\": it is not one of the choices: write \"fortune\"",
+            "no such service",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nupstream = { command = [\"npx\"] }",
+            "FILE, line 3: upstream.command: it is reserved for guarding a stdio server and not built yet: leave it out",
+            "reserved",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nupstream = { url = \"http://x\" }",
+            "FILE, line 3: upstream.url: it is reserved for guarding a remote server and not built yet: leave it out",
+            "reserved",
+        ),
+        (
+            "[[server]]\nname = \"a\"\npath = \"a\"",
+            "FILE, line 3: path = \"a\": it must begin with a slash: write \"/a\"",
+            "no slash",
+        ),
+        (
+            "[[server]]\nname = \"a\"\npath = \"/a/\"",
+            "FILE, line 3: path = \"/a/\": it ends with a slash: write \"/a\"",
+            "a slash too many",
+        ),
+        (
+            "[[server]]\nname = \"a\"\npath = \"/a//b\"",
+            "FILE, line 3: path = \"/a//b\": it is no plain path: write letters, digits, dashes and slashes",
+            "an empty part",
+        ),
+        (
+            "[[server]]\nname = \"a\"\npath = \"/../a\"",
+            "FILE, line 3: path = \"/../a\": it is no plain path: write letters, digits, dashes and slashes",
+            "dots",
+        ),
+        (
+            "[[server]]\nname = \"a\"\npath = \"/{a}\"",
+            "FILE, line 3: path = \"/{a}\": it is no plain path: write letters, digits, dashes and slashes",
+            "a pattern",
+        ),
+        (
+            "[[server]]\nname = \"a\"\npath = \"/token\"",
+            "FILE, line 3: path = \"/token\": sekisho's own endpoints are at \"/token\": choose another path",
+            "ours",
+        ),
+        (
+            "[[server]]\nname = \"login\"",
+            "FILE, line 2: name = \"login\": sekisho's own endpoints are at \"/login\": choose another path",
+            "ours, by its name",
+        ),
+        (
+            "[[server]]\nname = \"a\"\npath = \"/.well-known/a\"",
+            "FILE, line 3: path = \"/.well-known/a\": sekisho's own endpoints are at \"/.well-known\": choose another path",
+            "ours",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nscopes = []\nupstream = { builtin = \"fortune\" }",
+            "FILE, line 3: scopes = \"\": a server needs at least one scope: write for example [\"fortune\"]",
+            "no scope",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nscopes = [\"a b\"]\nupstream = { builtin = \"fortune\" }",
+            "FILE, line 3: scopes = \"a b\": a server needs at least one scope: write for example [\"fortune\"]",
+            "two in one",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nscopes = [\"a\", \"a\"]\nupstream = { builtin = \"fortune\" }",
+            "FILE, line 3: scopes = \"a,a\": one of them is no scope, or stands there twice: write each by itself, once",
+            "twice",
+        ),
+    ]);
+}
+
+#[test]
+fn two_servers_cannot_share_a_name_or_a_place() {
+    let second = |lines: &str| {
+        TWO.replace("[[server]]\nupstream", &format!("[[server]]\n{lines}\nupstream"))
+    };
+    let rows = [
+        (
+            "name = \"a\"",
+            "FILE, line 5: name = \"a\": another [[server]] has it: choose another name",
+        ),
+        (
+            "name = \"b\"\npath = \"/a\"",
+            "FILE, line 6: path = \"/a\": another [[server]] is at \"/a/\": choose another path",
+        ),
+    ];
+    for (lines, expected) in rows {
+        assert_eq!(Given::file(&second(lines)).refused(), expected);
+    }
+    assert!(Given::file(&second("name = \"b\"")).load().is_ok());
+    assert!(Given::file(&second("name = \"b\"\npath = \"/\"")).load().is_ok());
+}
+
+#[test]
+fn a_wrong_variable_gets_one_sentence() {
+    let rows = [
+        (
+            "SEKISHO_PUBLIC_URI",
+            "x",
+            "SEKISHO_PUBLIC_URI: there is no such setting: did you mean SEKISHO_PUBLIC_URL?",
+            "misspelt",
+        ),
+        (
+            "SEKISHO_IDENTITY_ISSUER",
+            "x",
+            "SEKISHO_IDENTITY_ISSUER: there is no such setting: did you mean SEKISHO_IDENTITY__ISSUER?",
+            "one underscore",
+        ),
+        (
+            "SEKISHO_COLOUR",
+            "red",
+            "SEKISHO_COLOUR: there is no such setting: unset it, every SEKISHO_ variable must be a setting",
+            "nothing like it",
+        ),
+        (
+            "SEKISHO_SERVER__NAME",
+            "x",
+            "SEKISHO_SERVER__NAME: [[server]] tables come from the file only: write them in sekisho.toml",
+            "a table in double brackets",
+        ),
+        (
+            "SEKISHO_TLS",
+            "x",
+            "SEKISHO_TLS: it is reserved for serving https without a proxy in front and not built yet: leave it out",
+            "reserved",
+        ),
+        (
+            "SEKISHO_LISTEN",
+            "8000",
+            "SEKISHO_LISTEN = \"8000\": it is not an address and a port: write for example \"127.0.0.1:8000\", or \"0.0.0.0:8000\" for every network",
+            "a wrong value",
+        ),
+        (
+            "SEKISHO_LIMITS__CLIENTS_MAX",
+            "many",
+            "SEKISHO_LIMITS__CLIENTS_MAX: it is not a whole number: write digits only",
+            "no number",
+        ),
+        (
+            "SEKISHO_AUTHORIZATION__CODE_TTL",
+            "soon",
+            "SEKISHO_AUTHORIZATION__CODE_TTL = \"soon\": it is not a length of time: write a number and s, m, h or d, for example \"90s\" or \"1h\"",
+            "no time",
+        ),
+    ];
+    for (name, value, expected, reason) in rows {
+        assert_eq!(Given::file("").variable(name, value).refused(), expected, "{reason}");
+    }
+}
+
+#[test]
+fn a_wrong_flag_gets_one_sentence() {
+    let mut given = Given::file("");
+    given.flags.public_url = Some("http://mcp.example.com".to_owned());
+    let expected = "--public-url = \"http://mcp.example.com\": plain http is for loopback only: use \
+                    https, with a reverse proxy that ends TLS in front";
+    assert_eq!(given.refused(), expected);
+
+    given.flags = Flags { config: Some(given.folder.path().join("none.toml")), ..Flags::default() };
+    let expected = "--config: cannot read the settings file \"DIR/none.toml\" (No such file or \
+                    directory (os error 2)): name a readable file";
+    assert_eq!(given.refused(), expected);
+}
+
+#[test]
+fn no_secret_is_ever_shown() {
+    let secret = "tHe-sEcReT-iTsElF";
+    let token = format!("registration_token = \"{secret}\"");
+    let rows = [
+        (format!("{OIDC}client_secret = \"{secret}\nlisten = 1"), "not closed"),
+        (format!("{OIDC}client_secret = [\"{secret}\"]"), "another kind"),
+        (format!("{OIDC}client_secret = \"{secret}\"\nclient_secret_file = \"f\""), "both"),
+        (format!("[identity]\nclient_secret = \"{secret}\""), "for another provider"),
+        (format!("[authorization]\n{token}"), "nobody asks for it"),
+        (format!("[authorization]\nregistration = \"open\"\n{token}"), "nobody asks for it"),
+    ];
+    for (text, reason) in rows {
+        let given = Given::file(&text).beside("f", secret);
+        let sentence = given.refused();
+        assert!(!sentence.contains(secret), "{reason}: {sentence}");
+    }
+    let given = Given::file(&format!("{OIDC}client_secret = \"{secret}\""))
+        .variable("SEKISHO_AUTHORIZATION__REGISTRATION", "token")
+        .variable("SEKISHO_AUTHORIZATION__REGISTRATION_TOKEN", secret);
+    let config = given.load().unwrap();
+    let written = read(&given.flags, given.variables.clone().into_iter()).unwrap();
+    let shown = show(&written, &config);
+    assert!(shown.contains("client_secret = \"***\""), "{shown}");
+    for text in [shown, format!("{config:?}"), format!("{written:?}")] {
+        assert!(!text.contains(secret), "{text}");
+    }
+}
+
+#[test]
+fn flag_beats_environment_beats_file_beats_default() {
+    let port = |given: &Given| given.load().unwrap().listen.port();
+    let nothing = Given { flags: Flags::default(), ..Given::file("") };
+    assert_eq!(port(&nothing), 8000, "default");
+    let file = Given::file("listen = \"127.0.0.1:1001\"");
+    assert_eq!(port(&file), 1001, "file");
+    let mut environment = file.variable("SEKISHO_LISTEN", "127.0.0.1:1002");
+    assert_eq!(port(&environment), 1002, "environment");
+    environment.flags.listen = Some("127.0.0.1:1003".to_owned());
+    assert_eq!(port(&environment), 1003, "flag");
+}
+
+#[test]
+fn the_file_can_be_named_by_a_variable_and_the_flag_beats_it() {
+    let mut given = Given::file("listen = \"127.0.0.1:1001\"").beside("other.toml", "");
+    let other = given.folder.path().join("other.toml");
+    let named = given.flags.config.take().unwrap();
+    given = given.variable("SEKISHO_CONFIG", named.to_str().unwrap());
+    assert_eq!(given.load().unwrap().listen.port(), 1001);
+    given.flags.config = Some(other);
+    assert_eq!(given.load().unwrap().listen.port(), 8000);
+}
+
+#[test]
+fn every_setting_can_come_from_the_environment() {
+    for key in KEYS.iter().filter(|key| !matches!(key.kind, Kind::Reserved(_))) {
+        let value = if key.kind == Kind::Number { "7" } else { "x" };
+        let given = Given::file("").variable(&key.variable(), value);
+        let written = read(&given.flags, given.variables.clone().into_iter()).unwrap();
+        assert!(written.settings.was_written(key.path), "{}", key.variable());
+    }
+}
+
+#[test]
+fn lists_in_the_environment_have_commas() {
+    let given = Given::file("")
+        .variable("SEKISHO_ALLOWED_ORIGINS", "https://a.example, https://b.example")
+        .variable("SEKISHO_ALLOWED_HOSTS", "");
+    let config = given.load().unwrap();
+    for origin in ["https://a.example", "https://b.example"] {
+        assert!(config.origins.allows(&origin.parse().unwrap()), "{origin}");
+    }
+}
+
+#[test]
+fn nothing_configured_is_the_first_job() {
+    let config = Given::file("").load().unwrap();
+    assert_eq!(config.public_url.as_str(), "http://localhost:8000");
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8000");
+    assert_eq!(config.store, StoreLocation::Sqlite("sekisho.db".into()));
+    assert_eq!(config.key_file, KeyFile::At("sekisho.key".into()));
+    assert!(matches!(config.identity, IdentityConfig::Local));
+    let [server] = config.servers.as_slice() else { unreachable!("{:?}", config.servers) };
+    assert_eq!(server.resource.resource.as_str(), "http://localhost:8000/mcp");
+    assert_eq!(server.resource.scopes.to_string(), "fortune");
+    let tokens = &config.authorization;
+    assert_eq!(tokens.code_ttl, Duration::from_mins(5));
+    assert_eq!(tokens.access_token_ttl, Duration::from_hours(1));
+    assert_eq!(tokens.refresh_token_ttl, Duration::from_hours(30 * 24));
+    assert_eq!(tokens.client_secret_ttl, None);
+    assert_eq!(tokens.consent, ConsentRule::Always);
+    assert!(matches!(tokens.registration, Registration::Open));
+}
+
+#[test]
+fn the_url_and_the_port_follow_each_other() {
+    let rows = [
+        ("listen = \"127.0.0.1:9000\"", "http://localhost:9000", "127.0.0.1:9000", "a port"),
+        ("listen = \"0.0.0.0:9000\"", "http://localhost:9000", "0.0.0.0:9000", "every network"),
+        ("listen = \"localhost:9000\"", "http://localhost:9000", "127.0.0.1:9000", "a name"),
+        ("listen = \"127.0.0.1:80\"", "http://localhost", "127.0.0.1:80", "the default port"),
+        (
+            "public_url = \"http://localhost:9000\"",
+            "http://localhost:9000",
+            "127.0.0.1:9000",
+            "a URL",
+        ),
+        (
+            "public_url = \"https://mcp.example.com\"",
+            "https://mcp.example.com",
+            "127.0.0.1:8000",
+            "a proxy",
+        ),
+        (
+            "public_url = \"http://localhost:9000\"\nlisten = \"0.0.0.0:8000\"",
+            "http://localhost:9000",
+            "0.0.0.0:8000",
+            "a mapped port",
+        ),
+        (
+            "public_url = \"https://mcp.example.com\"\nlisten = \"127.0.0.1:0\"",
+            "https://mcp.example.com",
+            "127.0.0.1:0",
+            "any port behind a proxy",
+        ),
+    ];
+    for (text, public_url, listen, reason) in rows {
+        let config = Given::file(text).load().unwrap();
+        assert_eq!(config.public_url.as_str(), public_url, "{reason}");
+        assert_eq!(config.listen.to_string(), listen, "{reason}");
+    }
+}
+
+#[test]
+fn a_relative_path_is_relative_to_who_names_it() {
+    let given = Given::file("store = \"sqlite:data/a.db\"\nkey_file = \"a.key\"");
+    let config = given.load().unwrap();
+    let folder = given.folder.path();
+    assert_eq!(config.store, StoreLocation::Sqlite(folder.join("data/a.db")));
+    assert_eq!(config.key_file, KeyFile::At(folder.join("a.key")));
+    let given = given.variable("SEKISHO_STORE", "sqlite:b.db").variable("SEKISHO_KEY_FILE", "/b");
+    let config = given.load().unwrap();
+    assert_eq!(config.store, StoreLocation::Sqlite(PathBuf::from("b.db")));
+    assert_eq!(config.key_file, KeyFile::At(PathBuf::from("/b")));
+}
+
+#[test]
+fn a_memory_store_leaves_no_key_behind_unless_one_is_named() {
+    let config = Given::file("store = \"memory:\"").load().unwrap();
+    assert_eq!((config.store, config.key_file), (StoreLocation::Memory, KeyFile::Ephemeral));
+    let given = Given::file("store = \"memory:\"\nkey_file = \"a.key\"");
+    let named = given.folder.path().join("a.key");
+    assert_eq!(given.load().unwrap().key_file, KeyFile::At(named));
+}
+
+#[test]
+fn a_secret_can_be_in_a_file_of_its_own() {
+    let given = Given::file(&format!("{OIDC}client_secret_file = \"secret\""));
+    for (text, expected, reason) in [
+        ("s3cret\n", Some("s3cret"), "without the line end"),
+        ("s3cret\r\n", Some("s3cret"), "without the line end of Windows"),
+        (" s3cret ", Some(" s3cret "), "space counts"),
+        ("\n", None, "nothing in it"),
+    ] {
+        std::fs::write(given.folder.path().join("secret"), text).unwrap();
+        let identity = given.load().map(|config| config.identity);
+        let secret = match identity {
+            Ok(IdentityConfig::Oidc(oidc)) => oidc.client_secret,
+            Ok(IdentityConfig::Local) | Err(_) => None,
+        };
+        assert_eq!(secret.as_ref().map(sekisho::protocol::Secret::reveal), expected, "{reason}");
+    }
+}
+
+#[test]
+fn what_is_written_is_what_holds() {
+    let text = "[authorization]\nregistration = \"off\"\nconsent = \"remember\"\n\
+        code_ttl = \"1m\"\naccess_token_ttl = \"2h\"\nrefresh_token_ttl = \"3d\"\n\
+        client_secret_ttl = \"1h\"\n[limits]\nconnections_max = 5\nclients_max = 6\n\
+        logins_max = 7\nregistrations_per_minute = 8\nlogins_per_minute = 0x9\n\
+        sessions_max = 1_0\nsession_idle = \"11s\"\n[identity]\nsession = \"follow\"\n\
+        recheck = \"15m\"\n";
+    let config = Given::file(text).load().unwrap();
+    let tokens = &config.authorization;
+    assert!(matches!(tokens.registration, Registration::Off));
+    assert_eq!(tokens.consent, ConsentRule::Remember);
+    let hours = |hours| Duration::from_hours(hours);
+    assert_eq!(tokens.code_ttl, Duration::from_mins(1));
+    assert_eq!((tokens.access_token_ttl, tokens.refresh_token_ttl), (hours(2), hours(72)));
+    assert_eq!(tokens.client_secret_ttl, Some(hours(1)));
+    assert_eq!(tokens.registrations_per_minute.get(), 8);
+    assert_eq!(tokens.logins_per_minute.get(), 9);
+    assert_eq!((config.connections_max, config.tables.clients_max), (5, 6));
+    assert_eq!(config.tables.logins_max, 7);
+    assert_eq!((config.sessions.sessions_max, config.sessions.idle.as_secs()), (10, 11));
+}
+
+#[test]
+fn what_is_shown_can_be_read_again() {
+    let given = Given::file(&format!("log = \"debug\"\n{TWO}").replace(
+        "[[server]]\nupstream",
+        "[[server]]\nname = \"b\"\nscopes = [\"x\", \"y\"]\nupstream",
+    ));
+    let config = given.load().unwrap();
+    let written = read(&given.flags, given.variables.clone().into_iter()).unwrap();
+    let shown = show(&written, &config);
+    let again = Given::file(&shown);
+    let config = again.load().unwrap_or_else(|error| unreachable!("{error}\n{shown}"));
+    assert_eq!(config.log.filter, "debug");
+    assert_eq!(config.servers.len(), 2);
+}
