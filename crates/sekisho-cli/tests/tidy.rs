@@ -105,7 +105,9 @@ fn every_row_names_a_test_or_says_why_there_is_none() {
     for document in [COVERAGE, THREATS] {
         let silent: Vec<_> = rows(document)
             .into_iter()
-            .filter(|row| tests_named(&row.text).is_empty() && !row.text.contains("Not yet, because"))
+            .filter(|row| {
+                tests_named(&row.text).is_empty() && !row.text.contains("Not yet, because")
+            })
             .map(|row| row.id)
             .collect();
         assert!(
@@ -127,6 +129,25 @@ fn every_test_that_a_document_names_exists() {
         }
     }
     assert!(missing.is_empty(), "tests that are not there:\n{}", missing.join("\n"));
+}
+
+#[test]
+fn every_file_that_a_table_names_exists() {
+    let files: Vec<_> = sources().into_iter().map(|(path, _)| format!("/{path}")).collect();
+    let mut missing = Vec::new();
+    for document in [COVERAGE, THREATS] {
+        for named in files_named(&read(document)) {
+            let end = format!("/{named}");
+            let is_there = match named.strip_suffix('/') {
+                Some(_) => files.iter().any(|path| path.contains(&end)),
+                None => files.iter().any(|path| path.ends_with(&end)),
+            };
+            if !is_there {
+                missing.push(format!("{document}: `{named}`"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "files that are not there:\n{}", missing.join("\n"));
 }
 
 #[test]
@@ -244,6 +265,7 @@ fn these_rules_can_fail() {
         tests_named("see `it/token.rs::a_b`, `cases/kill.mjs::kill-9`, `Vec::new`, `x.rs`"),
         ["it/token.rs::a_b", "cases/kill.mjs::kill-9"]
     );
+    assert_eq!(files_named("`a/b.rs` `c/` `/d/` `x.rs::y` `z`"), ["a/b.rs", "c/"]);
     assert_eq!(
         modules_named("use crate::store::Store; use crate::{clock, mint::x}; use super::y;"),
         ["store", "clock", "mint"]
@@ -326,6 +348,16 @@ fn tests_named(text: &str) -> Vec<String> {
         })
         .map(str::to_owned)
         .collect()
+}
+
+/// What stands in backticks as `file.rs` or `folder/`.
+fn files_named(text: &str) -> Vec<String> {
+    let is_path = |quoted: &&str| {
+        (is_rust(quoted) || quoted.ends_with('/'))
+            && !quoted.starts_with(['/', '.'])
+            && !quoted.contains([' ', ':', '*'])
+    };
+    text.split('`').skip(1).step_by(2).filter(is_path).map(str::to_owned).collect()
 }
 
 /// Targets of links inside the repository.

@@ -98,7 +98,8 @@ async fn no_secret_reaches_the_log_at_any_level() {
         (provider_code, "the provider's code"),
         (&page.input("consent").unwrap(), "the sealed request"),
     ];
-    for (secret, what) in secrets.into_iter().chain(cookies.iter().map(|value| (value.as_str(), "a cookie")))
+    for (secret, what) in
+        secrets.into_iter().chain(cookies.iter().map(|value| (value.as_str(), "a cookie")))
     {
         assert!(secret.len() > 5, "{what} is long enough to be found: {secret:?}");
         assert!(!log.contains(secret), "{what} is in the log:\n{log}");
