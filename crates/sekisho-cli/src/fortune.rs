@@ -61,7 +61,7 @@ fn fortune_of(byte: u8) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
     use std::collections::HashMap;
 

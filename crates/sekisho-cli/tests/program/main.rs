@@ -1,0 +1,16 @@
+//! The outside of the program: the real binary, in a folder of its own, on a free port.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that meets the unexpected must stop"
+)]
+
+mod harness;
+mod person;
+mod settings;
+mod starting;
+mod stdio;
+mod stopping;
+mod user;
