@@ -306,6 +306,20 @@ async fn the_consent_page_keeps_its_contract() {
 }
 
 #[tokio::test]
+async fn a_host_is_whole_or_broken_after_a_dot() {
+    for (host, shown, reason) in [
+        ("127.0.0.1:65535", "127.0.0.1:65535", "it fits"),
+        ("twenty.bytes.example", "twenty.bytes.example", "it just fits"),
+        ("bank.example.evil.example", "bank.<wbr>example.<wbr>evil.<wbr>example", "too long"),
+        ("\"><script>", "&#34;&#62;&#60;script&#62;", "never markup"),
+    ] {
+        let page = ConsentPage { redirect_host: host, ..consent() };
+        let html = text(page.respond(Language::English)).await;
+        assert_eq!(between(&html, "<p class=\"host\"><bdi>", "</bdi>"), shown, "{reason}");
+    }
+}
+
+#[tokio::test]
 async fn only_a_client_that_lives_on_loopback_is_warned_of() {
     for (language, warning) in [
         (Language::English, "Any program on your computer"),
@@ -424,7 +438,8 @@ async fn every_pair_of_colours_has_enough_contrast() {
     for (scheme, css) in [("light", light), ("dark", rest)] {
         let palette = palette(css);
         for (front, back, least, what) in rows {
-            let found = contrast(palette[front], palette[back]);
+            let colour = |name: &str| *palette.get(name).unwrap();
+            let found = contrast(colour(front), colour(back));
             assert!(found >= least, "{scheme}: {what}: {front} on {back} is {found:.2}");
         }
     }
