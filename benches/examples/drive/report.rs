@@ -23,8 +23,7 @@ pub(crate) struct Report {
     peaks: Vec<(&'static str, u64)>,
     first_starts: Vec<Duration>,
     later_starts: Vec<Duration>,
-    /// Memory of the program two seconds after its start, before any request but one.
-    pub idle_kib: u64,
+    idle_kib: Vec<(&'static str, u64)>,
     /// Turns that were measured again because something else disturbed them.
     pub repeated_turns: u32,
     /// Size of the program.
@@ -56,6 +55,12 @@ impl Report {
 
     pub(crate) fn add_start(&mut self, is_first: bool, after: Duration) {
         if is_first { self.first_starts.push(after) } else { self.later_starts.push(after) }
+    }
+
+    /// Memory of the program two seconds after its start, before any request but one.
+    pub(crate) fn add_idle(&mut self, is_first: bool, kib: u64) {
+        let when = if is_first { "first start" } else { "later start" };
+        self.idle_kib.push((when, kib));
     }
 
     /// Writes `report.md` to `folder`, and the same to standard output.
@@ -142,7 +147,9 @@ impl Report {
             let spread = Spread::of(starts.iter().map(|start| micros(*start) / 1000.0));
             writeln!(text, "| {what} | {} |", spread.show(1, " ms"))?;
         }
-        writeln!(text, "| memory, idle | {} |", mebibytes(self.idle_kib))?;
+        for (when, kib) in &self.idle_kib {
+            writeln!(text, "| memory, idle, {when} | {} |", mebibytes(*kib))?;
+        }
         writeln!(text, "| stripped binary | {} |", mebibytes(self.binary_bytes / 1024))?;
         writeln!(text)?;
         Ok(())

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ const START_WAIT_MAX: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
+    stdout: PathBuf,
     /// Where it listens.
     pub address: SocketAddr,
     /// From just before it was started to the end of its first answer.
@@ -32,11 +33,12 @@ impl Server {
     ) -> Result<Self> {
         let mut command = pinned(program);
         command.args(arguments).current_dir(folder).stdin(Stdio::null());
-        command.stdout(File::create(folder.join("stdout"))?);
+        let stdout = folder.join("stdout");
+        command.stdout(File::create(&stdout)?);
         command.stderr(File::create(folder.join("stderr"))?);
         let began_at = Instant::now();
         let mut server =
-            Self { child: command.spawn()?, address, first_answer_after: Duration::ZERO };
+            Self { child: command.spawn()?, stdout, address, first_answer_after: Duration::ZERO };
         server.wait_for_answer(began_at)?;
         server.first_answer_after = began_at.elapsed();
         Ok(server)
@@ -45,6 +47,18 @@ impl Server {
     /// Its process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Waits until it has said something on its standard output.
+    pub(crate) async fn wait_for_line(&self, part: &str) -> Result<()> {
+        let began_at = Instant::now();
+        while began_at.elapsed() < START_WAIT_MAX {
+            if std::fs::read_to_string(&self.stdout)?.contains(part) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Err(format!("{} did not say {part:?} in {START_WAIT_MAX:?}", self.address).into())
     }
 
     // Asks without a pause: this runs on the load's core and must not round the time up.

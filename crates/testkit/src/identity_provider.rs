@@ -181,6 +181,7 @@ impl Faults {
 pub struct FakeIdentityProvider {
     inside: Arc<Inside>,
     server: JoinHandle<()>,
+    browser: reqwest::Client,
 }
 
 /// A browser that came back from the provider.
@@ -228,7 +229,13 @@ impl FakeIdentityProvider {
         let server = tokio::spawn(async move {
             let _ = axum::serve(listener, app).await;
         });
-        Self { inside, server }
+        // Plain http needs no certificates, and reading those of the system takes a while.
+        let browser = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .tls_certs_only([])
+            .build()
+            .unwrap();
+        Self { inside, server, browser }
     }
 
     /// The issuer, which has a path as a Keycloak realm's does.
@@ -297,8 +304,7 @@ impl FakeIdentityProvider {
 
     /// Lets a person log in by the form, in a browser without cookies.
     pub async fn log_in(&self, authorization_url: &str, name: &str) -> Callback {
-        let browser =
-            reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        let browser = &self.browser;
         let shown = browser.get(authorization_url).send().await.unwrap();
         let answer = if shown.status().is_redirection() {
             shown

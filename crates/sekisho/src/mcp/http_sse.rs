@@ -48,7 +48,8 @@ impl Endpoint {
         let session = find().ok_or(Refusal::SessionUnknown)?;
         let body = read_body(body, self.sessions.limits()).await?;
         let out = session.stream(1).ok_or(Refusal::SessionUnknown)?;
-        Duplex { session, out }.accept(&self.service, &body)
+        let reader_wait = self.sessions.limits().reader_wait;
+        Duplex { session, out, reader_wait }.accept(&self.service, &body)
     }
 }
 

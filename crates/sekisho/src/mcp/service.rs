@@ -99,7 +99,7 @@ impl Context {
     /// Dropped where the client takes a single answer only, or does not read fast enough.
     pub fn notify(&self, method: &str, params: Option<&RawValue>) {
         if let Some(exchange) = &self.exchange {
-            exchange.push(Bytes::from(write_notification(method, params)));
+            exchange.offer(Bytes::from(write_notification(method, params)));
         }
     }
 

@@ -17,7 +17,7 @@ use super::service::McpService;
 use super::sse::keep_on_one_line;
 use crate::clock::Timestamp;
 
-/// How long answers may take once the input has ended.
+/// How long answers may take once the input has ended, and how long writing them may.
 const SETTLE_WAIT: Duration = Duration::from_secs(2);
 
 /// Serves one client until its input ends; requests that came before get two more seconds.
@@ -35,7 +35,7 @@ pub async fn serve_stdio(
     let out = EventStream::new(&limits, Retention::None);
     session.listen_on(&out);
     let mut writing = tokio::spawn(write_lines(out.read(None), output));
-    let duplex = Duplex { session, out };
+    let duplex = Duplex { session, out, reader_wait: limits.reader_wait };
 
     let served = tokio::select! {
         served = read_lines(&duplex, &service, &limits, BufReader::new(input)) => served,
@@ -44,8 +44,11 @@ pub async fn serve_stdio(
     duplex.session.settle(SETTLE_WAIT).await;
     duplex.session.end();
     duplex.out.finish();
-    writing.await.map_err(io::Error::other)??;
-    served
+    let Ok(written) = tokio::time::timeout(SETTLE_WAIT, &mut writing).await else {
+        writing.abort();
+        return Err(unread());
+    };
+    written.map_err(io::Error::other)?.and(served)
 }
 
 fn unread() -> io::Error {
@@ -60,6 +63,8 @@ async fn read_lines(
 ) -> io::Result<()> {
     let mut line = Vec::new();
     loop {
+        // Whoever does not read answers is not asked for more to do.
+        duplex.out.caught_up().await;
         line.clear();
         let most = u64::try_from(limits.body_bytes_max).unwrap_or(u64::MAX);
         if (&mut input).take(most).read_until(b'\n', &mut line).await? == 0 {

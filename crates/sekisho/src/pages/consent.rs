@@ -41,6 +41,7 @@ impl ConsentPage<'_> {
             name: self.client_name.and_then(untrusted::name),
             client_id: untrusted::identifier(self.client_id),
             redirect_uri: untrusted::identifier(self.redirect_uri),
+            host: breakable(self.redirect_host),
             recipient: Recipient::of(&self),
             asked: &self,
         };
@@ -81,6 +82,15 @@ impl Recipient {
     }
 }
 
+/// A host that needs more than one line is broken after a dot, so that no line shows half a label
+/// that looks like a name of its own; one that fits is left whole.
+fn breakable(host: &str) -> Vec<&str> {
+    if host.len() <= HOST_LINE_BYTES_MAX { vec![host] } else { host.split_inclusive('.').collect() }
+}
+
+/// What a narrow phone shows on one line.
+const HOST_LINE_BYTES_MAX: usize = 20;
+
 #[derive(Template)]
 #[template(path = "consent.html")]
 struct Card<'a> {
@@ -88,6 +98,7 @@ struct Card<'a> {
     name: Option<String>,
     client_id: String,
     redirect_uri: String,
+    host: Vec<&'a str>,
     recipient: Recipient,
     asked: &'a ConsentPage<'a>,
 }

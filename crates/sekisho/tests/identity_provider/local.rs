@@ -1,7 +1,7 @@
 //! Accounts of our own: the login page, the limits, and what a code is worth.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -12,7 +12,7 @@ use sekisho::identity_provider::local::accounts::{self, AccountError, UserName};
 use sekisho::identity_provider::local::{self, LOGIN_FORM_BYTES_MAX, LocalProvider, LoginBinding};
 use sekisho::identity_provider::{IdentityProvider, LoginAttempt, ProviderError};
 use sekisho::seal::{Sealed, Sealer};
-use sekisho::store::{LoginBegun, LoginRecord, MemoryStore, Store, TableLimits};
+use sekisho::store::{LocalUser, LoginBegun, LoginRecord, MemoryStore, Store, TableLimits};
 use sekisho_protocol::oauth::Issuer;
 use sekisho_protocol::{Secret, SecretHash};
 use testkit::{Answer, App, ManualClock};
@@ -21,6 +21,10 @@ use crate::{Outcome, attempt, outcome};
 
 const PUBLIC_URL: &str = "http://localhost:8000";
 const PASSWORD: &str = "correct horse";
+/// Hashing takes its time on purpose, so it is done once for all scenes.
+static PASSWORD_HASH: LazyLock<String> =
+    LazyLock::new(|| accounts::hash_password(&Secret::new(PASSWORD)).unwrap());
+
 const BINDING: &str = "x-binding";
 
 /// Binds by a header that holds what the cookie would.
@@ -42,12 +46,14 @@ struct Scene {
     clock: Arc<ManualClock>,
 }
 
+type Header = (&'static str, &'static str);
+
 /// Someone at a login page: from where, in which browser, with what headers.
 #[derive(Clone)]
 struct Visitor {
     address: IpAddr,
     browser: &'static str,
-    headers: Vec<(&'static str, &'static str)>,
+    headers: Vec<Header>,
 }
 
 fn visitor() -> Visitor {
@@ -72,7 +78,12 @@ impl Scene {
         let clock = Arc::new(ManualClock::default());
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(TableLimits::default()));
         for name in ["alice", "bob"] {
-            add(&store, &clock, name, PASSWORD).await.unwrap();
+            let user = LocalUser {
+                name: name.to_owned(),
+                password_hash: PASSWORD_HASH.clone(),
+                created_at: clock.now(),
+            };
+            assert!(store.add_user(&user).await.unwrap());
         }
         let provider = Arc::new(LocalProvider::new(
             Issuer::parse(PUBLIC_URL).unwrap(),
@@ -91,7 +102,7 @@ impl Scene {
             login_state: attempt.login_state.hash(),
             browser: Secret::new("browser").hash(),
             sealed: Sealed::from_bytes(Vec::new()),
-            expires_at: self.clock.now().plus(Duration::from_secs(600)),
+            expires_at: self.clock.now().plus(Duration::from_mins(10)),
         };
         assert_eq!(self.store.begin_login(&login).await.unwrap(), LoginBegun::Begun);
         attempt
@@ -128,16 +139,6 @@ impl Scene {
         let code = answer.parameter("code").unwrap_or_else(|| panic!("no code: {answer:?}"));
         (attempt, Secret::new(code))
     }
-}
-
-async fn add(
-    store: &Arc<dyn Store>,
-    clock: &Arc<ManualClock>,
-    name: &str,
-    password: &str,
-) -> Result<(), AccountError> {
-    let name = UserName::parse(name)?;
-    accounts::add(store.as_ref(), clock.as_ref(), &name, &Secret::new(password)).await
 }
 
 #[tokio::test]
@@ -196,7 +197,7 @@ async fn what_was_wrong_is_not_said() {
         assert!(!answer.body.contains("correct horse"), "{reason}: a password is never echoed");
         let body = answer.body.replace(attempt.login_state.reveal(), "");
         pages.push(body.replace(&format!("value=\"{name}\""), "value=\"\""));
-        scene.clock.advance(Duration::from_secs(60));
+        scene.clock.advance(Duration::from_mins(1));
     }
     let (known, unknown) = (&pages[0], &pages[5]);
     assert_eq!(known, unknown, "a known and an unknown name get the same page");
@@ -304,7 +305,7 @@ async fn only_the_browser_that_began_a_login_sees_its_page() {
     assert!(stolen.is_page(403), "nor posts its form: {stolen:?}");
     let unknown = scene.log_in(&visitor(), &Secret::new("unknown"), "alice", PASSWORD).await;
     assert!(unknown.is_page(400), "{unknown:?}");
-    scene.clock.advance(Duration::from_secs(600));
+    scene.clock.advance(Duration::from_mins(10));
     assert!(scene.open(&visitor(), &mine).await.is_page(400), "expired");
     let late = scene.log_in(&visitor(), &attempt.login_state, "alice", PASSWORD).await;
     assert!(late.is_page(400), "expired while typing: {late:?}");
@@ -312,7 +313,7 @@ async fn only_the_browser_that_began_a_login_sees_its_page() {
 
 #[tokio::test]
 async fn no_other_site_posts_the_form() {
-    let rows: [(&[(&'static str, &'static str)], u16, &str); 8] = [
+    let rows: [(&[Header], u16, &str); 8] = [
         (&[], 303, "no browser's headers"),
         (&[("origin", PUBLIC_URL)], 303, "our origin"),
         (&[("sec-fetch-site", "same-origin")], 303, "our page"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sekisho::clock::Clock;
+use sekisho::clock::{Clock, Timestamp};
 use sekisho::identity_provider::oidc::{OidcProvider, OidcSettings};
 use sekisho::identity_provider::{IdentityProvider, LoggedIn, LoginAttempt, ProviderError};
 use sekisho_protocol::Secret;
@@ -69,7 +69,7 @@ async fn a_person_comes_back_as_the_provider_knows_them() {
     let tokens = person.tokens.unwrap();
     assert!(tokens.access_token.reveal().starts_with("provider-access-"));
     assert!(tokens.refresh_token.is_some() && tokens.id_token.is_some());
-    assert_eq!(tokens.expires_at.map(|at| at.unix_seconds()), Some(scene.now() + 60));
+    assert_eq!(tokens.expires_at.map(Timestamp::unix_seconds), Some(scene.now() + 60));
 }
 
 #[tokio::test]
@@ -225,7 +225,7 @@ async fn a_withdrawn_key_is_trusted_for_an_hour_at_most() {
     let scene = Scene::new().await;
     scene.log_in("alice").await.unwrap();
     let (attempt, code) = scene.begin("alice").await.unwrap();
-    scene.clock.advance(Duration::from_secs(60 * 60));
+    scene.clock.advance(Duration::from_hours(1));
     scene.log_in("bob").await.unwrap();
     assert_eq!(scene.fake.requests(Endpoint::Keys), 2, "fetched anew");
     assert_eq!(scene.fake.requests(Endpoint::Metadata), 2, "fetched anew");

@@ -1,14 +1,9 @@
 //! The flows, in process: no sockets, and the clock stands still.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod authorize;
 mod bearer;
+mod leaks;
 mod login_is_bound;
 mod metadata;
 mod register;

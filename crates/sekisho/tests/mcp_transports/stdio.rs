@@ -77,6 +77,18 @@ async fn requests_before_the_end_of_input_are_still_answered() {
 }
 
 #[tokio::test]
+async fn many_requests_at_once_are_answered_in_the_end() {
+    let mut input = format!("{}\n", initialize("2025-11-25"));
+    for id in 0..2000 {
+        let ping = json!({ "jsonrpc": "2.0", "id": id, "method": "ping" });
+        input.push_str(&ping.to_string());
+        input.push('\n');
+    }
+    let written = everything_written(input).await;
+    assert_eq!(written.len(), 2001);
+}
+
+#[tokio::test]
 async fn a_call_overtakes_another_and_can_be_cancelled() {
     let gate = Arc::new(Gate::default());
     let (input, server_input) = duplex(1 << 16);

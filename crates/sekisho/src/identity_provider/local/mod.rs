@@ -36,7 +36,7 @@ use crate::store::Store;
 pub const LOCAL_ISSUER: &str = "local";
 
 /// How long a code for the callback works.
-pub const LOCAL_CODE_TTL: Duration = Duration::from_secs(60);
+pub const LOCAL_CODE_TTL: Duration = Duration::from_mins(1);
 
 /// Knows whether a login in progress belongs to the browser that asks.
 ///

@@ -49,10 +49,10 @@ impl ProviderMetadata {
         }
         let document: Document = serde_json::from_slice(&answer.body)
             .map_err(|_| refused("it is not an OpenID metadata document".into()))?;
-        Self::check(document, issuer, has_secret).map_err(refused)
+        Self::check(&document, issuer, has_secret).map_err(refused)
     }
 
-    fn check(document: Document, issuer: &str, has_secret: bool) -> Result<Self, String> {
+    fn check(document: &Document, issuer: &str, has_secret: bool) -> Result<Self, String> {
         if document.issuer != issuer {
             return Err(format!(
                 "it is for issuer {}, not {issuer:?}: write the issuer exactly as the provider does",

@@ -1,6 +1,7 @@
 //! The proof that a person logged in (`OpenID` Connect Core §2, §3.1.3.7; RFC 8725), checked whole:
 //! nothing of a token is believed before its signature, and no claim is taken for granted.
 
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use sekisho_protocol::Secret;
 use serde::Deserialize;
@@ -126,11 +127,15 @@ pub(super) fn verify_signature(token: &Secret, keys: &KeySet) -> Result<SignedCl
     let wanted = Wanted { id: header.kid.as_deref(), algorithm: header.alg };
     let key = keys.find(wanted).ok_or(Flaw::UnknownKey)?;
     let verified = decode::<SignedClaims>(token.reveal(), key, &signature_only(header.alg));
-    verified.map(|verified| verified.claims).map_err(|error| match error.kind() {
-        jsonwebtoken::errors::ErrorKind::Json(_) => Flaw::Claims,
-        // A nameless key may have been replaced by another nameless one.
-        _ if header.kid.is_none() => Flaw::UnknownKey,
-        _ => Flaw::Signature,
+    verified.map(|verified| verified.claims).map_err(|error| {
+        if matches!(error.kind(), ErrorKind::Json(_)) {
+            Flaw::Claims
+        } else if header.kid.is_none() {
+            // A nameless key may have been replaced by another nameless one.
+            Flaw::UnknownKey
+        } else {
+            Flaw::Signature
+        }
     })
 }
 

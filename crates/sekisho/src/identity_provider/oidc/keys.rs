@@ -100,7 +100,11 @@ fn algorithms_of(key: &AlgorithmParameters) -> Vec<Algorithm> {
         AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
             vec![EdDSA]
         }
-        _ => Vec::new(),
+        AlgorithmParameters::EllipticCurve(_)
+        | AlgorithmParameters::OctetKeyPair(_)
+        | AlgorithmParameters::OctetKey(_)
+        | AlgorithmParameters::Other(_)
+        | _ => Vec::new(),
     }
 }
 

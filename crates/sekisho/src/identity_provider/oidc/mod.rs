@@ -38,7 +38,7 @@ pub const PROVIDER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How old metadata and keys may be before they are fetched anew. A key that the provider withdrew
 /// is trusted no longer than that; a new one is found at once.
-const FRESH_FOR: Duration = Duration::from_secs(60 * 60);
+const FRESH_FOR: Duration = Duration::from_hours(1);
 
 /// How old the last good answer may be when we are asked whether the provider is there.
 const CHECKED_FOR: Duration = Duration::from_secs(15);

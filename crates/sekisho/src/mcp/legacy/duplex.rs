@@ -2,13 +2,14 @@
 //! stdio.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
 use sekisho_protocol::mcp::{Incoming, Message, RequestId};
 
 use super::dispatch::{Call, batch, take_notice};
-use super::event_stream::EventStream;
+use super::event_stream::{EventStream, Offered};
 use super::session::Session;
 use crate::mcp::refusal::{Refusal, Refused};
 use crate::mcp::service::McpService;
@@ -18,6 +19,8 @@ use crate::mcp::service::McpService;
 pub(in crate::mcp) struct Duplex {
     pub(in crate::mcp) session: Arc<Session>,
     pub(in crate::mcp) out: Arc<EventStream>,
+    /// How long an answer waits for room.
+    pub(in crate::mcp) reader_wait: Duration,
 }
 
 impl Duplex {
@@ -51,21 +54,24 @@ impl Duplex {
         work: impl Future<Output = Bytes> + Send + 'static,
     ) -> Result<(), Refusal> {
         let mut work = Box::pin(work);
+        let mut answered = None;
         if let Some(answer) = work.as_mut().now_or_never() {
-            self.send(answer);
-            return Ok(());
+            match self.out.offer(answer) {
+                Offered::Taken => return Ok(()),
+                Offered::NoRoom(answer) => answered = Some(answer),
+                Offered::Over => return Err(Refusal::SessionUnknown),
+            }
         }
         let duplex = self.clone();
         self.session.continue_in_background(id, async move {
-            let answer = work.await;
-            duplex.send(answer);
+            let answer = match answered {
+                Some(answer) => answer,
+                None => work.await,
+            };
+            // Whoever cannot be answered any more has no session either.
+            if !duplex.out.push_patiently(answer, duplex.reader_wait).await {
+                duplex.session.end();
+            }
         })
-    }
-
-    /// Whoever cannot be answered any more has no session either.
-    fn send(&self, answer: Bytes) {
-        if !self.out.push(answer) {
-            self.session.end();
-        }
     }
 }

@@ -1,16 +1,18 @@
 //! Messages on their way to one client, in order: a bounded queue that can be read again.
 //!
-//! A reader that falls behind is cut off, never waited for. A stream nobody reads at the moment
-//! keeps its newest messages, so that a client can come back for them (`Last-Event-ID`).
+//! A reader that falls behind is cut off, at once or after some patience with what is an answer.
+//! A stream nobody reads at the moment keeps its newest messages, so that a client can come back
+//! for them (`Last-Event-ID`).
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::session::SessionLimits;
+use super::limits::SessionLimits;
 
 /// Whether what was read is kept to be read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +39,17 @@ pub(in crate::mcp) enum First {
     Telling,
     /// It ended without an answer: the request was cancelled.
     Nothing,
+}
+
+/// What became of a message.
+#[derive(Debug)]
+pub(in crate::mcp) enum Offered {
+    /// It is in the queue.
+    Taken,
+    /// The reader is behind; here it is again.
+    NoRoom(Bytes),
+    /// Nothing is taken any more.
+    Over,
 }
 
 #[derive(Debug)]
@@ -92,11 +105,63 @@ impl EventStream {
         self.number.store(number, Ordering::Relaxed);
     }
 
+    /// Queues a message if there is room.
+    pub(in crate::mcp) fn offer(&self, data: Bytes) -> Offered {
+        let offered = self.lock().offer(data, self.events_max, self.bytes_max);
+        if matches!(offered, Offered::Taken) {
+            self.changed.notify_waiters();
+        }
+        offered
+    }
+
     /// Queues a message; `false` if the stream is over, or is now because its reader is too slow.
     pub(in crate::mcp) fn push(&self, data: Bytes) -> bool {
-        let queued = self.lock().push(data, self.events_max, self.bytes_max);
-        self.changed.notify_waiters();
-        queued
+        match self.offer(data) {
+            Offered::Taken => true,
+            Offered::Over => false,
+            Offered::NoRoom(_) => {
+                self.cut_off();
+                false
+            }
+        }
+    }
+
+    /// Queues a message as soon as there is room; a reader that makes none within `wait` is too
+    /// slow. `false` as in [`push`](Self::push).
+    pub(in crate::mcp) async fn push_patiently(&self, mut data: Bytes, wait: Duration) -> bool {
+        let patience = tokio::time::sleep(wait);
+        tokio::pin!(patience);
+        loop {
+            let changed = self.changed.notified();
+            data = match self.offer(data) {
+                Offered::Taken => return true,
+                Offered::Over => return false,
+                Offered::NoRoom(data) => data,
+            };
+            tokio::select! {
+                () = changed => {}
+                () = &mut patience => {
+                    self.cut_off();
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Waits until at most half the queue is taken, or the stream is over.
+    pub(in crate::mcp) async fn caught_up(&self) {
+        loop {
+            let changed = self.changed.notified();
+            {
+                let queue = self.lock();
+                let has_room =
+                    queue.events.len() <= self.events_max / 2 && queue.bytes <= self.bytes_max / 2;
+                if has_room || queue.finished {
+                    return;
+                }
+            }
+            changed.await;
+        }
     }
 
     /// Nothing more will come.
@@ -105,13 +170,20 @@ impl EventStream {
         self.changed.notify_waiters();
     }
 
-    /// The last message.
+    /// The last message. There is always room for it.
     pub(in crate::mcp) fn finish_with(&self, data: Bytes) {
         {
             let mut queue = self.lock();
-            queue.push(data, self.events_max, self.bytes_max);
-            queue.finished = true;
+            if !queue.finished {
+                queue.add(data);
+                queue.finished = true;
+            }
         }
+        self.changed.notify_waiters();
+    }
+
+    fn cut_off(&self) {
+        self.lock().cut_off();
         self.changed.notify_waiters();
     }
 
@@ -164,24 +236,27 @@ impl EventStream {
 }
 
 impl Queue {
-    fn push(&mut self, data: Bytes, events_max: usize, bytes_max: usize) -> bool {
+    fn offer(&mut self, data: Bytes, events_max: usize, bytes_max: usize) -> Offered {
         if self.finished {
-            return false;
+            return Offered::Over;
         }
         // One message may exceed the bytes alone: else it could never be delivered.
         while !self.events.is_empty()
             && (self.events.len() >= events_max || self.bytes + data.len() > bytes_max)
         {
             if self.is_read && self.events.front().is_some_and(|old| old.position >= self.unread) {
-                self.cut_off();
-                return false;
+                return Offered::NoRoom(data);
             }
             self.drop_oldest();
         }
+        self.add(data);
+        Offered::Taken
+    }
+
+    fn add(&mut self, data: Bytes) {
         self.bytes += data.len();
         self.events.push_back(Event { position: self.next, data });
         self.next += 1;
-        true
     }
 
     fn drop_oldest(&mut self) {
@@ -243,6 +318,8 @@ impl Reader {
                     return None;
                 }
                 if let Some(event) = queue.take(self.stream.retention) {
+                    // Somebody may wait for room.
+                    self.stream.changed.notify_waiters();
                     return Some(event);
                 }
                 if queue.finished {

@@ -4,10 +4,13 @@
 mod dispatch;
 mod duplex;
 mod event_stream;
+mod limits;
 mod session;
+mod sessions;
 
 pub(super) use dispatch::{Call, batch, take_notice};
 pub(super) use duplex::Duplex;
 pub(super) use event_stream::{EventStream, First, Reader, Retention};
-pub use session::SessionLimits;
-pub(super) use session::{Session, Sessions, Transport};
+pub use limits::SessionLimits;
+pub(super) use session::{Session, Transport};
+pub(super) use sessions::Sessions;

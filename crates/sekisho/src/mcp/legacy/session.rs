@@ -1,7 +1,7 @@
-//! Sessions of the revisions with a handshake: who began them, what they agreed upon, what runs.
+//! One session of the revisions with a handshake: who began it, what was agreed upon, what runs.
 //!
-//! A session id proves nothing. Whoever continues a session must be the person, client and grant
-//! that began it; to anybody else it does not exist. A refreshed token continues it.
+//! It belongs to a person, client and grant, never to the bytes of a token, so a refresh
+//! continues it.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -14,52 +14,13 @@ use sekisho_protocol::mcp::{ProtocolVersion, RequestId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::event_stream::EventStream;
-use crate::clock::{Clock, Timestamp};
+use super::limits::SessionLimits;
+use crate::clock::Timestamp;
 use crate::mcp::refusal::Refusal;
 use crate::principal::Principal;
-
-/// How much of everything sessions may take. Beyond a person's share the answer is 429, beyond
-/// the whole 503.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SessionLimits {
-    /// Sessions in all.
-    pub sessions_max: usize,
-    /// Sessions of one person, over all their clients. Not counted where nothing guards the server.
-    /// Over it, the one at rest for longest (a minute at least) gives way to a new one.
-    pub sessions_per_person_max: usize,
-    /// A session without request or open stream for this long is forgotten.
-    pub idle: Duration,
-    /// Streams of one session, with those a client may still come back for.
-    pub streams_per_session_max: usize,
-    /// Requests and notifications of one session that are being worked on.
-    pub calls_per_session_max: usize,
-    /// A request's body, or a line over stdio, in bytes.
-    pub body_bytes_max: usize,
-    /// How long a body may take to arrive.
-    pub body_wait: Duration,
-    /// Messages waiting in one stream, with those kept for replay.
-    pub queue_events_max: usize,
-    /// Bytes waiting in one stream; a single message may exceed it.
-    pub queue_bytes_max: usize,
-}
-
-impl Default for SessionLimits {
-    fn default() -> Self {
-        Self {
-            sessions_max: 10_000,
-            sessions_per_person_max: 100,
-            idle: Duration::from_mins(30),
-            streams_per_session_max: 16,
-            calls_per_session_max: 64,
-            body_bytes_max: 4 * 1024 * 1024,
-            body_wait: Duration::from_secs(30),
-            queue_events_max: 256,
-            queue_bytes_max: 1024 * 1024,
-        }
-    }
-}
 
 /// How a session's messages travel. A session never changes transports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,157 +28,6 @@ pub(in crate::mcp) enum Transport {
     StreamableHttp,
     HttpSse,
     Stdio,
-}
-
-/// Sweeping looks at every session, so it is not done at each request.
-const SWEEP_EVERY: Duration = Duration::from_mins(1);
-
-/// A session at rest for this long gives way to a new one of its owner, if there is no other room.
-const ABANDONED_AFTER: Duration = Duration::from_mins(1);
-
-/// Every session of one endpoint.
-#[derive(Debug)]
-pub(in crate::mcp) struct Sessions {
-    limits: SessionLimits,
-    clock: Arc<dyn Clock>,
-    shutdown: CancellationToken,
-    table: Mutex<Table>,
-}
-
-#[derive(Debug)]
-struct Table {
-    sessions: HashMap<Box<str>, Arc<Session>>,
-    of_person: HashMap<Person, usize>,
-    swept_at: Timestamp,
-}
-
-/// Issuer and subject.
-type Person = (String, String);
-
-impl Sessions {
-    pub(in crate::mcp) fn new(
-        limits: SessionLimits,
-        clock: Arc<dyn Clock>,
-        shutdown: CancellationToken,
-    ) -> Self {
-        let table =
-            Table { sessions: HashMap::new(), of_person: HashMap::new(), swept_at: clock.now() };
-        Self { limits, clock, shutdown, table: Mutex::new(table) }
-    }
-
-    pub(in crate::mcp) fn limits(&self) -> &SessionLimits {
-        &self.limits
-    }
-
-    /// Begins a session under a name nobody can guess.
-    pub(in crate::mcp) fn begin(
-        &self,
-        transport: Transport,
-        principal: Option<Arc<Principal>>,
-    ) -> Result<Arc<Session>, Refusal> {
-        let now = self.clock.now();
-        let mut table = self.lock();
-        if table.sessions.len() >= self.limits.sessions_max
-            || table.swept_at.plus(SWEEP_EVERY).is_over(now)
-        {
-            table.sweep(now, self.limits.idle);
-        }
-        if table.sessions.len() >= self.limits.sessions_max {
-            return Err(Refusal::ServerFull);
-        }
-        if let Some(principal) = &principal {
-            let person = person(principal);
-            let begun = |table: &Table| table.of_person.get(&person).copied().unwrap_or_default();
-            if begun(&table) >= self.limits.sessions_per_person_max {
-                table.forget_abandoned(&person, now);
-            }
-            if begun(&table) >= self.limits.sessions_per_person_max {
-                return Err(Refusal::TooManySessions);
-            }
-            *table.of_person.entry(person).or_default() += 1;
-        }
-        let ended = self.shutdown.child_token();
-        let session = Session::new(transport, principal, &self.limits, now, ended);
-        table.sessions.insert(session.id.clone(), Arc::clone(&session));
-        Ok(session)
-    }
-
-    /// The caller's session of this name. One of somebody else is as unknown as one that never
-    /// was. Finding a session keeps it alive and lets it see the caller's newest token.
-    pub(in crate::mcp) fn find(
-        &self,
-        transport: Transport,
-        id: &str,
-        caller: Option<&Arc<Principal>>,
-    ) -> Option<Arc<Session>> {
-        let session = self.lock().sessions.get(id).cloned()?;
-        if session.transport != transport || !session.belongs_to(caller) {
-            return None;
-        }
-        let now = self.clock.now();
-        if session.ended.is_cancelled() || session.is_idle(now, self.limits.idle) {
-            self.end(&session);
-            return None;
-        }
-        session.touch(now);
-        if let Some(caller) = caller {
-            session.renew(caller);
-        }
-        Some(session)
-    }
-
-    /// Ends a session, its streams and what it is working on.
-    pub(in crate::mcp) fn end(&self, session: &Session) {
-        self.lock().remove(&session.id);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Table {
-    fn sweep(&mut self, now: Timestamp, idle: Duration) {
-        self.swept_at = now;
-        let ids: Vec<Box<str>> = (self.sessions.iter())
-            .filter(|(_, session)| session.is_idle(now, idle))
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in ids {
-            self.remove(&id);
-        }
-    }
-
-    /// Makes room among one person's sessions. Many clients never end theirs; a script that begins
-    /// one at each run must not lock its owner out.
-    fn forget_abandoned(&mut self, of: &Person, now: Timestamp) {
-        let abandoned = (self.sessions.values())
-            .filter(|session| session.is_idle(now, ABANDONED_AFTER) && !session.is_busy())
-            .filter(|session| session.principal().is_some_and(|owner| person(&owner) == *of))
-            .min_by_key(|session| session.used_at.load(Ordering::Relaxed))
-            .map(|session| session.id.clone());
-        if let Some(id) = abandoned {
-            self.remove(&id);
-        }
-    }
-
-    fn remove(&mut self, id: &str) {
-        let Some(session) = self.sessions.remove(id) else { return };
-        if let Some(principal) = session.principal() {
-            let person = person(&principal);
-            if let Some(count) = self.of_person.get_mut(&person) {
-                *count = count.saturating_sub(1);
-                if *count == 0 {
-                    self.of_person.remove(&person);
-                }
-            }
-        }
-        session.end();
-    }
-}
-
-fn person(principal: &Principal) -> Person {
-    (principal.identity.issuer.clone(), principal.identity.subject.clone())
 }
 
 /// One client's conversation, from `initialize` to its end.
@@ -277,13 +87,17 @@ impl Session {
         &self.id
     }
 
+    pub(super) fn transport(&self) -> Transport {
+        self.transport
+    }
+
     /// Who began it, with the newest token seen.
     pub(in crate::mcp) fn principal(&self) -> Option<Arc<Principal>> {
         let principal = self.principal.as_ref()?;
         Some(Arc::clone(&principal.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    fn belongs_to(&self, caller: Option<&Arc<Principal>>) -> bool {
+    pub(super) fn belongs_to(&self, caller: Option<&Arc<Principal>>) -> bool {
         match (self.principal(), caller) {
             (None, None) => true,
             (Some(owner), Some(caller)) => {
@@ -295,7 +109,7 @@ impl Session {
 
     /// Remembers the caller's token if it lasts longer than the one known, so that streams live on
     /// after a refresh, and a late request with the old token does not end them.
-    fn renew(&self, caller: &Arc<Principal>) {
+    pub(super) fn renew(&self, caller: &Arc<Principal>) {
         let Some(principal) = &self.principal else { return };
         let mut known = principal.lock().unwrap_or_else(PoisonError::into_inner);
         if !Arc::ptr_eq(&known, caller) && caller.expires_at >= known.expires_at {
@@ -321,13 +135,16 @@ impl Session {
         self.used_at.store(now.unix_seconds(), Ordering::Relaxed);
     }
 
-    fn is_idle(&self, now: Timestamp, idle: Duration) -> bool {
-        let used_at = Timestamp::from_unix_seconds(self.used_at.load(Ordering::Relaxed));
-        used_at.plus(idle).is_over(now)
+    pub(super) fn used_at(&self) -> Timestamp {
+        Timestamp::from_unix_seconds(self.used_at.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn is_idle(&self, now: Timestamp, idle: Duration) -> bool {
+        self.used_at().plus(idle).is_over(now)
     }
 
     /// Whether a request is being worked on.
-    fn is_busy(&self) -> bool {
+    pub(super) fn is_busy(&self) -> bool {
         !lock(&self.running).is_empty()
     }
 
@@ -398,10 +215,11 @@ impl Session {
             return Err(Refusal::IdInUse);
         }
         let place = Place { session: Arc::clone(self), id: id.clone(), _permit: permit };
-        let task = tokio::spawn(async move {
+        let running_work = async move {
             work.await;
             drop(place);
-        });
+        };
+        let task = tokio::spawn(running_work.in_current_span());
         if let Some(id) = id {
             running.insert(id, task.abort_handle());
         }

@@ -6,7 +6,7 @@ pub(super) const WORDS: Words = Words {
     consent: ConsentWords {
         title: "アクセスを許可しますか？",
         lead: "アプリケーションが、あなたの代わりにこのサーバーを使おうとしています。",
-        recipient: "結果の送り先",
+        recipient: "応答の送り先",
         host_advice: "この送り先の運営者がアクセス権を受け取ります。心当たりがなければ拒否してください。",
         scheme_advice: "お使いの端末のアプリケーションが開きます。心当たりがなければ拒否してください。",
         loopback_warning: "送り先はお使いのコンピューターです",
@@ -18,7 +18,7 @@ pub(super) const WORDS: Words = Words {
         name_advice: "アプリケーションが自ら名乗った名前です。確認されていません。",
         no_name: "アプリケーションは名乗っていません。",
         scopes: "求める権限",
-        resource: "対象",
+        resource: "対象のサーバー",
         details: "技術的な詳細",
         client_id: "アプリケーション ID",
         redirect_uri: "戻り先の URI",
@@ -50,7 +50,7 @@ pub(super) const WORDS: Words = Words {
         },
         unknown_redirect_uri: Told {
             title: "送り先が登録されていません",
-            explanation: "アプリケーションが、登録していないアドレスへ結果を送るよう求めました。\
+            explanation: "アプリケーションが、登録していないアドレスへ応答を送るよう求めました。\
                           そのため、そこへは移動していません。",
             remedy: "ご自分で始めた場合は、アプリケーションでこのサーバーを削除し、もう一度追加してください。\
                      リンクをたどって来た場合は、このウィンドウを閉じてください。",

@@ -1,0 +1,47 @@
+//! What sessions may take, every limit by its name.
+
+use std::time::Duration;
+
+/// How much of everything sessions may take. Beyond a person's share the answer is 429, beyond
+/// the whole 503.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// Sessions in all.
+    pub sessions_max: usize,
+    /// Sessions of one person, over all their clients. Not counted where nothing guards the server.
+    /// Over it, the one at rest for longest (a minute at least) gives way to a new one.
+    pub sessions_per_person_max: usize,
+    /// A session without request or open stream for this long is forgotten.
+    pub idle: Duration,
+    /// Streams of one session, with those a client may still come back for.
+    pub streams_per_session_max: usize,
+    /// Requests and notifications of one session that are being worked on.
+    pub calls_per_session_max: usize,
+    /// A request's body, or a line over stdio, in bytes.
+    pub body_bytes_max: usize,
+    /// How long a body may take to arrive.
+    pub body_wait: Duration,
+    /// Messages waiting in one stream, with those kept for replay.
+    pub queue_events_max: usize,
+    /// Bytes waiting in one stream; a single message may exceed it.
+    pub queue_bytes_max: usize,
+    /// How long an answer waits for room in a full queue before the reader is taken for dead.
+    pub reader_wait: Duration,
+}
+
+impl Default for SessionLimits {
+    fn default() -> Self {
+        Self {
+            sessions_max: 10_000,
+            sessions_per_person_max: 100,
+            idle: Duration::from_mins(30),
+            streams_per_session_max: 16,
+            calls_per_session_max: 64,
+            body_bytes_max: 4 * 1024 * 1024,
+            body_wait: Duration::from_secs(30),
+            queue_events_max: 256,
+            queue_bytes_max: 1024 * 1024,
+            reader_wait: Duration::from_secs(10),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! No secret in the log, at any level, whatever goes right or wrong.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use sekisho::front::{Front, HostPolicy, OriginPolicy, Surfaces, TrustedProxies};
+use sekisho_protocol::oauth::Issuer;
+use testkit::world::{ISSUER, VERIFIER, authorize_url, tokens};
+use testkit::{App, Browser, World};
+use tower::Layer as _;
+use tracing_subscriber::filter::LevelFilter;
+
+const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+const HOST: (&str, &str) = ("host", "localhost:8000");
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The world as it is served: with the front, which writes the access log.
+fn served(world: &World) -> App {
+    let issuer = Issuer::parse(ISSUER).unwrap();
+    let front = Front::new(
+        HostPolicy::new(&issuer, &[]).unwrap(),
+        OriginPolicy::new(&issuer, &[]).unwrap(),
+        Surfaces::new(["/mcp".into(), "/sse".into()]),
+        TrustedProxies::new(vec![]),
+    );
+    Router::new().fallback_service(front.layer(world.app.clone()))
+}
+
+#[tokio::test]
+async fn no_secret_reaches_the_log_at_any_level() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
+    // For the whole process, and so the only test in it: what one thread listens to is shared.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+
+    let mut world = World::new().await;
+    world.app = served(&world);
+    let client = world.confidential_client().await;
+    let mut browser = Browser::default();
+    let page = browser.open(&world.app, &authorize_url(&client, &[])).await;
+    let to_provider = browser.decide(&world.app, &page, "approve").await;
+    let cookies: Vec<_> = browser.cookies().values().cloned().collect();
+    let callback = world.provider.log_in("alice", to_provider.location().unwrap());
+    let back = browser.open(&world.app, &callback).await;
+    let code = back.parameter("code").unwrap();
+    let first = tokens(&world.redeem(&client, &code, VERIFIER).await);
+    assert_eq!(world.call("/mcp", &first.access).await.status, 200);
+    let second = tokens(&world.refresh(&client, &first.refresh).await);
+
+    // Now everything that goes wrong with a secret in hand, since errors are what is logged most.
+    let in_query = format!("/mcp?access_token={}", second.access);
+    assert_eq!(world.post(&in_query, &[HOST], "").await.status, 401);
+    let in_form = format!("access_token={}", second.access);
+    assert_eq!(world.post("/mcp", &[HOST, FORM], &in_form).await.status, 401);
+    world.redeem(&client, &code, VERIFIER).await;
+    world.refresh(&client, &first.refresh).await;
+    world.call("/other/mcp", &second.access).await;
+    world.revoke(&client, &second.refresh).await;
+    browser.open(&world.app, &callback).await;
+    browser.decide(&world.app, &page, "neither").await;
+
+    let log = log.text();
+    for expected in ["registered", "approved, login begins", "tokens issued", "POST", "/mcp"] {
+        assert!(log.contains(expected), "the log was listened to: {expected:?}\n{log}");
+    }
+    let state = to_provider.parameter("state").unwrap();
+    let provider_code = callback.split("code=").nth(1).unwrap().split('&').next().unwrap();
+    let secrets = [
+        (client.secret.as_deref().unwrap(), "the client's secret"),
+        (&code, "our code"),
+        (VERIFIER, "the PKCE verifier"),
+        (&first.access, "an access token"),
+        (&first.refresh, "a refresh token"),
+        (&second.access, "an access token that was in a query"),
+        (&second.refresh, "a refresh token that was given back"),
+        (&state, "our state"),
+        (provider_code, "the provider's code"),
+        (&page.input("consent").unwrap(), "the sealed request"),
+    ];
+    for (secret, what) in
+        secrets.into_iter().chain(cookies.iter().map(|value| (value.as_str(), "a cookie")))
+    {
+        assert!(secret.len() > 5, "{what} is long enough to be found: {secret:?}");
+        assert!(!log.contains(secret), "{what} is in the log:\n{log}");
+    }
+}
