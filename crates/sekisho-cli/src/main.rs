@@ -5,6 +5,7 @@ mod config;
 mod connections;
 mod fortune;
 mod key;
+mod memory;
 mod outcome;
 mod serve;
 mod stdio;
@@ -19,10 +20,6 @@ use clap::Parser as _;
 use cli::{Cli, Command, ConfigCommand, GuardedArgs};
 use config::{ConfigError, Flags};
 use outcome::{Failure, say};
-
-/// Under hundreds of connections the system's allocator costs a tenth of the calls per second.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     match run(&Cli::parse().command) {

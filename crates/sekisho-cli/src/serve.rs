@@ -38,7 +38,7 @@ use tower::Layer as _;
 use crate::config::{Config, IdentityConfig, Server, StoreLocation, Upstream};
 use crate::connections::{Connections, accepting};
 use crate::outcome::{Failure, say};
-use crate::{fortune, key, stopping, telemetry};
+use crate::{fortune, key, memory, stopping, telemetry};
 
 /// How often what has expired is removed from the store.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
@@ -89,6 +89,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         .map_err(|error| Failure::Run(format!("cannot listen for signals: {error}")))?;
     tokio::spawn(signals);
     tokio::spawn(sweep(Arc::clone(&store.shared)));
+    tokio::spawn(memory::give_back());
 
     welcome(&config, &store.shared).await?;
     let ended = answering.await.map_err(|error| Failure::because(&error))?;
