@@ -140,7 +140,9 @@ fn from_base64(text: &str) -> Option<Vec<u8>> {
 /// Writes a new key aside and moves it into place, so that nobody ever reads half a key.
 fn make(path: &Path) -> io::Result<()> {
     let mut aside = path.as_os_str().to_owned();
-    aside.push(format!(".{}", std::process::id()));
+    // Random, since a process that died here may have had our number.
+    let [one, two, three, four, ..] = *random_key();
+    aside.push(format!(".{one:02x}{two:02x}{three:02x}{four:02x}"));
     let aside = PathBuf::from(aside);
     let written = write_private(&aside, &random_key());
     let placed = written.and_then(|()| match fs::hard_link(&aside, path) {

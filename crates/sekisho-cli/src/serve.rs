@@ -77,6 +77,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let listener = listen(config.listen).map_err(|error| cannot_listen(config.listen, &error))?;
     let sealer = key::sealer(&config.key_file, &config.store)?;
     let store = open_store(&config).await?;
+    warn_of_one_address(&config);
     let stopping = CancellationToken::new();
     let app = application(&config, &store.shared, sealer, &stopping).await?;
 
@@ -96,6 +97,17 @@ async fn serve(config: Config) -> Result<(), Failure> {
     store.close().await;
     tracing::info!("stopped");
     ended.map_err(|error| Failure::because(&error))
+}
+
+/// Limits count by address, and behind an unknown proxy everybody has the proxy's.
+fn warn_of_one_address(config: &Config) {
+    let is_behind_a_proxy = config.public_url.is_https() && config.listen.ip().is_loopback();
+    if is_behind_a_proxy && config.proxies.is_empty() {
+        tracing::warn!(
+            "trusted_proxies is empty: all callers count as one address for every limit; \
+             name the address of the reverse proxy"
+        );
+    }
 }
 
 /// Takes the port, also when connections of a process before us are still being closed.

@@ -13,7 +13,7 @@ use axum_server::Handle;
 use tokio_util::sync::CancellationToken;
 
 /// How long what is being worked on may take to finish.
-const DRAIN: Duration = Duration::from_secs(9);
+const DRAIN: Duration = Duration::from_secs(8);
 /// How long we go on accepting after SIGTERM, so that whoever asks `/readyz` hears that we stop.
 const LAST_CALLS: Duration = Duration::from_millis(500);
 

@@ -87,9 +87,14 @@ pub(crate) const KEYS: &[Key] = &[
         "identity.session",
         Text,
         Some("follow"),
-        "whether a grant lives as long as the provider's session",
+        "reserved: whether a grant lives as long as the provider's session; not built yet",
     ),
-    key("identity.recheck", Text, Some("15m"), "longest time a disabled person keeps access"),
+    key(
+        "identity.recheck",
+        Text,
+        Some("15m"),
+        "reserved: how often the provider is asked again; not built yet",
+    ),
     key("authorization.mode", Text, Some("delegated"), "\"delegated\": we issue the tokens"),
     key(
         "authorization.registration",
@@ -112,7 +117,7 @@ pub(crate) const KEYS: &[Key] = &[
         "authorization.refresh_grace",
         Text,
         Some("60s"),
-        "how long a traded refresh token gives the same successor",
+        "reserved: how long a traded refresh token gives the same successor; not built yet",
     ),
     key(
         "authorization.client_secret_ttl",

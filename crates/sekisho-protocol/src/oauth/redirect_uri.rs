@@ -71,7 +71,8 @@ impl RegisteredRedirectUri {
         // The URL parser trims and drops these without a word, so what is shown and compared
         // would not be what the browser opens.
         let is_odd = |character: char| {
-            character.is_whitespace()
+            !character.is_ascii()
+                || character.is_whitespace()
                 || character.is_control()
                 || matches!(character, '\\' | '<' | '>' | '"')
         };
@@ -287,6 +288,7 @@ mod tests {
             ("/cb", Err(Malformed), "relative"),
             ("", Err(Malformed), "empty"),
             ("https://", Err(Malformed), "no host"),
+            ("https://app.example/é", Err(Malformed), "not ASCII, which no header can carry"),
         ];
         for (text, expected, reason) in rows {
             assert_eq!(

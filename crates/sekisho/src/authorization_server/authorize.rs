@@ -145,9 +145,7 @@ impl AuthorizationServer {
             consent: &sealed.to_text(),
         }
         .respond(visitor.language());
-        if let Some(cookie) = set_cookie {
-            response.headers_mut().append(SET_COOKIE, cookie);
-        }
+        response.headers_mut().append(SET_COOKIE, set_cookie);
         response
     }
 }

@@ -31,15 +31,13 @@ impl Cookies {
         }
     }
 
-    /// The browser's double-submit value, or a new one with the header that sets it. It precedes
-    /// approval and binds only the consent form to the browser that was shown it.
-    pub(super) fn csrf(&self, headers: &HeaderMap) -> (Secret, Option<HeaderValue>) {
-        if let Some(value) = self.read(headers, "csrf") {
-            return (value, None);
-        }
-        let value = mint::nonce();
-        let header = self.set("csrf", &value, LOGIN_TTL.as_secs() * 6);
-        (value, Some(header))
+    /// The browser's double-submit value, or a new one, with the header that keeps it for as long
+    /// as the page is good. It precedes approval and binds only the consent form to the browser that
+    /// was shown it.
+    pub(super) fn csrf(&self, headers: &HeaderMap) -> (Secret, HeaderValue) {
+        let value = self.read(headers, "csrf").unwrap_or_else(mint::nonce);
+        let header = self.set("csrf", &value, LOGIN_TTL.as_secs());
+        (value, header)
     }
 
     /// The double-submit value the browser sent back.

@@ -193,7 +193,8 @@ impl AuthorizationServer {
             self.sealer.seal_value(Purpose::ProviderTokens, place, &stored)
         });
         let grant = CodeGrant {
-            request: request.clone(),
+            // The client's state has gone back to it and is nobody's business from here on.
+            request: AuthorizationRequest { state: None, ..request.clone() },
             identity: person.identity.clone(),
             grant_id,
             provider_tokens,

@@ -45,7 +45,8 @@ impl AuthorizationServer {
             .map_err(|reason| credentials_refusal(&reason, used_basic))?;
         let client = self.store.find_client(&credentials.client_id).await?;
         self.believe(client, &credentials).map_err(|reason| {
-            tracing::info!(client.id = %credentials.client_id, "client refused: {reason}");
+            let named = credentials.client_id.as_str();
+            tracing::info!(client.id = format!("{named:.64}"), "client refused: {reason}");
             refused(OAuthError::new(
                 OAuthErrorCode::InvalidClient,
                 "the client is not known here or its secret is not valid: register again",

@@ -39,7 +39,7 @@ use crate::seal::Sealer;
 use crate::store::{Store, StoreError};
 
 use browser::Cookies;
-use rate::PerAddress;
+use rate::{PerAddress, PerGrant};
 
 /// Who may register a client dynamically (RFC 7591).
 #[derive(Debug, Clone)]
@@ -109,6 +109,10 @@ impl Settings {
 /// Sixty a minute: far more than people need, far less than a flood.
 const PER_MINUTE_DEFAULT: NonZeroU32 = NonZeroU32::new(60).unwrap();
 
+/// Refreshes of one grant in a minute. Each leaves a row for as long as the grant lives, and a
+/// token lasts far longer than two seconds.
+const REFRESHES_PER_MINUTE: NonZeroU32 = NonZeroU32::new(30).unwrap();
+
 /// How long a person may look at the consent page, and how long a login may take after it.
 pub(crate) const LOGIN_TTL: Duration = Duration::from_mins(10);
 /// How long a browser is remembered under [`ConsentRule::Remember`].
@@ -118,8 +122,9 @@ const BROWSER_SESSION_TTL: Duration = Duration::from_hours(12);
 const FORM_BYTES_MAX: usize = 16 * 1024;
 /// Largest consent form; it carries the sealed request with the client's `state`.
 const CONSENT_FORM_BYTES_MAX: usize = 64 * 1024;
-/// Largest registration.
-const REGISTRATION_BYTES_MAX: usize = 64 * 1024;
+/// Largest registration: several times what real clients send, and small enough that a table full
+/// of the largest ones stays below a gigabyte.
+const REGISTRATION_BYTES_MAX: usize = 8 * 1024;
 
 /// The authorization server: everything its endpoints share.
 #[derive(Debug)]
@@ -132,6 +137,7 @@ pub struct AuthorizationServer {
     cookies: Cookies,
     registrations: PerAddress,
     logins: PerAddress,
+    refreshes: PerGrant,
 }
 
 impl AuthorizationServer {
@@ -149,6 +155,7 @@ impl AuthorizationServer {
         let cookies = Cookies::new(&settings.issuer, &store.instance_id().await?);
         let registrations = PerAddress::new(settings.registrations_per_minute);
         let logins = PerAddress::new(settings.logins_per_minute);
+        let refreshes = PerGrant::new(REFRESHES_PER_MINUTE);
         Ok(Arc::new(Self {
             settings,
             store,
@@ -158,6 +165,7 @@ impl AuthorizationServer {
             cookies,
             registrations,
             logins,
+            refreshes,
         }))
     }
 

@@ -1,14 +1,18 @@
-//! How often one address may ask for something that costs us a row (GCRA, by `governor`).
+//! How often one address, or one grant, may ask for something that costs us a row (GCRA, by
+//! `governor`).
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
-/// Addresses remembered before the idle ones are forgotten.
-const ADDRESSES_MAX: usize = 50_000;
+use crate::front::ClientAddress;
+use crate::grant::GrantId;
+
+/// Addresses or grants remembered before the idle ones are forgotten.
+const KEYS_MAX: usize = 50_000;
 
 /// A limit per address: a burst of the minute's number, then as many a minute.
 #[derive(Debug)]
@@ -26,23 +30,37 @@ impl PerAddress {
     /// # Errors
     /// How long to wait, when there were too many.
     pub(super) fn count(&self, address: IpAddr) -> Result<(), Duration> {
-        if self.limiter.len() > ADDRESSES_MAX {
+        if self.limiter.len() > KEYS_MAX {
             self.limiter.retain_recent();
         }
         self.limiter
-            .check_key(&network(address))
+            .check_key(&ClientAddress(address).network())
             .map_err(|until| until.wait_time_from(DefaultClock::default().now()))
     }
 }
 
-/// An IPv6 customer has a whole /64, so that counts as one address.
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => IpAddr::V4(v4),
-            None => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
-        },
+/// A limit per grant.
+#[derive(Debug)]
+pub(super) struct PerGrant {
+    limiter: DefaultKeyedRateLimiter<GrantId>,
+}
+
+impl PerGrant {
+    pub(super) fn new(per_minute: NonZeroU32) -> Self {
+        Self { limiter: RateLimiter::keyed(Quota::per_minute(per_minute)) }
+    }
+
+    /// Counts one request.
+    ///
+    /// # Errors
+    /// How long to wait, when there were too many.
+    pub(super) fn count(&self, grant: &GrantId) -> Result<(), Duration> {
+        if self.limiter.len() > KEYS_MAX {
+            self.limiter.retain_recent();
+        }
+        self.limiter
+            .check_key(grant)
+            .map_err(|until| until.wait_time_from(DefaultClock::default().now()))
     }
 }
 

@@ -128,7 +128,7 @@ impl Visitor {
 
     /// A page that says what happened and what to do, under a trace id that the log has too.
     pub(super) fn page(&self, status: StatusCode, problem: Problem<'_>) -> Response {
-        tracing::info!(trace_id = %self.trace_id, status = status.as_u16(), "page: {problem:?}");
+        tracing::info!(status = status.as_u16(), "page: {:.400}", format!("{problem:?}"));
         ErrorPage { status, problem, trace_id: &self.trace_id }.respond(self.language)
     }
 

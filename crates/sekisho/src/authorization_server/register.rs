@@ -53,10 +53,11 @@ pub(super) async fn register(
     extensions: Extensions,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
-    server.may_register(&headers)?;
+    // Counted before the token is looked at, so that it cannot be guessed at leisure.
     if let Some(ClientAddress(address)) = extensions.get() {
         server.registrations.count(*address).map_err(Refusal::TooMany)?;
     }
+    server.may_register(&headers)?;
     let body = body.map_err(|_| Refusal::TooLarge)?;
     let known = server.settings.servers.scopes();
     let defaults = server.settings.servers.find(&[]).map_or(&known, |server| &server.scopes);

@@ -182,6 +182,7 @@ impl AuthorizationServer {
             return Err(refuse_refresh(RefreshRefusal::Expired, client));
         }
         let scope = self.narrowed(&token, request)?;
+        self.refreshes.count(&token.grant.id).map_err(Refusal::TooMany)?;
         let minted = self.mint(client, scope, now);
         match self.store.rotate_refresh_token(&hash, &minted.stored).await? {
             RefreshRotation::Fresh => Ok(minted.answer(now)),

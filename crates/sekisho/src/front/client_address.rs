@@ -22,7 +22,7 @@ impl ClientAddress {
     /// The address to count by: an IPv6 caller owns a whole /64, so its last 64 bits are cleared.
     #[must_use]
     pub fn network(self) -> IpAddr {
-        match self.0 {
+        match self.0.to_canonical() {
             IpAddr::V4(address) => IpAddr::V4(address),
             IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
         }
@@ -33,6 +33,11 @@ impl TrustedProxies {
     /// The networks of proxies that the operator runs.
     pub fn new(networks: Vec<IpNet>) -> Self {
         Self(networks)
+    }
+
+    /// Whether nobody is trusted, so that every address is the peer's own.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The caller behind a request; `None` where no connection is known, as in tests without one.

@@ -49,7 +49,8 @@ impl Endpoint {
         let body = read_body(body, self.sessions.limits()).await?;
         let out = session.stream(1).ok_or(Refusal::SessionUnknown)?;
         let reader_wait = self.sessions.limits().reader_wait;
-        Duplex { session, out, reader_wait }.accept(&self.service, &body)
+        let sender = caller(&head.extensions).cloned();
+        Duplex { session, sender, out, reader_wait }.accept(&self.service, &body)
     }
 }
 

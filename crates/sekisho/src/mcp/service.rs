@@ -79,10 +79,11 @@ impl Context {
 
     pub(super) fn of(
         session: &Arc<Session>,
+        principal: Option<Arc<Principal>>,
         version: ProtocolVersion,
         exchange: Option<Arc<EventStream>>,
     ) -> Self {
-        Self { principal: session.principal(), version, exchange, session: Arc::downgrade(session) }
+        Self { principal, version, exchange, session: Arc::downgrade(session) }
     }
 
     /// The verified caller; nobody where nothing guards the server, as over stdio.

@@ -35,7 +35,7 @@ pub async fn serve_stdio(
     let out = EventStream::new(&limits, Retention::None);
     session.listen_on(&out);
     let mut writing = tokio::spawn(write_lines(out.read(None), output));
-    let duplex = Duplex { session, out, reader_wait: limits.reader_wait };
+    let duplex = Duplex { session, sender: None, out, reader_wait: limits.reader_wait };
 
     let served = tokio::select! {
         served = read_lines(&duplex, &service, &limits, BufReader::new(input)) => served,

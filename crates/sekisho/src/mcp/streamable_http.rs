@@ -12,7 +12,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use sekisho_protocol::mcp::{Incoming, Message, ProtocolVersion, Request as McpRequest, RequestId};
 
 use super::Endpoint;
-use super::legacy::{Call, EventStream, First, Retention, Session, Transport, batch, take_notice};
+use super::legacy::{
+    Call, Caller, EventStream, First, Retention, Session, Transport, batch, take_notice,
+};
 use super::refusal::{Refusal, Refused};
 use super::request::{Accepts, caller, only, read_body, require_json};
 use super::sse::{self, Framing};
@@ -44,16 +46,16 @@ impl Endpoint {
         require_json(&head.headers)?;
         let body = read_body(body, self.sessions.limits()).await?;
         let accepts = Accepts::of(&head.headers);
+        let sender = caller(&head.extensions).cloned();
 
         let incoming = Incoming::parse(&body)?;
         if let Incoming::Single(Message::Request(request)) = &incoming
             && request.method == "initialize"
         {
             // Whatever version or session such a request names in its headers is history.
-            let session =
-                self.sessions.begin(Transport::StreamableHttp, caller(&head.extensions).cloned());
+            let session = self.sessions.begin(Transport::StreamableHttp, sender.clone());
             let session = session.map_err(|refusal| refuse(refusal, &request.id))?;
-            return Ok(self.initialize(session, request, accepts).await);
+            return Ok(self.initialize(session, &sender, request, accepts).await);
         }
         let find = || {
             require_served_version(&head.headers)?;
@@ -62,12 +64,12 @@ impl Endpoint {
         match incoming {
             Incoming::Single(Message::Request(request)) => {
                 let session = find().map_err(|refusal| refuse(refusal, &request.id))?;
-                self.answer(session, &request, accepts)
+                self.answer(session, &sender, &request, accepts)
                     .await
                     .map_err(|refusal| refuse(refusal, &request.id))
             }
             Incoming::Single(Message::Notification(notification)) => {
-                take_notice(&self.service, &find()?, &notification)?;
+                take_notice(&self.service, &find()?, &sender, &notification)?;
                 Ok(StatusCode::ACCEPTED.into_response())
             }
             Incoming::Single(Message::Response(_)) => {
@@ -76,7 +78,7 @@ impl Endpoint {
             }
             Incoming::Batch(messages) => {
                 let session = find()?;
-                let Some(answers) = batch(&self.service, &session, &messages)? else {
+                let Some(answers) = batch(&self.service, &session, &sender, &messages)? else {
                     return Ok(StatusCode::ACCEPTED.into_response());
                 };
                 let exchange = EventStream::new(self.sessions.limits(), Retention::Replay);
@@ -88,11 +90,12 @@ impl Endpoint {
     async fn initialize(
         self: &Arc<Self>,
         session: Arc<Session>,
+        sender: &Caller,
         request: &McpRequest<'_>,
         accepts: Accepts,
     ) -> Response {
         let begun = Begun { endpoint: self, session: &session };
-        let answer = Call::new(&self.service, &session, request, None).run().await;
+        let answer = Call::new(&self.service, &session, sender, request, None).run().await;
         if session.version().is_none() {
             return json(answer);
         }
@@ -115,12 +118,13 @@ impl Endpoint {
     async fn answer(
         self: &Arc<Self>,
         session: Arc<Session>,
+        sender: &Caller,
         request: &McpRequest<'_>,
         accepts: Accepts,
     ) -> Result<Response, Refusal> {
         let exchange = EventStream::new(self.sessions.limits(), Retention::Replay);
         let telling = accepts.event_stream.then(|| Arc::clone(&exchange));
-        let call = Call::new(&self.service, &session, request, telling);
+        let call = Call::new(&self.service, &session, sender, request, telling);
         let id = Some(request.id.clone());
         self.respond(session, call.run(), id, exchange, accepts).await
     }

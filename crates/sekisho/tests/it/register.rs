@@ -92,7 +92,7 @@ async fn large_and_deep_bodies_are_refused() {
     assert_eq!(world.register(&large).await.status, 413, "65 kB");
     let huge = format!("{{\"client_name\":\"{}\"}}", "n".repeat(8 * 1024 * 1024));
     assert_eq!(world.post("/register", &[], &huge).await.status, 413, "8 MB");
-    let deep = "[".repeat(60_000);
+    let deep = "[".repeat(8_000);
     assert_eq!(world.post("/register", &[], &deep).await.status, 400, "depth");
 }
 

@@ -1,11 +1,11 @@
 //! How often a password may be tried (GCRA, by `governor`), by account and by address.
 //!
-//! Only tries that were let through count, so whoever stops hammering at an account has it open
-//! again after one interval: a limit is no way to lock its owner out.
+//! An account is counted by address too, and only tries that were let through count: hammering at an
+//! account locks nobody out of it who sits elsewhere.
 
 use std::fmt;
 use std::hash::{BuildHasher as _, Hash, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 
 use crate::clock::Clock;
+use crate::front::ClientAddress;
 
 /// Counters of each kind. Names and addresses are mapped onto so many by a hash that nobody
 /// outside can foresee: the memory is bounded, and nothing ever needs to be evicted.
@@ -33,7 +34,7 @@ pub struct Allowance {
 /// How often a password may be tried before a while must pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TryLimits {
-    /// For one account, from wherever.
+    /// For one account from one address (for IPv6: one /64).
     pub per_account: Allowance,
     /// From one address (for IPv6: one /64), at whatever accounts.
     pub per_address: Allowance,
@@ -70,16 +71,9 @@ impl Tries {
     /// # Errors
     /// How long to wait, when there were too many from the address or at the account.
     pub(super) fn count(&self, address: IpAddr, account: &str) -> Result<(), Duration> {
-        self.addresses.count(&network(address))?;
-        self.accounts.count(account)
-    }
-}
-
-/// An IPv6 customer has a whole /64, so that counts as one address.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => IpAddr::V4(v4),
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+        self.addresses.count(&ClientAddress(address).network())?;
+        // By address too: an account that one visitor tries to death is still open to all others.
+        self.accounts.count(&(ClientAddress(address).network(), account))
     }
 }
 

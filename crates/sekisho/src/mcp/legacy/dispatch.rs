@@ -18,12 +18,18 @@ use super::event_stream::EventStream;
 use super::session::Session;
 use crate::mcp::refusal::Refusal;
 use crate::mcp::service::{Context, McpService, ServerInfo};
+use crate::principal::Principal;
+
+/// Who sent a message: by the token of that very request, which may allow less than another of the
+/// same session.
+pub(in crate::mcp) type Caller = Option<Arc<Principal>>;
 
 /// A request that owns all it needs, so that it can outlive the connection it came by.
 #[derive(Debug)]
 pub(in crate::mcp) struct Call {
     service: Arc<dyn McpService>,
     session: Arc<Session>,
+    caller: Caller,
     id: RequestId,
     method: Box<str>,
     params: Option<Box<RawValue>>,
@@ -35,12 +41,14 @@ impl Call {
     pub(in crate::mcp) fn new(
         service: &Arc<dyn McpService>,
         session: &Arc<Session>,
+        caller: &Caller,
         request: &Request<'_>,
         exchange: Option<Arc<EventStream>>,
     ) -> Self {
         Self {
             service: Arc::clone(service),
             session: Arc::clone(session),
+            caller: caller.clone(),
             id: request.id.clone(),
             method: request.method.as_ref().into(),
             params: request.params.map(ToOwned::to_owned),
@@ -71,7 +79,8 @@ impl Call {
                 let Some(version) = self.session.version() else {
                     return Err(McpError::new(INVALID_REQUEST, "the first request is initialize"));
                 };
-                let context = Context::of(&self.session, version, self.exchange.clone());
+                let caller = self.caller.clone();
+                let context = Context::of(&self.session, caller, version, self.exchange.clone());
                 self.service.call(method, params, &context).await
             }
         }
@@ -88,7 +97,7 @@ impl Call {
 
         let asked = InitializeParams::parse(params)?;
         let version = ProtocolVersion::negotiate(&asked.protocol_version);
-        let context = Context::of(&self.session, version, None);
+        let context = Context::of(&self.session, self.caller.clone(), version, None);
         let info = self.service.info(&context).await?;
         if !self.session.agree_on(version) {
             return Err(McpError::new(INVALID_REQUEST, "this session is initialized already"));
@@ -106,6 +115,7 @@ fn empty_object() -> Box<RawValue> {
 pub(in crate::mcp) fn take_notice(
     service: &Arc<dyn McpService>,
     session: &Arc<Session>,
+    caller: &Caller,
     notification: &Notification<'_>,
 ) -> Result<(), Refusal> {
     match notification.method.as_ref() {
@@ -117,7 +127,7 @@ pub(in crate::mcp) fn take_notice(
         }
         method => {
             let Some(version) = session.version() else { return Err(Refusal::NotInitialized) };
-            let context = Context::of(session, version, None);
+            let context = Context::of(session, caller.clone(), version, None);
             let (service, method) = (Arc::clone(service), method.to_owned());
             let params = notification.params.map(ToOwned::to_owned);
             let mut work = Box::pin(async move {
@@ -149,6 +159,7 @@ fn cancelled_id(params: &RawValue) -> Option<RequestId> {
 pub(in crate::mcp) fn batch(
     service: &Arc<dyn McpService>,
     session: &Arc<Session>,
+    caller: &Caller,
     messages: &[Result<Message<'_>, MessageError>],
 ) -> Result<Option<impl Future<Output = Bytes> + Send + use<>>, Refusal> {
     if !session.version().is_some_and(ProtocolVersion::has_batches) {
@@ -162,9 +173,11 @@ pub(in crate::mcp) fn batch(
                 return Err(Refusal::InitializeInBatch);
             }
             Ok(Message::Request(request)) => {
-                calls.push(Call::new(service, session, request, None).run());
+                calls.push(Call::new(service, session, caller, request, None).run());
             }
-            Ok(Message::Notification(notification)) => take_notice(service, session, notification)?,
+            Ok(Message::Notification(notification)) => {
+                take_notice(service, session, caller, notification)?;
+            }
             Ok(Message::Response(_)) => {}
             Err(error) => {
                 answers.push(Bytes::from(write_error(error.id(), &error.to_mcp_error())));

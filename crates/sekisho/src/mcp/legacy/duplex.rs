@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use sekisho_protocol::mcp::{Incoming, Message, RequestId};
 
-use super::dispatch::{Call, batch, take_notice};
+use super::dispatch::{Call, Caller, batch, take_notice};
 use super::event_stream::{EventStream, Offered};
 use super::session::Session;
 use crate::mcp::refusal::{Refusal, Refused};
@@ -18,6 +18,8 @@ use crate::mcp::service::McpService;
 #[derive(Debug, Clone)]
 pub(in crate::mcp) struct Duplex {
     pub(in crate::mcp) session: Arc<Session>,
+    /// Who sends what is taken.
+    pub(in crate::mcp) sender: Caller,
     pub(in crate::mcp) out: Arc<EventStream>,
     /// How long an answer waits for room.
     pub(in crate::mcp) reader_wait: Duration,
@@ -32,19 +34,22 @@ impl Duplex {
     ) -> Result<(), Refused> {
         match Incoming::parse(body)? {
             Incoming::Single(Message::Request(request)) => {
-                let call = Call::new(service, &self.session, &request, Some(Arc::clone(&self.out)));
+                let telling = Some(Arc::clone(&self.out));
+                let call = Call::new(service, &self.session, &self.sender, &request, telling);
                 let id = request.id.clone();
                 self.answer(Some(request.id), call.run())
                     .map_err(|refusal| Refused { refusal, id: Some(id) })
             }
             Incoming::Single(Message::Notification(notification)) => {
-                Ok(take_notice(service, &self.session, &notification)?)
+                Ok(take_notice(service, &self.session, &self.sender, &notification)?)
             }
             Incoming::Single(Message::Response(_)) => Ok(()),
-            Incoming::Batch(messages) => match batch(service, &self.session, &messages)? {
-                Some(answers) => Ok(self.answer(None, answers)?),
-                None => Ok(()),
-            },
+            Incoming::Batch(messages) => {
+                match batch(service, &self.session, &self.sender, &messages)? {
+                    Some(answers) => Ok(self.answer(None, answers)?),
+                    None => Ok(()),
+                }
+            }
         }
     }
 

@@ -8,7 +8,7 @@ mod limits;
 mod session;
 mod sessions;
 
-pub(super) use dispatch::{Call, batch, take_notice};
+pub(super) use dispatch::{Call, Caller, batch, take_notice};
 pub(super) use duplex::Duplex;
 pub(super) use event_stream::{EventStream, First, Reader, Retention};
 pub use limits::SessionLimits;
