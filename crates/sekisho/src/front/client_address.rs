@@ -4,7 +4,7 @@
 //! caller cannot choose the address it is limited by. No other forwarding header is ever read, and
 //! no URL is made from one.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::ConnectInfo;
 use http::{Extensions, HeaderMap};
@@ -17,17 +17,6 @@ pub struct ClientAddress(pub IpAddr);
 /// Peers whose `X-Forwarded-For` is believed.
 #[derive(Debug, Clone, Default)]
 pub struct TrustedProxies(Vec<IpNet>);
-
-impl ClientAddress {
-    /// The address to count by: an IPv6 caller owns a whole /64, so its last 64 bits are cleared.
-    #[must_use]
-    pub fn network(self) -> IpAddr {
-        match self.0 {
-            IpAddr::V4(address) => IpAddr::V4(address),
-            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-        }
-    }
-}
 
 impl TrustedProxies {
     /// The networks of proxies that the operator runs.
@@ -146,12 +135,5 @@ mod tests {
         for (trusted, peer, forwarded, expected, reason) in rows {
             assert_eq!(client(trusted, peer, forwarded), *expected, "{reason}");
         }
-    }
-
-    #[test]
-    fn an_ipv6_caller_is_counted_by_its_network() {
-        let address = |text: &str| ClientAddress(text.parse().unwrap()).network().to_string();
-        assert_eq!(address("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
-        assert_eq!(address("192.0.2.1"), "192.0.2.1");
     }
 }
