@@ -1,5 +1,7 @@
 //! Wrong settings end in one sentence and code 2, reserved names say so, and help is never a fault.
 
+use serde_json::json;
+
 use crate::harness::{Folder, http};
 
 #[tokio::test]
@@ -168,11 +170,11 @@ async fn the_log_can_be_json_and_has_the_trace_id_and_no_query() {
     let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
     let lines: Vec<serde_json::Value> =
         log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let access = lines.iter().find(|line| line["trace_id"] == trace_id.as_str()).unwrap();
-    assert_eq!(
-        (access["path"].as_str(), access["status"].as_i64()),
-        (Some("/authorize"), Some(400))
-    );
+    let access = lines
+        .iter()
+        .find(|line| line["trace_id"] == trace_id.as_str() && line["target"] == "sekisho::access");
+    let access = access.expect("the log has the trace id");
+    assert_eq!((&access["path"], &access["status"]), (&json!("/authorize"), &json!(400)));
     assert!(!log.contains("in-the-query"), "{log}");
     assert!(log.contains("add it to allowed_hosts"), "{log}");
 }
