@@ -50,7 +50,8 @@ export class Inspector {
     await page.getByText('Connected', { exact: true }).first().waitFor();
     await person.picture('4-connected');
     await page.getByText('Tools', { exact: true }).first().click();
-    await page.getByRole('button', { name: 'fortune', exact: true }).first().click();
+    // The tool is listed by its title and its name.
+    await page.getByRole('button', { name: /運勢.*fortune/ }).first().click();
     await page.getByRole('button', { name: /^(Execute|Run|Call)( Tool)?$/ }).first().click();
     const answer = page.getByText(/今日の運勢は: /).first();
     await answer.waitFor();

@@ -90,6 +90,15 @@ const WORDS: &[(&str, &str, &[&str], &str)] = &[
     ("crates", "danger_accept_invalid", &[], "certificates are checked, always"),
 ];
 
+/// Settings that accept one value today, since what they choose is not built.
+const SETTINGS_WITH_ONE_CHOICE: &[&str] = &[
+    "metrics_listen",
+    "identity.session",
+    "identity.recheck",
+    "authorization.mode",
+    "authorization.refresh_grace",
+];
+
 #[test]
 fn every_requirement_has_exactly_one_row() {
     one_row_each(COVERAGE, REQUIREMENTS);
@@ -113,6 +122,26 @@ fn every_row_names_a_test_or_says_why_there_is_none() {
         assert!(
             silent.is_empty(),
             "{document}: rows {silent:?} name no test: write `file.rs::test_name`, or \"Not yet, because …\""
+        );
+    }
+}
+
+#[test]
+fn every_setting_is_in_the_readme() {
+    let readme = read("README.md");
+    let keys = read("crates/sekisho-cli/src/config/keys.rs");
+    let (_, table) = keys.split_once("const KEYS").unwrap();
+    let (table, _) = table.split_once("];").unwrap();
+    let settings: Vec<_> =
+        table.split(" key(").skip(1).map(|call| call.split('"').nth(1).unwrap()).collect();
+    assert!(settings.len() > 20, "the table of settings was found: {settings:?}");
+    for setting in settings {
+        let is_told = readme.contains(&format!("`{setting}`"));
+        let is_reserved = SETTINGS_WITH_ONE_CHOICE.contains(&setting);
+        assert_ne!(
+            is_told, is_reserved,
+            "README.md and {setting:?}: a setting that does something has its row there, and one \
+             that does not yet stands in SETTINGS_WITH_ONE_CHOICE"
         );
     }
 }

@@ -20,6 +20,7 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{any, get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use futures::StreamExt as _;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
 use http::{HeaderMap, StatusCode, Uri};
 use sekisho::clock::{Clock, Timestamp};
@@ -42,6 +43,9 @@ pub const CLIENT_SECRET: &str = "fake secret: 100% +&=";
 
 /// How long ID tokens live, in seconds.
 const ID_TOKEN_SECONDS: i64 = 300;
+
+/// Longer than the slowest machine takes; tests of slowness set their own.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const SSO_COOKIE: &str = "fake_idp_session";
 
@@ -75,7 +79,7 @@ pub enum Trouble {
     Junk,
     /// Answers 200 with JSON that is not what was asked for.
     OtherJson,
-    /// Answers 200 with 3 MiB.
+    /// Answers rightly, behind 3 MiB of space.
     Huge,
     /// Sends the caller to the canary.
     Redirect,
@@ -138,6 +142,8 @@ pub struct Faults {
     pub made_up_kid: bool,
     /// Members of the token endpoint's answer to replace; null removes.
     pub answer: Map<String, Value>,
+    /// Members of every published key to replace; null removes.
+    pub keys: Map<String, Value>,
     /// How ID tokens are signed.
     pub signing: Signing,
     /// What the callback says of its sender.
@@ -169,6 +175,11 @@ impl Faults {
     /// Replaces a member of the token endpoint's answer.
     pub fn answer(&mut self, name: &str, value: impl Into<Value>) {
         self.answer.insert(name.into(), value.into());
+    }
+
+    /// Replaces a member of every published key.
+    pub fn key(&mut self, name: &str, value: impl Into<Value>) {
+        self.keys.insert(name.into(), value.into());
     }
 
     /// Puts an endpoint in trouble.
@@ -253,11 +264,11 @@ impl FakeIdentityProvider {
         )
     }
 
-    /// Our side of it, with little patience.
+    /// Our side of it, with patience for a busy machine.
     pub fn provider(&self, public_url: &str) -> OidcProvider {
         OidcProvider::new(self.settings(public_url), Arc::clone(&self.inside.clock))
             .unwrap()
-            .with_patience(Duration::from_secs(5))
+            .with_patience(PATIENCE)
     }
 
     /// How the provider knows a person: anybody may log in, with [`password_of`] their name.
@@ -404,8 +415,10 @@ async fn count_or_fail(
         Some(Trouble::Junk) => Html("<html>Please try again</html>").into_response(),
         Some(Trouble::OtherJson) => json_answer(&json!({ "hello": ["world"] })),
         Some(Trouble::Huge) => {
-            let part = || Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 64 * 1024]));
-            Body::from_stream(futures::stream::iter((0..48).map(move |_| part()))).into_response()
+            let (parts, answer) = next.run(request).await.into_parts();
+            let space = || Ok::<_, axum::Error>(Bytes::from(vec![b' '; 64 * 1024]));
+            let padding = futures::stream::iter((0..48).map(move |_| space()));
+            Response::from_parts(parts, Body::from_stream(padding.chain(answer.into_data_stream())))
         }
         Some(Trouble::Redirect) => {
             let canary = format!("{}/canary", inside.issuer);
@@ -499,7 +512,11 @@ async fn token(State(inside): State<Arc<Inside>>, headers: HeaderMap, body: Byte
 }
 
 async fn published_keys(State(inside): State<Arc<Inside>>) -> Response {
-    json_answer(&locked(&inside.keys).published())
+    let mut document = locked(&inside.keys).published();
+    for key in document["keys"].as_array_mut().unwrap() {
+        replace(key, &locked(&inside.faults).keys);
+    }
+    json_answer(&document)
 }
 
 impl Inside {

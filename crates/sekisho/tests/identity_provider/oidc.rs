@@ -37,8 +37,7 @@ impl Scene {
         let mut settings = self.fake.settings(PUBLIC_URL);
         change(&mut settings);
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
-        self.ours =
-            OidcProvider::new(settings, clock).unwrap().with_patience(Duration::from_secs(5));
+        self.ours = OidcProvider::new(settings, clock).unwrap();
     }
 
     /// Sends a browser there and back.
@@ -217,6 +216,50 @@ async fn a_key_made_just_before_signing_is_found_with_one_fetch() {
         scene.fake.rotate_keys();
         assert_eq!(outcome(&scene.log_in("alice").await), Outcome::LoggedIn, "at once");
         assert_eq!(scene.fake.requests(Endpoint::Keys), 1 + rotation);
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_the_same_new_key_shares_one_fetch() {
+    let scene = Scene::new().await;
+    scene.log_in("alice").await.unwrap();
+    scene.fake.rotate_keys();
+    let logins = futures::future::join_all((0..20).map(|_| scene.log_in("alice"))).await;
+    assert!(logins.iter().all(|login| outcome(login) == Outcome::LoggedIn));
+    assert_eq!(scene.fake.requests(Endpoint::Keys), 2);
+}
+
+#[tokio::test]
+async fn a_key_works_only_for_what_it_is_for() {
+    let rows = [
+        (Signing::Es256, "use", json!("enc"), false, "for encryption"),
+        (Signing::Es256, "use", json!("other"), false, "for something else"),
+        (Signing::Es256, "use", Value::Null, true, "nothing said of its use"),
+        (Signing::Es256, "use", json!(7), false, "a use of the wrong type"),
+        (Signing::Es256, "key_ops", json!(["encrypt"]), false, "encrypts"),
+        (Signing::Es256, "key_ops", json!(["verify"]), true, "verifies"),
+        (Signing::Es256, "alg", json!("ES256"), true, "for this algorithm"),
+        (Signing::Es256, "alg", json!("ES384"), false, "for another algorithm"),
+        (Signing::Rs256, "alg", json!("RS512"), false, "for another hash"),
+        (Signing::Rs256, "alg", json!("PS256"), false, "for another padding"),
+        (Signing::Rs256, "alg", json!("RSA-OAEP"), false, "for encryption by algorithm"),
+        (Signing::Rs256, "alg", json!("HS256"), false, "for a shared secret"),
+        (Signing::Es256, "crv", json!("P-384"), false, "on another curve"),
+        (Signing::Es256, "crv", json!("secp256k1"), false, "on an unknown curve"),
+        (Signing::Es256, "x", json!("AAAA"), false, "no point"),
+        (Signing::Es256, "kty", json!("oct"), false, "no public key at all"),
+        (Signing::Rs256, "n", json!("AQAB"), false, "far too short"),
+        (Signing::Es256, "kid", json!("same"), false, "under another name"),
+        (Signing::HmacWithPublicKey, "kty", json!("oct"), false, "a shared secret, published"),
+    ];
+    for (signing, member, value, is_accepted, reason) in rows {
+        let scene = Scene::new().await;
+        scene.fake.misbehave(|it| {
+            it.signing = signing;
+            it.key(member, value);
+        });
+        let expected = if is_accepted { Outcome::LoggedIn } else { Outcome::Unacceptable };
+        assert_eq!(outcome(&scene.log_in("alice").await), expected, "{member}: {reason}");
     }
 }
 

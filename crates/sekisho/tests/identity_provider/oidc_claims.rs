@@ -12,21 +12,23 @@ use Outcome::{LoggedIn, Unacceptable};
 /// Case 17.
 #[tokio::test]
 async fn a_signature_that_proves_nothing_logs_nobody_in() {
+    const WRONG: &str = "signature is wrong";
     let rows = [
-        (Signing::None, "no signature"),
-        (Signing::HmacWithPublicKey, "the public key as a shared secret"),
-        (Signing::ForeignKey, "somebody else's key under the published name"),
-        (Signing::ForeignRsaKey, "somebody else's RSA key under the published name"),
-        (Signing::ZeroSignature, "all zero"),
-        (Signing::OtherSignature, "the right key over something else"),
+        (Signing::None, "no JWT", "no signature"),
+        (Signing::HmacWithPublicKey, "not accepted", "the public key as a shared secret"),
+        (Signing::ForeignKey, WRONG, "somebody else's key under the published name"),
+        (Signing::ForeignRsaKey, WRONG, "somebody else's RSA key under the published name"),
+        (Signing::ZeroSignature, WRONG, "all zero"),
+        (Signing::OtherSignature, WRONG, "the right key over something else"),
     ];
     let scene = Scene::new().await;
     scene.log_in("alice").await.unwrap();
-    for (signing, reason) in rows {
+    for (signing, expected, reason) in rows {
         scene.fake.misbehave(|it| it.signing = signing);
         let result = scene.log_in("alice").await;
         assert_eq!(outcome(&result), Unacceptable, "{reason}");
-        assert!(said(result).contains("sign"), "{reason}");
+        let said = said(result);
+        assert!(said.contains(expected), "{reason}: {said}");
     }
     scene.fake.behave();
     assert_eq!(outcome(&scene.log_in("alice").await), LoggedIn, "and then all is well again");

@@ -80,7 +80,7 @@ pub(super) enum Flaw {
 }
 
 /// Claims whose signature was verified; nothing else of them is proven yet.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 pub(super) struct SignedClaims {
     iss: String,
     sub: String,
@@ -97,7 +97,7 @@ pub(super) struct SignedClaims {
     email_verified: serde_json::Value,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(untagged)]
 enum Audience {
     One(String),
@@ -105,7 +105,7 @@ enum Audience {
 }
 
 /// Seconds since 1970, as a JSON number that may have a fraction (RFC 7519 §2).
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize)]
 #[serde(try_from = "serde_json::Number")]
 struct NumericDate(i64);
 

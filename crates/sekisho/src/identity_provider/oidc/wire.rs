@@ -69,8 +69,7 @@ impl From<Fault> for ProviderError {
     }
 }
 
-/// What the provider answered: below 500, and complete.
-#[derive(Debug)]
+/// What the provider answered: below 500, and complete. Has tokens in it, so it is never printed.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) body: Vec<u8>,
