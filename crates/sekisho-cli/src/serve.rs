@@ -296,17 +296,25 @@ async fn welcome(config: &Config, store: &Arc<dyn Store>) -> Result<(), Failure>
         let at =
             |endpoint| config.public_url.endpoint(&format!("{}{endpoint}", server.resource.path));
         let (name, mcp, sse) = (&server.resource.name, at("mcp"), at("sse"));
-        say(&format!("{name}: give an MCP client {mcp} (or {sse} for HTTP+SSE)"))?;
+        tell(&format!("{name}: give an MCP client {mcp} (or {sse} for HTTP+SSE)"))?;
     }
     if let IdentityConfig::Local = config.identity {
-        say(&how_to_log_in(store).await?)?;
+        tell(&how_to_log_in(store).await?)?;
     }
     let address = if config.public_url.is_https() {
         format!("http://{}", config.listen)
     } else {
         config.public_url.as_str().to_owned()
     };
-    say(&format!("listening on {address}"))
+    tell(&format!("listening on {address}"))
+}
+
+/// Says a line to whoever started us; that nobody reads it is no reason to stop.
+fn tell(line: &str) -> Result<(), Failure> {
+    match say(line) {
+        Err(Failure::BrokenPipe) => Ok(()),
+        said => said,
+    }
 }
 
 async fn how_to_log_in(store: &Arc<dyn Store>) -> Result<String, Failure> {

@@ -17,10 +17,14 @@ use axum::routing::{any, get, post};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use sekisho::front::{
-    ClientAddress, Front, HostPolicy, OriginPolicy, Surfaces, TraceId, TrustedProxies,
-    URI_BYTES_MAX,
+    ClientAddress, Front, HostPolicy, OriginPolicy, READINESS_WAIT, Readiness, Surfaces, TraceId,
+    TrustedProxies, URI_BYTES_MAX,
 };
+use sekisho::identity_provider::{IdentityProvider, LoggedIn, LoginAttempt, ProviderError};
+use sekisho::protocol::Secret;
 use sekisho::protocol::oauth::Issuer;
+use sekisho::store::{MemoryStore, TableLimits};
+use tokio_util::sync::CancellationToken;
 use tower::{Layer as _, ServiceExt as _};
 
 const OUR_HOST: &str = "localhost:8000";
@@ -255,6 +259,63 @@ async fn a_panic_is_a_500_and_the_next_request_is_unharmed() {
     assert!(!answer.body.contains("on purpose"), "the message is for the log: {}", answer.body);
     assert!(answer.header("x-trace-id").is_some());
     assert_eq!(world.ask(Method::GET, "/authorize", &[]).await.status, 200);
+}
+
+/// Never says whether logins can work, and counts how often it was asked.
+#[derive(Debug, Default)]
+struct SilentProvider(AtomicUsize);
+
+#[async_trait::async_trait]
+impl IdentityProvider for SilentProvider {
+    async fn authorization_url(&self, _: &LoginAttempt) -> Result<String, ProviderError> {
+        std::future::pending().await
+    }
+
+    async fn is_answer_from_us(&self, _: Option<&str>) -> Result<bool, ProviderError> {
+        std::future::pending().await
+    }
+
+    async fn redeem(&self, _: &Secret, _: &LoginAttempt) -> Result<LoggedIn, ProviderError> {
+        std::future::pending().await
+    }
+
+    async fn check(&self) -> Result<(), ProviderError> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn readiness_waits_for_nobody_for_long_and_asks_seldom() {
+    let provider = Arc::new(SilentProvider::default());
+    let store = Arc::new(MemoryStore::new(TableLimits::default()));
+    let stopping = CancellationToken::new();
+    let readiness = Readiness::new(store, Arc::clone(&provider) as _, stopping.clone());
+    let routes = readiness.routes();
+    let ask = |path: &'static str| {
+        let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+        let routes = routes.clone();
+        async { Answer::of(routes.oneshot(request).await.unwrap()).await }
+    };
+    let began = tokio::time::Instant::now();
+    let answers = [ask("/readyz").await, ask("/readyz").await];
+    for answer in answers {
+        assert_eq!(answer.status, 503);
+        assert_eq!(answer.body, r#"{"status":"unavailable","failing":["identity_provider"]}"#);
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+    }
+    assert_eq!(began.elapsed().as_secs(), READINESS_WAIT.as_secs(), "bounded, and asked once");
+    assert_eq!(provider.0.load(Ordering::SeqCst), 1);
+    assert_eq!(ask("/healthz").await.status, 200, "we ourselves are fine");
+
+    tokio::time::advance(READINESS_WAIT).await;
+    ask("/readyz").await;
+    assert_eq!(provider.0.load(Ordering::SeqCst), 2, "asked again after a while");
+
+    stopping.cancel();
+    let began = tokio::time::Instant::now();
+    assert_eq!(ask("/readyz").await.body, r#"{"status":"unavailable","failing":["stopping"]}"#);
+    assert!(began.elapsed().is_zero(), "at once");
 }
 
 #[tokio::test]

@@ -625,6 +625,18 @@ fn a_wrong_variable_gets_one_sentence() {
 }
 
 #[test]
+fn what_kubernetes_says_of_a_service_called_sekisho_is_no_setting() {
+    let given = Given::file("")
+        .variable("SEKISHO_SERVICE_HOST", "10.0.0.1")
+        .variable("SEKISHO_SERVICE_PORT_HTTP", "8000")
+        .variable("SEKISHO_PORT", "tcp://10.0.0.1:8000")
+        .variable("SEKISHO_PORT_8000_TCP_PROTO", "tcp");
+    assert!(given.load().is_ok());
+    let refused = Given::file("").variable("SEKISHO_PORT", "8000").refused();
+    assert!(refused.starts_with("SEKISHO_PORT: there is no such setting"), "{refused}");
+}
+
+#[test]
 fn a_wrong_flag_gets_one_sentence() {
     let mut given = Given::file("");
     given.flags.public_url = Some("http://mcp.example.com".to_owned());

@@ -94,7 +94,7 @@ impl ConfigFile {
             let Some(variable) = variable.to_str().filter(|name| name.starts_with(PREFIX)) else {
                 continue;
             };
-            if variable != CONFIG_VARIABLE {
+            if variable != CONFIG_VARIABLE && !is_service_link(variable, &value) {
                 self.overlay_variable(variable, &value)?;
             }
         }
@@ -122,6 +122,15 @@ impl ConfigFile {
 
 /// The variable that names the file itself.
 pub(crate) const CONFIG_VARIABLE: &str = "SEKISHO_CONFIG";
+
+/// Kubernetes tells every container of a service called `sekisho` where that service is, in
+/// variables that look like ours and are not meant for us.
+fn is_service_link(variable: &str, value: &OsStr) -> bool {
+    let is_address = || value.to_str().is_some_and(|value| value.contains("://"));
+    variable.starts_with("SEKISHO_SERVICE_")
+        || variable.starts_with("SEKISHO_PORT_")
+        || (variable == "SEKISHO_PORT" && is_address())
+}
 
 fn unknown_variable(variable: &str) -> ConfigError {
     if variable.starts_with("SEKISHO_SERVER_") {

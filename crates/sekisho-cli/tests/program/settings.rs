@@ -1,6 +1,8 @@
 //! Wrong settings end in one sentence and code 2, reserved names say so, and help is never a fault.
 
-use crate::harness::Folder;
+use serde_json::json;
+
+use crate::harness::{Folder, http};
 
 #[tokio::test]
 async fn a_wrong_setting_is_one_sentence_and_no_start() {
@@ -151,6 +153,30 @@ async fn the_settings_can_be_checked_and_shown() {
         show.out
     );
     assert!(show.out.contains("# public_url = \"http://localhost:8001\"  # from listen"));
+}
+
+#[tokio::test]
+async fn the_log_can_be_json_and_has_the_trace_id_and_no_query() {
+    let folder = Folder::new();
+    let mut server = folder.serve("log_format = \"json\"\nlog = \"debug\"\n").await;
+    let asked = http().get(server.url("/authorize?client_id=nobody&state=in-the-query"));
+    let answer = asked.send().await.unwrap();
+    let trace_id = answer.headers()["x-trace-id"].to_str().unwrap().to_owned();
+    let forged = http().get(server.url("/mcp")).header("host", "evil.example");
+    assert_eq!(forged.send().await.unwrap().status(), 421);
+    server.signal("INT").await;
+    server.ends_within(std::time::Duration::from_secs(10)).await;
+
+    let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
+    let lines: Vec<serde_json::Value> =
+        log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let access = lines
+        .iter()
+        .find(|line| line["trace_id"] == trace_id.as_str() && line["target"] == "sekisho::access");
+    let access = access.expect("the log has the trace id");
+    assert_eq!((&access["path"], &access["status"]), (&json!("/authorize"), &json!(400)));
+    assert!(!log.contains("in-the-query"), "{log}");
+    assert!(log.contains("add it to allowed_hosts"), "{log}");
 }
 
 #[tokio::test]

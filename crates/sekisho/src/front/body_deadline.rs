@@ -18,7 +18,7 @@ pub const REQUEST_BODY_DEADLINE: Duration = Duration::from_secs(30);
 /// A body that fails once its deadline has passed. The timer starts with the first wait: most
 /// bodies arrive together with their head and never need one.
 pub(super) struct BodyDeadline<B> {
-    body: Pin<Box<B>>,
+    body: B,
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
@@ -29,13 +29,13 @@ pub(super) struct TooSlow;
 
 impl<B> BodyDeadline<B> {
     pub(super) fn new(body: B) -> Self {
-        Self { body: Box::pin(body), deadline: None }
+        Self { body, deadline: None }
     }
 }
 
 impl<B> Body for BodyDeadline<B>
 where
-    B: Body<Data = Bytes>,
+    B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
 {
     type Data = Bytes;
@@ -45,7 +45,7 @@ where
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if let Poll::Ready(frame) = self.body.as_mut().poll_frame(context) {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         let deadline = self

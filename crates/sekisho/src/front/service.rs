@@ -16,13 +16,13 @@ use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures::FutureExt as _;
-use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use super::body_deadline::BodyDeadline;
 use super::client_address::TrustedProxies;
-use super::host::HostPolicy;
+use super::host::{HostPolicy, HostRefusal};
 use super::origin::{Cors, OriginPolicy, Surfaces};
 use super::trace_id::TraceId;
 
@@ -85,7 +85,10 @@ impl Rules {
         let path = request.uri().path();
         if !matches!(path, "/healthz" | "/readyz") {
             self.hosts.judge(request.uri(), request.headers()).map_err(|reason| {
-                tracing::debug!("refused: {reason}");
+                if reason == HostRefusal::NotServed {
+                    let host = request.headers().get(header::HOST);
+                    tracing::info!(?host, "refused: if this host is ours, add it to allowed_hosts");
+                }
                 Box::new(refusal(reason.status(), &reason.to_string()))
             })?;
         }
@@ -97,7 +100,7 @@ impl<S, B> Service<Request<B>> for FrontService<S>
 where
     S: Service<Request<Body>, Response = Response, Error = Infallible>,
     S::Future: Send + 'static,
-    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
     type Response = Response;
@@ -113,7 +116,7 @@ where
         let trace_id = TraceId::of(request.headers());
         request.extensions_mut().insert(trace_id);
         let asked = Asked::of(&request);
-        match self.rules.admit(&mut request) {
+        match trace_id.sync_scope(|| self.rules.admit(&mut request)) {
             Err(answer) => {
                 let answer = asked.logged(trace_id, *answer);
                 Box::pin(std::future::ready(Ok(answer)))
@@ -137,16 +140,13 @@ where
 /// What the access log says of a request.
 struct Asked {
     method: Method,
-    path: String,
+    uri: Uri,
     at: Instant,
 }
 
 impl Asked {
     fn of(request: &Request<Body>) -> Self {
-        let path = request.uri().path();
-        let end = path.floor_char_boundary(LOGGED_PATH_BYTES_MAX);
-        let path = path.get(..end).unwrap_or_default().to_owned();
-        Self { method: request.method().clone(), path, at: Instant::now() }
+        Self { method: request.method().clone(), uri: request.uri().clone(), at: Instant::now() }
     }
 
     /// Logs the answer by its gravity, and names a failed one by its trace id.
@@ -155,7 +155,8 @@ impl Asked {
     /// has no token yet) is for `debug`: an access log at `info` would cost more than the guard.
     fn logged(self, trace_id: TraceId, mut answer: Response) -> Response {
         let status = answer.status();
-        let (method, path) = (&self.method, self.path.as_str());
+        let method = &self.method;
+        let path = shortened(self.uri.path());
         let ms = self.at.elapsed().as_millis();
         macro_rules! log {
             ($level:ident) => {
@@ -184,10 +185,14 @@ impl Asked {
 /// Bodies that are there already, as most are, need no deadline.
 fn with_deadline<B>(body: B) -> Body
 where
-    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
     if body.is_end_stream() { Body::empty() } else { Body::new(BodyDeadline::new(body)) }
+}
+
+fn shortened(path: &str) -> &str {
+    path.get(..path.floor_char_boundary(LOGGED_PATH_BYTES_MAX)).unwrap_or_default()
 }
 
 fn uri_bytes(request: &Request<Body>) -> usize {

@@ -40,6 +40,11 @@ impl TraceId {
         CURRENT.scope(self, future).await
     }
 
+    /// Runs `work` as part of the request with this id.
+    pub(super) fn sync_scope<T>(self, work: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self, work)
+    }
+
     /// An id that no other request has. Unique and well spread, but not unpredictable: it costs no
     /// call to the operating system, and nothing is protected by it.
     pub fn fresh() -> Self {

@@ -36,18 +36,25 @@ pub struct Allowance {
 pub struct TryLimits {
     /// For one account from one address (for IPv6: one /64).
     pub per_account: Allowance,
+    /// For one account from all addresses together.
+    pub per_account_anywhere: Allowance,
     /// From one address (for IPv6: one /64), at whatever accounts.
     pub per_address: Allowance,
 }
 
 impl Default for TryLimits {
-    /// An account: 5, then one every 12 s. An address: 20, then one every 3 s.
+    /// An account from one address: 5, then one every 12 s; from everywhere: 20, then one every 3 s.
+    /// An address: 20, then one every 3 s.
     fn default() -> Self {
         let allowance = |burst: u32, seconds: u64| Allowance {
             burst: NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN),
             one_more_every: Duration::from_secs(seconds),
         };
-        Self { per_account: allowance(5, 12), per_address: allowance(20, 3) }
+        Self {
+            per_account: allowance(5, 12),
+            per_account_anywhere: allowance(20, 3),
+            per_address: allowance(20, 3),
+        }
     }
 }
 
@@ -55,6 +62,7 @@ impl Default for TryLimits {
 #[derive(Debug)]
 pub(super) struct Tries {
     accounts: Counters,
+    accounts_anywhere: Counters,
     addresses: Counters,
 }
 
@@ -62,6 +70,7 @@ impl Tries {
     pub(super) fn new(limits: TryLimits, clock: &Arc<dyn Clock>) -> Self {
         Self {
             accounts: Counters::new(limits.per_account, clock),
+            accounts_anywhere: Counters::new(limits.per_account_anywhere, clock),
             addresses: Counters::new(limits.per_address, clock),
         }
     }
@@ -72,8 +81,9 @@ impl Tries {
     /// How long to wait, when there were too many from the address or at the account.
     pub(super) fn count(&self, address: IpAddr, account: &str) -> Result<(), Duration> {
         self.addresses.count(&ClientAddress(address).network())?;
-        // By address too: an account that one visitor tries to death is still open to all others.
-        self.accounts.count(&(ClientAddress(address).network(), account))
+        // By address first: an account that one visitor tries to death is still open to others.
+        self.accounts.count(&(ClientAddress(address).network(), account))?;
+        self.accounts_anywhere.count(account)
     }
 }
 
