@@ -26,7 +26,9 @@ pub use metadata::{AuthorizationServerMetadata, ProtectedResourceMetadata, Regis
 pub use parameters::Parameters;
 pub use pkce::{CodeChallenge, CodeVerifier, PkceError};
 pub use protected_resource::{InvalidTarget, ProtectedResource, ProtectedResources};
-pub use redirect_uri::{RedirectUri, RedirectUriError, RegisteredRedirectUri};
+pub use redirect_uri::{
+    REDIRECT_URI_BYTES_MAX, RedirectUri, RedirectUriError, RegisteredRedirectUri,
+};
 pub use registration::parse_registration;
 pub use resource::ResourceUri;
 pub use scope::{MalformedScope, SCOPE_BYTES_MAX, ScopeSet};

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
 /// Longest redirect URI that is read, in bytes.
-pub(super) const REDIRECT_URI_BYTES_MAX: usize = 2 * 1024;
+pub const REDIRECT_URI_BYTES_MAX: usize = 2 * 1024;
 
 /// Schemes that make a browser run, show or open something of the page that redirects.
 const DANGEROUS_SCHEMES: [&str; 13] = [
