@@ -8,6 +8,7 @@ mod key;
 mod memory;
 mod outcome;
 mod serve;
+mod signpost;
 mod stdio;
 mod stopping;
 mod telemetry;

@@ -38,6 +38,7 @@ use tower::Layer as _;
 use crate::config::{Config, IdentityConfig, Server, StoreLocation, Upstream};
 use crate::connections::{Connections, accepting};
 use crate::outcome::{Failure, say};
+use crate::signpost::signpost;
 use crate::{fortune, key, memory, stopping, telemetry};
 
 /// How often what has expired is removed from the store.
@@ -200,6 +201,10 @@ async fn application(
         .merge(pages);
     for server in &config.servers {
         routes = routes.merge(guarded(config, server, store, stopping, &clock)?);
+    }
+    if let Some(Server { resource, .. }) = config.servers.first() {
+        let at = |endpoint| config.public_url.endpoint(&format!("{}{endpoint}", resource.path));
+        routes = signpost(routes, at("mcp"), at("sse"));
     }
     let endpoints = config.servers.iter().flat_map(|server| endpoints(&server.resource));
     let front = Front::new(

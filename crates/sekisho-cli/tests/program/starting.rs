@@ -118,7 +118,6 @@ async fn what_is_nobodys_path_is_404_and_guarded_paths_are_401() {
                     \"fortune\" }\n[[server]]\nname = \"two\"\nupstream = { builtin = \"fortune\" }\n";
     let server = folder.serve(settings).await;
     let rows = [
-        ("/", 404, ""),
         ("/nowhere", 404, ""),
         ("/mcp/", 404, ""),
         ("/mcp", 401, "/mcp\""),
@@ -138,6 +137,21 @@ async fn what_is_nobodys_path_is_404_and_guarded_paths_are_401() {
             );
         }
     }
+}
+
+#[tokio::test]
+async fn a_person_who_opens_the_server_is_told_what_to_paste() {
+    let server = Folder::new().serve("").await;
+    let open = async |path: &str| {
+        let asked = http().get(server.url(path)).header("accept", "text/html,*/*");
+        asked.send().await.unwrap()
+    };
+    let welcome = open("/").await;
+    assert_eq!(welcome.status(), 200);
+    assert!(welcome.text().await.unwrap().contains(&server.url("/mcp")));
+    let lost = open("/nobody").await;
+    assert_eq!(lost.status(), 404);
+    assert!(lost.text().await.unwrap().contains("<h1"), "a page, and not an empty window");
 }
 
 #[tokio::test]
