@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use sekisho::clock::Timestamp;
 use sekisho::grant::{AuthorizationRequest, CodeGrant, Grant, GrantId, IssuedTokens};
-use sekisho::principal::Identity;
+use sekisho::principal::{Identity, Principal};
 use sekisho::seal::Sealed;
 use sekisho::store::{
     AccessToken, Client, CodeRecord, CodeRedemption, LOCAL_ISSUER, LocalUser, LoginBegun,
@@ -283,15 +283,16 @@ pub async fn tokens_carry_what_was_granted(store: AnyStore) {
         let narrowed = IssuedTokens { scope: scope("fortune"), ..tokens(name) };
         let redeemed = store.redeem_code(&code.code, &grant, &narrowed).await.unwrap();
         assert_eq!(redeemed, CodeRedemption::Fresh);
-        let expected = AccessToken {
-            token: access_of(name),
-            grant_id: grant.id.clone(),
-            client_id: grant.client_id.clone(),
+        let principal = Principal {
             identity,
-            scope: scope("fortune"),
-            resource: grant.resource.clone(),
+            client_id: grant.client_id.clone(),
+            grant_id: grant.id.clone(),
+            scopes: scope("fortune"),
+            token: access_of(name),
             expires_at: narrowed.access_expires_at,
         };
+        let resource = grant.resource.clone();
+        let expected = AccessToken { principal: Arc::new(principal), resource };
         let found = store.find_access_token(&access_of(name)).await.unwrap().unwrap();
         assert_eq!(*found, expected);
         let (token, expires_at) = narrowed.refresh.unwrap();
@@ -365,7 +366,7 @@ pub async fn what_has_expired_is_still_found(store: AnyStore) {
     };
     store.redeem_code(&code.code, &code.grant.redeemed(long_ago), &expired).await.unwrap();
     let access = store.find_access_token(&access_of("a")).await.unwrap().unwrap();
-    assert_eq!(access.expires_at, long_ago);
+    assert_eq!(access.principal.expires_at, long_ago);
     let refresh = store.find_refresh_token(&refresh_of("a")).await.unwrap().unwrap();
     assert_eq!(refresh.expires_at, long_ago);
 }

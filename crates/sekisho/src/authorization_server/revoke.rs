@@ -49,10 +49,10 @@ impl AuthorizationServer {
                 tracing::info!(client.id = %client.id, grant.id = found.grant.id.as_str(), "grant revoked");
             }
         } else if let Some(found) = self.store.find_access_token(&hash).await?
-            && found.client_id == client.id
+            && found.principal.client_id == client.id
         {
             self.store.revoke_access_token(&hash, now).await?;
-            tracing::info!(client.id = %client.id, grant.id = found.grant_id.as_str(), "access token revoked");
+            tracing::info!(client.id = %client.id, grant.id = found.principal.grant_id.as_str(), "access token revoked");
         }
         Ok(())
     }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
+use futures::FutureExt as _;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{Extensions, HeaderMap};
+use http::{Extensions, HeaderMap, HeaderName};
 use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
@@ -53,7 +54,7 @@ impl Accepts {
 
 /// Refuses what a browser may send to another site without asking first (forms, plain text).
 pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Refusal> {
-    let content_type = only(headers, CONTENT_TYPE.as_str(), "Content-Type")?.unwrap_or_default();
+    let content_type = only(headers, &CONTENT_TYPE, "Content-Type")?.unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
     if media_type.eq_ignore_ascii_case("application/json") { Ok(()) } else { Err(Refusal::NotJson) }
 }
@@ -61,7 +62,7 @@ pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Refusal> {
 /// The one value of a header.
 pub(super) fn only<'a>(
     headers: &'a HeaderMap,
-    name: &str,
+    name: &HeaderName,
     spelling: &'static str,
 ) -> Result<Option<&'a str>, Refusal> {
     let mut values = headers.get_all(name).iter();
@@ -78,8 +79,14 @@ pub(super) async fn read_body(body: Body, limits: &SessionLimits) -> Result<Byte
     if usize::try_from(body.size_hint().lower()).map_or(true, |bytes| bytes > bytes_max) {
         return Err(Refusal::BodyTooLarge { bytes_max });
     }
-    let arriving = Limited::new(body, bytes_max).collect();
-    match tokio::time::timeout(limits.body_wait, arriving).await {
+    let mut arriving = Limited::new(body, bytes_max).collect();
+    // Most bodies are there with their head. A timer for the others is boxed: inside this future it
+    // would make every future around it large and over-aligned, which allocators are slow at.
+    let arrived = match (&mut arriving).now_or_never() {
+        Some(arrived) => Ok(arrived),
+        None => Box::pin(tokio::time::timeout(limits.body_wait, arriving)).await,
+    };
+    match arrived {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             Err(Refusal::BodyTooLarge { bytes_max })

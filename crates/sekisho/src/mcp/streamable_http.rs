@@ -175,7 +175,7 @@ impl Endpoint {
         require_served_version(headers)?;
         let session = self.find_session(headers, caller(request.extensions()))?;
         if let Some((number, position)) =
-            only(headers, LAST_EVENT_ID.as_str(), "Last-Event-ID")?.and_then(sse::parse_event_id)
+            only(headers, &LAST_EVENT_ID, "Last-Event-ID")?.and_then(sse::parse_event_id)
             && let Some(cut) = session.stream(number)
         {
             return Ok(self.stream(session, &cut, Some(position)));
@@ -211,7 +211,7 @@ impl Endpoint {
         headers: &HeaderMap,
         caller: Option<&Arc<crate::principal::Principal>>,
     ) -> Result<Arc<Session>, Refusal> {
-        let id = only(headers, SESSION_ID.as_str(), "Mcp-Session-Id")?;
+        let id = only(headers, &SESSION_ID, "Mcp-Session-Id")?;
         let id = id.ok_or(Refusal::SessionMissing)?;
         let session = self.sessions.find(Transport::StreamableHttp, id, caller);
         session.ok_or(Refusal::SessionUnknown)
@@ -249,7 +249,7 @@ fn refuse(refusal: Refusal, id: &RequestId) -> Refused {
 /// names another served one, or none, is understood all the same.
 fn require_served_version(headers: &HeaderMap) -> Result<(), Refusal> {
     let Some(value) = headers.get(PROTOCOL_VERSION) else { return Ok(()) };
-    let requested = only(headers, PROTOCOL_VERSION.as_str(), "MCP-Protocol-Version")?;
+    let requested = only(headers, &PROTOCOL_VERSION, "MCP-Protocol-Version")?;
     match requested.and_then(ProtocolVersion::from_text) {
         Some(_) => Ok(()),
         None => Err(Refusal::VersionUnserved {

@@ -28,7 +28,7 @@ impl OwnTokens {
 
     /// Bound to this resource and not over. Unknown, foreign and expired are one answer.
     fn opens(&self, token: &AccessToken) -> bool {
-        token.resource == self.resource && !token.expires_at.is_over(self.clock.now())
+        token.resource == self.resource && !token.principal.expires_at.is_over(self.clock.now())
     }
 }
 
@@ -36,7 +36,7 @@ impl OwnTokens {
 impl TokenVerifier for OwnTokens {
     async fn verify(&self, token: &Secret) -> Result<Arc<Principal>, VerifyError> {
         match self.store.find_access_token(&token.hash()).await {
-            Ok(Some(found)) if self.opens(&found) => Ok(Arc::new(principal(&found))),
+            Ok(Some(found)) if self.opens(&found) => Ok(Arc::clone(&found.principal)),
             Ok(Some(_) | None) => Err(VerifyError::Invalid),
             Err(reason) => Err(VerifyError::Unavailable(Box::new(reason))),
         }
@@ -50,16 +50,5 @@ impl TokenVerifier for OwnTokens {
             // until its token's own end.
             Err(_) => !principal.expires_at.is_over(self.clock.now()),
         }
-    }
-}
-
-fn principal(token: &AccessToken) -> Principal {
-    Principal {
-        identity: token.identity.clone(),
-        client_id: token.client_id.clone(),
-        grant_id: token.grant_id.clone(),
-        scopes: token.scope.clone(),
-        token: token.token,
-        expires_at: token.expires_at,
     }
 }

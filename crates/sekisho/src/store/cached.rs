@@ -121,7 +121,7 @@ impl CachedStore {
         if index.epoch != epoch {
             return;
         }
-        self.access_tokens.insert(token.token, Arc::clone(token));
+        self.access_tokens.insert(token.principal.token, Arc::clone(token));
         index.add(token);
         if index.is_overgrown() {
             index.retain(|token| self.access_tokens.contains_key(token));
@@ -154,7 +154,8 @@ impl CachedStore {
 
     fn forget_person(&self, issuer: &str, subject: &str) {
         self.forget_unless(|token| {
-            token.identity.issuer != issuer || token.identity.subject != subject
+            let identity = &token.principal.identity;
+            identity.issuer != issuer || identity.subject != subject
         });
     }
 }
@@ -186,11 +187,11 @@ impl Index {
     }
 
     fn add(&mut self, token: &AccessToken) {
-        let of_grant = match self.tokens.get_mut(&token.grant_id) {
+        let of_grant = match self.tokens.get_mut(&token.principal.grant_id) {
             Some(of_grant) => of_grant,
-            None => self.tokens.entry(token.grant_id.clone()).or_default(),
+            None => self.tokens.entry(token.principal.grant_id.clone()).or_default(),
         };
-        if of_grant.insert(token.token) {
+        if of_grant.insert(token.principal.token) {
             self.entries += 1;
         }
     }
@@ -272,7 +273,7 @@ impl Store for CachedStore {
         unused_clients_before: Timestamp,
     ) -> Result<Swept, StoreError> {
         let outcome = self.behind.sweep(now, unused_clients_before).await;
-        self.forget_unless(|token| !token.expires_at.is_over(now));
+        self.forget_unless(|token| !token.principal.expires_at.is_over(now));
         outcome
     }
 
@@ -398,6 +399,7 @@ mod tests {
     use sekisho_protocol::oauth::{ResourceUri, ScopeSet};
 
     use super::*;
+    use crate::principal::Principal;
     use crate::store::{MemoryStore, TableLimits};
 
     #[test]
@@ -422,7 +424,7 @@ mod tests {
         }
         cached.forget_grant(&mut cached.index(), &grant(3));
         assert!(cached.access_tokens.len() > 50, "the others stay");
-        assert!(cached.access_tokens.iter().all(|(_, token)| token.grant_id != grant(3)));
+        assert!(cached.access_tokens.iter().all(|(_, token)| token.principal.grant_id != grant(3)));
     }
 
     #[test]
@@ -433,15 +435,18 @@ mod tests {
             let epoch = cached.index().epoch;
             match what {
                 "grant" => cached.forget_grant(&mut cached.index(), &grant(1)),
-                "token" => cached.forget_token(&mut cached.index(), &one.token),
+                "token" => cached.forget_token(&mut cached.index(), &one.principal.token),
                 "person" => cached.forget_person("issuer", "subject"),
                 _ => cached.forget_all(),
             }
             cached.remember(&one, epoch);
-            assert!(cached.cached_access_token(&one.token).is_none(), "{what}");
+            assert!(cached.cached_access_token(&one.principal.token).is_none(), "{what}");
             let epoch = cached.index().epoch;
             cached.remember(&other, epoch);
-            assert!(cached.cached_access_token(&other.token).is_some(), "{what}: read afterwards");
+            assert!(
+                cached.cached_access_token(&other.principal.token).is_some(),
+                "{what}: read afterwards"
+            );
         }
     }
 
@@ -455,10 +460,7 @@ mod tests {
     }
 
     fn token(number: u32, grant_number: u32) -> Arc<AccessToken> {
-        Arc::new(AccessToken {
-            token: SecretHash::of(&number.to_be_bytes()),
-            grant_id: grant(grant_number),
-            client_id: ClientId::new("client"),
+        let principal = Principal {
             identity: Identity {
                 issuer: "issuer".into(),
                 subject: "subject".into(),
@@ -466,9 +468,13 @@ mod tests {
                 email: None,
                 email_verified: false,
             },
-            scope: ScopeSet::default(),
-            resource: ResourceUri::new("http://localhost:8000/mcp"),
+            client_id: ClientId::new("client"),
+            grant_id: grant(grant_number),
+            scopes: ScopeSet::default(),
+            token: SecretHash::of(&number.to_be_bytes()),
             expires_at: Timestamp::from_unix_seconds(0),
-        })
+        };
+        let resource = ResourceUri::new("http://localhost:8000/mcp");
+        Arc::new(AccessToken { principal: Arc::new(principal), resource })
     }
 }

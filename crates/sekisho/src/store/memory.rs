@@ -19,7 +19,7 @@ use super::{
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
 use crate::mint;
-use crate::principal::Identity;
+use crate::principal::{Identity, Principal};
 
 /// All tables in memory.
 pub struct MemoryStore {
@@ -156,7 +156,7 @@ impl Store for MemoryStore {
     ) -> Result<(), StoreError> {
         let mut tables = self.tables();
         let Some(access) = tables.access_tokens.remove(token) else { return Ok(()) };
-        if let Some(owner) = tables.grants.get_mut(&access.grant_id) {
+        if let Some(owner) = tables.grants.get_mut(&access.principal.grant_id) {
             owner.access_tokens.remove(token);
         }
         tables.log_revocation(Revocation::AccessToken(*token), now);
@@ -368,15 +368,16 @@ impl Tables {
 
     fn insert_tokens(&mut self, grant_id: &GrantId, tokens: &IssuedTokens) {
         let Some(owner) = self.grants.get_mut(grant_id) else { return };
-        let access = AccessToken {
-            token: tokens.access,
-            grant_id: grant_id.clone(),
-            client_id: owner.grant.client_id.clone(),
+        let principal = Principal {
             identity: owner.grant.identity.clone(),
-            scope: tokens.scope.clone(),
-            resource: owner.grant.resource.clone(),
+            client_id: owner.grant.client_id.clone(),
+            grant_id: grant_id.clone(),
+            scopes: tokens.scope.clone(),
+            token: tokens.access,
             expires_at: tokens.access_expires_at,
         };
+        let resource = owner.grant.resource.clone();
+        let access = AccessToken { principal: Arc::new(principal), resource };
         owner.access_tokens.insert(tokens.access);
         self.access_tokens.insert(tokens.access, Arc::new(access));
         if let Some((refresh, expires_at)) = tokens.refresh {
@@ -439,7 +440,7 @@ impl Tables {
 
     fn sweep_grants(&mut self, now: Timestamp) {
         let Self { grants, access_tokens, refresh_tokens, .. } = self;
-        access_tokens.retain(|_, token| !token.expires_at.is_over(now));
+        access_tokens.retain(|_, token| !token.principal.expires_at.is_over(now));
         refresh_tokens.retain(|_, row| row.is_spent || !row.expires_at.is_over(now));
         grants.retain(|_, row| {
             row.access_tokens.retain(|token| access_tokens.contains_key(token));

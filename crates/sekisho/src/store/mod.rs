@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sekisho_protocol::SecretHash;
-use sekisho_protocol::oauth::{ClientId, ClientMetadata, ResourceUri, ScopeSet};
+use sekisho_protocol::oauth::{ClientId, ClientMetadata, ResourceUri};
 
 use crate::clock::Timestamp;
 use crate::grant::{CodeGrant, Grant, GrantId, IssuedTokens};
-use crate::principal::Identity;
+use crate::principal::{Identity, Principal};
 use crate::seal::Sealed;
 
 pub use self::cached::CachedStore;
@@ -78,20 +78,11 @@ pub struct CodeRecord {
 /// An access token with what it needs to be judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessToken {
-    /// Hash of the token.
-    pub token: SecretHash,
-    /// The grant it belongs to.
-    pub grant_id: GrantId,
-    /// Whose client holds it.
-    pub client_id: ClientId,
-    /// For whom it acts.
-    pub identity: Identity,
-    /// What it may do.
-    pub scope: ScopeSet,
+    /// For whom it speaks, what it may do and when it ends. Shared, so that each request it opens
+    /// the door for costs no copy.
+    pub principal: Arc<Principal>,
     /// Where.
     pub resource: ResourceUri,
-    /// When it ends.
-    pub expires_at: Timestamp,
 }
 
 /// A refresh token that was not yet traded, or was.

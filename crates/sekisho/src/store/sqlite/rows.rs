@@ -1,5 +1,7 @@
 //! Reads rows back into values. A row that does not hold what we wrote is an error, never a guess.
 
+use std::sync::Arc;
+
 use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::{ClientId, ResourceUri, ScopeSet};
 use serde::de::DeserializeOwned;
@@ -8,7 +10,7 @@ use sqlx::{Decode, Row as _, Sqlite, Type};
 
 use crate::clock::Timestamp;
 use crate::grant::{CodeGrant, Grant, GrantId};
-use crate::principal::Identity;
+use crate::principal::{Identity, Principal};
 use crate::seal::Sealed;
 use crate::store::{
     AccessToken, Client, CodeRecord, LocalUser, LoginRecord, RefreshToken, Revocation, StoreError,
@@ -54,15 +56,16 @@ pub(super) fn code(row: &SqliteRow) -> Result<CodeRecord, StoreError> {
 
 pub(super) fn access_token(row: &SqliteRow) -> Result<AccessToken, StoreError> {
     let row = Columns { row, table: "access_tokens" };
-    Ok(AccessToken {
-        token: row.hash("token")?,
-        grant_id: GrantId::new(row.text("grant_id")?),
-        client_id: ClientId::new(row.text("client_id")?),
+    let principal = Principal {
         identity: row.identity()?,
-        scope: row.scope("scope")?,
-        resource: ResourceUri::new(row.text("resource")?),
+        client_id: ClientId::new(row.text("client_id")?),
+        grant_id: GrantId::new(row.text("grant_id")?),
+        scopes: row.scope("scope")?,
+        token: row.hash("token")?,
         expires_at: row.time("expires_at")?,
-    })
+    };
+    let resource = ResourceUri::new(row.text("resource")?);
+    Ok(AccessToken { principal: Arc::new(principal), resource })
 }
 
 pub(super) fn refresh_token(row: &SqliteRow) -> Result<RefreshToken, StoreError> {
