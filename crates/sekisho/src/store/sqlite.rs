@@ -752,7 +752,7 @@ mod tests {
 
     async fn impatient(folder: &tempfile::TempDir) -> Result<SqliteStore, OpenError> {
         let path = folder.path().join("sekisho.db");
-        let wait_max = Duration::from_millis(50);
+        let wait_max = Duration::from_millis(400);
         let limits = TableLimits::default();
         SqliteStore::open_waiting(&path, limits, Durability::Normal, wait_max).await
     }
