@@ -1,5 +1,7 @@
 //! The built-in server: one tool, `fortune`, that draws an omikuji.
 
+use std::cell::RefCell;
+
 use async_trait::async_trait;
 use sekisho::mcp::{Context, ServerInfo, Tool, Tools};
 use sekisho::protocol::mcp::{McpError, ToolResult};
@@ -14,6 +16,9 @@ pub(crate) fn service() -> Tools {
     info.instructions = Some("Call the tool `fortune` to draw today's fortune.".to_owned());
     Tools::new(info).with(Fortune)
 }
+
+/// How many random bytes are asked of the system at once.
+const RANDOM_BYTES_AT_ONCE: usize = 64;
 
 #[derive(Debug)]
 struct Fortune;
@@ -37,19 +42,27 @@ impl Tool for Fortune {
         _context: &Context,
     ) -> Result<ToolResult, McpError> {
         let fortune = draw().ok_or_else(McpError::internal)?;
-        Ok(ToolResult::text(format!("今日の運勢は: {fortune}")))
+        Ok(ToolResult::text(["今日の運勢は: ", fortune].concat()))
     }
 }
 
 /// Draws one, all equally likely; nothing without randomness from the system.
 fn draw() -> Option<&'static str> {
-    loop {
-        let mut byte = [0_u8];
-        getrandom::fill(&mut byte).ok()?;
-        if let Some(fortune) = fortune_of(byte[0]) {
-            return Some(fortune);
-        }
+    thread_local! {
+        /// Random bytes asked for in one go, since asking costs more than the rest of a draw.
+        static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
+    BYTES.with_borrow_mut(|bytes| {
+        loop {
+            if bytes.is_empty() {
+                bytes.resize(RANDOM_BYTES_AT_ONCE, 0);
+                getrandom::fill(bytes).ok()?;
+            }
+            if let Some(fortune) = bytes.pop().and_then(fortune_of) {
+                return Some(fortune);
+            }
+        }
+    })
 }
 
 /// Maps a random byte to a fortune. 256 is no multiple of seven, so the last four bytes are drawn

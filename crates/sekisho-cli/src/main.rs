@@ -8,6 +8,7 @@ mod key;
 mod memory;
 mod outcome;
 mod serve;
+mod shortcut;
 mod signpost;
 mod stdio;
 mod stopping;

@@ -23,9 +23,9 @@ use sekisho::identity_provider::IdentityProvider;
 use sekisho::identity_provider::local::accounts::{DEMO_USER, ensure_demo};
 use sekisho::identity_provider::local::{self, LocalProvider};
 use sekisho::identity_provider::oidc::{OidcProvider, OidcSettings};
-use sekisho::mcp::{self, McpEndpoints, McpService};
+use sekisho::mcp::{self, McpEndpoints, McpService, Posts};
 use sekisho::protocol::oauth::ProtectedResource;
-use sekisho::resource_server::{GuardLayer, OwnTokens, TokenVerifier, metadata_routes};
+use sekisho::resource_server::{Guard, GuardLayer, OwnTokens, TokenVerifier, metadata_routes};
 use sekisho::seal::Sealer;
 use sekisho::store::cached::REVOCATIONS_POLLED_EVERY;
 use sekisho::store::{CachedStore, MemoryStore, SqliteStore, Store};
@@ -38,6 +38,7 @@ use tower::Layer as _;
 use crate::config::{Config, IdentityConfig, Server, StoreLocation, Upstream};
 use crate::connections::{Connections, accepting};
 use crate::outcome::{Failure, say};
+use crate::shortcut::Shortcut;
 use crate::signpost::signpost;
 use crate::{fortune, key, memory, stopping, telemetry};
 
@@ -176,7 +177,7 @@ async fn application(
     store: &Arc<dyn Store>,
     sealer: Sealer,
     stopping: &CancellationToken,
-) -> Result<sekisho::front::FrontService<Router>, Failure> {
+) -> Result<sekisho::front::FrontService<Shortcut>, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let Provider { provider, pages } = provider(config, store, &sealer, &clock).await?;
     let authorization = AuthorizationServer::new(
@@ -199,8 +200,11 @@ async fn application(
         ))
         .merge(readiness.routes())
         .merge(pages);
+    let mut posts = Vec::new();
     for server in &config.servers {
-        routes = routes.merge(guarded(config, server, store, stopping, &clock)?);
+        let guarded = guarded(config, server, store, stopping, &clock)?;
+        routes = routes.merge(guarded.routes);
+        posts.push(guarded.posts);
     }
     if let Some(Server { resource, .. }) = config.servers.first() {
         let at = |endpoint| config.public_url.endpoint(&format!("{}{endpoint}", resource.path));
@@ -213,7 +217,7 @@ async fn application(
         Surfaces::new(endpoints),
         config.proxies.clone(),
     );
-    Ok(front.layer(routes))
+    Ok(front.layer(Shortcut::new(posts, routes)))
 }
 
 /// Who logs people in, and the pages that this needs.
@@ -257,6 +261,12 @@ async fn provider(
     }
 }
 
+/// The endpoints of one server: all routes, and the one that is nearly always asked.
+struct Guarded {
+    routes: Router,
+    posts: (String, Guard<Posts>),
+}
+
 /// The endpoints of one server, each behind the guard that points to its own metadata.
 fn guarded(
     config: &Config,
@@ -264,7 +274,7 @@ fn guarded(
     store: &Arc<dyn Store>,
     stopping: &CancellationToken,
     clock: &Arc<dyn Clock>,
-) -> Result<Router, Failure> {
+) -> Result<Guarded, Failure> {
     let Server { resource, upstream } = server;
     let verifier: Arc<dyn TokenVerifier> =
         Arc::new(OwnTokens::new(Arc::clone(store), resource.resource.clone(), Arc::clone(clock)));
@@ -285,10 +295,12 @@ fn guarded(
     };
     // On each endpoint and not on the router, whose guarded fallback would answer 401 for paths
     // that are nobody's.
-    Ok(Router::new()
+    let routes = Router::new()
         .route(&mcp_path, transports.mcp().layer(guard("mcp")?))
         .route(&sse_path, transports.sse().layer(guard("sse")?))
-        .route(&messages_path, transports.messages().layer(guard("sse")?)))
+        .route(&messages_path, transports.messages().layer(guard("sse")?));
+    let posts = (mcp_path, guard("mcp")?.layer(transports.mcp_posts()));
+    Ok(Guarded { routes, posts })
 }
 
 fn endpoints(server: &ProtectedResource) -> [String; 3] {

@@ -7,9 +7,11 @@ use std::fmt;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use crate::mint;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 tokio::task_local! {
     static CURRENT: TraceId;
@@ -24,7 +26,7 @@ impl TraceId {
     /// The caller's own trace id, or a new one.
     pub fn of(headers: &HeaderMap) -> Self {
         headers
-            .get("traceparent")
+            .get(TRACEPARENT)
             .and_then(|value| value.to_str().ok())
             .and_then(Self::from_traceparent)
             .unwrap_or_else(Self::fresh)

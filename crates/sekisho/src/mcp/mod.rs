@@ -31,6 +31,7 @@ pub use self::legacy::SessionLimits;
 use self::legacy::Sessions;
 pub use self::service::{Context, McpService, Peer, ServerInfo};
 pub use self::stdio::serve_stdio;
+pub use self::streamable_http::Posts;
 pub use self::tools::{Tool, Tools};
 use crate::clock::Clock;
 use crate::resource_server::TokenVerifier;
@@ -96,6 +97,11 @@ impl McpEndpoints {
             .get(streamable_http::get)
             .delete(streamable_http::delete)
             .with_state(Arc::clone(&self.endpoint))
+    }
+
+    /// The POST of Streamable HTTP alone, for callers that need no router to find it.
+    pub fn mcp_posts(&self) -> Posts {
+        Posts { endpoint: Arc::clone(&self.endpoint) }
     }
 
     /// The stream of HTTP+SSE: GET.

@@ -28,6 +28,11 @@ impl Accepts {
         let mut is_absent = true;
         for value in headers.get_all(ACCEPT) {
             is_absent = false;
+            // What the specification shows, and nearly every client sends to the letter.
+            if value == "application/json, text/event-stream" {
+                accepts = Self { json: true, event_stream: true };
+                continue;
+            }
             for range in value.to_str().unwrap_or_default().split(',') {
                 accepts.add(range);
             }

@@ -1,7 +1,10 @@
 //! Streamable HTTP (2025-03-26 and later): POST, GET and DELETE at one endpoint. Expects the guard
 //! in front and trusts the principal it left in the request; never looks at a token itself.
 
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -10,6 +13,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use sekisho_protocol::mcp::{Incoming, Message, ProtocolVersion, Request as McpRequest, RequestId};
+use tower::Service;
 
 use super::Endpoint;
 use super::legacy::{
@@ -28,6 +32,29 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// POST: a message from the client.
 pub(super) async fn post(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Response {
     endpoint.take_message(request).await.unwrap_or_else(Refused::into_response)
+}
+
+/// POST as a plain service, for whoever finds the way to it without a router.
+#[derive(Debug, Clone)]
+pub struct Posts {
+    pub(super) endpoint: Arc<Endpoint>,
+}
+
+impl Service<Request> for Posts {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let endpoint = Arc::clone(&self.endpoint);
+        Box::pin(async move {
+            Ok(endpoint.take_message(request).await.unwrap_or_else(Refused::into_response))
+        })
+    }
 }
 
 /// GET: a stream for what no request asked for, or the rest of one that was cut.
