@@ -16,7 +16,7 @@ use std::time::Duration;
 use axum::extract::Request;
 use axum::{Router, ServiceExt};
 use axum_server::Handle;
-use sekisho::authorization_server::{AuthorizationServer, BrowserBinding};
+use sekisho::authorization_server::{AuthorizationServer, BrowserBinding, SessionRule};
 use sekisho::clock::{Clock, SystemClock};
 use sekisho::front::{Front, Readiness, Surfaces};
 use sekisho::identity_provider::IdentityProvider;
@@ -189,6 +189,12 @@ async fn application(
     )
     .await
     .map_err(|error| Failure::because(&error))?;
+    // Accounts of our own end what they granted when they are removed.
+    if let (IdentityConfig::Oidc(_), Some(sessions)) =
+        (&config.identity, authorization.provider_sessions())
+    {
+        tokio::spawn(sessions.follow());
+    }
     let readiness = Readiness::new(Arc::clone(store), provider, stopping.clone());
     let mut routes = authorization
         .browser_routes()
@@ -253,6 +259,10 @@ async fn provider(
                 client_secret: oidc.client_secret.clone(),
                 scopes: oidc.scopes.clone(),
                 redirect_uri: config.public_url.endpoint("/auth/callback"),
+                asks_offline_access: matches!(
+                    config.authorization.provider_session,
+                    SessionRule::Follow { .. }
+                ),
             };
             let provider = OidcProvider::new(settings, Arc::clone(clock))
                 .map_err(|error| Failure::because(&error))?;

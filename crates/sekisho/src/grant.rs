@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::principal::Identity;
-use crate::seal::Sealed;
 
 /// Names one grant and so the family of its tokens; 32 hex digits, not secret.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -71,10 +70,8 @@ pub struct CodeGrant {
     pub request: AuthorizationRequest,
     /// By whom.
     pub identity: Identity,
-    /// The id the grant will have; fixed now, so that the provider's tokens are sealed to it.
+    /// The id the grant will have; fixed now, since the provider's session stands behind it already.
     pub grant_id: GrantId,
-    /// The identity provider's tokens, sealed at `grant_id`.
-    pub provider_tokens: Option<Sealed>,
 }
 
 impl CodeGrant {
@@ -86,7 +83,6 @@ impl CodeGrant {
             identity: self.identity.clone(),
             scope: self.request.scope.clone(),
             resource: self.request.resource.clone(),
-            provider_tokens: self.provider_tokens.clone(),
             created_at: now,
         }
     }
@@ -105,8 +101,6 @@ pub struct Grant {
     pub scope: ScopeSet,
     /// Where.
     pub resource: ResourceUri,
-    /// The identity provider's tokens, sealed at `id`.
-    pub provider_tokens: Option<Sealed>,
     /// When the code was redeemed.
     pub created_at: Timestamp,
 }

@@ -11,8 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::BodyExt as _;
 use sekisho::pages::{
-    ConsentPage, ErrorPage, Language, LoginPage, LoginProblem, NoticePage, Problem, Referrer,
-    WelcomePage, secure_headers,
+    ConsentPage, ErrorPage, Language, LoginPage, LoginProblem, LogoutPage, NoticePage, Problem,
+    Referrer, WelcomePage, secure_headers,
 };
 use sekisho::protocol::SecretHash;
 
@@ -80,6 +80,7 @@ fn every_page(language: Language) -> Vec<(&'static str, u16, &'static str, Respo
             }
             .respond(language),
         ),
+        ("logout", 200, LogoutPage { csrf: "beef" }.respond(language)),
         ("login", 200, LoginPage { username: "", ..login(None) }.respond(language, StatusCode::OK)),
         (
             "login-wrong",
@@ -414,6 +415,7 @@ fn the_language_is_the_one_liked_best() {
 fn what_a_page_carries_for_the_server_stays_out_of_the_log() {
     assert!(!format!("{:?}", consent()).contains("c2VhbGVk"));
     assert!(!format!("{:?}", login(None)).contains("f00d"));
+    assert!(!format!("{:?}", LogoutPage { csrf: "beef" }).contains("beef"));
 }
 
 /// WCAG 2.2: 1.4.3 for text, 1.4.11 for the edges of what can be operated.

@@ -15,7 +15,8 @@ use std::time::Duration;
 use sekisho::seal::{Purpose, Sealer};
 use sekisho::store::{
     CachedStore, Client, CodeRecord, CodeRedemption, Durability, LOCAL_ISSUER, LocalUser,
-    LoginRecord, MemoryStore, OpenError, SqliteStore, Store, StoreError, TableLimits,
+    LoginRecord, MemoryStore, OpenError, ProviderSession, SqliteStore, Store, StoreError,
+    TableLimits,
 };
 use sekisho_protocol::oauth::ClientId;
 use sekisho_protocol::{Secret, SecretHash};
@@ -118,7 +119,7 @@ async fn a_file_that_is_not_ours_is_refused_with_a_remedy_and_left_alone() {
     let rows: [(&str, File, &[&str]); 6] = [
         ("garbage", File::holding(&[b'x'; 5000]), &["not an SQLite database", "backup"]),
         ("another program's", File::made_by(foreign).await, &["another program", "another file"]),
-        ("newer", File::ours_after(newer).await, &["newer version", "schema 9999", "up to 1"]),
+        ("newer", File::ours_after(newer).await, &["newer version", "schema 9999", "up to 4"]),
         ("altered", File::ours_after(altered).await, &["another schema 1", "backup"]),
         ("in no folder", File::new().named("none/sekisho.db"), &["cannot create", "folder exists"]),
         ("a folder", File::new().named("."), &["cannot open", "permissions"]),
@@ -280,9 +281,17 @@ async fn nothing_secret_is_on_the_disk() {
     };
     store.begin_login(&login).await.unwrap();
     store.begin_browser_session(&cookie.hash(), &person("alice"), NOW).await.unwrap();
-    let mut code = CodeRecord { code: code_text.hash(), ..code("a", "client", &person("alice")) };
-    code.grant.provider_tokens = Some(sealed);
-    store.issue_code(&code).await.unwrap();
+    let code = CodeRecord { code: code_text.hash(), ..code("a", "client", &person("alice")) };
+    let session = ProviderSession {
+        grant_id: code.grant.grant_id.clone(),
+        issuer: "https://idp.example".into(),
+        subject: "alice".into(),
+        sid: None,
+        browser: Some(cookie.hash()),
+        tokens: sealed,
+        check_at: None,
+    };
+    store.issue_code_of_session(&code, &session).await.unwrap();
     let mut issued = tokens("a");
     issued.access = access.hash();
     issued.refresh = Some((refresh.hash(), NOW));

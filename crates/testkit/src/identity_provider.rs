@@ -44,6 +44,9 @@ pub const CLIENT_SECRET: &str = "fake secret: 100% +&=";
 /// How long ID tokens live, in seconds.
 const ID_TOKEN_SECONDS: i64 = 300;
 
+/// How long logout tokens live, in seconds.
+const LOGOUT_TOKEN_SECONDS: i64 = 120;
+
 /// Longer than the slowest machine takes; tests of slowness set their own.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -208,6 +211,8 @@ struct Inside {
     keys: Mutex<Keys>,
     faults: Mutex<Faults>,
     codes: Mutex<HashMap<String, IssuedCode>>,
+    /// By the one refresh token that each session has at this moment: the person.
+    sessions: Mutex<HashMap<String, String>>,
     requests: Mutex<HashMap<Endpoint, u64>>,
     serial: AtomicU64,
 }
@@ -233,6 +238,7 @@ impl FakeIdentityProvider {
             keys: Mutex::new(Keys::generate("1")),
             faults: Mutex::default(),
             codes: Mutex::default(),
+            sessions: Mutex::default(),
             requests: Mutex::default(),
             serial: AtomicU64::new(1),
         });
@@ -295,6 +301,17 @@ impl FakeIdentityProvider {
     /// An address that nothing should ever ask for.
     pub fn canary(&self) -> String {
         format!("{}/canary", self.issuer())
+    }
+
+    /// What the provider posts to us when a person was logged out; wrong in what
+    /// [`Faults::claims`], [`Faults::header`] and [`Faults::signing`] say.
+    pub fn logout_token(&self, person: &str) -> String {
+        self.inside.logout_token(person)
+    }
+
+    /// Ends all sessions of a person, and tells nobody.
+    pub fn end_sessions_of(&self, person: &str) {
+        locked(&self.inside.sessions).retain(|_, whose| whose != person);
     }
 
     /// Does something wrong from now on.
@@ -372,6 +389,11 @@ pub fn subject_of(name: &str) -> String {
     format!("f:1b7c:{name}")
 }
 
+/// The name of a person's session.
+pub fn session_of(name: &str) -> String {
+    format!("session-of-{name}")
+}
+
 fn routes(inside: &Arc<Inside>) -> Router {
     let at = |endpoint: Endpoint, route: axum::routing::MethodRouter<Arc<Inside>>| {
         route.layer(from_fn_with_state((Arc::clone(inside), endpoint), count_or_fail))
@@ -444,6 +466,8 @@ async fn metadata(State(inside): State<Arc<Inside>>) -> Response {
         "id_token_signing_alg_values_supported": ["RS256", "ES256"],
         "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
         "code_challenge_methods_supported": ["S256"],
+        "scopes_supported": ["openid", "email", "profile", "offline_access"],
+        "end_session_endpoint": at("/logout"),
         "authorization_response_iss_parameter_supported": true,
     });
     replace(&mut document, &locked(&inside.faults).metadata);
@@ -490,22 +514,32 @@ async fn token(State(inside): State<Arc<Inside>>, headers: HeaderMap, body: Byte
         return token_error(401, error);
     }
     let field = |name: &str| form.get(name).map_or("", String::as_str);
-    if field("grant_type") != "authorization_code" {
-        return token_error(400, "unsupported_grant_type");
-    }
-    let Some(code) = locked(&inside.codes).remove(field("code")) else {
-        return token_error(400, "invalid_grant");
+    let (person, nonce) = match field("grant_type") {
+        "authorization_code" => {
+            let Some(code) = locked(&inside.codes).remove(field("code")) else {
+                return token_error(400, "invalid_grant");
+            };
+            let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(field("code_verifier")));
+            if challenge != code.challenge || field("redirect_uri") != code.redirect_uri {
+                return token_error(400, "invalid_grant");
+            }
+            (code.person, code.nonce)
+        }
+        // Each is good for once.
+        "refresh_token" => match locked(&inside.sessions).remove(field("refresh_token")) {
+            Some(person) => (person, None),
+            None => return token_error(400, "invalid_grant"),
+        },
+        _ => return token_error(400, "unsupported_grant_type"),
     };
-    let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(field("code_verifier")));
-    if challenge != code.challenge || field("redirect_uri") != code.redirect_uri {
-        return token_error(400, "invalid_grant");
-    }
+    let refresh_token = format!("provider-refresh-{}", inside.next());
+    locked(&inside.sessions).insert(refresh_token.clone(), person.clone());
     let mut answer = json!({
         "access_token": format!("provider-access-{}", inside.next()),
-        "refresh_token": format!("provider-refresh-{}", inside.next()),
+        "refresh_token": refresh_token,
         "token_type": "Bearer",
         "expires_in": 60,
-        "id_token": inside.id_token(&code),
+        "id_token": inside.id_token(&person, nonce.as_deref()),
     });
     replace(&mut answer, &locked(&inside.faults).answer);
     json_answer(&answer)
@@ -559,9 +593,8 @@ impl Inside {
         (StatusCode::FOUND, [(LOCATION, url.to_string())]).into_response()
     }
 
-    fn id_token(&self, code: &IssuedCode) -> String {
+    fn id_token(&self, person: &str, nonce: Option<&str>) -> String {
         let now = Timestamp::unix_seconds(self.clock.now());
-        let person = &code.person;
         let mut claims = json!({
             "iss": self.issuer,
             "sub": subject_of(person),
@@ -571,7 +604,8 @@ impl Inside {
             "iat": now,
             "auth_time": now,
             "typ": "ID",
-            "nonce": code.nonce,
+            "nonce": nonce,
+            "sid": session_of(person),
             "name": person,
             "preferred_username": person,
             "email": format!("{person}@example.com"),
@@ -579,11 +613,36 @@ impl Inside {
         });
         let faults = locked(&self.faults);
         replace(&mut claims, &faults.claims);
+        drop(faults);
+        self.sign(&claims)
+    }
+
+    /// What is posted to us when a person was logged out (Back-Channel Logout §2.4).
+    fn logout_token(&self, person: &str) -> String {
+        let now = Timestamp::unix_seconds(self.clock.now());
+        let mut claims = json!({
+            "iss": self.issuer,
+            "sub": subject_of(person),
+            "aud": CLIENT_ID,
+            "iat": now,
+            "exp": now + LOGOUT_TOKEN_SECONDS,
+            "jti": format!("logout-{}", self.next()),
+            "sid": session_of(person),
+            "events": { "http://schemas.openid.net/event/backchannel-logout": {} },
+        });
+        let faults = locked(&self.faults);
+        replace(&mut claims, &faults.claims);
+        drop(faults);
+        self.sign(&claims)
+    }
+
+    fn sign(&self, claims: &Value) -> String {
+        let faults = locked(&self.faults);
         let mut header = faults.header.clone();
         if faults.made_up_kid {
             header.insert("kid".into(), json!(format!("made-up-{}", self.next())));
         }
-        locked(&self.keys).sign(faults.signing, &header, &claims)
+        locked(&self.keys).sign(faults.signing, &header, claims)
     }
 }
 

@@ -1,16 +1,19 @@
 //! An identity provider in memory: logs in whom the test says, and keeps a provider's promises
-//! (codes once, PKCE, nonce), so that a mixed-up login fails here as it would at a real one.
+//! (codes once, PKCE, nonce, refresh tokens once), so that a mixed-up login fails here as it would at
+//! a real one.
 
-use std::collections::HashMap;
-use std::sync::Mutex;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use sekisho::clock::Timestamp;
 use sekisho::identity_provider::{
-    IdentityProvider, LoggedIn, LoginAttempt, ProviderError, ProviderTokens,
+    IdentityProvider, LoggedIn, LoginAttempt, LogoutToken, ProviderError, ProviderTokens,
 };
 use sekisho::principal::Identity;
 use sekisho_protocol::Secret;
+use tokio::sync::Semaphore;
 use url::Url;
 
 /// The provider's issuer.
@@ -26,6 +29,27 @@ pub struct ScriptedProvider {
     /// How often a code was traded.
     redemptions: AtomicUsize,
     fault: Mutex<Option<Fault>>,
+    /// By the one refresh token that each session has at this moment.
+    sessions: Mutex<HashMap<String, Session>>,
+    next_session: AtomicUsize,
+    renewals: AtomicUsize,
+    disabled: Mutex<HashSet<String>>,
+    pause: Mutex<Option<(Pause, Arc<Semaphore>)>>,
+}
+
+#[derive(Debug, Clone)]
+struct Session {
+    person: String,
+    sid: String,
+}
+
+/// Where a renewal stops until [`ScriptedProvider::go_on`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    /// The question has not arrived yet: nothing happened at the provider.
+    BeforeRenewal,
+    /// The new tokens were taken, and the ID token among them is being checked.
+    BeforeConfirmation,
 }
 
 #[derive(Debug)]
@@ -62,6 +86,48 @@ impl ScriptedProvider {
         self.redemptions.load(Ordering::SeqCst)
     }
 
+    /// How often somebody asked whether a session lives on.
+    pub fn renewals(&self) -> usize {
+        self.renewals.load(Ordering::SeqCst)
+    }
+
+    /// The provider's administrator disables a person; nobody is told.
+    pub fn disable(&self, person: &str) {
+        self.disabled.lock().unwrap().insert(person.to_owned());
+    }
+
+    /// Renewals stop here from now on.
+    pub fn pause(&self, at: Pause) {
+        *self.pause.lock().unwrap() = Some((at, Arc::new(Semaphore::new(0))));
+    }
+
+    /// Lets every renewal that stopped go on, and stops no more of them.
+    pub fn go_on(&self) {
+        if let Some((_, gate)) = self.pause.lock().unwrap().take() {
+            gate.close();
+        }
+    }
+
+    async fn stop_at(&self, at: Pause) {
+        let gate = self.pause.lock().unwrap().as_ref().filter(|(here, _)| *here == at).cloned();
+        if let Some((_, gate)) = gate {
+            let _ = gate.acquire().await;
+        }
+    }
+
+    fn tokens_of(&self, session: Session) -> ProviderTokens {
+        let number = self.next_session.fetch_add(1, Ordering::SeqCst);
+        let refresh_token = format!("idp-refresh-token-{number}");
+        let id_token = format!("idp-id-token-of-{}", session.person);
+        self.sessions.lock().unwrap().insert(refresh_token.clone(), session);
+        ProviderTokens {
+            access_token: Secret::new("idp-access-token"),
+            refresh_token: Some(Secret::new(refresh_token)),
+            id_token: Some(Secret::new(id_token)),
+            expires_at: None,
+        }
+    }
+
     /// `person` opens `location` and is logged in without a question (they have a session); gives
     /// the URL the browser is sent to.
     pub fn log_in(&self, person: &str, location: &str) -> String {
@@ -82,6 +148,20 @@ impl ScriptedProvider {
             .append_pair("iss", PROVIDER)
             .finish();
         format!("/auth/callback?{answer}")
+    }
+
+    /// What this provider posts to us when somebody was logged out: message, person and session, of
+    /// which one may be empty.
+    pub fn logout_token(&self, id: &str, person: &str, sid: &str, ends_at: Timestamp) -> String {
+        let subject = if person.is_empty() { String::new() } else { identity(person).subject };
+        format!("logout|{id}|{subject}|{sid}|{}", ends_at.unix_seconds())
+    }
+
+    /// The sessions of a person that live.
+    pub fn sids_of(&self, person: &str) -> Vec<String> {
+        let sessions = self.sessions.lock().unwrap();
+        let theirs = sessions.values().filter(|session| session.person == person);
+        theirs.map(|session| session.sid.clone()).collect()
     }
 
     /// Trades a code without PKCE and nonce, as a careless client would: gives the person.
@@ -148,13 +228,68 @@ impl IdentityProvider for ScriptedProvider {
         if issued.nonce != attempt.nonce.reveal() {
             return Err(ProviderError::Unacceptable { reason: "another nonce".into() });
         }
-        let tokens = ProviderTokens {
-            access_token: Secret::new("idp-access-token"),
-            refresh_token: Some(Secret::new("idp-refresh-token")),
-            id_token: None,
-            expires_at: None,
+        let identity = identity(&issued.person);
+        let sid = format!("sid-{}", self.next_session.fetch_add(1, Ordering::SeqCst));
+        let tokens = self.tokens_of(Session { person: issued.person, sid: sid.clone() });
+        Ok(LoggedIn { identity, tokens: Some(tokens), sid: Some(sid) })
+    }
+
+    async fn renew(&self, refresh_token: &Secret) -> Result<ProviderTokens, ProviderError> {
+        self.renewals.fetch_add(1, Ordering::SeqCst);
+        self.stop_at(Pause::BeforeRenewal).await;
+        self.check_fault()?;
+        let refused = |reason: &str| ProviderError::Refused { reason: reason.to_owned() };
+        let session = self.sessions.lock().unwrap().remove(refresh_token.reveal());
+        // Used twice: a provider that rotates takes that for theft.
+        let session = session.ok_or_else(|| refused("invalid_grant: no such refresh token"))?;
+        if self.disabled.lock().unwrap().contains(&session.person) {
+            return Err(refused("invalid_grant: user disabled"));
+        }
+        Ok(self.tokens_of(session))
+    }
+
+    async fn confirm(&self, _: &ProviderTokens, _: &str) -> Result<(), ProviderError> {
+        self.stop_at(Pause::BeforeConfirmation).await;
+        Ok(())
+    }
+
+    fn sends_logouts(&self) -> bool {
+        true
+    }
+
+    /// The tokens are those of [`ScriptedProvider::logout_token`]; checking real ones is for the
+    /// tests of the real provider.
+    async fn read_logout(&self, token: &Secret) -> Result<LogoutToken, ProviderError> {
+        if *self.fault.lock().unwrap() == Some(Fault::Down) {
+            self.check_fault()?;
+        }
+        let parts: Vec<&str> = token.reveal().split('|').collect();
+        let ["logout", id, subject, sid, ends_at] = parts.as_slice() else {
+            return Err(ProviderError::Unacceptable { reason: "no logout token".into() });
         };
-        Ok(LoggedIn { identity: identity(&issued.person), tokens: Some(tokens) })
+        let said = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        Ok(LogoutToken {
+            issuer: PROVIDER.into(),
+            subject: said(subject),
+            sid: said(sid),
+            id: Secret::new(*id).hash(),
+            ends_at: Timestamp::from_unix_seconds(ends_at.parse().unwrap()),
+        })
+    }
+
+    async fn end_session_url(
+        &self,
+        id_token_hint: Option<&Secret>,
+        return_to: &str,
+        state: &str,
+    ) -> Result<Option<String>, ProviderError> {
+        self.check_fault()?;
+        let query = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(id_token_hint.map(|hint| ("id_token_hint", hint.reveal())))
+            .append_pair("post_logout_redirect_uri", return_to)
+            .append_pair("state", state)
+            .finish();
+        Ok(Some(format!("{PROVIDER}/logout?{query}")))
     }
 
     async fn check(&self) -> Result<(), ProviderError> {

@@ -20,9 +20,10 @@ use sekisho::grant::{AuthorizationRequest, CodeGrant, Grant, GrantId, IssuedToke
 use sekisho::principal::{Identity, Principal};
 use sekisho::seal::Sealed;
 use sekisho::store::{
-    AccessToken, Client, CodeRecord, CodeRedemption, LOCAL_ISSUER, LocalUser, LoginBegun,
-    LoginRecord, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshRotation, RefreshToken,
-    RememberedConsent, Revocation, Store, StoreError, Swept, TableLimits,
+    AccessToken, ClaimedSession, Client, CodeRecord, CodeRedemption, LOCAL_ISSUER, LocalUser,
+    LoggedOut, LoginBegun, LoginRecord, ProviderLogout, ProviderSession, REVOCATIONS_KEPT,
+    REVOCATIONS_READ_MAX, RefreshRotation, RefreshToken, RememberedConsent, Revocation, Store,
+    StoreError, Swept, TableLimits,
 };
 use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::{
@@ -53,7 +54,6 @@ macro_rules! store_contract {
                 a_login_is_taken_by_one_of_fifty
                 a_full_login_table_refuses_the_next
                 a_code_is_found_before_and_after_it_is_redeemed
-                a_redeemed_code_keeps_no_provider_tokens
                 a_code_is_redeemed_by_one_of_fifty
                 a_replayed_redemption_stores_nothing
                 an_unknown_code_buys_nothing
@@ -78,6 +78,18 @@ macro_rules! store_contract {
                 a_removed_account_leaves_nothing_behind
                 a_consent_is_remembered_for_one_person_and_one_tuple
                 a_browser_session_ends_in_time_and_belongs_to_the_last_login
+                a_browser_session_can_end_alone
+                a_providers_session_is_found_with_its_grant_and_ends_with_it
+                the_newest_living_session_of_a_browser_is_found
+                a_due_session_is_claimed_by_one_of_fifty
+                sessions_are_claimed_when_they_are_due_and_a_few_at_a_time
+                a_claim_that_nobody_followed_up_is_due_again
+                what_a_lost_claim_found_out_does_not_count
+                a_session_that_is_over_ends_its_grant_and_no_other
+                a_logout_ends_the_sessions_it_names
+                a_logout_ends_a_code_that_was_not_redeemed_yet
+                a_logout_counts_once
+                a_sweep_removes_sessions_whose_grant_or_code_is_gone
                 a_sweep_of_a_living_store_removes_nothing
                 a_sweep_removes_logins_sessions_and_codes_at_their_end
                 a_sweep_removes_tokens_at_their_end_and_then_their_grant
@@ -219,20 +231,9 @@ pub async fn a_code_is_found_before_and_after_it_is_redeemed(store: AnyStore) {
     store.issue_code(&code).await.unwrap();
     assert_eq!(store.find_code(&code.code).await.unwrap().as_ref(), Some(&code));
     redeem(&store, &code, "a").await;
-    code.grant.provider_tokens = None;
     code.is_redeemed = true;
     assert_eq!(store.find_code(&code.code).await.unwrap(), Some(code));
     assert_eq!(store.find_code(&hash("another")).await.unwrap(), None);
-}
-
-pub async fn a_redeemed_code_keeps_no_provider_tokens(store: AnyStore) {
-    let code = code("code", "client", &person("alice"));
-    store.issue_code(&code).await.unwrap();
-    redeem(&store, &code, "a").await;
-    let left = store.find_code(&code.code).await.unwrap().unwrap();
-    assert_eq!(left.grant.provider_tokens, None, "they live at the grant now, and end with it");
-    let refresh = store.find_refresh_token(&refresh_of("a")).await.unwrap().unwrap();
-    assert_eq!(refresh.grant.provider_tokens, code.grant.provider_tokens);
 }
 
 pub async fn a_code_is_redeemed_by_one_of_fifty(store: AnyStore) {
@@ -764,6 +765,230 @@ pub async fn a_sweep_removes_old_clients_that_never_finished_a_login(store: AnyS
     assert_eq!(clients_left(&store).await, ["first", "third"]);
 }
 
+// --- sessions at the identity provider -------------------------------------------------------------
+
+pub async fn a_browser_session_can_end_alone(store: AnyStore) {
+    for name in ["one", "other"] {
+        store.begin_browser_session(&hash(name), &person("alice"), NOW.plus(DAY)).await.unwrap();
+    }
+    store.end_browser_session(&hash("one")).await.unwrap();
+    store.end_browser_session(&hash("unknown")).await.unwrap();
+    assert_eq!(store.find_browser_session(&hash("one"), NOW).await.unwrap(), None);
+    assert!(store.find_browser_session(&hash("other"), NOW).await.unwrap().is_some());
+}
+
+pub async fn a_providers_session_is_found_with_its_grant_and_ends_with_it(store: AnyStore) {
+    let ways: [(&str, AnyEnd); 3] = [
+        ("alice", |store, grant| {
+            Box::pin(async move { store.revoke_grant(&grant, NOW).await.unwrap() })
+        }),
+        ("bob", |store, _| {
+            Box::pin(async move {
+                store.revoke_person(IDP, "bob", NOW).await.unwrap();
+            })
+        }),
+        ("carol", |store, _| {
+            Box::pin(async move {
+                store.sweep(REFRESH_END, NOW).await.unwrap();
+            })
+        }),
+    ];
+    for (name, end) in ways {
+        let session = log_in(&store, name, Some("s1"), Some(NOW)).await;
+        let grant = session.grant_id.clone();
+        assert_eq!(store.find_provider_session(&grant).await.unwrap(), Some(session), "{name}");
+        end(Arc::clone(&store), grant.clone()).await;
+        assert!(!is_alive(&store, name).await, "{name}");
+        assert_eq!(store.find_provider_session(&grant).await.unwrap(), None, "{name}");
+    }
+    assert_eq!(claim(&store, NOW.plus(DAY), 9).await, [], "and is not asked about any more");
+}
+
+pub async fn the_newest_living_session_of_a_browser_is_found(store: AnyStore) {
+    assert_eq!(store.find_provider_session_of_browser(&hash("browser")).await.unwrap(), None);
+    let session = log_in(&store, "alice", None, None).await;
+    let found = store.find_provider_session_of_browser(&hash("browser of alice")).await.unwrap();
+    assert_eq!(found, Some(session));
+    assert_eq!(store.find_provider_session_of_browser(&hash("browser")).await.unwrap(), None);
+}
+
+pub async fn a_due_session_is_claimed_by_one_of_fifty(store: AnyStore) {
+    log_in(&store, "alice", None, Some(NOW)).await;
+    let claims = fifty(&store, |store, _| async move { claim(&store, NOW, 9).await.len() }).await;
+    assert_eq!(claims.iter().sum::<usize>(), 1);
+}
+
+pub async fn sessions_are_claimed_when_they_are_due_and_a_few_at_a_time(store: AnyStore) {
+    let second = Duration::from_secs(1);
+    let rows = [
+        ("never", None),
+        ("later", Some(NOW.plus(second))),
+        ("now", Some(NOW)),
+        ("long due", Some(NOW.minus(DAY))),
+        ("too far ahead", Some(NOW.plus(DAY * 2))),
+    ];
+    for (name, check_at) in rows {
+        log_in(&store, name, None, check_at).await;
+    }
+    let first = claim(&store, NOW, 1).await;
+    assert_eq!(subjects(&first), ["long due"], "longest due first");
+    let next = claim(&store, NOW, 9).await;
+    assert_eq!(subjects(&next), ["now", "too far ahead"], "a day is the horizon here");
+    assert_eq!(claim(&store, NOW, 9).await, [], "all are taken");
+    assert_eq!(subjects(&claim(&store, NOW.plus(second), 9).await), ["later"]);
+}
+
+pub async fn a_claim_that_nobody_followed_up_is_due_again(store: AnyStore) {
+    log_in(&store, "alice", None, Some(NOW)).await;
+    let first = claim(&store, NOW, 9).await;
+    let just_before = NOW.plus(LEASE - Duration::from_secs(1));
+    assert_eq!(claim(&store, just_before, 9).await, []);
+    let second = claim(&store, NOW.plus(LEASE), 9).await;
+    assert_eq!(subjects(&second), ["alice"]);
+    assert_ne!(first[0].claim, second[0].claim);
+    assert_eq!(second[0].failures, 0, "nobody failed, somebody was gone");
+}
+
+pub async fn what_a_lost_claim_found_out_does_not_count(store: AnyStore) {
+    let session = log_in(&store, "alice", None, Some(NOW)).await;
+    let [lost] = claim(&store, NOW, 9).await.try_into().unwrap();
+    let [held] = claim(&store, NOW.plus(LEASE), 9).await.try_into().unwrap();
+    let (old, new) = (Sealed::from_bytes(vec![2]), Sealed::from_bytes(vec![3]));
+    let later = NOW.plus(LEASE * 2);
+
+    assert!(!store.renew_provider_session(&lost, &old, Some(later)).await.unwrap());
+    assert!(!store.postpone_provider_session(&lost, later).await.unwrap());
+    assert!(!store.end_provider_session(&lost, NOW).await.unwrap());
+    let found = store.find_provider_session(&session.grant_id).await.unwrap().unwrap();
+    assert_eq!(found.tokens, session.tokens, "nothing was stored");
+    assert!(is_alive(&store, "alice").await);
+
+    assert!(store.postpone_provider_session(&held, later).await.unwrap());
+    let [held] = claim(&store, later, 9).await.try_into().unwrap();
+    assert_eq!(held.failures, 1);
+    assert!(store.renew_provider_session(&held, &new, Some(later.plus(LEASE))).await.unwrap());
+    let found = store.find_provider_session(&session.grant_id).await.unwrap().unwrap();
+    assert_eq!((found.tokens, found.check_at), (new.clone(), Some(later.plus(LEASE))));
+    let [held] = claim(&store, later.plus(LEASE), 9).await.try_into().unwrap();
+    assert_eq!((held.failures, held.tokens.clone()), (0, new.clone()), "an answer is an answer");
+    assert!(store.renew_provider_session(&held, &new, None).await.unwrap());
+    assert_eq!(claim(&store, NOW.plus(DAY * 9), 9).await, [], "never again");
+}
+
+pub async fn a_session_that_is_over_ends_its_grant_and_no_other(store: AnyStore) {
+    let session = log_in(&store, "alice", None, Some(NOW)).await;
+    log_in(&store, "bob", None, None).await;
+    assert!(is_alive(&store, "alice").await, "seen, so that a cache has it");
+    let (cursor, _) = store.revocations_since(None).await.unwrap();
+    let [claimed] = claim(&store, NOW, 9).await.try_into().unwrap();
+    assert!(store.end_provider_session(&claimed, NOW).await.unwrap());
+
+    assert!(!is_alive(&store, "alice").await);
+    assert!(is_alive(&store, "bob").await);
+    assert_eq!(store.find_refresh_token(&refresh_of("alice")).await.unwrap(), None);
+    let (_, told) = store.revocations_since(Some(cursor)).await.unwrap();
+    assert_eq!(told, [Revocation::Grant(session.grant_id)], "other processes hear of it");
+    assert!(!store.end_provider_session(&claimed, NOW).await.unwrap(), "it is gone");
+}
+
+pub async fn a_logout_ends_the_sessions_it_names(store: AnyStore) {
+    // Who was logged in, in which session.
+    let people =
+        [("alice", Some("a1")), ("alice", Some("a2")), ("alice", None), ("bob", Some("b1"))];
+    // Whom a message names, and who is left.
+    let rows: [(_, _, &[usize], _); 6] = [
+        (Some("alice"), Some("a1"), &[1, 3], "a session; the nameless one could be it"),
+        (Some("alice"), None, &[3], "all of a person"),
+        (None, Some("a2"), &[0, 2, 3], "a session alone"),
+        (Some("bob"), Some("a1"), &[0, 1, 2, 3], "another person's session"),
+        (Some("carol"), None, &[0, 1, 2, 3], "nobody here"),
+        (None, Some("unknown"), &[0, 1, 2, 3], "no session here"),
+    ];
+    for (row, (subject, sid, left, reason)) in rows.into_iter().enumerate() {
+        for (number, (person, sid)) in people.iter().enumerate() {
+            let name = format!("{row}-{number}");
+            log_in_as(&store, &name, person, *sid, None).await;
+            assert!(is_alive(&store, &name).await, "seen, so that a cache has it");
+            let browser = hash(&name);
+            let identity = self::person(person);
+            store.begin_browser_session(&browser, &identity, NOW.plus(DAY)).await.unwrap();
+        }
+        let message = ProviderLogout {
+            subject: subject.map(str::to_owned),
+            sid: sid.map(str::to_owned),
+            ..logout(&row.to_string())
+        };
+        let stranger = ProviderLogout {
+            issuer: "https://other.example".into(),
+            message: hash(&format!("stranger {row}")),
+            ..message.clone()
+        };
+        let outcome = store.log_out_at_provider(&stranger, NOW).await.unwrap();
+        assert_eq!(outcome, LoggedOut::Ended(vec![]), "the same names at another provider");
+
+        let LoggedOut::Ended(ended) = store.log_out_at_provider(&message, NOW).await.unwrap()
+        else {
+            panic!("{reason}: taken for a replay")
+        };
+        assert_eq!(ended.len(), people.len() - left.len(), "{reason}");
+        for (number, (person, _)) in people.iter().enumerate() {
+            let name = format!("{row}-{number}");
+            let stays = left.contains(&number);
+            assert_eq!(is_alive(&store, &name).await, stays, "{reason}: {name}");
+            let found = store.find_browser_session(&hash(&name), NOW).await.unwrap();
+            let is_theirs = subject == Some(person) || (sid == Some("a2") && *person == "alice");
+            assert_eq!(found.is_none(), is_theirs, "{reason}: the browser of {name}");
+        }
+        for person in ["alice", "bob"] {
+            store.revoke_person(IDP, person, NOW).await.unwrap();
+        }
+    }
+}
+
+pub async fn a_logout_ends_a_code_that_was_not_redeemed_yet(store: AnyStore) {
+    let code = code("c", "client", &person("alice"));
+    let session = session_of(&code, Some("s1"), None);
+    store.issue_code_of_session(&code, &session).await.unwrap();
+    assert_eq!(store.find_code(&code.code).await.unwrap().as_ref(), Some(&code));
+    let outcome = store.log_out_at_provider(&logout("m"), NOW).await.unwrap();
+    assert_eq!(outcome, LoggedOut::Ended(vec![session.grant_id.clone()]));
+    assert_eq!(store.find_code(&code.code).await.unwrap(), None);
+    assert_eq!(store.find_provider_session(&session.grant_id).await.unwrap(), None);
+}
+
+pub async fn a_logout_counts_once(store: AnyStore) {
+    let message = logout("m");
+    let outcomes = {
+        let message = message.clone();
+        fifty(&store, move |store, _| {
+            let message = message.clone();
+            async move { store.log_out_at_provider(&message, NOW).await.unwrap() }
+        })
+        .await
+    };
+    let first = outcomes.iter().filter(|outcome| **outcome == LoggedOut::Ended(vec![])).count();
+    assert_eq!(first, 1);
+    log_in(&store, "alice", None, None).await;
+    let again = store.log_out_at_provider(&message, NOW).await.unwrap();
+    assert_eq!(again, LoggedOut::Replayed);
+    assert!(is_alive(&store, "alice").await, "who logged in since is left alone");
+    store.sweep(message.message_ends_at, NOW).await.unwrap();
+    let late = store.log_out_at_provider(&message, NOW).await.unwrap();
+    assert!(matches!(late, LoggedOut::Ended(_)), "forgotten once it could not come again");
+}
+
+pub async fn a_sweep_removes_sessions_whose_grant_or_code_is_gone(store: AnyStore) {
+    let code = CodeRecord { expires_at: NOW, ..code("c", "client", &person("alice")) };
+    let session = session_of(&code, None, Some(NOW));
+    store.issue_code_of_session(&code, &session).await.unwrap();
+    log_in(&store, "bob", None, Some(NOW)).await;
+    let before = NOW.minus(Duration::from_secs(1));
+    assert_eq!(store.sweep(before, NOW).await.unwrap(), Swept { rows: 0 }, "a code is a promise");
+    assert_eq!(store.sweep(NOW, NOW).await.unwrap(), Swept { rows: 2 }, "the code, its session");
+    assert_eq!(store.find_provider_session(&session.grant_id).await.unwrap(), None);
+    assert_eq!(subjects(&claim(&store, NOW, 9).await), ["bob"]);
+}
+
 // --- what the rules are told with ---------------------------------------------------------------
 
 /// The moment at which everything happens.
@@ -824,7 +1049,6 @@ pub fn code(name: &str, client: &str, identity: &Identity) -> CodeRecord {
             },
             identity: identity.clone(),
             grant_id: GrantId::new(format!("grant {name}")),
-            provider_tokens: Some(Sealed::from_bytes(vec![1, 0, 255])),
         },
         expires_at: NOW.plus(Duration::from_mins(5)),
         is_redeemed: false,
@@ -905,6 +1129,76 @@ fn user(name: &str, password_hash: &str) -> LocalUser {
 
 fn consent(identity: &Identity, tuple: &str) -> RememberedConsent {
     RememberedConsent { identity: identity.clone(), tuple: hash(tuple) }
+}
+
+/// How a grant comes to its end.
+type AnyEnd = fn(AnyStore, GrantId) -> futures::future::BoxFuture<'static, ()>;
+
+/// A session at the provider behind a code.
+fn session_of(
+    code: &CodeRecord,
+    sid: Option<&str>,
+    check_at: Option<Timestamp>,
+) -> ProviderSession {
+    let identity = &code.grant.identity;
+    ProviderSession {
+        grant_id: code.grant.grant_id.clone(),
+        issuer: identity.issuer.clone(),
+        subject: identity.subject.clone(),
+        sid: sid.map(str::to_owned),
+        browser: Some(hash(&format!("browser of {}", identity.subject))),
+        tokens: Sealed::from_bytes(vec![1, 0, 255]),
+        check_at,
+    }
+}
+
+/// Somebody logs in at the provider, and the code is redeemed for the pair of their name.
+async fn log_in(
+    store: &AnyStore,
+    name: &str,
+    sid: Option<&str>,
+    check_at: Option<Timestamp>,
+) -> ProviderSession {
+    log_in_as(store, name, name, sid, check_at).await
+}
+
+async fn log_in_as(
+    store: &AnyStore,
+    name: &str,
+    subject: &str,
+    sid: Option<&str>,
+    check_at: Option<Timestamp>,
+) -> ProviderSession {
+    let code = code(name, "client", &person(subject));
+    let session = session_of(&code, sid, check_at);
+    store.issue_code_of_session(&code, &session).await.unwrap();
+    redeem(store, &code, name).await;
+    session
+}
+
+/// How long a claim holds in these rules.
+const LEASE: Duration = Duration::from_mins(1);
+
+async fn claim(store: &AnyStore, now: Timestamp, rows_max: u16) -> Vec<ClaimedSession> {
+    let mut claimed =
+        store.claim_provider_sessions(now, now.plus(DAY), now.plus(LEASE), rows_max).await.unwrap();
+    claimed.sort_by(|a, b| a.subject.cmp(&b.subject));
+    claimed
+}
+
+fn subjects(claimed: &[ClaimedSession]) -> Vec<&str> {
+    claimed.iter().map(|claimed| claimed.subject.as_str()).collect()
+}
+
+/// The provider says that alice was logged out, everywhere.
+fn logout(message: &str) -> ProviderLogout {
+    ProviderLogout {
+        issuer: IDP.into(),
+        subject: Some("alice".into()),
+        sid: None,
+        message: hash(message),
+        message_ends_at: NOW.plus(Duration::from_mins(5)),
+    }
 }
 
 /// Runs the same step as fifty tasks that start together.

@@ -39,6 +39,9 @@ pub struct World {
     pub store: Arc<dyn Store>,
     /// Who logs people in.
     pub provider: Arc<ScriptedProvider>,
+    /// What answers; asked for more than one follower of the provider's sessions, it stands for as
+    /// many instances over one store.
+    pub server: Arc<AuthorizationServer>,
 }
 
 /// A world with other settings.
@@ -93,7 +96,7 @@ impl WorldBuilder {
                 app = app.merge(Router::new().route(&path, any(who_am_i)).route_layer(guard));
             }
         }
-        World { app, clock, store, provider }
+        World { app, clock, store, provider, server }
     }
 }
 

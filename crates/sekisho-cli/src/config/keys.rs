@@ -87,13 +87,13 @@ pub(crate) const KEYS: &[Key] = &[
         "identity.session",
         Text,
         Some("follow"),
-        "reserved: whether a grant lives as long as the provider's session; not built yet",
+        "\"follow\": a grant ends when the provider says that the session is over, \"login-only\": nobody asks again",
     ),
     key(
         "identity.recheck",
         Text,
         Some("15m"),
-        "reserved: how often the provider is asked again; not built yet",
+        "under \"follow\", the longest time between two questions to the provider",
     ),
     key("authorization.mode", Text, Some("delegated"), "\"delegated\": we issue the tokens"),
     key(

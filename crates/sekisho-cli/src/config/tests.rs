@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sekisho::authorization_server::{ConsentRule, Registration};
+use sekisho::authorization_server::{ConsentRule, Registration, SessionRule};
 use tempfile::TempDir;
 
 use super::keys::{KEYS, Kind};
@@ -312,13 +312,28 @@ fn a_wrong_identity_provider_gets_one_sentence() {
         ),
         (
             "[identity]\nsession = \"login-only\"",
-            "FILE, line 2: identity.session = \"login-only\": it is reserved for sessions that follow the provider or do not and not built yet: leave it out",
-            "reserved",
+            "FILE, line 2: identity.session = \"login-only\": the local provider does not use it: set identity.provider to \"oidc\"",
+            "accounts of our own end what they granted by themselves",
         ),
         (
-            "[identity]\nrecheck = \"5m\"",
-            "FILE, line 2: identity.recheck = \"5m\": it is reserved for asking the provider again and not built yet: leave it out",
-            "reserved",
+            "[identity]\nprovider = \"oidc\"\nissuer = \"https://sso.example\"\nclient_id = \"mcp\"\nsession = \"sometimes\"",
+            "FILE, line 5: identity.session = \"sometimes\": it is not one of the choices: write \"follow\" or \"login-only\"",
+            "no such choice",
+        ),
+        (
+            "[identity]\nprovider = \"oidc\"\nissuer = \"https://sso.example\"\nclient_id = \"mcp\"\nrecheck = \"0\"",
+            "FILE, line 5: identity.recheck = \"0\": it is out of range: write from \"1s\" to \"1d\"",
+            "never to be done with asking",
+        ),
+        (
+            "[identity]\nprovider = \"oidc\"\nissuer = \"https://sso.example\"\nclient_id = \"mcp\"\nrecheck = \"2d\"",
+            "FILE, line 5: identity.recheck = \"2d\": it is out of range: write from \"1s\" to \"1d\"",
+            "a person disabled long ago",
+        ),
+        (
+            "[identity]\nprovider = \"oidc\"\nissuer = \"https://sso.example\"\nclient_id = \"mcp\"\nsession = \"login-only\"\nrecheck = \"5m\"",
+            "FILE, line 6: identity.recheck = \"5m\": nobody is asked again: leave it out, or set identity.session to \"follow\"",
+            "one of the two is not meant",
         ),
         (
             "[identity]\nclient_id = \"mcp\"",
@@ -830,9 +845,8 @@ fn what_is_written_is_what_holds() {
         code_ttl = \"1m\"\naccess_token_ttl = \"2h\"\nrefresh_token_ttl = \"3d\"\n\
         client_secret_ttl = \"1h\"\n[limits]\nconnections_max = 5\nclients_max = 6\n\
         logins_max = 7\nregistrations_per_minute = 8\nlogins_per_minute = 0x9\n\
-        sessions_max = 1_0\nsession_idle = \"11s\"\n[identity]\nsession = \"follow\"\n\
-        recheck = \"15m\"\n";
-    let config = Given::file(text).load().unwrap();
+        sessions_max = 1_0\nsession_idle = \"11s\"\n";
+    let config = Given::file(&format!("{OIDC}recheck = \"90s\"\n{text}")).load().unwrap();
     let tokens = &config.authorization;
     assert!(matches!(tokens.registration, Registration::Off));
     assert_eq!(tokens.consent, ConsentRule::Remember);
@@ -840,6 +854,8 @@ fn what_is_written_is_what_holds() {
     assert_eq!(tokens.code_ttl, Duration::from_mins(1));
     assert_eq!((tokens.access_token_ttl, tokens.refresh_token_ttl), (hours(2), hours(72)));
     assert_eq!(tokens.client_secret_ttl, Some(hours(1)));
+    let recheck = Duration::from_secs(90);
+    assert_eq!(tokens.provider_session, SessionRule::Follow { recheck });
     assert_eq!(tokens.registrations_per_minute.get(), 8);
     assert_eq!(tokens.logins_per_minute.get(), 9);
     assert_eq!((config.connections_max, config.tables.clients_max), (5, 6));

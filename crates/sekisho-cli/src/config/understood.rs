@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use sekisho::authorization_server::{self, ConsentRule, Registration};
+use sekisho::authorization_server::{self, ConsentRule, Registration, SessionRule};
 use sekisho::front::{HostPolicy, OriginPolicy, TrustedProxies};
 use sekisho::mcp::SessionLimits;
 use sekisho::protocol::Secret;
@@ -267,14 +267,6 @@ fn log(settings: &Settings) -> Result<LogConfig, ConfigError> {
 
 /// Who logs people in.
 fn identity(settings: &Settings) -> Result<IdentityConfig, ConfigError> {
-    for (key, only, purpose) in [
-        ("identity.session", "follow", "sessions that follow the provider or do not"),
-        ("identity.recheck", "15m", "asking the provider again"),
-    ] {
-        if settings.text(key) != only {
-            return Err(settings.refuse(key, reserved(purpose)));
-        }
-    }
     match settings.text("identity.provider") {
         "local" => local(settings).map(|()| IdentityConfig::Local),
         "oidc" | "keycloak" => oidc(settings).map(IdentityConfig::Oidc),
@@ -298,6 +290,8 @@ fn local(settings: &Settings) -> Result<(), ConfigError> {
         "identity.client_secret",
         "identity.client_secret_file",
         "identity.scopes",
+        "identity.session",
+        "identity.recheck",
     ];
     match foreign.into_iter().find(|key| settings.was_written(key)) {
         None => Ok(()),
@@ -334,6 +328,17 @@ fn oidc(settings: &Settings) -> Result<OidcConfig, ConfigError> {
         client_secret: secret(settings, "identity.client_secret", "identity.client_secret_file")?,
         scopes,
     })
+}
+
+/// Whether the provider is asked again during a grant's life, and how often.
+fn provider_session(settings: &Settings) -> Result<SessionRule, ConfigError> {
+    let follows = choose(settings, "identity.session", &SESSIONS)?;
+    if !follows && settings.was_written("identity.recheck") {
+        let problem = "nobody is asked again: leave it out, or set identity.session to \"follow\"";
+        return Err(settings.refuse("identity.recheck", problem));
+    }
+    let recheck = life(settings, "identity.recheck", RECHECK_MAX)?;
+    Ok(if follows { SessionRule::Follow { recheck } } else { SessionRule::LoginOnly })
 }
 
 /// Plain http to the provider is for loopback only, as it is for ourselves.
@@ -547,6 +552,7 @@ fn authorization(
         authorization_server::Settings::new(public_url, ProtectedResources::new(resources));
     understood.registration = registration(settings)?;
     understood.consent = choose(settings, "authorization.consent", &CONSENTS)?;
+    understood.provider_session = provider_session(settings)?;
     understood.code_ttl = life(settings, "authorization.code_ttl", 10 * MINUTE)?;
     understood.access_token_ttl = life(settings, "authorization.access_token_ttl", 30 * DAY)?;
     understood.refresh_token_ttl = life(settings, "authorization.refresh_token_ttl", 3_650 * DAY)?;
@@ -656,6 +662,8 @@ const MINUTE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
 const REGISTRATION_TOKEN_BYTES_MIN: usize = 16;
 
+const RECHECK_MAX: Duration = DAY;
+const SESSIONS: [(&str, bool); 2] = [("follow", true), ("login-only", false)];
 const DURABILITIES: [(&str, Durability); 2] =
     [("normal", Durability::Normal), ("full", Durability::Full)];
 const CONSENTS: [(&str, ConsentRule); 2] =

@@ -71,6 +71,11 @@ impl Cookies {
         self.set("browser", value, seconds)
     }
 
+    /// Removes what says who is at this browser, and the double-submit value with it.
+    pub(super) fn forget(&self) -> [HeaderValue; 2] {
+        ["browser", "csrf"].map(|name| self.set(name, &Secret::new(""), 0))
+    }
+
     fn set(&self, name: &str, value: &Secret, seconds: u64) -> HeaderValue {
         let text =
             format!("{}{name}={}; {}; Max-Age={seconds}", self.prefix, value.reveal(), self.flags);

@@ -12,6 +12,7 @@ use sekisho_protocol::Secret;
 use sekisho_protocol::oauth::{OAuthError, OAuthErrorCode, Parameters};
 
 use super::authorize::{remembered, unknown_client};
+use super::provider_sessions::next_check;
 use super::refusal::{Visitor, provider_error, see_other};
 use super::{AuthorizationServer, BROWSER_SESSION_TTL, ConsentRule};
 use crate::grant::{AuthorizationRequest, CodeGrant, GrantId, PendingLogin};
@@ -20,7 +21,7 @@ use crate::mint;
 use crate::pages::Problem;
 use crate::principal::Identity;
 use crate::seal::Purpose;
-use crate::store::{CodeRecord, LoginRecord, StoreError};
+use crate::store::{CodeRecord, LoginRecord, ProviderSession, StoreError};
 
 pub(super) async fn callback(
     State(server): State<Arc<AuthorizationServer>>,
@@ -142,7 +143,8 @@ impl AuthorizationServer {
             return self.ask_again(visitor, headers, request).await;
         }
         let code = mint::code();
-        match self.issue_code(&code, &request, &person).await {
+        let browser = (self.settings.consent == ConsentRule::Remember).then(mint::nonce);
+        match self.issue_code(&code, &request, &person, browser.as_ref()).await {
             Ok(()) => {}
             Err(reason) => return visitor.store_failed(&reason),
         }
@@ -155,8 +157,8 @@ impl AuthorizationServer {
         parameters.extend(request.state.as_deref().map(|state| ("state", state)));
         parameters.push(("iss", self.settings.issuer.as_str()));
         let mut response = see_other(&request.redirect_uri.with_query(&parameters));
-        if self.settings.consent == ConsentRule::Remember {
-            match self.remember(&request, person.identity).await {
+        if let Some(browser) = browser {
+            match self.remember(&request, person.identity, &browser).await {
                 Ok(cookie) => {
                     response.headers_mut().append(SET_COOKIE, cookie);
                 }
@@ -185,35 +187,56 @@ impl AuthorizationServer {
         code: &Secret,
         request: &AuthorizationRequest,
         person: &LoggedIn,
+        browser: Option<&Secret>,
     ) -> Result<(), StoreError> {
         let grant_id = GrantId::new(mint::id());
-        let place = grant_id.as_str().as_bytes();
-        let provider_tokens = person.tokens.as_ref().map(|tokens| {
-            let stored = StoredProviderTokens::from(tokens);
-            self.sealer.seal_value(Purpose::ProviderTokens, place, &stored)
-        });
+        let session = self.provider_session(&grant_id, person, browser);
         let grant = CodeGrant {
             // The client's state has gone back to it and is nobody's business from here on.
             request: AuthorizationRequest { state: None, ..request.clone() },
             identity: person.identity.clone(),
             grant_id,
-            provider_tokens,
         };
         let expires_at = self.clock.now().plus(self.settings.code_ttl);
         let record = CodeRecord { code: code.hash(), grant, expires_at, is_redeemed: false };
-        self.store.issue_code(&record).await
+        match session {
+            Some(session) => self.store.issue_code_of_session(&record, &session).await,
+            None => self.store.issue_code(&record).await,
+        }
+    }
+
+    /// The provider's session behind the grant, where the provider gave tokens for it.
+    fn provider_session(
+        &self,
+        grant_id: &GrantId,
+        person: &LoggedIn,
+        browser: Option<&Secret>,
+    ) -> Option<ProviderSession> {
+        let tokens = person.tokens.as_ref()?;
+        let place = grant_id.as_str().as_bytes();
+        let stored = StoredProviderTokens::from(tokens);
+        let check_at = next_check(self.clock.now(), self.settings.provider_session.recheck());
+        Some(ProviderSession {
+            grant_id: grant_id.clone(),
+            issuer: person.identity.issuer.clone(),
+            subject: person.identity.subject.clone(),
+            sid: person.sid.clone(),
+            browser: browser.map(Secret::hash),
+            tokens: self.sealer.seal_value(Purpose::ProviderTokens, place, &stored),
+            check_at: tokens.refresh_token.as_ref().map(|_| check_at),
+        })
     }
 
     async fn remember(
         &self,
         request: &AuthorizationRequest,
         identity: Identity,
+        browser: &Secret,
     ) -> Result<http::HeaderValue, StoreError> {
-        let browser = mint::nonce();
         let expires_at = self.clock.now().plus(BROWSER_SESSION_TTL);
         self.store.begin_browser_session(&browser.hash(), &identity, expires_at).await?;
         self.store.remember_consent(&remembered(identity, request)).await?;
-        Ok(self.cookies.begin_session(&browser, BROWSER_SESSION_TTL.as_secs()))
+        Ok(self.cookies.begin_session(browser, BROWSER_SESSION_TTL.as_secs()))
     }
 }
 

@@ -4,6 +4,7 @@
 //! client ──/register──▶ client_id
 //! browser ─/authorize─▶ consent page ─/consent─▶ identity provider ─/auth/callback─▶ client, with a code
 //! client ──/token─────▶ access and refresh token          client ──/revoke──▶ gone
+//! browser ─/logout────▶ logged out                        provider ─/auth/logout─▶ grants ended
 //! ```
 //!
 //! Nothing is sent to the identity provider before a person approved, and nothing comes back to a
@@ -14,7 +15,10 @@ mod browser;
 mod callback;
 mod client_authentication;
 mod consent;
+mod logout;
 mod metadata;
+mod provider_logout;
+mod provider_sessions;
 mod rate;
 mod refusal;
 mod register;
@@ -23,6 +27,7 @@ mod token;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use axum::Router;
@@ -37,6 +42,11 @@ use crate::identity_provider::IdentityProvider;
 use crate::identity_provider::local::LoginBinding;
 use crate::seal::Sealer;
 use crate::store::{Store, StoreError};
+
+pub use provider_sessions::{
+    CHECKS_AT_ONCE_MAX, Checked, DUE_LOOKED_FOR_EVERY, LEASE, ProviderSessions, RECHECK_DEFAULT,
+    SessionRule,
+};
 
 use browser::Cookies;
 use rate::{PerAddress, PerGrant};
@@ -81,6 +91,8 @@ pub struct Settings {
     pub refresh_token_ttl: Duration,
     /// Life of a client secret; `None` for ever.
     pub client_secret_ttl: Option<Duration>,
+    /// How a grant depends on the person's session at the identity provider.
+    pub provider_session: SessionRule,
     /// Registrations from one address in a minute.
     pub registrations_per_minute: NonZeroU32,
     /// Logins begun from one address in a minute.
@@ -89,7 +101,8 @@ pub struct Settings {
 
 impl Settings {
     /// The defaults: five minutes for a code, an hour for an access token, thirty days for a
-    /// refresh token, secrets that do not expire, open registration, a person asked every time.
+    /// refresh token, secrets that do not expire, open registration, a person asked every time, the
+    /// provider every quarter of an hour.
     pub fn new(issuer: Issuer, servers: ProtectedResources) -> Self {
         Self {
             issuer,
@@ -100,6 +113,7 @@ impl Settings {
             access_token_ttl: Duration::from_hours(1),
             refresh_token_ttl: Duration::from_hours(30 * 24),
             client_secret_ttl: None,
+            provider_session: SessionRule::Follow { recheck: RECHECK_DEFAULT },
             registrations_per_minute: PER_MINUTE_DEFAULT,
             logins_per_minute: PER_MINUTE_DEFAULT,
         }
@@ -113,12 +127,15 @@ const PER_MINUTE_DEFAULT: NonZeroU32 = NonZeroU32::new(60).unwrap();
 /// token lasts far longer than two seconds.
 const REFRESHES_PER_MINUTE: NonZeroU32 = NonZeroU32::new(30).unwrap();
 
+/// Messages of a provider from one address in a minute that are not believed.
+const BAD_LOGOUTS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(60).unwrap();
+
 /// How long a person may look at the consent page, and how long a login may take after it.
 pub(crate) const LOGIN_TTL: Duration = Duration::from_mins(10);
 /// How long a browser is remembered under [`ConsentRule::Remember`].
 const BROWSER_SESSION_TTL: Duration = Duration::from_hours(12);
 
-/// Largest form of `/token`, `/revoke`.
+/// Largest form of `/token`, `/revoke`, `/logout`, `/auth/logout`.
 const FORM_BYTES_MAX: usize = 16 * 1024;
 /// Largest consent form; it carries the sealed request with the client's `state`.
 const CONSENT_FORM_BYTES_MAX: usize = 64 * 1024;
@@ -138,6 +155,7 @@ pub struct AuthorizationServer {
     registrations: PerAddress,
     logins: PerAddress,
     refreshes: PerGrant,
+    bad_logouts: PerAddress,
 }
 
 impl AuthorizationServer {
@@ -156,6 +174,7 @@ impl AuthorizationServer {
         let registrations = PerAddress::new(settings.registrations_per_minute);
         let logins = PerAddress::new(settings.logins_per_minute);
         let refreshes = PerGrant::new(REFRESHES_PER_MINUTE);
+        let bad_logouts = PerAddress::new(BAD_LOGOUTS_PER_MINUTE);
         Ok(Arc::new(Self {
             settings,
             store,
@@ -166,11 +185,30 @@ impl AuthorizationServer {
             registrations,
             logins,
             refreshes,
+            bad_logouts,
         }))
     }
 
-    /// All endpoints a browser is sent to: no CORS belongs in front of these.
+    /// Asks the provider about the sessions behind our grants; `None` where nobody is to ask.
+    pub fn provider_sessions(&self) -> Option<ProviderSessions> {
+        let SessionRule::Follow { recheck } = self.settings.provider_session else { return None };
+        Some(ProviderSessions {
+            store: Arc::clone(&self.store),
+            provider: Arc::clone(&self.provider),
+            sealer: self.sealer.clone(),
+            clock: Arc::clone(&self.clock),
+            recheck,
+            is_out: AtomicBool::new(false),
+        })
+    }
+
+    /// All endpoints a browser or the identity provider is sent to: no CORS belongs in front of
+    /// these.
     pub fn browser_routes(self: &Arc<Self>) -> Router {
+        let mut forms = Router::new().route("/logout", get(logout::show).post(logout::log_out));
+        if self.provider.sends_logouts() {
+            forms = forms.route("/auth/logout", post(provider_logout::provider_logout));
+        }
         Router::new()
             .route("/authorize", get(authorize::authorize))
             .route(
@@ -178,6 +216,7 @@ impl AuthorizationServer {
                 post(consent::consent).layer(DefaultBodyLimit::max(CONSENT_FORM_BYTES_MAX)),
             )
             .route("/auth/callback", get(callback::callback))
+            .merge(forms.layer(DefaultBodyLimit::max(FORM_BYTES_MAX)))
             .with_state(Arc::clone(self))
     }
 

@@ -37,6 +37,8 @@ pub(super) enum Refusal {
     TooMany(Duration),
     /// The store is down.
     Store(StoreError),
+    /// The identity provider does not answer when we need it.
+    ProviderUnavailable,
 }
 
 impl From<OAuthError> for Refusal {
@@ -84,6 +86,13 @@ impl IntoResponse for Refusal {
                     "too many requests from this address",
                 );
                 retry_later(json(StatusCode::TOO_MANY_REQUESTS, &error), wait)
+            }
+            Self::ProviderUnavailable => {
+                let error = OAuthError::new(
+                    OAuthErrorCode::TemporarilyUnavailable,
+                    "the identity provider does not answer at this moment",
+                );
+                retry_later(json(StatusCode::SERVICE_UNAVAILABLE, &error), RETRY_AFTER_OUTAGE)
             }
             Self::Store(reason) => {
                 tracing::error!(error = &reason as &dyn std::error::Error, "the store failed");

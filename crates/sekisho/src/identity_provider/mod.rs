@@ -9,7 +9,7 @@ pub mod oidc;
 use std::fmt;
 
 use async_trait::async_trait;
-use sekisho_protocol::Secret;
+use sekisho_protocol::{Secret, SecretHash};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -46,9 +46,27 @@ pub struct LoggedIn {
     pub identity: Identity,
     /// What the provider gave us for later.
     pub tokens: Option<ProviderTokens>,
+    /// The provider's own name for the session (`sid`), if it told one.
+    pub sid: Option<String>,
 }
 
-/// Why a login could not be finished, sorted by what the client must hear.
+/// What a checked logout token says (`OpenID` Connect Back-Channel Logout 1.0 §2.4): whom, or which
+/// of their sessions, or both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogoutToken {
+    /// The provider that sent it.
+    pub issuer: String,
+    /// Whose sessions are over.
+    pub subject: Option<String>,
+    /// Which session is over, if not all of them.
+    pub sid: Option<String>,
+    /// Hash of the token's own id (`jti`), by which a replay is known.
+    pub id: SecretHash,
+    /// From when on the token is refused for its age, so that its id may be forgotten.
+    pub ends_at: Timestamp,
+}
+
+/// Why a step with the provider could not be done, sorted by what the client must hear.
 #[derive(Debug, thiserror::Error)]
 pub enum ProviderError {
     /// The provider does not answer or says it cannot: `temporarily_unavailable`.
@@ -86,6 +104,54 @@ pub trait IdentityProvider: fmt::Debug + Send + Sync {
         attempt: &LoginAttempt,
     ) -> Result<LoggedIn, ProviderError>;
 
+    /// Asks whether a session lives on, by trading its refresh token. A provider may have made the
+    /// old one worthless by answering: keep the new tokens before anything else is tried. The ID
+    /// token among them is not checked yet.
+    ///
+    /// # Errors
+    /// [`ProviderError::Refused`] alone says that the session is over. All else, our own wrong
+    /// settings included, says nothing of it.
+    async fn renew(&self, refresh_token: &Secret) -> Result<ProviderTokens, ProviderError> {
+        let _ = refresh_token;
+        Err(ProviderError::Unacceptable { reason: "it has no sessions to renew".into() })
+    }
+
+    /// Checks the ID token that came of [`IdentityProvider::renew`], if there is one.
+    ///
+    /// # Errors
+    /// [`ProviderError::Refused`] if it is about somebody else (`OpenID` Connect Core §12.2).
+    async fn confirm(&self, tokens: &ProviderTokens, subject: &str) -> Result<(), ProviderError> {
+        let _ = (tokens, subject);
+        Ok(())
+    }
+
+    /// Whether the provider may post logout tokens to `/auth/logout`.
+    fn sends_logouts(&self) -> bool {
+        false
+    }
+
+    /// Checks a logout token whole.
+    ///
+    /// # Errors
+    /// [`ProviderError::Unavailable`] if the provider's keys cannot be had; else the token is not
+    /// to be believed.
+    async fn read_logout(&self, token: &Secret) -> Result<LogoutToken, ProviderError> {
+        let _ = token;
+        Err(ProviderError::Unacceptable { reason: "it sends no logout tokens".into() })
+    }
+
+    /// Where a browser logs out at the provider (`OpenID` Connect RP-Initiated Logout 1.0 §2), to
+    /// come back to `return_to` with `state`; `None` if there is no such place.
+    async fn end_session_url(
+        &self,
+        id_token_hint: Option<&Secret>,
+        return_to: &str,
+        state: &str,
+    ) -> Result<Option<String>, ProviderError> {
+        let _ = (id_token_hint, return_to, state);
+        Ok(None)
+    }
+
     /// Whether logins can work at this moment, for `/readyz`; cheap, may answer from memory.
     async fn check(&self) -> Result<(), ProviderError>;
 }
@@ -94,9 +160,21 @@ pub trait IdentityProvider: fmt::Debug + Send + Sync {
 #[derive(Serialize, Deserialize)]
 pub(crate) struct StoredProviderTokens {
     access_token: String,
-    refresh_token: Option<String>,
-    id_token: Option<String>,
+    pub(crate) refresh_token: Option<String>,
+    pub(crate) id_token: Option<String>,
     expires_at: Option<Timestamp>,
+}
+
+impl StoredProviderTokens {
+    /// These tokens, with what a renewal did not bring anew kept from before (RFC 6749 §6).
+    pub(crate) fn renewed(self, tokens: &ProviderTokens) -> Self {
+        let new = Self::from(tokens);
+        Self {
+            refresh_token: new.refresh_token.or(self.refresh_token),
+            id_token: new.id_token.or(self.id_token),
+            ..new
+        }
+    }
 }
 
 impl From<&ProviderTokens> for StoredProviderTokens {

@@ -1,4 +1,4 @@
-//! The pages people see on their way through: consent, login, error, notice, welcome.
+//! The pages people see on their way through: consent, login, logout, error, notice, welcome.
 //!
 //! Every page is one card of plain HTML under a policy that allows nothing but its own stylesheet
 //! (RFC 9700 §4.16): no script, no picture, nothing loaded from anywhere. What a client says of
@@ -17,6 +17,7 @@ mod frame;
 mod headers;
 mod language;
 mod login;
+mod logout;
 mod notice;
 mod untrusted;
 mod welcome;
@@ -27,5 +28,6 @@ pub use error::{ErrorPage, Problem};
 pub use headers::{Referrer, secure_headers};
 pub use language::Language;
 pub use login::{LoginPage, LoginProblem};
+pub use logout::LogoutPage;
 pub use notice::NoticePage;
 pub use welcome::WelcomePage;

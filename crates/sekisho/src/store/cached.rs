@@ -16,13 +16,14 @@ use sekisho_protocol::oauth::ClientId;
 use tokio::time::MissedTickBehavior;
 
 use super::{
-    AccessToken, Client, CodeRecord, CodeRedemption, LOCAL_ISSUER, LocalUser, LoginBegun,
-    LoginRecord, RefreshRotation, RefreshToken, RememberedConsent, Revocation, Store, StoreError,
-    Swept,
+    AccessToken, ClaimedSession, Client, CodeRecord, CodeRedemption, LOCAL_ISSUER, LocalUser,
+    LoggedOut, LoginBegun, LoginRecord, ProviderLogout, ProviderSession, RefreshRotation,
+    RefreshToken, RememberedConsent, Revocation, Store, StoreError, Swept,
 };
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
 use crate::principal::Identity;
+use crate::seal::Sealed;
 
 /// The most access tokens kept in memory, at about half a kilobyte each.
 pub const ACCESS_TOKENS_CACHED_MAX: usize = 50_000;
@@ -267,6 +268,36 @@ impl Store for CachedStore {
         outcome
     }
 
+    async fn end_provider_session(
+        &self,
+        claimed: &ClaimedSession,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let outcome = self.behind.end_provider_session(claimed, now).await;
+        self.forget_grant(&mut self.index(), &claimed.grant_id);
+        outcome
+    }
+
+    async fn log_out_at_provider(
+        &self,
+        logout: &ProviderLogout,
+        now: Timestamp,
+    ) -> Result<LoggedOut, StoreError> {
+        let outcome = self.behind.log_out_at_provider(logout, now).await;
+        match &outcome {
+            Ok(LoggedOut::Ended(grants)) => {
+                let mut index = self.index();
+                for grant in grants {
+                    self.forget_grant(&mut index, grant);
+                }
+            }
+            Ok(LoggedOut::Replayed) => {}
+            // Nobody knows how far it came, nor whom it was about.
+            Err(_) => self.forget_all(),
+        }
+        outcome
+    }
+
     async fn sweep(
         &self,
         now: Timestamp,
@@ -387,6 +418,59 @@ impl Store for CachedStore {
         now: Timestamp,
     ) -> Result<Option<Identity>, StoreError> {
         self.behind.find_browser_session(browser, now).await
+    }
+
+    async fn end_browser_session(&self, browser: &SecretHash) -> Result<(), StoreError> {
+        self.behind.end_browser_session(browser).await
+    }
+
+    async fn issue_code_of_session(
+        &self,
+        code: &CodeRecord,
+        session: &ProviderSession,
+    ) -> Result<(), StoreError> {
+        self.behind.issue_code_of_session(code, session).await
+    }
+
+    async fn find_provider_session(
+        &self,
+        grant: &GrantId,
+    ) -> Result<Option<ProviderSession>, StoreError> {
+        self.behind.find_provider_session(grant).await
+    }
+
+    async fn find_provider_session_of_browser(
+        &self,
+        browser: &SecretHash,
+    ) -> Result<Option<ProviderSession>, StoreError> {
+        self.behind.find_provider_session_of_browser(browser).await
+    }
+
+    async fn claim_provider_sessions(
+        &self,
+        now: Timestamp,
+        horizon: Timestamp,
+        until: Timestamp,
+        rows_max: u16,
+    ) -> Result<Vec<ClaimedSession>, StoreError> {
+        self.behind.claim_provider_sessions(now, horizon, until, rows_max).await
+    }
+
+    async fn renew_provider_session(
+        &self,
+        claimed: &ClaimedSession,
+        tokens: &Sealed,
+        check_at: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
+        self.behind.renew_provider_session(claimed, tokens, check_at).await
+    }
+
+    async fn postpone_provider_session(
+        &self,
+        claimed: &ClaimedSession,
+        check_at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.behind.postpone_provider_session(claimed, check_at).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -3,6 +3,8 @@
 //! Every verb is one visit to one lock, which is never held across an `await`. Nothing is shared
 //! with other processes.
 
+mod provider_sessions;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,15 +13,18 @@ use async_trait::async_trait;
 use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::ClientId;
 
+use self::provider_sessions::ProviderSessions;
 use super::{
-    AccessToken, Client, CodeRecord, CodeRedemption, LOCAL_ISSUER, LocalUser, LoginBegun,
-    LoginRecord, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshRotation, RefreshToken,
-    RememberedConsent, Revocation, Store, StoreError, Swept, TableLimits,
+    AccessToken, ClaimedSession, Client, CodeRecord, CodeRedemption, LOCAL_ISSUER, LocalUser,
+    LoggedOut, LoginBegun, LoginRecord, ProviderLogout, ProviderSession, REVOCATIONS_KEPT,
+    REVOCATIONS_READ_MAX, RefreshRotation, RefreshToken, RememberedConsent, Revocation, Store,
+    StoreError, Swept, TableLimits,
 };
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
 use crate::mint;
 use crate::principal::{Identity, Principal};
+use crate::seal::Sealed;
 
 /// All tables in memory.
 pub struct MemoryStore {
@@ -84,11 +89,7 @@ impl Store for MemoryStore {
     }
 
     async fn issue_code(&self, code: &CodeRecord) -> Result<(), StoreError> {
-        let mut tables = self.tables();
-        let row = CodeRecord { is_redeemed: false, ..code.clone() };
-        insert_new(&mut tables.codes, code.code, row)?;
-        tables.mark_finished(&code.grant.request.client_id);
-        Ok(())
+        self.tables().issue_code(code)
     }
 
     async fn find_code(&self, code: &SecretHash) -> Result<Option<CodeRecord>, StoreError> {
@@ -134,9 +135,7 @@ impl Store for MemoryStore {
     }
 
     async fn revoke_grant(&self, grant: &GrantId, now: Timestamp) -> Result<(), StoreError> {
-        let mut tables = self.tables();
-        tables.end_grant(grant, now);
-        tables.codes.retain(|_, row| row.is_redeemed || row.grant.grant_id != *grant);
+        self.tables().revoke_grant(grant, now);
         Ok(())
     }
 
@@ -241,6 +240,91 @@ impl Store for MemoryStore {
         Ok(living.map(|row| row.identity.clone()))
     }
 
+    async fn end_browser_session(&self, browser: &SecretHash) -> Result<(), StoreError> {
+        self.tables().browser_sessions.remove(browser);
+        Ok(())
+    }
+
+    async fn issue_code_of_session(
+        &self,
+        code: &CodeRecord,
+        session: &ProviderSession,
+    ) -> Result<(), StoreError> {
+        let mut tables = self.tables();
+        tables.issue_code(code)?;
+        tables.provider_sessions.insert(session.clone());
+        Ok(())
+    }
+
+    async fn find_provider_session(
+        &self,
+        grant: &GrantId,
+    ) -> Result<Option<ProviderSession>, StoreError> {
+        Ok(self.tables().provider_sessions.find(grant))
+    }
+
+    async fn find_provider_session_of_browser(
+        &self,
+        browser: &SecretHash,
+    ) -> Result<Option<ProviderSession>, StoreError> {
+        let tables = self.tables();
+        let of_browser = tables.provider_sessions.of_browser(browser);
+        let living = of_browser.filter_map(|session| {
+            let owner = tables.grants.get(&session.grant_id)?;
+            Some((owner.grant.created_at, session))
+        });
+        let newest = living.max_by_key(|(created_at, _)| *created_at);
+        Ok(newest.map(|(_, session)| session.clone()))
+    }
+
+    async fn claim_provider_sessions(
+        &self,
+        now: Timestamp,
+        horizon: Timestamp,
+        until: Timestamp,
+        rows_max: u16,
+    ) -> Result<Vec<ClaimedSession>, StoreError> {
+        Ok(self.tables().provider_sessions.claim(now, horizon, until, rows_max))
+    }
+
+    async fn renew_provider_session(
+        &self,
+        claimed: &ClaimedSession,
+        tokens: &Sealed,
+        check_at: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
+        Ok(self.tables().provider_sessions.renew(claimed, tokens, check_at))
+    }
+
+    async fn postpone_provider_session(
+        &self,
+        claimed: &ClaimedSession,
+        check_at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        Ok(self.tables().provider_sessions.postpone(claimed, check_at))
+    }
+
+    async fn end_provider_session(
+        &self,
+        claimed: &ClaimedSession,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mut tables = self.tables();
+        let is_ours = tables.provider_sessions.is_claimed(claimed);
+        if is_ours {
+            tables.revoke_grant(&claimed.grant_id, now);
+        }
+        Ok(is_ours)
+    }
+
+    async fn log_out_at_provider(
+        &self,
+        logout: &ProviderLogout,
+        now: Timestamp,
+    ) -> Result<LoggedOut, StoreError> {
+        Ok(self.tables().log_out_at_provider(logout, now))
+    }
+
     async fn sweep(
         &self,
         now: Timestamp,
@@ -272,6 +356,9 @@ struct Tables {
     users: HashMap<String, LocalUser>,
     consents: HashSet<(Person, SecretHash)>,
     browser_sessions: HashMap<SecretHash, BrowserSessionRow>,
+    provider_sessions: ProviderSessions,
+    /// Until when each could be sent again.
+    logout_messages: HashMap<SecretHash, Timestamp>,
 }
 
 /// A grant with the keys of its tokens, so that ending it looks at nobody else's.
@@ -327,6 +414,13 @@ impl Tables {
         }
     }
 
+    fn issue_code(&mut self, code: &CodeRecord) -> Result<(), StoreError> {
+        let row = CodeRecord { is_redeemed: false, ..code.clone() };
+        insert_new(&mut self.codes, code.code, row)?;
+        self.mark_finished(&code.grant.request.client_id);
+        Ok(())
+    }
+
     fn redeem_code(
         &mut self,
         code: &SecretHash,
@@ -344,7 +438,6 @@ impl Tables {
         };
         insert_new(&mut self.grants, grant.id.clone(), owner)?;
         row.is_redeemed = true;
-        row.grant.provider_tokens = None;
         self.insert_tokens(&grant.id, tokens);
         Ok(CodeRedemption::Fresh)
     }
@@ -396,13 +489,39 @@ impl Tables {
         for token in &ended.refresh_tokens {
             self.refresh_tokens.remove(token);
         }
+        self.provider_sessions.remove(grant);
         self.log_revocation(Revocation::Grant(grant.clone()), now);
         true
+    }
+
+    /// As `end_grant`, and what has not become a grant yet.
+    fn revoke_grant(&mut self, grant: &GrantId, now: Timestamp) {
+        self.end_grant(grant, now);
+        self.codes.retain(|_, row| row.is_redeemed || row.grant.grant_id != *grant);
+        self.provider_sessions.remove(grant);
+    }
+
+    fn log_out_at_provider(&mut self, logout: &ProviderLogout, now: Timestamp) -> LoggedOut {
+        let message = insert_new(&mut self.logout_messages, logout.message, logout.message_ends_at);
+        if message.is_err() {
+            return LoggedOut::Replayed;
+        }
+        let ending = self.provider_sessions.meant_by(logout);
+        let mut people: HashSet<String> = logout.subject.iter().cloned().collect();
+        for session in &ending {
+            self.revoke_grant(&session.grant_id, now);
+            people.insert(session.subject.clone());
+        }
+        self.browser_sessions.retain(|_, row| {
+            row.identity.issuer != logout.issuer || !people.contains(&row.identity.subject)
+        });
+        LoggedOut::Ended(ending.into_iter().map(|session| session.grant_id).collect())
     }
 
     fn end_grants_of(&mut self, issuer: &str, subject: &str, now: Timestamp) -> u64 {
         self.codes
             .retain(|_, row| row.is_redeemed || !is_person(&row.grant.identity, issuer, subject));
+        self.provider_sessions.retain(|row| row.issuer != issuer || row.subject != subject);
         let mut theirs: Vec<GrantId> = self
             .grants
             .values()
@@ -427,6 +546,12 @@ impl Tables {
             let may_hit_a_grant = row.is_redeemed && grants.contains_key(&row.grant.grant_id);
             may_hit_a_grant || !row.expires_at.is_over(now)
         });
+        let Self { codes, grants, provider_sessions, .. } = self;
+        let unredeemed = codes.values().filter(|row| !row.is_redeemed);
+        let waiting: HashSet<&GrantId> = unredeemed.map(|row| &row.grant.grant_id).collect();
+        provider_sessions
+            .retain(|row| grants.contains_key(&row.grant_id) || waiting.contains(&row.grant_id));
+        self.logout_messages.retain(|_, ends_at| !ends_at.is_over(now));
         self.revocations.retain(|_, row| !row.at.plus(REVOCATIONS_KEPT).is_over(now));
         let Self { clients, unfinished_clients, .. } = self;
         unfinished_clients.retain(|(created_at, id)| {
@@ -469,6 +594,8 @@ impl Tables {
             self.users.len(),
             self.consents.len(),
             self.browser_sessions.len(),
+            self.provider_sessions.len(),
+            self.logout_messages.len(),
         ]
         .iter()
         .sum()

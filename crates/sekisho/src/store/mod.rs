@@ -164,6 +164,65 @@ pub enum Revocation {
     AccessToken(SecretHash),
 }
 
+/// A person's session at the identity provider, behind one grant: it begins with the grant's code
+/// and ends with the grant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderSession {
+    /// The grant it stands behind.
+    pub grant_id: GrantId,
+    /// The provider.
+    pub issuer: String,
+    /// The person there.
+    pub subject: String,
+    /// The provider's own name for the session (`sid`), if it told one.
+    pub sid: Option<String>,
+    /// Hash of the cookie by which we know the browser that logged in, if it got one.
+    pub browser: Option<SecretHash>,
+    /// The provider's tokens, sealed at `grant_id`.
+    pub tokens: Sealed,
+    /// When the provider is asked next whether the session lives on; `None` for never.
+    pub check_at: Option<Timestamp>,
+}
+
+/// A session that is due, and ours alone to ask about until the lease is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimedSession {
+    /// The grant it stands behind.
+    pub grant_id: GrantId,
+    /// The person at the provider.
+    pub subject: String,
+    /// The provider's tokens, sealed at `grant_id`.
+    pub tokens: Sealed,
+    /// Which claim this is. What is found out counts only while it is the last one.
+    pub claim: i64,
+    /// How often in a row nothing could be found out.
+    pub failures: u32,
+}
+
+/// What the provider said when it logged somebody out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderLogout {
+    /// The provider.
+    pub issuer: String,
+    /// Whom, if it said so.
+    pub subject: Option<String>,
+    /// Of which session, if not of all.
+    pub sid: Option<String>,
+    /// Hash of the message's own id, so that it counts once.
+    pub message: SecretHash,
+    /// Until when the message could be sent again.
+    pub message_ends_at: Timestamp,
+}
+
+/// What became of a logout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LoggedOut {
+    /// These grants were ended; there may be none.
+    Ended(Vec<GrantId>),
+    /// The same message came before; nothing was ended.
+    Replayed,
+}
+
 /// Limits on tables that strangers can fill.
 #[derive(Debug, Clone, Copy)]
 pub struct TableLimits {
@@ -307,9 +366,69 @@ pub trait Store: fmt::Debug + Send + Sync {
         now: Timestamp,
     ) -> Result<Option<Identity>, StoreError>;
 
+    /// Forgets who is logged in at that browser.
+    async fn end_browser_session(&self, browser: &SecretHash) -> Result<(), StoreError>;
+
+    /// As [`Store::issue_code`], and keeps the provider's session that the code comes of, in one
+    /// step.
+    async fn issue_code_of_session(
+        &self,
+        code: &CodeRecord,
+        session: &ProviderSession,
+    ) -> Result<(), StoreError>;
+    /// The provider's session behind a grant.
+    async fn find_provider_session(
+        &self,
+        grant: &GrantId,
+    ) -> Result<Option<ProviderSession>, StoreError>;
+    /// The newest living session that began at that browser.
+    async fn find_provider_session_of_browser(
+        &self,
+        browser: &SecretHash,
+    ) -> Result<Option<ProviderSession>, StoreError>;
+    /// Takes sessions that are due at `now`, longest due first and at most `rows_max`, for the
+    /// caller alone: they are due again at `until`, whatever becomes of the caller. One that is due
+    /// only after `horizon` counts as due: the clock was set back, or the rule was another.
+    async fn claim_provider_sessions(
+        &self,
+        now: Timestamp,
+        horizon: Timestamp,
+        until: Timestamp,
+        rows_max: u16,
+    ) -> Result<Vec<ClaimedSession>, StoreError>;
+    /// The session lives on with these tokens, and is checked next at `check_at`; `false`, and nothing is stored, if somebody else
+    /// claimed it since or it is gone.
+    async fn renew_provider_session(
+        &self,
+        claimed: &ClaimedSession,
+        tokens: &Sealed,
+        check_at: Option<Timestamp>,
+    ) -> Result<bool, StoreError>;
+    /// Nothing could be found out: one failure more, and the next try at `check_at`; `false` as
+    /// above.
+    async fn postpone_provider_session(
+        &self,
+        claimed: &ClaimedSession,
+        check_at: Timestamp,
+    ) -> Result<bool, StoreError>;
+    /// The session is over: ends its grant, as [`Store::revoke_grant`]; `false` as above.
+    async fn end_provider_session(
+        &self,
+        claimed: &ClaimedSession,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
+    /// Ends the grants of one session of a person, or of all if none is named; a session whose
+    /// `sid` was never told counts as any of that person's. Their browser sessions end too. Each
+    /// message counts once.
+    async fn log_out_at_provider(
+        &self,
+        logout: &ProviderLogout,
+        now: Timestamp,
+    ) -> Result<LoggedOut, StoreError>;
+
     /// Removes what has expired: logins, tokens and sessions at their end; codes and spent refresh
     /// tokens only once a replay of them could no longer hit a living grant; grants with no token
-    /// left; revocations a day old; clients that never finished a login, registered before
+    /// left; provider sessions with neither grant nor code; revocations a day old; clients that never finished a login, registered before
     /// `unused_clients_before`.
     async fn sweep(
         &self,

@@ -20,9 +20,10 @@ use sqlx::{Sqlite, Transaction};
 
 pub use self::open::{Durability, OpenError};
 use super::{
-    AccessToken, Client, CodeRecord, CodeRedemption, LOCAL_ISSUER, LocalUser, LoginBegun,
-    LoginRecord, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshRotation, RefreshToken,
-    RememberedConsent, Revocation, Store, StoreError, Swept, TableLimits,
+    AccessToken, ClaimedSession, Client, CodeRecord, CodeRedemption, LOCAL_ISSUER, LocalUser,
+    LoggedOut, LoginBegun, LoginRecord, ProviderLogout, ProviderSession, REVOCATIONS_KEPT,
+    REVOCATIONS_READ_MAX, RefreshRotation, RefreshToken, RememberedConsent, Revocation, Store,
+    StoreError, Swept, TableLimits,
 };
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
@@ -188,39 +189,15 @@ impl Store for SqliteStore {
     }
 
     async fn issue_code(&self, code: &CodeRecord) -> Result<(), StoreError> {
-        let CodeRecord { code, grant, expires_at, is_redeemed: _ } = code;
         let mut step = self.begin().await?;
-        sqlx::query(
-            "INSERT INTO codes
-                (code, grant_id, request, issuer, subject, name, email, email_verified,
-                 provider_tokens, expires_at, is_redeemed)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, FALSE)",
-        )
-        .bind(bytes(code))
-        .bind(grant.grant_id.as_str())
-        .bind(as_json(&grant.request))
-        .bind(&grant.identity.issuer)
-        .bind(&grant.identity.subject)
-        .bind(&grant.identity.name)
-        .bind(&grant.identity.email)
-        .bind(grant.identity.email_verified)
-        .bind(grant.provider_tokens.as_ref().map(Sealed::as_bytes))
-        .bind(expires_at.unix_seconds())
-        .execute(&mut *step)
-        .await
-        .map_err(unavailable)?;
-        sqlx::query("UPDATE clients SET has_finished_login = TRUE WHERE id = $1")
-            .bind(grant.request.client_id.as_str())
-            .execute(&mut *step)
-            .await
-            .map_err(unavailable)?;
+        insert_code(&mut step, code).await?;
         step.commit().await.map_err(unavailable)
     }
 
     async fn find_code(&self, code: &SecretHash) -> Result<Option<CodeRecord>, StoreError> {
         let row = sqlx::query(
             "SELECT code, grant_id, request, issuer, subject, name, email, email_verified,
-                provider_tokens, expires_at, is_redeemed
+                expires_at, is_redeemed
              FROM codes WHERE code = $1",
         )
         .bind(bytes(code))
@@ -238,8 +215,7 @@ impl Store for SqliteStore {
     ) -> Result<CodeRedemption, StoreError> {
         let mut step = self.begin().await?;
         let redeemed = sqlx::query(
-            "UPDATE codes SET is_redeemed = TRUE, provider_tokens = NULL
-             WHERE code = $1 AND is_redeemed = FALSE",
+            "UPDATE codes SET is_redeemed = TRUE WHERE code = $1 AND is_redeemed = FALSE",
         )
         .bind(bytes(code))
         .execute(&mut *step)
@@ -285,7 +261,7 @@ impl Store for SqliteStore {
     ) -> Result<Option<RefreshToken>, StoreError> {
         let row = sqlx::query(
             "SELECT token, grant_id, client_id, issuer, subject, name, email, email_verified,
-                scope, resource, provider_tokens, created_at, expires_at, is_spent
+                scope, resource, created_at, expires_at, is_spent
              FROM refresh_tokens JOIN grants ON grants.id = refresh_tokens.grant_id
              WHERE token = $1",
         )
@@ -329,22 +305,7 @@ impl Store for SqliteStore {
 
     async fn revoke_grant(&self, grant: &GrantId, now: Timestamp) -> Result<(), StoreError> {
         let mut step = self.begin().await?;
-        sqlx::query(
-            "INSERT INTO revocations (grant_id, revoked_at) SELECT id, $2 FROM grants WHERE id = $1",
-        )
-        .bind(grant.as_str())
-        .bind(now.unix_seconds())
-        .execute(&mut *step)
-        .await
-        .map_err(unavailable)?;
-        for statement in [
-            // The tokens go with it.
-            "DELETE FROM grants WHERE id = $1",
-            "DELETE FROM codes WHERE grant_id = $1 AND is_redeemed = FALSE",
-        ] {
-            let statement = sqlx::query(statement).bind(grant.as_str());
-            statement.execute(&mut *step).await.map_err(unavailable)?;
-        }
+        end_grant(&mut step, grant, now).await?;
         step.commit().await.map_err(unavailable)
     }
 
@@ -548,6 +509,218 @@ impl Store for SqliteStore {
         row.as_ref().map(rows::browser_session).transpose()
     }
 
+    async fn end_browser_session(&self, browser: &SecretHash) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM browser_sessions WHERE browser = $1")
+            .bind(bytes(browser))
+            .execute(&self.writer)
+            .await
+            .map_err(unavailable)?;
+        Ok(())
+    }
+
+    async fn issue_code_of_session(
+        &self,
+        code: &CodeRecord,
+        session: &ProviderSession,
+    ) -> Result<(), StoreError> {
+        let mut step = self.begin().await?;
+        insert_code(&mut step, code).await?;
+        sqlx::query(
+            "INSERT INTO provider_sessions
+                (grant_id, issuer, subject, sid, browser, tokens, check_at, claim, failures)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0)",
+        )
+        .bind(session.grant_id.as_str())
+        .bind(&session.issuer)
+        .bind(&session.subject)
+        .bind(&session.sid)
+        .bind(session.browser.as_ref().map(bytes))
+        .bind(session.tokens.as_bytes())
+        .bind(session.check_at.map(Timestamp::unix_seconds))
+        .execute(&mut *step)
+        .await
+        .map_err(unavailable)?;
+        step.commit().await.map_err(unavailable)
+    }
+
+    async fn find_provider_session(
+        &self,
+        grant: &GrantId,
+    ) -> Result<Option<ProviderSession>, StoreError> {
+        let row = sqlx::query(
+            "SELECT grant_id, issuer, subject, sid, browser, tokens, check_at
+             FROM provider_sessions WHERE grant_id = $1",
+        )
+        .bind(grant.as_str())
+        .fetch_optional(&self.readers)
+        .await
+        .map_err(unavailable)?;
+        row.as_ref().map(rows::provider_session).transpose()
+    }
+
+    async fn find_provider_session_of_browser(
+        &self,
+        browser: &SecretHash,
+    ) -> Result<Option<ProviderSession>, StoreError> {
+        let row = sqlx::query(
+            "SELECT grant_id, provider_sessions.issuer AS issuer,
+                provider_sessions.subject AS subject, sid, browser, tokens, check_at
+             FROM provider_sessions JOIN grants ON grants.id = provider_sessions.grant_id
+             WHERE browser = $1 ORDER BY created_at DESC, grant_id LIMIT 1",
+        )
+        .bind(bytes(browser))
+        .fetch_optional(&self.readers)
+        .await
+        .map_err(unavailable)?;
+        row.as_ref().map(rows::provider_session).transpose()
+    }
+
+    async fn claim_provider_sessions(
+        &self,
+        now: Timestamp,
+        horizon: Timestamp,
+        until: Timestamp,
+        rows_max: u16,
+    ) -> Result<Vec<ClaimedSession>, StoreError> {
+        // The outer condition repeats the inner one for databases where two of these run at once:
+        // whoever comes second looks at the row as the first has left it.
+        let claimed = sqlx::query(
+            "UPDATE provider_sessions SET check_at = $2, claim = claim + 1
+             WHERE (check_at <= $1 OR check_at > $4) AND grant_id IN (
+                SELECT grant_id FROM provider_sessions WHERE check_at <= $1 OR check_at > $4
+                ORDER BY check_at, grant_id LIMIT $3)
+             RETURNING grant_id, subject, tokens, claim, failures",
+        )
+        .bind(now.unix_seconds())
+        .bind(until.unix_seconds())
+        .bind(i64::from(rows_max))
+        .bind(horizon.unix_seconds())
+        .fetch_all(&self.writer)
+        .await
+        .map_err(unavailable)?;
+        claimed.iter().map(rows::claimed_session).collect()
+    }
+
+    async fn renew_provider_session(
+        &self,
+        claimed: &ClaimedSession,
+        tokens: &Sealed,
+        check_at: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
+        let renewed = sqlx::query(
+            "UPDATE provider_sessions SET tokens = $3, check_at = $4, failures = 0
+             WHERE grant_id = $1 AND claim = $2",
+        )
+        .bind(claimed.grant_id.as_str())
+        .bind(claimed.claim)
+        .bind(tokens.as_bytes())
+        .bind(check_at.map(Timestamp::unix_seconds))
+        .execute(&self.writer)
+        .await
+        .map_err(unavailable)?;
+        Ok(renewed.rows_affected() > 0)
+    }
+
+    async fn postpone_provider_session(
+        &self,
+        claimed: &ClaimedSession,
+        check_at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let postponed = sqlx::query(
+            "UPDATE provider_sessions SET check_at = $3, failures = failures + 1
+             WHERE grant_id = $1 AND claim = $2",
+        )
+        .bind(claimed.grant_id.as_str())
+        .bind(claimed.claim)
+        .bind(check_at.unix_seconds())
+        .execute(&self.writer)
+        .await
+        .map_err(unavailable)?;
+        Ok(postponed.rows_affected() > 0)
+    }
+
+    async fn end_provider_session(
+        &self,
+        claimed: &ClaimedSession,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mut step = self.begin().await?;
+        let ended = sqlx::query("DELETE FROM provider_sessions WHERE grant_id = $1 AND claim = $2")
+            .bind(claimed.grant_id.as_str())
+            .bind(claimed.claim)
+            .execute(&mut *step)
+            .await
+            .map_err(unavailable)?;
+        if ended.rows_affected() == 0 {
+            return Ok(false);
+        }
+        end_grant(&mut step, &claimed.grant_id, now).await?;
+        step.commit().await.map_err(unavailable)?;
+        Ok(true)
+    }
+
+    async fn log_out_at_provider(
+        &self,
+        logout: &ProviderLogout,
+        now: Timestamp,
+    ) -> Result<LoggedOut, StoreError> {
+        let mut step = self.begin().await?;
+        let first = sqlx::query(
+            "INSERT INTO logout_messages (message, ends_at) VALUES ($1, $2)
+             ON CONFLICT (message) DO NOTHING",
+        )
+        .bind(bytes(&logout.message))
+        .bind(logout.message_ends_at.unix_seconds())
+        .execute(&mut *step)
+        .await
+        .map_err(unavailable)?;
+        if first.rows_affected() == 0 {
+            return Ok(LoggedOut::Replayed);
+        }
+        // One statement for each of the ways to name a session, so that each has its index.
+        let statement = match (&logout.subject, &logout.sid) {
+            (Some(subject), Some(sid)) => sqlx::query(
+                "SELECT grant_id, subject FROM provider_sessions
+                 WHERE issuer = $1 AND subject = $2 AND (sid = $3 OR sid IS NULL)",
+            )
+            .bind(&logout.issuer)
+            .bind(subject)
+            .bind(sid),
+            (Some(subject), None) => sqlx::query(
+                "SELECT grant_id, subject FROM provider_sessions
+                 WHERE issuer = $1 AND subject = $2",
+            )
+            .bind(&logout.issuer)
+            .bind(subject),
+            (None, sid) => sqlx::query(
+                "SELECT grant_id, subject FROM provider_sessions WHERE issuer = $1 AND sid = $2",
+            )
+            .bind(&logout.issuer)
+            .bind(sid),
+        };
+        let found = statement.fetch_all(&mut *step).await.map_err(unavailable)?;
+        let mut ended = Vec::with_capacity(found.len());
+        let mut people: Vec<String> = logout.subject.iter().cloned().collect();
+        for row in &found {
+            let (grant, subject) = rows::ending_session(row)?;
+            end_grant(&mut step, &grant, now).await?;
+            ended.push(grant);
+            people.push(subject);
+        }
+        people.sort_unstable();
+        people.dedup();
+        for subject in &people {
+            sqlx::query("DELETE FROM browser_sessions WHERE issuer = $1 AND subject = $2")
+                .bind(&logout.issuer)
+                .bind(subject)
+                .execute(&mut *step)
+                .await
+                .map_err(unavailable)?;
+        }
+        step.commit().await.map_err(unavailable)?;
+        Ok(LoggedOut::Ended(ended))
+    }
+
     async fn sweep(
         &self,
         now: Timestamp,
@@ -563,6 +736,8 @@ impl Store for SqliteStore {
             (SWEEP_SPENT_TOKENS, None),
             (SWEEP_GRANTS, None),
             (SWEEP_CODES, Some(now)),
+            (SWEEP_PROVIDER_SESSIONS, None),
+            ("DELETE FROM logout_messages WHERE ends_at <= $1", Some(now)),
             ("DELETE FROM revocations WHERE revoked_at <= $1", Some(now.minus(REVOCATIONS_KEPT))),
             (SWEEP_CLIENTS, Some(unused_clients_before)),
         ] {
@@ -592,6 +767,38 @@ impl Store for SqliteStore {
     }
 }
 
+/// Keeps a code, and marks its client as one that finished a login.
+async fn insert_code(
+    step: &mut Transaction<'static, Sqlite>,
+    code: &CodeRecord,
+) -> Result<(), StoreError> {
+    let CodeRecord { code, grant, expires_at, is_redeemed: _ } = code;
+    sqlx::query(
+        "INSERT INTO codes
+            (code, grant_id, request, issuer, subject, name, email, email_verified, expires_at,
+             is_redeemed)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, FALSE)",
+    )
+    .bind(bytes(code))
+    .bind(grant.grant_id.as_str())
+    .bind(as_json(&grant.request))
+    .bind(&grant.identity.issuer)
+    .bind(&grant.identity.subject)
+    .bind(&grant.identity.name)
+    .bind(&grant.identity.email)
+    .bind(grant.identity.email_verified)
+    .bind(expires_at.unix_seconds())
+    .execute(&mut **step)
+    .await
+    .map_err(unavailable)?;
+    sqlx::query("UPDATE clients SET has_finished_login = TRUE WHERE id = $1")
+        .bind(grant.request.client_id.as_str())
+        .execute(&mut **step)
+        .await
+        .map_err(unavailable)?;
+    Ok(())
+}
+
 async fn insert_grant(
     step: &mut Transaction<'static, Sqlite>,
     grant: &Grant,
@@ -599,8 +806,8 @@ async fn insert_grant(
     sqlx::query(
         "INSERT INTO grants
             (id, client_id, issuer, subject, name, email, email_verified, scope, resource,
-             provider_tokens, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+             created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(grant.id.as_str())
     .bind(grant.client_id.as_str())
@@ -611,7 +818,6 @@ async fn insert_grant(
     .bind(grant.identity.email_verified)
     .bind(grant.scope.to_string())
     .bind(grant.resource.as_str())
-    .bind(grant.provider_tokens.as_ref().map(Sealed::as_bytes))
     .bind(grant.created_at.unix_seconds())
     .execute(&mut **step)
     .await
@@ -648,6 +854,32 @@ async fn insert_tokens(
     Ok(())
 }
 
+/// Ends a grant with its tokens, its code if that is not redeemed, and the provider's session.
+async fn end_grant(
+    step: &mut Transaction<'static, Sqlite>,
+    grant: &GrantId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO revocations (grant_id, revoked_at) SELECT id, $2 FROM grants WHERE id = $1",
+    )
+    .bind(grant.as_str())
+    .bind(now.unix_seconds())
+    .execute(&mut **step)
+    .await
+    .map_err(unavailable)?;
+    for statement in [
+        // The tokens go with it.
+        "DELETE FROM grants WHERE id = $1",
+        "DELETE FROM codes WHERE grant_id = $1 AND is_redeemed = FALSE",
+        "DELETE FROM provider_sessions WHERE grant_id = $1",
+    ] {
+        let statement = sqlx::query(statement).bind(grant.as_str());
+        statement.execute(&mut **step).await.map_err(unavailable)?;
+    }
+    Ok(())
+}
+
 /// Ends a person's grants and the codes that would have become some; gives the number of grants.
 async fn end_grants_of(
     step: &mut Transaction<'static, Sqlite>,
@@ -668,6 +900,7 @@ async fn end_grants_of(
     let mut ended = 0;
     for statement in [
         "DELETE FROM codes WHERE issuer = $1 AND subject = $2 AND is_redeemed = FALSE",
+        "DELETE FROM provider_sessions WHERE issuer = $1 AND subject = $2",
         // The last: theirs is the number that is given.
         "DELETE FROM grants WHERE issuer = $1 AND subject = $2",
     ] {
@@ -694,6 +927,13 @@ const SWEEP_CODES: &str = "
     DELETE FROM codes WHERE expires_at <= $1
         AND (is_redeemed = FALSE
             OR NOT EXISTS (SELECT 1 FROM grants WHERE grants.id = codes.grant_id))";
+
+/// Sessions whose grant has ended by itself, or whose code was never redeemed.
+const SWEEP_PROVIDER_SESSIONS: &str = "
+    DELETE FROM provider_sessions
+    WHERE NOT EXISTS (SELECT 1 FROM grants WHERE grants.id = provider_sessions.grant_id)
+        AND NOT EXISTS (SELECT 1 FROM codes
+            WHERE codes.grant_id = provider_sessions.grant_id AND codes.is_redeemed = FALSE)";
 
 const SWEEP_CLIENTS: &str = "
     DELETE FROM clients WHERE has_finished_login = FALSE AND created_at < $1";

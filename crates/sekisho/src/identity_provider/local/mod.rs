@@ -143,7 +143,7 @@ impl IdentityProvider for LocalProvider {
             email: None,
             email_verified: false,
         };
-        Ok(LoggedIn { identity, tokens: None })
+        Ok(LoggedIn { identity, tokens: None, sid: None })
     }
 
     async fn check(&self) -> Result<(), ProviderError> {

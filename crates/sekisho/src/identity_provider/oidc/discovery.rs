@@ -17,6 +17,10 @@ pub(super) struct ProviderMetadata {
     pub(super) client_authentication: ClientAuthentication,
     /// Whether every answer names the provider (RFC 9207 §3).
     pub(super) sends_iss: bool,
+    /// Whether it gives refresh tokens that outlive the browser's session, for the asking.
+    pub(super) offers_offline_access: bool,
+    /// Where a browser logs out, if there is such a place.
+    pub(super) end_session_endpoint: Option<Url>,
 }
 
 /// The members we read; all others are none of our business.
@@ -28,9 +32,14 @@ struct Document {
     jwks_uri: String,
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
     id_token_signing_alg_values_supported: Option<Vec<String>>,
+    scopes_supported: Option<Vec<String>>,
+    end_session_endpoint: Option<String>,
     #[serde(default)]
     authorization_response_iss_parameter_supported: bool,
 }
+
+/// The scope for refresh tokens that outlive the browser's session (Core §11).
+pub(super) const OFFLINE_ACCESS: &str = "offline_access";
 
 /// Where the metadata of an issuer is (Discovery §4.1: a final slash is dropped first).
 pub(super) fn metadata_url(issuer: &str) -> String {
@@ -71,6 +80,15 @@ impl ProviderMetadata {
             jwks_uri: endpoint("jwks_uri", &document.jwks_uri, issuer)?,
             client_authentication: client_authentication(methods, has_secret)?,
             sends_iss: document.authorization_response_iss_parameter_supported,
+            offers_offline_access: document
+                .scopes_supported
+                .as_ref()
+                .is_some_and(|scopes| scopes.iter().any(|scope| scope == OFFLINE_ACCESS)),
+            // Nobody needs it to log in, so a wrong one is only as good as none.
+            end_session_endpoint: document
+                .end_session_endpoint
+                .as_ref()
+                .and_then(|text| endpoint("end_session_endpoint", text, issuer).ok()),
         })
     }
 }

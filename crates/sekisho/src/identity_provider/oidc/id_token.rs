@@ -5,6 +5,7 @@ use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use sekisho_protocol::Secret;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::keys::{KeySet, Wanted};
 use crate::clock::Timestamp;
@@ -25,7 +26,7 @@ pub(super) const SIGNING_ALGORITHMS: [Algorithm; 9] = [
 ];
 
 /// How far the provider's clock may be from ours, either way, the last second included.
-const CLOCK_SKEW_SECONDS_MAX: i64 = 30;
+pub(super) const CLOCK_SKEW_SECONDS_MAX: i64 = 30;
 
 /// Largest token that is looked at.
 const ID_TOKEN_BYTES_MAX: usize = 64 * 1024;
@@ -49,34 +50,66 @@ pub(super) struct Expected<'a> {
 /// What is wrong with a token. Never holds a part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Flaw {
-    #[error("the ID token is too large")]
+    #[error("the token is too large")]
     TooLarge,
-    #[error("the ID token is no JWT, or signed with an algorithm nobody may use")]
+    #[error("the token is no JWT, or signed with an algorithm nobody may use")]
     Header,
-    #[error("the ID token is signed with an algorithm that is not accepted")]
+    #[error("the token is signed with an algorithm that is not accepted")]
     Algorithm,
-    #[error("the ID token has critical extensions or is of another type")]
+    #[error("the token has critical extensions or is of another type")]
     Extension,
-    #[error("the ID token is signed with a key that the provider does not publish")]
+    #[error("the token is signed with a key that the provider does not publish")]
     UnknownKey,
-    #[error("the ID token's signature is wrong")]
+    #[error("the token's signature is wrong")]
     Signature,
-    #[error("the ID token's claims are absent or of the wrong type")]
+    #[error("the token's claims are absent or of the wrong type")]
     Claims,
-    #[error("the ID token is from another issuer")]
+    #[error("the token is from another issuer")]
     Issuer,
-    #[error("the ID token is for another client")]
+    #[error("the token is for another client")]
     Audience,
-    #[error("the ID token was issued to another client (azp)")]
+    #[error("the token was issued to another client (azp)")]
     AuthorizedParty,
-    #[error("the ID token is for another login (nonce)")]
+    #[error("the token is for another login (nonce)")]
     Nonce,
-    #[error("the ID token has expired: if it should not have, compare the clocks")]
+    #[error("the token has expired: if it should not have, compare the clocks")]
     Expired,
-    #[error("the ID token is from the future: compare the clocks")]
+    #[error("the token is from the future: compare the clocks")]
     FromTheFuture,
-    #[error("the ID token's subject is empty or too long")]
+    #[error("the token's subject is empty or too long")]
     Subject,
+    #[error("the token is about another person than before")]
+    OtherPerson,
+    #[error("the token is no logout token (events, nonce)")]
+    NoLogout,
+    #[error("the token says neither who is logged out nor from where")]
+    Nobody,
+    #[error("the token's own id is empty or too long")]
+    TokenId,
+    #[error("the token was issued too long ago")]
+    TooOld,
+}
+
+/// What a token is for, as far as its header says so (RFC 8725 §3.11).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TokenKind {
+    /// A proof that a person logged in.
+    Id,
+    /// A message that a person was logged out.
+    Logout,
+}
+
+impl TokenKind {
+    /// A logout or access token is no ID token, even with the right signature. A logout token may
+    /// say what it is, and need not (Back-Channel Logout §2.4).
+    fn is_typed(self, typ: Option<&str>) -> bool {
+        let Some(typ) = typ else { return true };
+        let is = |kind: &str| typ.eq_ignore_ascii_case(kind);
+        match self {
+            Self::Id => is("JWT"),
+            Self::Logout => is("JWT") || is("logout+jwt") || is("application/logout+jwt"),
+        }
+    }
 }
 
 /// Claims whose signature was verified; nothing else of them is proven yet.
@@ -95,22 +128,38 @@ pub(super) struct SignedClaims {
     email: Option<String>,
     #[serde(default)]
     email_verified: serde_json::Value,
+    sid: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Audience {
+pub(super) enum Audience {
     One(String),
     Many(Vec<String>),
+}
+
+impl Audience {
+    /// Whether others are meant beside us, who must be.
+    pub(super) fn check(&self, client_id: &str) -> Result<bool, Flaw> {
+        let (is_for_us, has_others) = match self {
+            Self::One(one) => (one == client_id, false),
+            Self::Many(many) => (many.iter().any(|one| one == client_id), many.len() > 1),
+        };
+        if is_for_us { Ok(has_others) } else { Err(Flaw::Audience) }
+    }
 }
 
 /// Seconds since 1970, as a JSON number that may have a fraction (RFC 7519 §2).
 #[derive(Clone, Copy, Deserialize)]
 #[serde(try_from = "serde_json::Number")]
-struct NumericDate(i64);
+pub(super) struct NumericDate(pub(super) i64);
 
 /// Checks the signature with the provider's keys.
-pub(super) fn verify_signature(token: &Secret, keys: &KeySet) -> Result<SignedClaims, Flaw> {
+pub(super) fn verify_signature<C: DeserializeOwned>(
+    token: &Secret,
+    kind: TokenKind,
+    keys: &KeySet,
+) -> Result<C, Flaw> {
     if token.reveal().len() > ID_TOKEN_BYTES_MAX {
         return Err(Flaw::TooLarge);
     }
@@ -119,14 +168,12 @@ pub(super) fn verify_signature(token: &Secret, keys: &KeySet) -> Result<SignedCl
         return Err(Flaw::Algorithm);
     }
     // RFC 7515 §4.1.11: what is critical must be understood, and we understand no extension.
-    // RFC 8725 §3.11: a logout or access token is no ID token, even with the right signature.
-    let is_jwt = header.typ.is_none_or(|kind| kind.eq_ignore_ascii_case("JWT"));
-    if header.crit.is_some() || !is_jwt {
+    if header.crit.is_some() || !kind.is_typed(header.typ.as_deref()) {
         return Err(Flaw::Extension);
     }
     let wanted = Wanted { id: header.kid.as_deref(), algorithm: header.alg };
     let key = keys.find(wanted).ok_or(Flaw::UnknownKey)?;
-    let verified = decode::<SignedClaims>(token.reveal(), key, &signature_only(header.alg));
+    let verified = decode::<C>(token.reveal(), key, &signature_only(header.alg));
     verified.map(|verified| verified.claims).map_err(|error| {
         if matches!(error.kind(), ErrorKind::Json(_)) {
             Flaw::Claims
@@ -160,11 +207,8 @@ impl SignedClaims {
         if !nonce.matches(&expected.nonce.hash()) {
             return Err(Flaw::Nonce);
         }
-        self.check_times(expected.now.unix_seconds())?;
-        let is_subject = (1..=SUBJECT_BYTES_MAX).contains(&self.sub.len());
-        if !is_subject || self.sub.chars().any(char::is_control) {
-            return Err(Flaw::Subject);
-        }
+        check_times(self.exp, self.nbf, self.iat, expected.now.unix_seconds())?;
+        check_subject(&self.sub)?;
         let email = self.email.filter(|address| is_email(address));
         Ok(Identity {
             issuer: self.iss,
@@ -175,33 +219,66 @@ impl SignedClaims {
         })
     }
 
+    /// Judges a token that came of a refresh (Core §12.2): the same provider, client and person.
+    pub(super) fn judge_renewed(
+        &self,
+        issuer: &str,
+        client_id: &str,
+        subject: &str,
+    ) -> Result<(), Flaw> {
+        if self.iss != issuer {
+            return Err(Flaw::Issuer);
+        }
+        self.check_audience(client_id)?;
+        if self.sub == subject { Ok(()) } else { Err(Flaw::OtherPerson) }
+    }
+
+    /// The provider's name for the session, unless it is empty or too long to be kept.
+    pub(super) fn sid(&self) -> Option<String> {
+        self.sid.clone().filter(|sid| is_sid(sid))
+    }
+
     /// Core §3.1.3.7, steps 3 to 5.
     fn check_audience(&self, client_id: &str) -> Result<(), Flaw> {
-        let (is_for_us, has_others) = match &self.aud {
-            Audience::One(one) => (one == client_id, false),
-            Audience::Many(many) => (many.iter().any(|one| one == client_id), many.len() > 1),
-        };
-        if !is_for_us {
-            return Err(Flaw::Audience);
-        }
+        let has_others = self.aud.check(client_id)?;
         match &self.azp {
             Some(party) if party == client_id => Ok(()),
             None if !has_others => Ok(()),
             Some(_) | None => Err(Flaw::AuthorizedParty),
         }
     }
+}
 
-    fn check_times(&self, now: i64) -> Result<(), Flaw> {
-        let earliest = now.saturating_sub(CLOCK_SKEW_SECONDS_MAX);
-        let latest = now.saturating_add(CLOCK_SKEW_SECONDS_MAX);
-        if self.exp.0 < earliest {
-            return Err(Flaw::Expired);
-        }
-        if self.iat.0 > latest || self.nbf.is_some_and(|from| from.0 > latest) {
-            return Err(Flaw::FromTheFuture);
-        }
-        Ok(())
+/// Refuses what is over, and what is not yet (RFC 7519 §4.1.4 to §4.1.6).
+pub(super) fn check_times(
+    exp: NumericDate,
+    nbf: Option<NumericDate>,
+    iat: NumericDate,
+    now: i64,
+) -> Result<(), Flaw> {
+    let earliest = now.saturating_sub(CLOCK_SKEW_SECONDS_MAX);
+    let latest = now.saturating_add(CLOCK_SKEW_SECONDS_MAX);
+    if exp.0 < earliest {
+        return Err(Flaw::Expired);
     }
+    if iat.0 > latest || nbf.is_some_and(|from| from.0 > latest) {
+        return Err(Flaw::FromTheFuture);
+    }
+    Ok(())
+}
+
+/// Longest `sid` and `jti` that are kept.
+const NAME_BYTES_MAX: usize = 255;
+
+/// Whether a text can be a provider's name for a session, or for a token.
+pub(super) fn is_sid(text: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&text.len())
+}
+
+/// Core §2: a subject is a short text.
+pub(super) fn check_subject(subject: &str) -> Result<(), Flaw> {
+    let is_subject = (1..=SUBJECT_BYTES_MAX).contains(&subject.len());
+    if is_subject && !subject.chars().any(char::is_control) { Ok(()) } else { Err(Flaw::Subject) }
 }
 
 impl TryFrom<serde_json::Number> for NumericDate {

@@ -12,6 +12,7 @@ mod discovery;
 mod fetched;
 mod id_token;
 mod keys;
+mod logout_token;
 mod token;
 mod wire;
 
@@ -21,16 +22,19 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sekisho_protocol::Secret;
 use sekisho_protocol::oauth::{CodeChallenge, CodeVerifier, is_loopback};
+use serde::de::DeserializeOwned;
 use url::Url;
 
+pub use self::logout_token::LOGOUT_TOKEN_AGE_MAX;
 pub use self::wire::PROVIDER_ANSWER_BYTES_MAX;
 
-use self::discovery::ProviderMetadata;
+use self::discovery::{OFFLINE_ACCESS, ProviderMetadata};
 use self::fetched::Fetched;
-use self::id_token::{Expected, Flaw, SignedClaims};
+use self::id_token::{Expected, Flaw, SignedClaims, TokenKind};
 use self::keys::KeySet;
+use self::logout_token::LogoutClaims;
 use self::wire::{Endpoint, Fault, Wire};
-use super::{IdentityProvider, LoggedIn, LoginAttempt, ProviderError};
+use super::{IdentityProvider, LoggedIn, LoginAttempt, LogoutToken, ProviderError, ProviderTokens};
 use crate::clock::Clock;
 
 /// Longest that one step with the provider takes, whatever the provider does.
@@ -56,6 +60,9 @@ pub struct OidcSettings {
     pub scopes: Vec<String>,
     /// Where the browser comes back: our public URL and `/auth/callback`.
     pub redirect_uri: String,
+    /// Whether to ask for refresh tokens that outlive the browser's session (`offline_access`),
+    /// where the provider's metadata offers them.
+    pub asks_offline_access: bool,
 }
 
 impl OidcSettings {
@@ -73,6 +80,7 @@ impl OidcSettings {
             client_secret,
             scopes: ["openid", "email", "profile"].map(str::to_owned).to_vec(),
             redirect_uri: redirect_uri.into(),
+            asks_offline_access: true,
         }
     }
 }
@@ -156,7 +164,9 @@ impl OidcProvider {
     async fn trade(&self, code: &Secret, attempt: &LoginAttempt) -> Result<LoggedIn, Fault> {
         let metadata = self.metadata(FRESH_FOR).await?;
         let tokens = token::trade(&self.wire, &self.settings, &metadata, code, attempt).await?;
-        let claims = self.verify(&metadata, &tokens.id_token).await?;
+        let claims: SignedClaims =
+            self.verify(&metadata, tokens.id_token()?, TokenKind::Id).await?;
+        let sid = claims.sid();
         let now = self.clock.now();
         let expected = Expected {
             issuer: &self.settings.issuer,
@@ -165,26 +175,51 @@ impl OidcProvider {
             now,
         };
         let identity = claims.judge(&expected).map_err(unacceptable)?;
-        Ok(LoggedIn { identity, tokens: Some(tokens.kept(now)) })
+        Ok(LoggedIn { identity, tokens: Some(tokens.kept(now)), sid })
+    }
+
+    async fn ask_again(&self, refresh_token: &Secret) -> Result<ProviderTokens, Fault> {
+        let metadata = self.metadata(FRESH_FOR).await?;
+        let tokens = token::renew(&self.wire, &self.settings, &metadata, refresh_token).await?;
+        Ok(tokens.kept(self.clock.now()))
+    }
+
+    async fn check_renewed(&self, id_token: &Secret, subject: &str) -> Result<(), Fault> {
+        let metadata = self.metadata(FRESH_FOR).await?;
+        let claims: SignedClaims = self.verify(&metadata, id_token, TokenKind::Id).await?;
+        let OidcSettings { issuer, client_id, .. } = &self.settings;
+        claims.judge_renewed(issuer, client_id, subject).map_err(|flaw| match flaw {
+            Flaw::OtherPerson => Fault::Refused(flaw.to_string()),
+            flaw => unacceptable(flaw),
+        })
+    }
+
+    async fn check_logout(&self, token: &Secret) -> Result<LogoutToken, Fault> {
+        let metadata = self.metadata(FRESH_FOR).await?;
+        let claims: LogoutClaims = self.verify(&metadata, token, TokenKind::Logout).await?;
+        let OidcSettings { issuer, client_id, .. } = &self.settings;
+        claims.judge(issuer, client_id, self.clock.now()).map_err(unacceptable)
     }
 
     /// Verifies with the keys at hand; a key that is not among them may have been published since.
-    async fn verify(
+    async fn verify<C: DeserializeOwned>(
         &self,
         metadata: &ProviderMetadata,
-        id_token: &Secret,
-    ) -> Result<SignedClaims, Fault> {
+        token: &Secret,
+        kind: TokenKind,
+    ) -> Result<C, Fault> {
         let keys = self.keys.no_older_than(FRESH_FOR, self.fetch_keys(metadata)).await?;
-        let verified = id_token::verify_signature(id_token, &keys);
+        let verified = id_token::verify_signature::<C>(token, kind, &keys);
         if !matches!(verified, Err(Flaw::UnknownKey)) {
             return verified.map_err(unacceptable);
         }
         let is_known = |keys: &KeySet| {
-            !matches!(id_token::verify_signature(id_token, keys), Err(Flaw::UnknownKey))
+            let verified = id_token::verify_signature::<serde_json::Value>(token, kind, keys);
+            !matches!(verified, Err(Flaw::UnknownKey))
         };
         match self.keys.newer_than(&keys, is_known, self.fetch_keys(metadata)).await? {
-            Some(newer) => id_token::verify_signature(id_token, &newer).map_err(unacceptable),
-            None => verified.map_err(unacceptable),
+            Some(newer) => id_token::verify_signature(token, kind, &newer).map_err(unacceptable),
+            None => Err(unacceptable(Flaw::UnknownKey)),
         }
     }
 
@@ -208,12 +243,18 @@ impl IdentityProvider for OidcProvider {
             .ok_or_else(|| ProviderError::Unacceptable {
                 reason: "our own code_verifier is malformed".into(),
             })?;
+        let mut scopes = self.settings.scopes.join(" ");
+        let has_it = self.settings.scopes.iter().any(|scope| scope == OFFLINE_ACCESS);
+        if self.settings.asks_offline_access && metadata.offers_offline_access && !has_it {
+            scopes.push(' ');
+            scopes.push_str(OFFLINE_ACCESS);
+        }
         let mut url = metadata.authorization_endpoint.clone();
         url.query_pairs_mut()
             .append_pair("response_type", "code")
             .append_pair("client_id", &self.settings.client_id)
             .append_pair("redirect_uri", &self.settings.redirect_uri)
-            .append_pair("scope", &self.settings.scopes.join(" "))
+            .append_pair("scope", &scopes)
             .append_pair("state", attempt.login_state.reveal())
             .append_pair("nonce", attempt.nonce.reveal())
             .append_pair("code_challenge", challenge.as_str())
@@ -234,6 +275,43 @@ impl IdentityProvider for OidcProvider {
         attempt: &LoginAttempt,
     ) -> Result<LoggedIn, ProviderError> {
         self.in_time(self.trade(code, attempt)).await
+    }
+
+    async fn renew(&self, refresh_token: &Secret) -> Result<ProviderTokens, ProviderError> {
+        self.in_time(self.ask_again(refresh_token)).await
+    }
+
+    async fn confirm(&self, tokens: &ProviderTokens, subject: &str) -> Result<(), ProviderError> {
+        match &tokens.id_token {
+            Some(id_token) => self.in_time(self.check_renewed(id_token, subject)).await,
+            None => Ok(()),
+        }
+    }
+
+    fn sends_logouts(&self) -> bool {
+        true
+    }
+
+    async fn read_logout(&self, token: &Secret) -> Result<LogoutToken, ProviderError> {
+        self.in_time(self.check_logout(token)).await
+    }
+
+    async fn end_session_url(
+        &self,
+        id_token_hint: Option<&Secret>,
+        return_to: &str,
+        state: &str,
+    ) -> Result<Option<String>, ProviderError> {
+        let metadata = self.in_time(self.metadata(FRESH_FOR)).await?;
+        let Some(mut url) = metadata.end_session_endpoint.clone() else { return Ok(None) };
+        if let Some(hint) = id_token_hint {
+            url.query_pairs_mut().append_pair("id_token_hint", hint.reveal());
+        }
+        url.query_pairs_mut()
+            .append_pair("client_id", &self.settings.client_id)
+            .append_pair("post_logout_redirect_uri", return_to)
+            .append_pair("state", state);
+        Ok(Some(url.into()))
     }
 
     async fn check(&self) -> Result<(), ProviderError> {

@@ -1,4 +1,5 @@
-//! The exchange of the provider's code for its tokens (`OpenID` Connect Core §3.1.3).
+//! The exchange of the provider's code for its tokens (`OpenID` Connect Core §3.1.3), and of a
+//! refresh token for new ones (§12).
 
 use sekisho_protocol::Secret;
 use serde::Deserialize;
@@ -15,7 +16,7 @@ const EXPIRES_IN_SECONDS_MAX: u64 = 10 * 365 * 24 * 60 * 60;
 /// The provider's tokens, the ID token not yet checked.
 #[derive(Debug)]
 pub(super) struct Tokens {
-    pub(super) id_token: Secret,
+    id_token: Option<Secret>,
     access_token: Secret,
     refresh_token: Option<Secret>,
     expires_in: Option<u64>,
@@ -25,7 +26,7 @@ pub(super) struct Tokens {
 struct Success {
     access_token: String,
     token_type: String,
-    id_token: String,
+    id_token: Option<String>,
     refresh_token: Option<String>,
     expires_in: Option<u64>,
 }
@@ -43,12 +44,32 @@ pub(super) async fn trade(
     code: &Secret,
     attempt: &LoginAttempt,
 ) -> Result<Tokens, Fault> {
-    let mut form = vec![
+    let form = vec![
         ("grant_type", "authorization_code"),
         ("code", code.reveal()),
         ("redirect_uri", settings.redirect_uri.as_str()),
         ("code_verifier", attempt.code_verifier.reveal()),
     ];
+    ask(wire, settings, metadata, form).await
+}
+
+/// Trades a refresh token, which its answer may have used up.
+pub(super) async fn renew(
+    wire: &Wire,
+    settings: &OidcSettings,
+    metadata: &ProviderMetadata,
+    refresh_token: &Secret,
+) -> Result<Tokens, Fault> {
+    let form = vec![("grant_type", "refresh_token"), ("refresh_token", refresh_token.reveal())];
+    ask(wire, settings, metadata, form).await
+}
+
+async fn ask<'a>(
+    wire: &Wire,
+    settings: &'a OidcSettings,
+    metadata: &ProviderMetadata,
+    mut form: Vec<(&'a str, &'a str)>,
+) -> Result<Tokens, Fault> {
     let id = settings.client_id.as_str();
     let secret = settings.client_secret.as_ref().map_or("", Secret::reveal);
     let credentials = match metadata.client_authentication {
@@ -78,10 +99,17 @@ impl Tokens {
             return Err(unusable("has no bearer token"));
         }
         Ok(Self {
-            id_token: Secret::new(success.id_token),
+            id_token: success.id_token.map(Secret::new),
             access_token: Secret::new(success.access_token),
             refresh_token: success.refresh_token.map(Secret::new),
             expires_in: success.expires_in,
+        })
+    }
+
+    /// The ID token, which a login has to have.
+    pub(super) fn id_token(&self) -> Result<&Secret, Fault> {
+        self.id_token.as_ref().ok_or_else(|| {
+            Fault::Unacceptable(format!("{}'s answer has no ID token", Endpoint::Token))
         })
     }
 
@@ -92,7 +120,7 @@ impl Tokens {
         ProviderTokens {
             access_token: self.access_token,
             refresh_token: self.refresh_token,
-            id_token: Some(self.id_token),
+            id_token: self.id_token,
             expires_at: self.expires_in.map(|seconds| now.plus(lifetime(seconds))),
         }
     }
@@ -105,6 +133,16 @@ fn refusal(answer: &Answer) -> Fault {
     match failure.as_ref().map_or("", |failure| failure.error.as_str()) {
         "invalid_grant" => Fault::Refused("its token endpoint says invalid_grant".into()),
         "access_denied" => Fault::Refused("its token endpoint says access_denied".into()),
+        // Core §3.1.2.6: it goes no further without the person.
+        "interaction_required" | "login_required" | "consent_required" => {
+            Fault::Refused("its token endpoint wants to see the person".into())
+        }
+        // Keycloak's word.
+        "not_allowed" => Fault::Unacceptable(format!(
+            "{} says not_allowed: let this person and client have offline_access at the provider, \
+             or set identity.session to \"login-only\"",
+            Endpoint::Token
+        )),
         "temporarily_unavailable" | "server_error" => {
             Fault::Outage { endpoint: Endpoint::Token, status: answer.status }
         }

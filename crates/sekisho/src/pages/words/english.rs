@@ -1,6 +1,8 @@
 //! English.
 
-use super::{ConsentWords, ErrorWords, LoginWords, ProblemWords, Told, WelcomeWords, Words};
+use super::{
+    ConsentWords, ErrorWords, LoginWords, LogoutWords, ProblemWords, Told, WelcomeWords, Words,
+};
 
 pub(super) const WORDS: Words = Words {
     consent: ConsentWords {
@@ -33,6 +35,12 @@ pub(super) const WORDS: Words = Words {
         submit: "Log in",
         wrong_name_or_password: "The name or the password is wrong. Please try again.",
         too_many_tries: "Too many tries. Please wait a while before you try again.",
+    },
+    logout: LogoutWords {
+        title: "Log out?",
+        lead: "This logs you out of this browser. By itself it does not take back what you \
+               allowed applications.",
+        submit: "Log out",
     },
     error: ErrorWords {
         what_was_wrong: "What was wrong",

@@ -1,6 +1,8 @@
 //! 日本語
 
-use super::{ConsentWords, ErrorWords, LoginWords, ProblemWords, Told, WelcomeWords, Words};
+use super::{
+    ConsentWords, ErrorWords, LoginWords, LogoutWords, ProblemWords, Told, WelcomeWords, Words,
+};
 
 pub(super) const WORDS: Words = Words {
     consent: ConsentWords {
@@ -33,6 +35,11 @@ pub(super) const WORDS: Words = Words {
         submit: "ログイン",
         wrong_name_or_password: "ユーザー名またはパスワードが違います。もう一度お試しください。",
         too_many_tries: "試行回数が多すぎます。しばらく待ってから、もう一度お試しください。",
+    },
+    logout: LogoutWords {
+        title: "ログアウトしますか？",
+        lead: "このブラウザーからログアウトします。アプリケーションに許可したアクセスは、この操作だけでは取り消されません。",
+        submit: "ログアウト",
     },
     error: ErrorWords {
         what_was_wrong: "問題の箇所",

@@ -12,6 +12,7 @@ use super::language::Language;
 pub(in crate::pages) struct Words {
     pub(in crate::pages) consent: ConsentWords,
     pub(in crate::pages) login: LoginWords,
+    pub(in crate::pages) logout: LogoutWords,
     pub(in crate::pages) error: ErrorWords,
     pub(in crate::pages) problems: ProblemWords,
     pub(in crate::pages) closable: Told,
@@ -59,6 +60,13 @@ pub(in crate::pages) struct LoginWords {
     pub(in crate::pages) submit: &'static str,
     pub(in crate::pages) wrong_name_or_password: &'static str,
     pub(in crate::pages) too_many_tries: &'static str,
+}
+
+#[derive(Debug)]
+pub(in crate::pages) struct LogoutWords {
+    pub(in crate::pages) title: &'static str,
+    pub(in crate::pages) lead: &'static str,
+    pub(in crate::pages) submit: &'static str,
 }
 
 #[derive(Debug)]

@@ -13,7 +13,8 @@ use crate::grant::{CodeGrant, Grant, GrantId};
 use crate::principal::{Identity, Principal};
 use crate::seal::Sealed;
 use crate::store::{
-    AccessToken, Client, CodeRecord, LocalUser, LoginRecord, RefreshToken, Revocation, StoreError,
+    AccessToken, ClaimedSession, Client, CodeRecord, LocalUser, LoginRecord, ProviderSession,
+    RefreshToken, Revocation, StoreError,
 };
 
 pub(super) fn client(row: &SqliteRow) -> Result<Client, StoreError> {
@@ -21,7 +22,7 @@ pub(super) fn client(row: &SqliteRow) -> Result<Client, StoreError> {
     Ok(Client {
         id: ClientId::new(row.text("id")?),
         metadata: row.json("metadata")?,
-        secret: row.read::<Option<Vec<u8>>>("secret")?.map(|hash| row.as_hash(hash)).transpose()?,
+        secret: row.maybe_hash("secret")?,
         secret_expires_at: row
             .read::<Option<i64>>("secret_expires_at")?
             .map(Timestamp::from_unix_seconds),
@@ -47,7 +48,6 @@ pub(super) fn code(row: &SqliteRow) -> Result<CodeRecord, StoreError> {
             request: row.json("request")?,
             identity: row.identity()?,
             grant_id: GrantId::new(row.text("grant_id")?),
-            provider_tokens: row.provider_tokens()?,
         },
         expires_at: row.time("expires_at")?,
         is_redeemed: row.read("is_redeemed")?,
@@ -78,7 +78,6 @@ pub(super) fn refresh_token(row: &SqliteRow) -> Result<RefreshToken, StoreError>
             identity: row.identity()?,
             scope: row.scope("scope")?,
             resource: ResourceUri::new(row.text("resource")?),
-            provider_tokens: row.provider_tokens()?,
             created_at: row.time("created_at")?,
         },
         expires_at: row.time("expires_at")?,
@@ -107,6 +106,37 @@ pub(super) fn user(row: &SqliteRow) -> Result<LocalUser, StoreError> {
 
 pub(super) fn browser_session(row: &SqliteRow) -> Result<Identity, StoreError> {
     Columns { row, table: "browser_sessions" }.identity()
+}
+
+pub(super) fn provider_session(row: &SqliteRow) -> Result<ProviderSession, StoreError> {
+    let row = Columns { row, table: "provider_sessions" };
+    Ok(ProviderSession {
+        grant_id: GrantId::new(row.text("grant_id")?),
+        issuer: row.text("issuer")?,
+        subject: row.text("subject")?,
+        sid: row.read("sid")?,
+        browser: row.maybe_hash("browser")?,
+        tokens: Sealed::from_bytes(row.read("tokens")?),
+        check_at: row.read::<Option<i64>>("check_at")?.map(Timestamp::from_unix_seconds),
+    })
+}
+
+pub(super) fn claimed_session(row: &SqliteRow) -> Result<ClaimedSession, StoreError> {
+    let row = Columns { row, table: "provider_sessions" };
+    let failures: i64 = row.read("failures")?;
+    Ok(ClaimedSession {
+        grant_id: GrantId::new(row.text("grant_id")?),
+        subject: row.text("subject")?,
+        tokens: Sealed::from_bytes(row.read("tokens")?),
+        claim: row.read("claim")?,
+        failures: u32::try_from(failures).unwrap_or(u32::MAX),
+    })
+}
+
+/// The grant and the person of a session that ends.
+pub(super) fn ending_session(row: &SqliteRow) -> Result<(GrantId, String), StoreError> {
+    let row = Columns { row, table: "provider_sessions" };
+    Ok((GrantId::new(row.text("grant_id")?), row.text("subject")?))
 }
 
 /// A row with the name of its table, for the error.
@@ -145,8 +175,8 @@ impl<'r> Columns<'r> {
         ScopeSet::parse(self.read(column)?).map_err(|error| self.unreadable(error))
     }
 
-    fn provider_tokens(&self) -> Result<Option<Sealed>, StoreError> {
-        Ok(self.read::<Option<Vec<u8>>>("provider_tokens")?.map(Sealed::from_bytes))
+    fn maybe_hash(&self, column: &str) -> Result<Option<SecretHash>, StoreError> {
+        self.read::<Option<Vec<u8>>>(column)?.map(|hash| self.as_hash(hash)).transpose()
     }
 
     fn identity(&self) -> Result<Identity, StoreError> {

@@ -1,0 +1,310 @@
+//! Keeps asking the provider whether the sessions behind our grants live on (spec: A26).
+//!
+//! ```text
+//! due ─claim─▶ renew at the provider ─▶ new tokens ─▶ stored, before anything else ─▶ confirmed
+//!                     │ "over" ─▶ the grant ends        │ somebody else about whom? ─▶ the grant ends
+//!                     └ no answer ─▶ later
+//! ```
+//!
+//! A session is asked about by one process at a time, however many share the store: the claim is one
+//! statement, it lasts for [`LEASE`], and what was found out counts only while the claim is the last.
+//! Only the provider's clear word ends a grant. Never asks on behalf of a request: `/token` and the
+//! guard do not wait for a provider.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::future::join_all;
+use sekisho_protocol::Secret;
+
+use crate::clock::{Clock, Timestamp};
+use crate::identity_provider::{IdentityProvider, ProviderError, StoredProviderTokens};
+use crate::mint;
+use crate::seal::{Purpose, Sealer};
+use crate::store::{ClaimedSession, Store, StoreError};
+
+/// How a grant depends on the person's session at the identity provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionRule {
+    /// The provider is asked again this often, and a clear no ends the grant.
+    Follow {
+        /// The longest time between two questions.
+        recheck: Duration,
+    },
+    /// The login was all: nobody asks again. A logout that the provider tells of counts all the
+    /// same.
+    LoginOnly,
+}
+
+/// The usual time between two questions.
+pub const RECHECK_DEFAULT: Duration = Duration::from_mins(15);
+
+/// How often somebody looks for sessions that are due.
+pub const DUE_LOOKED_FOR_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a session belongs to the process that claimed it: several times what a provider may
+/// take ([`PROVIDER_PATIENCE`](crate::identity_provider::oidc::PROVIDER_PATIENCE)) and a busy store
+/// after it.
+pub const LEASE: Duration = Duration::from_mins(1);
+
+/// Sessions asked about at the same time.
+pub const CHECKS_AT_ONCE_MAX: u16 = 16;
+
+/// The first wait after a question that got no answer, and the longest.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
+
+/// The longest rest while the provider answers nothing at all.
+const REST_MAX: Duration = Duration::from_secs(15);
+
+/// A session that fails this often in a row, while others do not, is told of once.
+const FAILURES_TOLD_OF: u32 = 5;
+
+impl SessionRule {
+    /// The time between two questions; the usual one where nobody asks, so that a session is due in
+    /// good time should the rule change.
+    pub(super) const fn recheck(self) -> Duration {
+        match self {
+            Self::Follow { recheck } => recheck,
+            Self::LoginOnly => RECHECK_DEFAULT,
+        }
+    }
+}
+
+/// When a session is asked about next: never later than `recheck`, and up to a tenth sooner, so that
+/// people who logged in together are not asked about together for ever.
+pub(super) fn next_check(now: Timestamp, recheck: Duration) -> Timestamp {
+    let spread = u32::from(u16::from_le_bytes(mint::bytes::<2>()));
+    let sooner = recheck / 10 * spread / (u32::from(u16::MAX) + 1);
+    now.plus(recheck.saturating_sub(sooner))
+}
+
+/// Asks about the sessions in one store.
+#[derive(Debug)]
+pub struct ProviderSessions {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) provider: Arc<dyn IdentityProvider>,
+    pub(super) sealer: Sealer,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) recheck: Duration,
+    pub(super) is_out: AtomicBool,
+}
+
+/// What became of the sessions that were due.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// The provider says that they live on.
+    pub alive: usize,
+    /// The provider says that they are over; their grants are ended.
+    pub ended: usize,
+    /// Nothing could be found out; they are asked about again soon.
+    pub failed: usize,
+}
+
+/// What became of one.
+enum Outcome {
+    Alive,
+    Ended,
+    /// Why nothing is known, for the log.
+    Failed(String),
+    /// Another process claimed it meanwhile, or the grant ended by itself.
+    Lost,
+}
+
+impl Checked {
+    const fn is_fruitless(self) -> bool {
+        self.failed > 0 && self.alive + self.ended == 0
+    }
+}
+
+impl ProviderSessions {
+    /// Asks for as long as it is polled. While the provider answers nothing, the rests grow.
+    pub async fn follow(self) {
+        let mut rest = DUE_LOOKED_FOR_EVERY;
+        loop {
+            tokio::time::sleep(rest).await;
+            rest = match self.check_due().await {
+                Ok(checked) if checked.is_fruitless() => (rest * 2).min(REST_MAX),
+                Ok(_) => DUE_LOOKED_FOR_EVERY,
+                Err(reason) => {
+                    tracing::warn!(
+                        error = &reason as &dyn Error,
+                        "the provider's sessions cannot be looked up: trying again"
+                    );
+                    REST_MAX
+                }
+            };
+        }
+    }
+
+    /// Asks about every session that is due, a few at a time, until none is left or a whole lot got
+    /// no answer.
+    ///
+    /// # Errors
+    /// When the store fails. What was claimed by then is due again after [`LEASE`].
+    pub async fn check_due(&self) -> Result<Checked, StoreError> {
+        let mut all = Checked::default();
+        loop {
+            let now = self.clock.now();
+            let horizon = now.plus(self.recheck.max(LEASE));
+            let claimed = self
+                .store
+                .claim_provider_sessions(now, horizon, now.plus(LEASE), CHECKS_AT_ONCE_MAX)
+                .await?;
+            let mut these = Checked::default();
+            let mut reason = None;
+            for outcome in join_all(claimed.iter().map(|one| self.check(one))).await {
+                match outcome? {
+                    Outcome::Alive => these.alive += 1,
+                    Outcome::Ended => these.ended += 1,
+                    Outcome::Failed(why) => {
+                        these.failed += 1;
+                        reason.get_or_insert(why);
+                    }
+                    Outcome::Lost => {}
+                }
+            }
+            self.tell_of_change(these, reason.as_deref());
+            all.alive += these.alive;
+            all.ended += these.ended;
+            all.failed += these.failed;
+            if these.is_fruitless() || claimed.len() < usize::from(CHECKS_AT_ONCE_MAX) {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// One line when the provider falls silent and one when it answers again, however many sessions
+    /// there are.
+    fn tell_of_change(&self, these: Checked, reason: Option<&str>) {
+        if these.is_fruitless() {
+            if !self.is_out.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    reason,
+                    "the identity provider does not say whether sessions live on: grants stay, \
+                     asking again"
+                );
+            }
+        } else if these != Checked::default() && self.is_out.swap(false, Ordering::Relaxed) {
+            tracing::info!("the identity provider says again whether sessions live on");
+        }
+    }
+
+    async fn check(&self, claimed: &ClaimedSession) -> Result<Outcome, StoreError> {
+        let place = claimed.grant_id.as_str().as_bytes();
+        let opened = self.sealer.open_value::<StoredProviderTokens>(
+            Purpose::ProviderTokens,
+            place,
+            &claimed.tokens,
+        );
+        let Ok(before) = opened else {
+            return self.postpone(claimed, "its tokens do not open with this key".into()).await;
+        };
+        let Some(refresh_token) = before.refresh_token.as_deref().map(Secret::new) else {
+            // Kept from before we knew: there is nothing to ask with.
+            let _ = self.store.renew_provider_session(claimed, &claimed.tokens, None).await?;
+            return Ok(Outcome::Lost);
+        };
+        let tokens = match self.provider.renew(&refresh_token).await {
+            Ok(tokens) => tokens,
+            Err(ProviderError::Refused { reason }) => return self.end(claimed, &reason).await,
+            Err(reason) => return self.postpone(claimed, in_full(&reason)).await,
+        };
+        // The old refresh token may be worthless by now, so the new one is kept before all else.
+        let stored = before.renewed(&tokens);
+        let sealed = self.sealer.seal_value(Purpose::ProviderTokens, place, &stored);
+        let check_at = next_check(self.clock.now(), self.recheck);
+        if !self.store.renew_provider_session(claimed, &sealed, Some(check_at)).await? {
+            return Ok(Outcome::Lost);
+        }
+        match self.provider.confirm(&tokens, &claimed.subject).await {
+            Err(ProviderError::Refused { reason }) => self.end(claimed, &reason).await,
+            Err(reason) => {
+                // The session lives, that was the question; it is only oddly told.
+                tracing::debug!(
+                    grant.id = claimed.grant_id.as_str(),
+                    error = &reason as &dyn Error,
+                    "the provider's new ID token is not acceptable"
+                );
+                Ok(Outcome::Alive)
+            }
+            Ok(()) => Ok(Outcome::Alive),
+        }
+    }
+
+    async fn end(&self, claimed: &ClaimedSession, reason: &str) -> Result<Outcome, StoreError> {
+        if !self.store.end_provider_session(claimed, self.clock.now()).await? {
+            return Ok(Outcome::Lost);
+        }
+        tracing::info!(
+            grant.id = claimed.grant_id.as_str(),
+            subject = claimed.subject,
+            reason,
+            "the session at the identity provider is over: grant ended"
+        );
+        Ok(Outcome::Ended)
+    }
+
+    async fn postpone(
+        &self,
+        claimed: &ClaimedSession,
+        reason: String,
+    ) -> Result<Outcome, StoreError> {
+        let check_at = self.clock.now().plus(retry_after(claimed.failures));
+        if !self.store.postpone_provider_session(claimed, check_at).await? {
+            return Ok(Outcome::Lost);
+        }
+        if claimed.failures + 1 == FAILURES_TOLD_OF && !self.is_out.load(Ordering::Relaxed) {
+            tracing::warn!(
+                grant.id = claimed.grant_id.as_str(),
+                reason,
+                "nothing is known of this session at the identity provider: the grant stays"
+            );
+        }
+        Ok(Outcome::Failed(reason))
+    }
+}
+
+/// Five seconds, then twice as long each time, up to a minute.
+fn retry_after(failures: u32) -> Duration {
+    RETRY_AFTER.saturating_mul(1 << failures.min(8)).min(RETRY_AFTER_MAX)
+}
+
+/// An error with what is behind it, in one line.
+fn in_full(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(reason) = cause {
+        text.push_str(": ");
+        text.push_str(&reason.to_string());
+        cause = reason.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_asked_about_no_later_than_agreed_and_not_much_sooner() {
+        let now = Timestamp::from_unix_seconds(1_000_000);
+        for seconds in [1_u64, 5, 60, 900, 86_400] {
+            let recheck = Duration::from_secs(seconds);
+            for _ in 0..1000 {
+                let wait = next_check(now, recheck).left(now).as_secs();
+                assert!(wait <= seconds, "{wait} of {seconds}");
+                assert!(wait + 1 >= seconds - seconds / 10, "{wait} of {seconds}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_question_without_an_answer_is_repeated_less_and_less_often() {
+        let waits: Vec<u64> = (0..6).map(|failures| retry_after(failures).as_secs()).collect();
+        assert_eq!(waits, [5, 10, 20, 40, 60, 60]);
+        assert_eq!(retry_after(u32::MAX), RETRY_AFTER_MAX);
+    }
+}
