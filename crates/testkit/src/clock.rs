@@ -16,6 +16,11 @@ impl Default for ManualClock {
 }
 
 impl ManualClock {
+    /// Somebody sets the clock back.
+    pub fn go_back(&self, by: Duration) {
+        self.0.fetch_sub(i64::try_from(by.as_secs()).unwrap_or(i64::MAX), Ordering::SeqCst);
+    }
+
     /// Lets time pass.
     pub fn advance(&self, by: Duration) {
         self.0.fetch_add(i64::try_from(by.as_secs()).unwrap_or(i64::MAX), Ordering::SeqCst);

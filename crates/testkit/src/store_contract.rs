@@ -85,6 +85,7 @@ macro_rules! store_contract {
                 sessions_are_claimed_when_they_are_due_and_a_few_at_a_time
                 a_claim_that_nobody_followed_up_is_due_again
                 what_a_lost_claim_found_out_does_not_count
+                new_tokens_are_kept_if_they_follow_those_that_are_there
                 a_session_that_is_over_ends_its_grant_and_no_other
                 a_logout_ends_the_sessions_it_names
                 a_logout_ends_a_code_that_was_not_redeemed_yet
@@ -850,28 +851,41 @@ pub async fn a_claim_that_nobody_followed_up_is_due_again(store: AnyStore) {
 }
 
 pub async fn what_a_lost_claim_found_out_does_not_count(store: AnyStore) {
-    let session = log_in(&store, "alice", None, Some(NOW)).await;
+    log_in(&store, "alice", None, Some(NOW)).await;
     let [lost] = claim(&store, NOW, 9).await.try_into().unwrap();
-    let [held] = claim(&store, NOW.plus(LEASE), 9).await.try_into().unwrap();
-    let (old, new) = (Sealed::from_bytes(vec![2]), Sealed::from_bytes(vec![3]));
-    let later = NOW.plus(LEASE * 2);
-
-    assert!(!store.renew_provider_session(&lost, &old, Some(later)).await.unwrap());
+    let later = NOW.plus(LEASE);
+    let [held] = claim(&store, later, 9).await.try_into().unwrap();
     assert!(!store.postpone_provider_session(&lost, later).await.unwrap());
     assert!(!store.end_provider_session(&lost, NOW).await.unwrap());
-    let found = store.find_provider_session(&session.grant_id).await.unwrap().unwrap();
-    assert_eq!(found.tokens, session.tokens, "nothing was stored");
     assert!(is_alive(&store, "alice").await);
 
+    let later = later.plus(LEASE);
     assert!(store.postpone_provider_session(&held, later).await.unwrap());
     let [held] = claim(&store, later, 9).await.try_into().unwrap();
     assert_eq!(held.failures, 1);
-    assert!(store.renew_provider_session(&held, &new, Some(later.plus(LEASE))).await.unwrap());
-    let found = store.find_provider_session(&session.grant_id).await.unwrap().unwrap();
-    assert_eq!((found.tokens, found.check_at), (new.clone(), Some(later.plus(LEASE))));
-    let [held] = claim(&store, later.plus(LEASE), 9).await.try_into().unwrap();
-    assert_eq!((held.failures, held.tokens.clone()), (0, new.clone()), "an answer is an answer");
-    assert!(store.renew_provider_session(&held, &new, None).await.unwrap());
+}
+
+pub async fn new_tokens_are_kept_if_they_follow_those_that_are_there(store: AnyStore) {
+    let session = log_in(&store, "alice", None, Some(NOW)).await;
+    let found = || async { store.find_provider_session(&session.grant_id).await.unwrap().unwrap() };
+    let [slow] = claim(&store, NOW, 9).await.try_into().unwrap();
+    let later = NOW.plus(LEASE);
+    let [quick] = claim(&store, later, 9).await.try_into().unwrap();
+    let (second, third) = (Sealed::from_bytes(vec![2]), Sealed::from_bytes(vec![3]));
+
+    // The provider gave the slow one new tokens, and so a no to the quick one.
+    let next = later.plus(LEASE);
+    assert!(store.renew_provider_session(&slow, &second, Some(next)).await.unwrap());
+    assert!(!store.end_provider_session(&quick, NOW).await.unwrap(), "the no is void");
+    assert!(!store.postpone_provider_session(&quick, NOW).await.unwrap());
+    assert!(!store.renew_provider_session(&quick, &third, Some(next)).await.unwrap(), "too late");
+    assert_eq!((found().await.tokens, found().await.check_at), (second.clone(), Some(next)));
+    assert!(is_alive(&store, "alice").await);
+
+    let [held] = claim(&store, next, 9).await.try_into().unwrap();
+    assert_eq!((held.failures, &held.tokens), (0, &second));
+    assert!(store.renew_provider_session(&held, &third, None).await.unwrap());
+    assert_eq!((found().await.tokens, found().await.check_at), (third, None));
     assert_eq!(claim(&store, NOW.plus(DAY * 9), 9).await, [], "never again");
 }
 

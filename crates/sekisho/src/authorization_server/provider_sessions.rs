@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A session is asked about by one process at a time, however many share the store: the claim is one
-//! statement, it lasts for [`LEASE`], and what was found out counts only while the claim is the last.
+//! statement and lasts for [`LEASE`]. Should somebody be slower than that, new tokens are kept if they
+//! follow those that are there, and a "no" counts only while the claim is the last.
 //! Only the provider's clear word ends a grant. Never asks on behalf of a request: `/token` and the
 //! guard do not wait for a provider.
 

@@ -193,7 +193,7 @@ pub struct ClaimedSession {
     pub subject: String,
     /// The provider's tokens, sealed at `grant_id`.
     pub tokens: Sealed,
-    /// Which claim this is. What is found out counts only while it is the last one.
+    /// Which claim this is; another, or a renewal, makes it void.
     pub claim: i64,
     /// How often in a row nothing could be found out.
     pub failures: u32,
@@ -396,16 +396,17 @@ pub trait Store: fmt::Debug + Send + Sync {
         until: Timestamp,
         rows_max: u16,
     ) -> Result<Vec<ClaimedSession>, StoreError>;
-    /// The session lives on with these tokens, and is checked next at `check_at`; `false`, and nothing is stored, if somebody else
-    /// claimed it since or it is gone.
+    /// The session lives on with these tokens, and is checked next at `check_at`. They are stored
+    /// if they follow those that are there, however late, and then every claim is void; `false`,
+    /// and nothing is stored, if others came first or the session is gone.
     async fn renew_provider_session(
         &self,
         claimed: &ClaimedSession,
         tokens: &Sealed,
         check_at: Option<Timestamp>,
     ) -> Result<bool, StoreError>;
-    /// Nothing could be found out: one failure more, and the next try at `check_at`; `false` as
-    /// above.
+    /// Nothing could be found out: one failure more, and the next try at `check_at`; `false`, and
+    /// nothing is stored, if the claim is void or the session is gone.
     async fn postpone_provider_session(
         &self,
         claimed: &ClaimedSession,

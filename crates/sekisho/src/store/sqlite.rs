@@ -608,11 +608,12 @@ impl Store for SqliteStore {
         check_at: Option<Timestamp>,
     ) -> Result<bool, StoreError> {
         let renewed = sqlx::query(
-            "UPDATE provider_sessions SET tokens = $3, check_at = $4, failures = 0
-             WHERE grant_id = $1 AND claim = $2",
+            "UPDATE provider_sessions
+             SET tokens = $3, check_at = $4, claim = claim + 1, failures = 0
+             WHERE grant_id = $1 AND tokens = $2",
         )
         .bind(claimed.grant_id.as_str())
-        .bind(claimed.claim)
+        .bind(claimed.tokens.as_bytes())
         .bind(tokens.as_bytes())
         .bind(check_at.map(Timestamp::unix_seconds))
         .execute(&self.writer)

@@ -11,7 +11,9 @@
 mod local;
 mod oidc;
 mod oidc_claims;
+mod oidc_logout;
 mod oidc_outages;
+mod oidc_session;
 
 use std::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering};

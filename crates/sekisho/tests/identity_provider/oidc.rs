@@ -95,7 +95,7 @@ async fn the_browser_is_sent_with_pkce_nonce_and_our_own_state() {
         ("response_type", "code"),
         ("client_id", "mcp"),
         ("redirect_uri", "http://localhost:8000/auth/callback"),
-        ("scope", "openid email profile"),
+        ("scope", "openid email profile offline_access"),
         ("state", attempt.login_state.reveal()),
         ("nonce", attempt.nonce.reveal()),
     ];

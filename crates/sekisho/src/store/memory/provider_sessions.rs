@@ -124,13 +124,15 @@ impl ProviderSessions {
         tokens: &Sealed,
         check_at: Option<Timestamp>,
     ) -> bool {
-        let is_ours = self.is_claimed(claimed);
-        if let Some(row) = self.rows.get_mut(&claimed.grant_id).filter(|_| is_ours) {
-            row.session.tokens = tokens.clone();
-            row.failures = 0;
-            self.check_next(&claimed.grant_id, check_at);
-        }
-        is_ours
+        let row = self.rows.get_mut(&claimed.grant_id);
+        let Some(row) = row.filter(|row| row.session.tokens == claimed.tokens) else {
+            return false;
+        };
+        row.session.tokens = tokens.clone();
+        row.claim += 1;
+        row.failures = 0;
+        self.check_next(&claimed.grant_id, check_at);
+        true
     }
 
     pub(super) fn postpone(&mut self, claimed: &ClaimedSession, check_at: Timestamp) -> bool {
