@@ -11,11 +11,12 @@ import { cases as inspector } from './cases/inspector.mjs';
 import { cases as kill } from './cases/kill.mjs';
 import { cases as pages } from './cases/pages.mjs';
 import { cases as pythonSdk } from './cases/python_sdk.mjs';
+import { cases as sessions } from './cases/sessions.mjs';
 
 const CASE_MS_MAX = 180_000;
 const LOGINS = ['local', '26.1.0', '26.7.0'];
 
-const cases = [...consent, ...pages, ...inspector, ...pythonSdk, ...kill];
+const cases = [...consent, ...pages, ...inspector, ...pythonSdk, ...kill, ...sessions];
 
 /** What one case may use, and what must be put away after it. */
 class World {
@@ -29,8 +30,9 @@ class World {
     return thing;
   }
 
-  async sekisho() {
-    return this.until(this.keycloak ? await Sekisho.startWithKeycloak(this.name, this.keycloak) : await Sekisho.startWithLocalLogin(this.name));
+  /** `identity` holds more settings of that table, where Keycloak logs people in. */
+  async sekisho(identity = {}) {
+    return this.until(this.keycloak ? await Sekisho.startWithKeycloak(this.name, this.keycloak, identity) : await Sekisho.startWithLocalLogin(this.name));
   }
 
   /** Somebody with a browser of their own; the album is the folder of their pictures. */

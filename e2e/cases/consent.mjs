@@ -4,8 +4,8 @@ import { publicUrl } from '../settings.mjs';
 import { NativeClient, callFortune } from '../drivers/native_client.mjs';
 import { must, mustBe, mustBeAFortune } from './must.mjs';
 
-const begin = async (world) => {
-  const sekisho = await world.sekisho();
+const begin = async (world, identity = {}) => {
+  const sekisho = await world.sekisho(identity);
   const client = world.until(await NativeClient.register('Outside ring'));
   return { sekisho, client, person: await world.person(), attempt: client.begin() };
 };
@@ -70,7 +70,8 @@ async function finishesWithLocalLogin(world) {
 }
 
 async function finishesWithKeycloak(world) {
-  const { sekisho, client, person, attempt } = await begin(world);
+  // A login that asks for offline access leaves no session of the browser behind at Keycloak, and there is to be one here.
+  const { sekisho, client, person, attempt } = await begin(world, { session: 'login-only' });
   await person.page.goto(attempt.url);
   await person.approve();
   await person.logInAtKeycloak(sekisho.person);

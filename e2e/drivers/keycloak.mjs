@@ -72,27 +72,56 @@ export class Keycloak {
       directAccessGrantsEnabled: false,
       redirectUris: [`${publicUrl}/auth/callback`],
     });
+    await this.makePerson(this.person);
+  }
+
+  async makePerson({ username, password }) {
     await this.administer('POST', 'users', {
-      username: this.person.username,
+      username,
       enabled: true,
       // Complete, so that no "update your account" page stands between the login form and the way back.
-      email: 'alice@example.com',
+      email: `${username}@example.com`,
       emailVerified: true,
       firstName: 'Alice',
       lastName: 'Example',
       requiredActions: [],
-      credentials: [{ type: 'password', value: this.person.password, temporary: false }],
+      credentials: [{ type: 'password', value: password, temporary: false }],
     });
   }
 
+  /** Asks the administration API; gives what it answers, if that is JSON. */
   async administer(method, path, body) {
-    const answer = await fetch(`${keycloakUrl}/admin/realms/master/${path}`, {
+    const answer = await fetch(`${keycloakUrl}/admin/realms/master${path ? `/${path}` : ''}`, {
       method,
       headers: { authorization: `Bearer ${await this.adminToken()}`, 'content-type': 'application/json' },
-      body: JSON.stringify(body),
+      body: body === undefined ? undefined : JSON.stringify(body),
       signal: AbortSignal.timeout(ANSWER_MS_MAX),
     });
     if (!answer.ok) throw new Error(`Keycloak ${this.version}: ${method} ${path}: ${answer.status} ${await answer.text()}`);
+    return answer.headers.get('content-type')?.startsWith('application/json') ? answer.json() : undefined;
+  }
+
+  /** A person of their own for one case, so that what is done to them is done to nobody else. */
+  async newPerson(username) {
+    const person = { username, password: random() };
+    await this.makePerson(person);
+    [person.found] = await this.administer('GET', `users?exact=true&username=${username}`);
+    person.id = person.found.id;
+    return person;
+  }
+
+  /** Changes the client `mcp`, and gives what undoes it. */
+  async changeClient(change) {
+    const [client] = await this.administer('GET', `clients?clientId=${this.client.id}`);
+    await this.administer('PUT', `clients/${client.id}`, { ...client, attributes: { ...client.attributes, ...change } });
+    const before = Object.fromEntries(Object.keys(change).map((name) => [name, client.attributes[name] ?? '']));
+    return () => this.administer('PUT', `clients/${client.id}`, { ...client, attributes: { ...client.attributes, ...before } });
+  }
+
+  /** The sessions of a person that outlive the browser's, for our client. */
+  async offlineSessions(person) {
+    const [client] = await this.administer('GET', `clients?clientId=${this.client.id}`);
+    return this.administer('GET', `users/${person.id}/offline-sessions/${client.id}`);
   }
 
   async adminToken() {

@@ -15,7 +15,7 @@ export class Sekisho {
     return sekisho;
   }
 
-  static async startWithKeycloak(name, keycloak) {
+  static async startWithKeycloak(name, keycloak, identity = {}) {
     const sekisho = new Sekisho(
       name,
       `public_url = "${publicUrl}"
@@ -28,7 +28,7 @@ provider           = "keycloak"
 issuer             = "${keycloak.issuer}"
 client_id          = "${keycloak.client.id}"
 client_secret_file = "client.secret"
-
+${Object.entries(identity).map(([setting, value]) => `${setting} = "${value}"\n`).join('')}
 [[server]]
 name     = "fortune"
 path     = "/"
