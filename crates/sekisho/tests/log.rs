@@ -3,10 +3,12 @@
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use sekisho::front::{Front, HostPolicy, OriginPolicy, Surfaces, TrustedProxies};
 use sekisho_protocol::oauth::Issuer;
+use testkit::scripted_provider::Fault;
 use testkit::world::{ISSUER, VERIFIER, authorize_url, tokens};
 use testkit::{App, Browser, World};
 use tower::Layer as _;
@@ -72,6 +74,18 @@ async fn no_secret_reaches_the_log_at_any_level() {
     assert_eq!(world.call("/mcp", &first.access).await.status, 200);
     let second = tokens(&world.refresh(&client, &first.refresh).await);
 
+    let sessions = world.server.provider_sessions().unwrap();
+    world.clock.advance(Duration::from_mins(15));
+    world.provider.set_fault(Some(Fault::Down));
+    for _ in 0..3 {
+        assert_eq!(sessions.check_due().await.unwrap().failed, 1);
+        world.clock.advance(Duration::from_mins(1));
+    }
+    world.provider.set_fault(None);
+    assert_eq!(sessions.check_due().await.unwrap().alive, 1);
+    let forged = "logout_token=a-forged-logout-token";
+    assert_eq!(world.post("/auth/logout", &[HOST, FORM], forged).await.status, 400);
+
     // Now everything that goes wrong with a secret in hand, since errors are what is logged most.
     let in_query = format!("/mcp?access_token={}", second.access);
     assert_eq!(world.post(&in_query, &[HOST], "").await.status, 401);
@@ -88,6 +102,9 @@ async fn no_secret_reaches_the_log_at_any_level() {
     for expected in ["registered", "approved, login begins", "tokens issued", "POST", "/mcp"] {
         assert!(log.contains(expected), "the log was listened to: {expected:?}\n{log}");
     }
+    for change in ["does not say whether sessions live on", "says again whether sessions live on"] {
+        assert_eq!(log.matches(change).count(), 1, "once for each change: {change}\n{log}");
+    }
     let state = to_provider.parameter("state").unwrap();
     let provider_code = callback.split("code=").nth(1).unwrap().split('&').next().unwrap();
     let secrets = [
@@ -100,6 +117,9 @@ async fn no_secret_reaches_the_log_at_any_level() {
         (&second.refresh, "a refresh token that was given back"),
         (&state, "our state"),
         (provider_code, "the provider's code"),
+        ("idp-refresh-token", "a refresh token of the provider's"),
+        ("idp-id-token", "an ID token of the provider's"),
+        ("a-forged-logout-token", "a logout token"),
         (&page.input("consent").unwrap(), "the sealed request"),
     ];
     for (secret, what) in

@@ -20,8 +20,9 @@ use sekisho::store::{
 };
 use sekisho_protocol::oauth::ClientId;
 use sekisho_protocol::{Secret, SecretHash};
+use sqlx::migrate::{Migrate as _, Migration, MigrationType};
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::{ConnectOptions as _, Connection as _, SqlSafeStr as _};
 use tempfile::TempDir;
 use testkit::store_contract::{
     NOW, access_of, client, code, is_alive, person, redeem, refresh_of, sign_in, tokens,
@@ -306,6 +307,42 @@ async fn nothing_secret_is_on_the_disk() {
     for secret in secrets.iter().chain([&provider_token]) {
         assert!(!holds(secret.reveal().as_bytes()), "a secret in clear");
     }
+}
+
+/// A file of the first schema, where the provider's tokens stood at the grant and its code.
+#[tokio::test]
+async fn tokens_of_the_provider_that_an_older_version_kept_are_found_again() {
+    const FIRST: &str = include_str!("../migrations/sqlite/0001_tables.sql");
+    let file = File::new();
+    let mut old = SqliteConnectOptions::new()
+        .filename(&file.path)
+        .create_if_missing(true)
+        .connect()
+        .await
+        .unwrap();
+    old.ensure_migrations_table("_sqlx_migrations").await.unwrap();
+    let first =
+        Migration::new(1, "tables".into(), MigrationType::Simple, FIRST.into_sql_str(), false);
+    old.apply("_sqlx_migrations", &first).await.unwrap();
+    let rows = "
+        INSERT INTO grants VALUES ('g', 'client', 'https://idp.example', 'alice', NULL, NULL, FALSE,
+            'fortune', 'http://localhost:8000/mcp', x'0102', 1795305600);
+        INSERT INTO grants VALUES ('local', 'client', 'local', 'demo', NULL, NULL, FALSE,
+            'fortune', 'http://localhost:8000/mcp', NULL, 1795305600);
+        INSERT INTO codes VALUES (x'aa', 'c', '{}', 'https://idp.example', 'bob', NULL, NULL, FALSE,
+            x'0304', 1795305600, FALSE);";
+    sqlx::raw_sql(rows).execute(&mut old).await.unwrap();
+    old.close().await.unwrap();
+
+    let store = file.open().await;
+    let claimed = store.claim_provider_sessions(NOW, NOW, NOW, 9).await.unwrap();
+    let mut claimed: Vec<_> = claimed
+        .iter()
+        .map(|one| (one.grant_id.as_str(), one.subject.as_str(), one.tokens.as_bytes()))
+        .collect();
+    claimed.sort_unstable();
+    let expected: [(&str, &str, &[u8]); 2] = [("c", "bob", &[3, 4]), ("g", "alice", &[1, 2])];
+    assert_eq!(claimed, expected, "at the grant they were sealed at, and due");
 }
 
 // --- the cache ----------------------------------------------------------------------------------

@@ -267,11 +267,11 @@ impl IdentityProvider for ScriptedProvider {
         let ["logout", id, subject, sid, ends_at] = parts.as_slice() else {
             return Err(ProviderError::Unacceptable { reason: "no logout token".into() });
         };
-        let said = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let named = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         Ok(LogoutToken {
             issuer: PROVIDER.into(),
-            subject: said(subject),
-            sid: said(sid),
+            subject: named(subject),
+            sid: named(sid),
             id: Secret::new(*id).hash(),
             ends_at: Timestamp::from_unix_seconds(ends_at.parse().unwrap()),
         })

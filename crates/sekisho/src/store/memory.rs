@@ -252,7 +252,7 @@ impl Store for MemoryStore {
     ) -> Result<(), StoreError> {
         let mut tables = self.tables();
         tables.issue_code(code)?;
-        tables.provider_sessions.insert(session.clone());
+        tables.provider_sessions.insert(session);
         Ok(())
     }
 

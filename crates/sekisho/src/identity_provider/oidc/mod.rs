@@ -188,9 +188,13 @@ impl OidcProvider {
         let metadata = self.metadata(FRESH_FOR).await?;
         let claims: SignedClaims = self.verify(&metadata, id_token, TokenKind::Id).await?;
         let OidcSettings { issuer, client_id, .. } = &self.settings;
-        claims.judge_renewed(issuer, client_id, subject).map_err(|flaw| match flaw {
-            Flaw::OtherPerson => Fault::Refused(flaw.to_string()),
-            flaw => unacceptable(flaw),
+        let judged = claims.judge_renewed(issuer, client_id, subject);
+        judged.map_err(|flaw| {
+            if flaw == Flaw::OtherPerson {
+                Fault::Refused(flaw.to_string())
+            } else {
+                unacceptable(flaw)
+            }
         })
     }
 

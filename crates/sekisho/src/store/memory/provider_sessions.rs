@@ -25,17 +25,11 @@ struct Row {
 }
 
 impl ProviderSessions {
-    pub(super) fn insert(&mut self, session: ProviderSession) {
-        let grant = session.grant_id.clone();
-        self.rows.insert(
-            grant.clone(),
-            Row {
-                session: ProviderSession { check_at: None, ..session.clone() },
-                claim: 0,
-                failures: 0,
-            },
-        );
-        self.check_next(&grant, session.check_at);
+    pub(super) fn insert(&mut self, session: &ProviderSession) {
+        let not_due_yet = ProviderSession { check_at: None, ..session.clone() };
+        let row = Row { session: not_due_yet, claim: 0, failures: 0 };
+        self.rows.insert(session.grant_id.clone(), row);
+        self.check_next(&session.grant_id, session.check_at);
     }
 
     pub(super) fn remove(&mut self, grant: &GrantId) {
