@@ -242,6 +242,11 @@ pub trait Store: fmt::Debug + Send + Sync {
         &self,
         token: &SecretHash,
     ) -> Result<Option<Arc<AccessToken>>, StoreError>;
+    /// The access token, if it can be had without a wait, as [`CachedStore`] can. `None` says
+    /// nothing; ask [`Store::find_access_token`] then.
+    fn access_token_in_memory(&self, _token: &SecretHash) -> Option<Arc<AccessToken>> {
+        None
+    }
     /// The refresh token, spent, expired or not; `None` once revoked.
     async fn find_refresh_token(
         &self,
