@@ -15,7 +15,8 @@ use std::time::Duration;
 use sekisho::seal::{Purpose, Sealer};
 use sekisho::store::{
     CachedStore, Client, CodeRecord, CodeRedemption, Durability, LOCAL_ISSUER, LocalUser,
-    LoginRecord, MemoryStore, OpenError, SqliteStore, Store, StoreError, TableLimits,
+    LoginRecord, MemoryStore, OpenError, PostgresStore, SqliteStore, Store, StoreError,
+    TableLimits,
 };
 use sekisho_protocol::oauth::ClientId;
 use sekisho_protocol::{Secret, SecretHash};
@@ -38,6 +39,11 @@ async fn sqlite(limits: TableLimits) -> (Arc<dyn Store>, TempDir) {
     (Arc::new(store), folder)
 }
 
+async fn postgres(limits: TableLimits) -> (Arc<dyn Store>, ()) {
+    let store = PostgresStore::open(&testkit::postgres::database(), limits).await.unwrap();
+    (Arc::new(store), ())
+}
+
 async fn cached_memory(limits: TableLimits) -> (Arc<dyn Store>, ()) {
     let (behind, ()) = memory(limits).await;
     (Arc::new(CachedStore::new(behind)), ())
@@ -48,10 +54,17 @@ async fn cached_sqlite(limits: TableLimits) -> (Arc<dyn Store>, TempDir) {
     (Arc::new(CachedStore::new(behind)), folder)
 }
 
+async fn cached_postgres(limits: TableLimits) -> (Arc<dyn Store>, ()) {
+    let (behind, ()) = postgres(limits).await;
+    (Arc::new(CachedStore::new(behind)), ())
+}
+
 testkit::store_contract!(the_memory_store, memory);
 testkit::store_contract!(the_sqlite_store, sqlite);
+testkit::store_contract!(the_postgres_store, postgres);
 testkit::store_contract!(the_cached_memory_store, cached_memory);
 testkit::store_contract!(the_cached_sqlite_store, cached_sqlite);
+testkit::store_contract!(the_cached_postgres_store, cached_postgres);
 
 // --- the file -----------------------------------------------------------------------------------
 

@@ -65,10 +65,8 @@ fn migration(&(version, name, sql): &(i64, &'static str, &'static str)) -> Migra
 }
 
 fn failure(error: MigrateError) -> SchemaError {
-    match error {
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
-            SchemaError::Refused(error)
-        }
-        other => SchemaError::Failed(other),
+    if let MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) = error {
+        return SchemaError::Refused(error);
     }
+    SchemaError::Failed(error)
 }
