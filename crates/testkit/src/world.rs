@@ -305,7 +305,8 @@ pub async fn redeem(app: &App, client: &RegisteredClient, code: &str, verifier: 
     post_as(app, client, "/token", &form).await
 }
 
-async fn post_as(
+/// Posts a form with the credentials of a client, at any application.
+pub async fn post_as(
     app: &App,
     client: &RegisteredClient,
     path: &str,
