@@ -73,7 +73,7 @@ async fn without_a_key_no_instance_begins() {
     let folder = Folder::new();
     let url = testkit::postgres::database();
     let done = folder.run(&["serve", "--store", url.reveal()], "").await;
-    assert_eq!(done.code, Some(1), "{done:?}");
+    assert_eq!(done.code, Some(2), "{done:?}");
     assert!(done.err.contains("give every instance the same"), "{}", done.err);
     assert!(!folder.path().join("sekisho.key").exists(), "none is made");
 }
