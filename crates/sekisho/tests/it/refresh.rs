@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use sekisho::authorization_server::Rotation;
 use sekisho::seal::{KeyRing, Sealer, random_key};
-use sekisho::store::{CachedStore, Durability, SqliteStore, Store, TableLimits};
-use testkit::world::{Tokens, VERIFIER, WorldBuilder, authorize_url, refresh_at, tokens};
+use sekisho::store::{CachedStore, Durability, PostgresStore, SqliteStore, Store, TableLimits};
+use sekisho_protocol::Secret;
+use testkit::world::{Tokens, VERIFIER, authorize_url, refresh_at, tokens};
 use testkit::{Answer, Browser, ManualClock, RegisteredClient, World};
 
 const WINDOW: Duration = Duration::from_secs(60);
@@ -260,14 +261,38 @@ async fn a_key_rotated_inside_the_window_changes_nothing() {
 
 // --- many at once -------------------------------------------------------------------------------
 
-/// A process of its own, as far as the store can tell: another connection, another cache.
-async fn instance(folder: &tempfile::TempDir, sealer: &Sealer, clock: &Arc<ManualClock>) -> World {
-    let path = folder.path().join("sekisho.db");
-    let file = SqliteStore::open(&path, TableLimits::default(), Durability::Normal).await.unwrap();
-    let store: Arc<dyn Store> = Arc::new(CachedStore::new(Arc::new(file)));
-    let mut builder: WorldBuilder = World::builder().over(store).sealed_with(sealer).by(clock);
-    builder.settings.refreshes_per_minute = std::num::NonZeroU32::MAX;
-    builder.build().await
+/// Where the instances meet.
+enum Place {
+    File(tempfile::TempDir),
+    Postgres(Secret),
+}
+
+impl Place {
+    /// What a process of its own opens: another connection, another cache.
+    async fn open(&self) -> Arc<dyn Store> {
+        let limits = TableLimits::default();
+        let behind: Arc<dyn Store> = match self {
+            Self::File(folder) => {
+                let path = folder.path().join("sekisho.db");
+                Arc::new(SqliteStore::open(&path, limits, Durability::Normal).await.unwrap())
+            }
+            Self::Postgres(url) => Arc::new(PostgresStore::open(url, limits).await.unwrap()),
+        };
+        Arc::new(CachedStore::new(behind))
+    }
+
+    async fn instance(&self, sealer: &Sealer, clock: &Arc<ManualClock>) -> World {
+        let mut builder = World::builder().over(self.open().await).sealed_with(sealer).by(clock);
+        builder.settings.refreshes_per_minute = std::num::NonZeroU32::MAX;
+        builder.build().await
+    }
+
+    /// What a thief of the disk would read, where there is one file to steal.
+    fn disk(&self) -> Vec<u8> {
+        let Self::File(folder) = self else { return Vec::new() };
+        let files = std::fs::read_dir(folder.path()).unwrap();
+        files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect()
+    }
 }
 
 /// One refresh token, shown at once by fifty windows that are spread over the instances: every
@@ -296,12 +321,11 @@ async fn refresh_at_once(instances: &[&World], client: &RegisteredClient, refres
 }
 
 /// Rounds of one family; at the end the replay ends it, everywhere.
-async fn live_through(rounds: usize, processes: usize) {
-    let folder = tempfile::tempdir().unwrap();
+async fn live_through(rounds: usize, processes: usize, place: Place) {
     let (sealer, clock) = (Sealer::ephemeral(), Arc::new(ManualClock::default()));
     let mut instances = Vec::new();
     for _ in 0..processes {
-        instances.push(instance(&folder, &sealer, &clock).await);
+        instances.push(place.instance(&sealer, &clock).await);
     }
     let instances: Vec<&World> = instances.iter().collect();
     let client = instances[0].public_client("https://app.example/cb").await;
@@ -315,10 +339,7 @@ async fn live_through(rounds: usize, processes: usize) {
         family.push(next);
     }
 
-    let mut disk = Vec::new();
-    for file in std::fs::read_dir(folder.path()).unwrap() {
-        disk.extend(std::fs::read(file.unwrap().path()).unwrap());
-    }
+    let disk = place.disk();
     let lately = family.iter().rev().take(3);
     for text in lately.flat_map(|pair| [&pair.access, &pair.refresh]) {
         let is_there = disk.windows(text.len()).any(|bytes| bytes == text.as_bytes());
@@ -335,12 +356,17 @@ async fn live_through(rounds: usize, processes: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_refreshes_at_once_get_one_pair() {
-    live_through(100, 1).await;
+    live_through(100, 1, Place::File(tempfile::tempdir().unwrap())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_processes_on_one_store_give_the_same_pair() {
-    live_through(10, 2).await;
+    live_through(10, 2, Place::File(tempfile::tempdir().unwrap())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_instances_on_one_database_give_the_same_pair() {
+    live_through(30, 2, Place::Postgres(testkit::postgres::database())).await;
 }
 
 #[tokio::test]
