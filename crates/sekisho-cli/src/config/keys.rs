@@ -122,7 +122,13 @@ pub(crate) const KEYS: &[Key] = &[
         "authorization.refresh_grace",
         Text,
         Some("60s"),
-        "reserved: how long a traded refresh token gives the same successor; not built yet",
+        "how long a traded refresh token gives the same successor once more; 0 is never",
+    ),
+    key(
+        "authorization.rotation",
+        Text,
+        Some("always"),
+        "\"always\", or \"off\" for confidential clients: they keep their refresh token",
     ),
     key(
         "authorization.client_secret_ttl",
@@ -135,6 +141,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("limits.logins_max", Number, Some("100000"), "logins on their way"),
     key("limits.registrations_per_minute", Number, Some("60"), "registrations from one address"),
     key("limits.logins_per_minute", Number, Some("60"), "logins begun from one address"),
+    key("limits.refreshes_per_minute", Number, Some("30"), "refreshes of one grant"),
     key("limits.sessions_max", Number, Some("10000"), "MCP sessions of one server"),
     key(
         "limits.sessions_per_person_max",

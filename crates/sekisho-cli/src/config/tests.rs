@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sekisho::authorization_server::{ConsentRule, Registration};
+use sekisho::authorization_server::{ConsentRule, Registration, Rotation};
 use tempfile::TempDir;
 
 use super::keys::{KEYS, Kind};
@@ -445,9 +445,14 @@ fn a_wrong_rule_for_tokens_gets_one_sentence() {
             "too long",
         ),
         (
-            "[authorization]\nrefresh_grace = \"0\"",
-            "FILE, line 2: authorization.refresh_grace = \"0\": it is reserved for two windows that refresh at once and not built yet: leave it out",
-            "reserved",
+            "[authorization]\nrefresh_grace = \"11m\"",
+            "FILE, line 2: authorization.refresh_grace = \"11m\": it is out of range: write from \"1s\" to \"10m\"",
+            "a thief would have all that time",
+        ),
+        (
+            "[authorization]\nrotation = \"never\"",
+            "FILE, line 2: authorization.rotation = \"never\": it is not one of the choices: write \"always\" or \"off\"",
+            "no such word",
         ),
         (
             "[authorization]\nclient_secret_ttl = \"ever\"",
@@ -842,8 +847,10 @@ fn a_secret_can_be_in_a_file_of_its_own() {
 fn what_is_written_is_what_holds() {
     let text = "[authorization]\nregistration = \"off\"\nconsent = \"remember\"\n\
         code_ttl = \"1m\"\naccess_token_ttl = \"2h\"\nrefresh_token_ttl = \"3d\"\n\
+        refresh_grace = \"0\"\nrotation = \"off\"\n\
         client_secret_ttl = \"1h\"\n[limits]\nconnections_max = 5\nclients_max = 6\n\
         logins_max = 7\nregistrations_per_minute = 8\nlogins_per_minute = 0x9\n\
+        refreshes_per_minute = 12\n\
         sessions_max = 1_0\nsession_idle = \"11s\"\n[identity]\nsession = \"follow\"\n\
         recheck = \"15m\"\n";
     let config = Given::file(text).load().unwrap();
@@ -856,6 +863,8 @@ fn what_is_written_is_what_holds() {
     assert_eq!(tokens.client_secret_ttl, Some(hours(1)));
     assert_eq!(tokens.registrations_per_minute.get(), 8);
     assert_eq!(tokens.logins_per_minute.get(), 9);
+    assert_eq!(tokens.refreshes_per_minute.get(), 12);
+    assert_eq!((tokens.refresh_grace, tokens.rotation), (Duration::ZERO, Rotation::PublicClients));
     assert_eq!((config.connections_max, config.tables.clients_max), (5, 6));
     assert_eq!(config.tables.logins_max, 7);
     assert_eq!((config.sessions.sessions_max, config.sessions.idle.as_secs()), (10, 11));

@@ -8,16 +8,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use sekisho::authorization_server::{self, ConsentRule, Registration};
+use sekisho::authorization_server::{self, ConsentRule, Registration, Rotation};
 use sekisho::front::{HostPolicy, OriginPolicy, TrustedProxies};
 use sekisho::mcp::SessionLimits;
 use sekisho::protocol::Secret;
 use sekisho::protocol::oauth::{
     Issuer, ProtectedResource, ProtectedResources, ScopeSet, is_loopback,
 };
-use sekisho::store::PostgresStore;
-use sekisho::store::TableLimits;
 use sekisho::store::sqlite::Durability;
+use sekisho::store::{PostgresStore, REFRESH_GRACE_MAX, TableLimits};
 use url::Url;
 
 use super::duration;
@@ -542,10 +541,6 @@ fn authorization(
             return Err(settings.refuse("authorization.mode", problem));
         }
     }
-    if settings.text("authorization.refresh_grace") != "60s" {
-        let purpose = "two windows that refresh at once";
-        return Err(settings.refuse("authorization.refresh_grace", reserved(purpose)));
-    }
     let resources = servers.iter().map(|server| server.resource.clone()).collect();
     let mut understood =
         authorization_server::Settings::new(public_url, ProtectedResources::new(resources));
@@ -554,6 +549,12 @@ fn authorization(
     understood.code_ttl = life(settings, "authorization.code_ttl", 10 * MINUTE)?;
     understood.access_token_ttl = life(settings, "authorization.access_token_ttl", 30 * DAY)?;
     understood.refresh_token_ttl = life(settings, "authorization.refresh_token_ttl", 3_650 * DAY)?;
+    understood.refresh_grace =
+        match settings.parse("authorization.refresh_grace", duration::parse)? {
+            Duration::ZERO => Duration::ZERO,
+            _ => life(settings, "authorization.refresh_grace", REFRESH_GRACE_MAX)?,
+        };
+    understood.rotation = choose(settings, "authorization.rotation", &ROTATIONS)?;
     understood.client_secret_ttl =
         match settings.parse("authorization.client_secret_ttl", duration::parse)? {
             Duration::ZERO => None,
@@ -561,6 +562,7 @@ fn authorization(
         };
     understood.registrations_per_minute = rate(settings, "limits.registrations_per_minute")?;
     understood.logins_per_minute = rate(settings, "limits.logins_per_minute")?;
+    understood.refreshes_per_minute = rate(settings, "limits.refreshes_per_minute")?;
     Ok(understood)
 }
 
@@ -664,5 +666,7 @@ const DURABILITIES: [(&str, Durability); 2] =
     [("normal", Durability::Normal), ("full", Durability::Full)];
 const CONSENTS: [(&str, ConsentRule); 2] =
     [("always", ConsentRule::Always), ("remember", ConsentRule::Remember)];
+const ROTATIONS: [(&str, Rotation); 2] =
+    [("always", Rotation::Always), ("off", Rotation::PublicClients)];
 const LOG_FORMATS: [(&str, LogFormat); 2] =
     [("pretty", LogFormat::Pretty), ("json", LogFormat::Json)];

@@ -6,6 +6,7 @@ mod bearer;
 mod leaks;
 mod login_is_bound;
 mod metadata;
+mod refresh;
 mod register;
 mod remembered_consent;
 mod revoke;
