@@ -12,6 +12,7 @@ mod shortcut;
 mod signpost;
 mod stdio;
 mod stopping;
+mod store;
 mod telemetry;
 mod user;
 

@@ -93,6 +93,10 @@ async fn no_secret_reaches_the_log_at_any_level() {
     assert_eq!(world.post("/mcp", &[HOST, FORM], &in_form).await.status, 401);
     world.redeem(&client, &code, VERIFIER).await;
     world.refresh(&client, &first.refresh).await;
+    let third = world.tokens(&client, "alice").await;
+    let fourth = tokens(&world.refresh(&client, &third.refresh).await);
+    world.clock.advance(std::time::Duration::from_secs(60));
+    assert_eq!(world.refresh(&client, &third.refresh).await.error(), "invalid_grant");
     world.call("/other/mcp", &second.access).await;
     world.revoke(&client, &second.refresh).await;
     browser.open(&world.app, &callback).await;
@@ -105,6 +109,8 @@ async fn no_secret_reaches_the_log_at_any_level() {
     for change in ["does not say whether sessions live on", "says again whether sessions live on"] {
         assert_eq!(log.matches(change).count(), 1, "once for each change: {change}\n{log}");
     }
+    let replay = log.lines().find(|line| line.contains("refresh token was used before")).unwrap();
+    assert!(replay.contains("WARN") && replay.contains(&client.id), "{replay}");
     let state = to_provider.parameter("state").unwrap();
     let provider_code = callback.split("code=").nth(1).unwrap().split('&').next().unwrap();
     let secrets = [
@@ -115,6 +121,8 @@ async fn no_secret_reaches_the_log_at_any_level() {
         (&first.refresh, "a refresh token"),
         (&second.access, "an access token that was in a query"),
         (&second.refresh, "a refresh token that was given back"),
+        (&third.refresh, "a refresh token that was replayed"),
+        (&fourth.access, "an access token that a replay ended"),
         (&state, "our state"),
         (provider_code, "the provider's code"),
         ("idp-refresh-token", "a refresh token of the provider's"),

@@ -9,6 +9,7 @@
 
 mod harness;
 mod person;
+mod replicas;
 mod settings;
 mod starting;
 mod stdio;

@@ -21,7 +21,9 @@ use crate::mint;
 use crate::pages::Problem;
 use crate::principal::Identity;
 use crate::seal::Purpose;
-use crate::store::{CodeRecord, LoginRecord, ProviderSession, StoreError};
+use crate::store::{
+    CodeIssue, CodeRecord, LoginRecord, ProviderSession, RememberedConsent, StoreError,
+};
 
 pub(super) async fn callback(
     State(server): State<Arc<AuthorizationServer>>,
@@ -138,6 +140,7 @@ impl AuthorizationServer {
         person: LoggedIn,
     ) -> Response {
         let request = pending.request;
+        let was_asked = pending.expected.is_none();
         if pending.expected.is_some_and(|expected| !expected.is_same_person(&person.identity)) {
             // Consent was remembered for somebody else at this browser: this person is asked.
             return self.ask_again(visitor, headers, request).await;
@@ -145,7 +148,11 @@ impl AuthorizationServer {
         let code = mint::code();
         let browser = (self.settings.consent == ConsentRule::Remember).then(mint::nonce);
         match self.issue_code(&code, &request, &person, browser.as_ref()).await {
-            Ok(()) => {}
+            Ok(CodeIssue::Issued) => {}
+            Ok(CodeIssue::NoSuchUser) => {
+                tracing::info!(client.id = %request.client_id, "the account was removed meanwhile");
+                return self.tell_client(&request, &no_such_user());
+            }
             Err(reason) => return visitor.store_failed(&reason),
         }
         tracing::info!(
@@ -158,7 +165,8 @@ impl AuthorizationServer {
         parameters.push(("iss", self.settings.issuer.as_str()));
         let mut response = see_other(&request.redirect_uri.with_query(&parameters));
         if let Some(browser) = browser {
-            match self.remember(&request, person.identity, &browser).await {
+            let consent = was_asked.then(|| remembered(person.identity.clone(), &request));
+            match self.remember(&person.identity, consent, &browser).await {
                 Ok(cookie) => {
                     response.headers_mut().append(SET_COOKIE, cookie);
                 }
@@ -188,7 +196,7 @@ impl AuthorizationServer {
         request: &AuthorizationRequest,
         person: &LoggedIn,
         browser: Option<&Secret>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<CodeIssue, StoreError> {
         let grant_id = GrantId::new(mint::id());
         let session = self.provider_session(&grant_id, person, browser);
         let grant = CodeGrant {
@@ -227,17 +235,26 @@ impl AuthorizationServer {
         })
     }
 
+    /// Remembers who is at this browser, and the yes if there was one: a login that was silent
+    /// makes no yes younger.
     async fn remember(
         &self,
-        request: &AuthorizationRequest,
-        identity: Identity,
+        identity: &Identity,
+        consent: Option<RememberedConsent>,
         browser: &Secret,
     ) -> Result<http::HeaderValue, StoreError> {
-        let expires_at = self.clock.now().plus(BROWSER_SESSION_TTL);
-        self.store.begin_browser_session(&browser.hash(), &identity, expires_at).await?;
-        self.store.remember_consent(&remembered(identity, request)).await?;
+        let now = self.clock.now();
+        let expires_at = now.plus(BROWSER_SESSION_TTL);
+        self.store.begin_browser_session(&browser.hash(), identity, expires_at).await?;
+        if let Some(consent) = consent {
+            self.store.remember_consent(&consent, now).await?;
+        }
         Ok(self.cookies.begin_session(browser, BROWSER_SESSION_TTL.as_secs()))
     }
+}
+
+fn no_such_user() -> OAuthError {
+    OAuthError::new(OAuthErrorCode::AccessDenied, "the person's account was removed")
 }
 
 /// The provider's `error` in the words our clients may hear; its own text goes nowhere.

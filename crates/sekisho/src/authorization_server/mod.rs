@@ -20,6 +20,7 @@ mod metadata;
 mod provider_logout;
 mod provider_sessions;
 mod rate;
+mod refresh;
 mod refusal;
 mod register;
 mod revoke;
@@ -72,6 +73,16 @@ pub enum ConsentRule {
     Remember,
 }
 
+/// Whose refresh tokens are traded for new ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rotation {
+    /// Everybody's.
+    Always,
+    /// Those of public clients, which must be (OAuth 2.1 §4.3.1). A confidential client proves
+    /// itself with its secret, and keeps its refresh token.
+    PublicClients,
+}
+
 /// How long things last, and who may do what.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -89,6 +100,11 @@ pub struct Settings {
     pub access_token_ttl: Duration,
     /// Life of a refresh token.
     pub refresh_token_ttl: Duration,
+    /// How long a traded refresh token gives the same successors once more; zero for never, at most
+    /// [`crate::store::REFRESH_GRACE_MAX`].
+    pub refresh_grace: Duration,
+    /// Whose refresh tokens are traded for new ones.
+    pub rotation: Rotation,
     /// Life of a client secret; `None` for ever.
     pub client_secret_ttl: Option<Duration>,
     /// How a grant depends on the person's session at the identity provider.
@@ -97,12 +113,14 @@ pub struct Settings {
     pub registrations_per_minute: NonZeroU32,
     /// Logins begun from one address in a minute.
     pub logins_per_minute: NonZeroU32,
+    /// Refreshes of one grant in a minute; one token shown many times counts once.
+    pub refreshes_per_minute: NonZeroU32,
 }
 
 impl Settings {
     /// The defaults: five minutes for a code, an hour for an access token, thirty days for a
-    /// refresh token, secrets that do not expire, open registration, a person asked every time, the
-    /// provider every quarter of an hour.
+    /// refresh token, a minute in which a refresh may be repeated, secrets that do not expire, open
+    /// registration, a person asked every time, the provider every quarter of an hour.
     pub fn new(issuer: Issuer, servers: ProtectedResources) -> Self {
         Self {
             issuer,
@@ -112,10 +130,13 @@ impl Settings {
             code_ttl: Duration::from_mins(5),
             access_token_ttl: Duration::from_hours(1),
             refresh_token_ttl: Duration::from_hours(30 * 24),
+            refresh_grace: refresh::REFRESH_GRACE_DEFAULT,
+            rotation: Rotation::Always,
             client_secret_ttl: None,
             provider_session: SessionRule::Follow { recheck: RECHECK_DEFAULT },
             registrations_per_minute: PER_MINUTE_DEFAULT,
             logins_per_minute: PER_MINUTE_DEFAULT,
+            refreshes_per_minute: REFRESHES_PER_MINUTE_DEFAULT,
         }
     }
 }
@@ -123,9 +144,9 @@ impl Settings {
 /// Sixty a minute: far more than people need, far less than a flood.
 const PER_MINUTE_DEFAULT: NonZeroU32 = NonZeroU32::new(60).unwrap();
 
-/// Refreshes of one grant in a minute. Each leaves a row for as long as the grant lives, and a
-/// token lasts far longer than two seconds.
-const REFRESHES_PER_MINUTE: NonZeroU32 = NonZeroU32::new(30).unwrap();
+/// Each refresh leaves a row until the spent token's end, and a token lasts far longer than two
+/// seconds.
+const REFRESHES_PER_MINUTE_DEFAULT: NonZeroU32 = NonZeroU32::new(30).unwrap();
 
 /// Messages of a provider from one address in a minute that are not believed.
 const BAD_LOGOUTS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(60).unwrap();
@@ -173,7 +194,7 @@ impl AuthorizationServer {
         let cookies = Cookies::new(&settings.issuer, &store.instance_id().await?);
         let registrations = PerAddress::new(settings.registrations_per_minute);
         let logins = PerAddress::new(settings.logins_per_minute);
-        let refreshes = PerGrant::new(REFRESHES_PER_MINUTE);
+        let refreshes = PerGrant::new(settings.refreshes_per_minute);
         let bad_logouts = PerAddress::new(BAD_LOGOUTS_PER_MINUTE);
         Ok(Arc::new(Self {
             settings,

@@ -8,6 +8,7 @@ mod login_is_bound;
 mod logout;
 mod metadata;
 mod provider_session;
+mod refresh;
 mod register;
 mod remembered_consent;
 mod revoke;
