@@ -94,11 +94,12 @@ impl Accounts {
             return Err(not_there(path));
         }
         // A store and its key are made together, so that one without the other is a loss.
-        key::sealer(&config.key_file, &config.store)?;
+        let sealer = key::sealer(&config.key_file, &config.store)?;
         let runtime = serve::runtime()?;
         let store = runtime
             .block_on(SqliteStore::open(path, config.tables, config.durability))
             .map_err(|error| Failure::because(&error))?;
+        runtime.block_on(key::claim(&sealer, &config.key_file, &store, &config.store))?;
         Ok(Self { store, runtime })
     }
 
