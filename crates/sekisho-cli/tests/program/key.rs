@@ -124,7 +124,7 @@ async fn two_rotations_at_once_lose_no_key() {
 
 #[tokio::test]
 async fn what_cannot_be_rotated_is_one_sentence() {
-    let many: String = (0..32).map(|_| format!("{GOOD}\n")).collect();
+    let many = format!("{GOOD}\n").repeat(32);
     let rows: [(Option<&str>, &[&str], i32, &str); 4] = [
         (None, &["key", "rotate", "--store", "memory:"], 1, "there is no key to rotate"),
         (None, &["key", "rotate"], 2, "cannot be read"),
