@@ -50,6 +50,12 @@ pub(crate) enum KeyError {
          or remove the store to begin anew"
     )]
     Foreign { path: PathBuf, store: String },
+    #[error(
+        "key_file {path:?} is missing: with a store that several instances share it is never made \
+         by one of them; write 32 random bytes there, for example with openssl rand -hex 32, and \
+         give every instance the same"
+    )]
+    Unshared { path: PathBuf },
     #[error("key_file {path:?} cannot be made ({source}): name a file in a folder we may write to")]
     Unmakeable { path: PathBuf, source: io::Error },
     #[error("key_file {path:?} cannot be read ({source}): name a file we may read")]
@@ -122,6 +128,8 @@ fn shown(store: &StoreLocation) -> String {
     match store {
         StoreLocation::Sqlite(path) => format!("\"{}\"", path.display()),
         StoreLocation::Memory => "the store".to_owned(),
+        // Not its URL, which may hold a password.
+        StoreLocation::Postgres(_) => "the database".to_owned(),
     }
 }
 
@@ -194,6 +202,7 @@ fn refuse_if_sealed(path: &Path, store: &StoreLocation) -> Result<(), KeyError> 
             Err(KeyError::Lost { path: path.to_owned(), store: store.clone() })
         }
         StoreLocation::Sqlite(_) | StoreLocation::Memory => Ok(()),
+        StoreLocation::Postgres(_) => Err(KeyError::Unshared { path: path.to_owned() }),
     }
 }
 

@@ -327,7 +327,8 @@ pub async fn refresh_at(app: &App, client: &RegisteredClient, refresh: &str) -> 
     post_as(app, client, "/token", &form).await
 }
 
-async fn post_as(
+/// Posts a form with the credentials of a client, at any application.
+pub async fn post_as(
     app: &App,
     client: &RegisteredClient,
     path: &str,

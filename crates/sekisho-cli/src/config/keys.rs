@@ -53,7 +53,12 @@ pub(crate) const KEYS: &[Key] = &[
         "the URL people and clients use, which is also the issuer; default http://localhost and the port of listen",
     ),
     key("listen", Text, Some("127.0.0.1:8000"), "address and port to listen on"),
-    key("store", Text, Some("sqlite:sekisho.db"), "\"memory:\" or \"sqlite:PATH\""),
+    key(
+        "store",
+        Text,
+        Some("sqlite:sekisho.db"),
+        "\"memory:\", \"sqlite:PATH\" or \"postgres://…\"",
+    ),
     key(
         "durability",
         Text,

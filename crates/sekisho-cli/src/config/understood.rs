@@ -16,7 +16,7 @@ use sekisho::protocol::oauth::{
     Issuer, ProtectedResource, ProtectedResources, ScopeSet, is_loopback,
 };
 use sekisho::store::sqlite::Durability;
-use sekisho::store::{REFRESH_GRACE_MAX, TableLimits};
+use sekisho::store::{PostgresStore, REFRESH_GRACE_MAX, TableLimits};
 use url::Url;
 
 use super::duration;
@@ -45,12 +45,14 @@ pub(crate) struct Config {
 }
 
 /// Where things are remembered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum StoreLocation {
     /// Nowhere: all is forgotten with the process.
     Memory,
     /// In this file.
     Sqlite(PathBuf),
+    /// In the database of this URL, which holds a password.
+    Postgres(Secret),
 }
 
 /// Where the sealing key is.
@@ -199,10 +201,11 @@ fn store_location(settings: &Settings, text: &str) -> Result<StoreLocation, Stri
         return Ok(StoreLocation::Memory);
     }
     if text.starts_with("postgres:") || text.starts_with("postgresql:") {
-        return Err("it is reserved for PostgreSQL and not built yet: write \"sqlite:sekisho.db\""
-            .to_owned());
+        let url = Secret::new(text);
+        PostgresStore::check_url(&url).map_err(|error| error.to_string())?;
+        return Ok(StoreLocation::Postgres(url));
     }
-    let remedy = "write \"sqlite:sekisho.db\" or \"memory:\"";
+    let remedy = "write \"sqlite:sekisho.db\", \"postgres://…\" or \"memory:\"";
     match text.strip_prefix("sqlite:") {
         Some(":memory:" | "memory:") => Err("write \"memory:\" for that".to_owned()),
         Some(path) if path.starts_with("//") => {
@@ -224,7 +227,7 @@ fn key_file(settings: &Settings, store: &StoreLocation) -> Result<KeyFile, Confi
     }
     match store {
         StoreLocation::Memory if !settings.was_written("key_file") => Ok(KeyFile::Ephemeral),
-        StoreLocation::Memory | StoreLocation::Sqlite(_) => {
+        StoreLocation::Memory | StoreLocation::Sqlite(_) | StoreLocation::Postgres(_) => {
             Ok(KeyFile::At(settings.path("key_file")))
         }
     }

@@ -10,6 +10,7 @@
 mod harness;
 mod key;
 mod person;
+mod replicas;
 mod settings;
 mod starting;
 mod stdio;
