@@ -77,12 +77,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let listener = listen(config.listen).map_err(|error| cannot_listen(config.listen, &error))?;
     let sealer = key::sealer(&config.key_file, &config.store)?;
     let store = OpenStore::for_server(&config).await?;
-    if let Err(refusal) =
-        key::claim(&sealer, &config.key_file, store.shared.as_ref(), &config.store).await
-    {
-        store.close().await;
-        return Err(refusal);
-    }
+    key::claim(&sealer, &config.key_file, store.shared.as_ref(), &config.store).await?;
     if let KeyFile::At(path) = &config.key_file {
         tokio::spawn(key::follow(path.clone(), sealer.clone(), Arc::clone(&store.shared)));
     }
