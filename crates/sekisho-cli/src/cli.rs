@@ -41,8 +41,9 @@ pub(crate) enum Command {
     Grant(ReservedArgs),
     #[command(hide = true)]
     Token(ReservedArgs),
-    #[command(hide = true)]
-    Key(ReservedArgs),
+    /// Administer the keys in `key_file`
+    #[command(subcommand)]
+    Key(KeyCommand),
 }
 
 /// Anything at all, for commands that do not exist yet.
@@ -116,6 +117,21 @@ pub(crate) struct OneUserArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ListUsersArgs {
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Put a new key in front of the old ones; nobody is logged out, and no restart is needed
+    Rotate(RotateKeyArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RotateKeyArgs {
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,

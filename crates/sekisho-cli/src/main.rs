@@ -5,6 +5,7 @@ mod config;
 mod connections;
 mod fortune;
 mod key;
+mod key_rotate;
 mod memory;
 mod outcome;
 mod serve;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use cli::{Cli, Command, ConfigCommand, GuardedArgs};
+use cli::{Cli, Command, ConfigCommand, GuardedArgs, KeyCommand};
 use config::{ConfigError, Flags};
 use outcome::{Failure, say};
 
@@ -59,7 +60,7 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::Client(_) => Err(reserved("client")),
         Command::Grant(_) => Err(reserved("grant")),
         Command::Token(_) => Err(reserved("token")),
-        Command::Key(_) => Err(reserved("key")),
+        Command::Key(KeyCommand::Rotate(args)) => key_rotate::run(args, load),
     }
 }
 

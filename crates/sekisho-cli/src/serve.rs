@@ -34,7 +34,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tower::Layer as _;
 
-use crate::config::{Config, IdentityConfig, Server, Upstream};
+use crate::config::{Config, IdentityConfig, KeyFile, Server, Upstream};
 use crate::connections::{Connections, accepting};
 use crate::outcome::{Failure, say};
 use crate::shortcut::Shortcut;
@@ -77,6 +77,10 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let listener = listen(config.listen).map_err(|error| cannot_listen(config.listen, &error))?;
     let sealer = key::sealer(&config.key_file, &config.store)?;
     let store = OpenStore::for_server(&config).await?;
+    key::claim(&sealer, &config.key_file, store.shared.as_ref(), &config.store).await?;
+    if let KeyFile::At(path) = &config.key_file {
+        tokio::spawn(key::follow(path.clone(), sealer.clone(), Arc::clone(&store.shared)));
+    }
     warn_of_one_address(&config);
     let stopping = CancellationToken::new();
     let app = application(&config, &store.shared, sealer, &stopping).await?;

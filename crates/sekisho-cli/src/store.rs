@@ -67,14 +67,20 @@ impl OpenStore {
             StoreLocation::Sqlite(_) | StoreLocation::Postgres(_) => {}
         }
         // A store and its key are made together, so that one without the other is a loss.
-        key::sealer(&config.key_file, &config.store)?;
+        let sealer = key::sealer(&config.key_file, &config.store)?;
         let durable = Durable::open(config).await?;
         let shared: Arc<dyn Store> = match &durable {
             Durable::Nothing => Arc::new(MemoryStore::new(config.tables)),
             Durable::Sqlite(store) => Arc::clone(store) as _,
             Durable::Postgres(store) => Arc::clone(store) as _,
         };
-        Ok(Self { shared, durable })
+        let opened = Self { shared, durable };
+        let claim = key::claim(&sealer, &config.key_file, opened.shared.as_ref(), &config.store);
+        if let Err(refusal) = claim.await {
+            opened.close().await;
+            return Err(refusal);
+        }
+        Ok(opened)
     }
 
     /// Leaves nothing to be done by whoever opens it next.

@@ -8,6 +8,7 @@
 )]
 
 mod harness;
+mod key;
 mod person;
 mod replicas;
 mod settings;

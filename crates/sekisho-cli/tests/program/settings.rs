@@ -110,7 +110,6 @@ async fn names_kept_for_later_say_so() {
         "client add",
         "grant list",
         "token add --scope x",
-        "key rotate",
         "config schema",
     ] {
         let arguments: Vec<_> = command.split(' ').collect();

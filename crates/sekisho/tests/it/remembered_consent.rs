@@ -93,3 +93,26 @@ async fn if_somebody_else_logs_in_that_person_is_asked() {
     let callback = world.provider.log_in("bob", again.location().unwrap());
     assert!(shared.open(&world.app, &callback).await.parameter("code").is_some());
 }
+
+#[tokio::test]
+async fn a_remembered_yes_ends_after_a_year_however_often_it_is_used() {
+    let world = world_that_remembers().await;
+    let hours = |hours| world.clock.advance(std::time::Duration::from_hours(hours));
+    let client = world.public_client("http://127.0.0.1:1/cb").await;
+    let other = world.public_client("http://127.0.0.1:1/cb").await;
+    let url = authorize_url(&client, &[]);
+    let mut alice = Browser::default().sending("sec-fetch-site", "none");
+    world.log_in(&mut alice, "alice", &url).await;
+    hours(11);
+    let silent = alice.open(&world.app, &url).await;
+    let callback = world.provider.log_in("alice", silent.location().unwrap());
+    assert!(alice.open(&world.app, &callback).await.parameter("code").is_some());
+
+    hours(365 * 24 - 11 - 1);
+    // For the browser to be known again, which it is for half a day.
+    world.log_in(&mut alice, "alice", &authorize_url(&other, &[])).await;
+    assert_eq!(alice.open(&world.app, &url).await.status, 303, "an hour is left");
+    hours(1);
+    assert!(alice.open(&world.app, &url).await.is_page(200), "the silent login was no yes");
+    assert_eq!(alice.open(&world.app, &authorize_url(&other, &[])).await.status, 303);
+}
