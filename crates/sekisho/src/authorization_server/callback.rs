@@ -11,7 +11,8 @@ use http::{Extensions, HeaderMap, Uri};
 use sekisho_protocol::Secret;
 use sekisho_protocol::oauth::{OAuthError, OAuthErrorCode, Parameters};
 
-use super::authorize::{remembered, unknown_client};
+use super::authorize::remembered;
+use super::clients::{NoClient, no_client};
 use super::refusal::{Visitor, provider_error, see_other};
 use super::{AuthorizationServer, BROWSER_SESSION_TTL, ConsentRule};
 use crate::grant::{AuthorizationRequest, CodeGrant, GrantId, PendingLogin};
@@ -157,7 +158,8 @@ impl AuthorizationServer {
         let mut response = see_other(&request.redirect_uri.with_query(&parameters));
         if self.settings.consent == ConsentRule::Remember {
             match self.remember(&request, person.identity).await {
-                Ok(cookie) => {
+                Ok(None) => {}
+                Ok(Some(cookie)) => {
                     response.headers_mut().append(SET_COOKIE, cookie);
                 }
                 // The login stands; the person is merely asked again next time.
@@ -173,9 +175,9 @@ impl AuthorizationServer {
         headers: &HeaderMap,
         request: AuthorizationRequest,
     ) -> Response {
-        match self.store.find_client(&request.client_id).await {
-            Ok(Some(client)) => self.ask(visitor, headers, request, &client.metadata),
-            Ok(None) => unknown_client(visitor, &request.client_id),
+        match self.known_client(&request.client_id).await {
+            Ok(Some(client)) => self.ask(visitor, headers, request, &client),
+            Ok(None) => no_client(visitor, &request.client_id, &NoClient::Unknown),
             Err(reason) => visitor.store_failed(&reason),
         }
     }
@@ -208,12 +210,13 @@ impl AuthorizationServer {
         &self,
         request: &AuthorizationRequest,
         identity: Identity,
-    ) -> Result<http::HeaderValue, StoreError> {
+    ) -> Result<Option<http::HeaderValue>, StoreError> {
+        let Some(client) = self.known_client(&request.client_id).await? else { return Ok(None) };
         let browser = mint::nonce();
         let expires_at = self.clock.now().plus(BROWSER_SESSION_TTL);
         self.store.begin_browser_session(&browser.hash(), &identity, expires_at).await?;
-        self.store.remember_consent(&remembered(identity, request)).await?;
-        Ok(self.cookies.begin_session(&browser, BROWSER_SESSION_TTL.as_secs()))
+        self.store.remember_consent(&remembered(identity, request, &client)).await?;
+        Ok(Some(self.cookies.begin_session(&browser, BROWSER_SESSION_TTL.as_secs())))
     }
 }
 

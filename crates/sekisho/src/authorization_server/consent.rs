@@ -12,8 +12,8 @@ use axum::response::Response;
 use http::{Extensions, HeaderMap};
 use sekisho_protocol::oauth::{AuthorizationRequest, OAuthError, OAuthErrorCode, Parameters};
 
-use super::authorize::unknown_client;
 use super::browser::is_posted_by_our_page;
+use super::clients::{NoClient, no_client};
 use super::refusal::{Visitor, provider_error, refuse_by_redirect, see_other};
 use super::{AuthorizationServer, LOGIN_TTL};
 use crate::front::ClientAddress;
@@ -39,16 +39,11 @@ pub(super) async fn consent(
     if pending.expires_at.is_over(server.clock.now()) {
         return visitor.page(StatusCode::BAD_REQUEST, Problem::LoginNotFound);
     }
-    let request = pending.request;
     match form.value("decision") {
-        Some("approve") => match server.store.find_client(&request.client_id).await {
-            Ok(Some(_)) => server.begin_login(&visitor, &extensions, request, None).await,
-            Ok(None) => unknown_client(&visitor, &request.client_id),
-            Err(reason) => visitor.store_failed(&reason),
-        },
+        Some("approve") => server.approved(&visitor, &extensions, pending).await,
         Some("deny") => {
             let error = OAuthError::new(OAuthErrorCode::AccessDenied, "the person said no");
-            server.tell_client(&request, &error)
+            server.tell_client(&pending.request, &error)
         }
         Some(_) | None => {
             let what = "decision must be approve or deny";
@@ -66,6 +61,26 @@ impl AuthorizationServer {
         let csrf = self.cookies.csrf_sent(headers)?;
         let sealed = Sealed::from_text(form.value("consent")?)?;
         self.sealer.open_value(Purpose::Consent, csrf.hash().as_bytes(), &sealed).ok()
+    }
+
+    /// A person said yes: to a client that is still there, or to the document they were shown.
+    async fn approved(
+        &self,
+        visitor: &Visitor,
+        extensions: &Extensions,
+        pending: PendingConsent,
+    ) -> Response {
+        let PendingConsent { request, document, expires_at: _ } = pending;
+        let client_id = &request.client_id;
+        let is_there = match document {
+            Some(metadata) => self.keep_document(client_id, metadata).await.map(|()| true),
+            None => self.known_client(client_id).await.map(|client| client.is_some()),
+        };
+        match is_there {
+            Ok(true) => self.begin_login(visitor, extensions, request, None).await,
+            Ok(false) => no_client(visitor, client_id, &NoClient::Unknown),
+            Err(reason) => visitor.store_failed(&reason),
+        }
     }
 
     /// Sends the browser to the identity provider, with a state of our own that only this browser

@@ -1,6 +1,7 @@
-//! How often one address, or one grant, may ask for something that costs us a row (GCRA, by
+//! How often one address, one grant or one client may ask for something that costs us a row (GCRA, by
 //! `governor`).
 
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -8,10 +9,12 @@ use std::time::Duration;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
+use sekisho_protocol::oauth::ClientId;
+
 use crate::front::ClientAddress;
 use crate::grant::GrantId;
 
-/// Addresses or grants remembered before the idle ones are forgotten.
+/// Addresses, grants or clients remembered before the idle ones are forgotten.
 const KEYS_MAX: usize = 50_000;
 
 /// A limit per address: a burst of the minute's number, then as many a minute.
@@ -40,12 +43,18 @@ impl PerAddress {
 }
 
 /// A limit per grant.
+pub(super) type PerGrant = PerName<GrantId>;
+
+/// A limit per client.
+pub(super) type PerClient = PerName<ClientId>;
+
+/// A limit per thing that has a name.
 #[derive(Debug)]
-pub(super) struct PerGrant {
-    limiter: DefaultKeyedRateLimiter<GrantId>,
+pub(super) struct PerName<K: Clone + Hash + Eq> {
+    limiter: DefaultKeyedRateLimiter<K>,
 }
 
-impl PerGrant {
+impl<K: Clone + Hash + Eq> PerName<K> {
     pub(super) fn new(per_minute: NonZeroU32) -> Self {
         Self { limiter: RateLimiter::keyed(Quota::per_minute(per_minute)) }
     }
@@ -54,12 +63,12 @@ impl PerGrant {
     ///
     /// # Errors
     /// How long to wait, when there were too many.
-    pub(super) fn count(&self, grant: &GrantId) -> Result<(), Duration> {
+    pub(super) fn count(&self, name: &K) -> Result<(), Duration> {
         if self.limiter.len() > KEYS_MAX {
             self.limiter.retain_recent();
         }
         self.limiter
-            .check_key(grant)
+            .check_key(name)
             .map_err(|until| until.wait_time_from(DefaultClock::default().now()))
     }
 }

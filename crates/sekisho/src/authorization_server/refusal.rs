@@ -35,8 +35,21 @@ pub(super) enum Refusal {
     TooLarge,
     /// Too many requests from one address.
     TooMany(Duration),
+    /// The client's keys cannot be fetched, which may pass.
+    KeysUnavailable,
     /// The store is down.
     Store(StoreError),
+}
+
+impl Refusal {
+    /// Whether somebody showed something that is not valid here, as one who guesses does.
+    pub(super) fn is_wrong_guess(&self) -> bool {
+        match self {
+            Self::Client { .. } | Self::InitialAccessToken => true,
+            Self::OAuth(error) => error.error == OAuthErrorCode::InvalidGrant,
+            Self::TooLarge | Self::TooMany(_) | Self::KeysUnavailable | Self::Store(_) => false,
+        }
+    }
 }
 
 impl From<OAuthError> for Refusal {
@@ -84,6 +97,13 @@ impl IntoResponse for Refusal {
                     "too many requests from this address",
                 );
                 retry_later(json(StatusCode::TOO_MANY_REQUESTS, &error), wait)
+            }
+            Self::KeysUnavailable => {
+                let error = OAuthError::new(
+                    OAuthErrorCode::TemporarilyUnavailable,
+                    "the client's keys cannot be fetched from its jwks_uri",
+                );
+                retry_later(json(StatusCode::SERVICE_UNAVAILABLE, &error), RETRY_AFTER_OUTAGE)
             }
             Self::Store(reason) => {
                 tracing::error!(error = &reason as &dyn std::error::Error, "the store failed");

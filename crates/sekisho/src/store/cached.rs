@@ -16,9 +16,9 @@ use sekisho_protocol::oauth::ClientId;
 use tokio::time::MissedTickBehavior;
 
 use super::{
-    AccessToken, Client, CodeRecord, CodeRedemption, LOCAL_ISSUER, LocalUser, LoginBegun,
-    LoginRecord, RefreshRotation, RefreshToken, RememberedConsent, Revocation, Store, StoreError,
-    Swept,
+    AccessToken, AssertionUse, Client, CodeRecord, CodeRedemption, LOCAL_ISSUER, LocalUser,
+    LoginBegun, LoginRecord, RefreshRotation, RefreshToken, RememberedConsent, Revocation, Store,
+    StoreError, Swept,
 };
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
@@ -267,6 +267,12 @@ impl Store for CachedStore {
         outcome
     }
 
+    async fn remove_client(&self, id: &ClientId, now: Timestamp) -> Result<bool, StoreError> {
+        let outcome = self.behind.remove_client(id, now).await;
+        self.forget_unless(|token| token.principal.client_id != *id);
+        outcome
+    }
+
     async fn sweep(
         &self,
         now: Timestamp,
@@ -387,6 +393,38 @@ impl Store for CachedStore {
         now: Timestamp,
     ) -> Result<Option<Identity>, StoreError> {
         self.behind.find_browser_session(browser, now).await
+    }
+
+    async fn keep_document_client(&self, client: &Client) -> Result<(), StoreError> {
+        self.behind.keep_document_client(client).await
+    }
+
+    async fn list_clients(&self, after: Option<&ClientId>) -> Result<Vec<Client>, StoreError> {
+        self.behind.list_clients(after).await
+    }
+
+    async fn note_client_use(&self, id: &ClientId, now: Timestamp) -> Result<(), StoreError> {
+        self.behind.note_client_use(id, now).await
+    }
+
+    async fn sweep_idle_clients(&self, unused_since: Timestamp) -> Result<Swept, StoreError> {
+        self.behind.sweep_idle_clients(unused_since).await
+    }
+
+    async fn issue_to_machine(
+        &self,
+        grant: &Grant,
+        tokens: &IssuedTokens,
+    ) -> Result<(), StoreError> {
+        self.behind.issue_to_machine(grant, tokens).await
+    }
+
+    async fn use_assertion(
+        &self,
+        assertion: &SecretHash,
+        expires_at: Timestamp,
+    ) -> Result<AssertionUse, StoreError> {
+        self.behind.use_assertion(assertion, expires_at).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {

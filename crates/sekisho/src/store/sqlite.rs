@@ -20,9 +20,10 @@ use sqlx::{Sqlite, Transaction};
 
 pub use self::open::{Durability, OpenError};
 use super::{
-    AccessToken, Client, CodeRecord, CodeRedemption, LOCAL_ISSUER, LocalUser, LoginBegun,
-    LoginRecord, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshRotation, RefreshToken,
-    RememberedConsent, Revocation, Store, StoreError, Swept, TableLimits,
+    ASSERTIONS_MAX, AccessToken, AssertionUse, CLIENTS_LISTED_MAX, Client, ClientOrigin,
+    CodeRecord, CodeRedemption, LOCAL_ISSUER, LocalUser, LoginBegun, LoginRecord, REVOCATIONS_KEPT,
+    REVOCATIONS_READ_MAX, RefreshRotation, RefreshToken, RememberedConsent, Revocation, Store,
+    StoreError, Swept, TableLimits,
 };
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
@@ -96,42 +97,15 @@ impl Store for SqliteStore {
 
     async fn register_client(&self, client: &Client) -> Result<(), StoreError> {
         let mut step = self.begin().await?;
-        sqlx::query(
-            "INSERT INTO clients
-                (id, metadata, secret, secret_expires_at, created_at, has_finished_login)
-             VALUES ($1, $2, $3, $4, $5, FALSE)",
-        )
-        .bind(client.id.as_str())
-        .bind(as_json(&client.metadata))
-        .bind(client.secret.as_ref().map(bytes))
-        .bind(client.secret_expires_at.map(Timestamp::unix_seconds))
-        .bind(client.created_at.unix_seconds())
-        .execute(&mut *step)
-        .await
-        .map_err(unavailable)?;
-        let clients: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM clients")
-            .fetch_one(&mut *step)
-            .await
-            .map_err(unavailable)?;
-        let too_many = clients.saturating_sub(limit(self.limits.clients_max));
-        if too_many > 0 {
-            sqlx::query(
-                "DELETE FROM clients WHERE id IN (
-                    SELECT id FROM clients WHERE has_finished_login = FALSE AND id <> $1
-                    ORDER BY created_at, id LIMIT $2)",
-            )
-            .bind(client.id.as_str())
-            .bind(too_many)
-            .execute(&mut *step)
-            .await
-            .map_err(unavailable)?;
-        }
+        insert_client(&mut step, client).await?;
+        make_room(&mut step, client, self.limits.clients_max).await?;
         step.commit().await.map_err(unavailable)
     }
 
     async fn find_client(&self, id: &ClientId) -> Result<Option<Client>, StoreError> {
         let row = sqlx::query(
-            "SELECT id, metadata, secret, secret_expires_at, created_at FROM clients WHERE id = $1",
+            "SELECT id, metadata, secret, secret_expires_at, created_at, origin, last_used_at
+             FROM clients WHERE id = $1",
         )
         .bind(id.as_str())
         .fetch_optional(&self.readers)
@@ -193,8 +167,8 @@ impl Store for SqliteStore {
         sqlx::query(
             "INSERT INTO codes
                 (code, grant_id, request, issuer, subject, name, email, email_verified,
-                 provider_tokens, expires_at, is_redeemed)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, FALSE)",
+                 provider_tokens, expires_at, is_redeemed, client_id)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, FALSE, $11)",
         )
         .bind(bytes(code))
         .bind(grant.grant_id.as_str())
@@ -206,6 +180,7 @@ impl Store for SqliteStore {
         .bind(grant.identity.email_verified)
         .bind(grant.provider_tokens.as_ref().map(Sealed::as_bytes))
         .bind(expires_at.unix_seconds())
+        .bind(grant.request.client_id.as_str())
         .execute(&mut *step)
         .await
         .map_err(unavailable)?;
@@ -558,6 +533,7 @@ impl Store for SqliteStore {
         for (statement, moment) in [
             ("DELETE FROM logins WHERE expires_at <= $1", Some(now)),
             ("DELETE FROM browser_sessions WHERE expires_at <= $1", Some(now)),
+            ("DELETE FROM assertions WHERE expires_at <= $1", Some(now)),
             ("DELETE FROM access_tokens WHERE expires_at <= $1", Some(now)),
             ("DELETE FROM refresh_tokens WHERE expires_at <= $1 AND is_spent = FALSE", Some(now)),
             (SWEEP_SPENT_TOKENS, None),
@@ -576,6 +552,137 @@ impl Store for SqliteStore {
         Ok(swept)
     }
 
+    async fn keep_document_client(&self, client: &Client) -> Result<(), StoreError> {
+        let mut step = self.begin().await?;
+        let known: Option<String> = sqlx::query_scalar("SELECT origin FROM clients WHERE id = $1")
+            .bind(client.id.as_str())
+            .fetch_optional(&mut *step)
+            .await
+            .map_err(unavailable)?;
+        if known.is_none() {
+            insert_client(&mut step, client).await?;
+            make_room(&mut step, client, self.limits.clients_max).await?;
+        } else {
+            sqlx::query("UPDATE clients SET metadata = $2 WHERE id = $1 AND origin = $3")
+                .bind(client.id.as_str())
+                .bind(as_json(&client.metadata))
+                .bind(rows::origin_word(ClientOrigin::Document))
+                .execute(&mut *step)
+                .await
+                .map_err(unavailable)?;
+        }
+        step.commit().await.map_err(unavailable)
+    }
+
+    async fn list_clients(&self, after: Option<&ClientId>) -> Result<Vec<Client>, StoreError> {
+        let found = sqlx::query(
+            "SELECT id, metadata, secret, secret_expires_at, created_at, origin, last_used_at
+             FROM clients WHERE id > $1 ORDER BY id LIMIT $2",
+        )
+        // No id is empty.
+        .bind(after.map_or("", ClientId::as_str))
+        .bind(i64::from(CLIENTS_LISTED_MAX))
+        .fetch_all(&self.readers)
+        .await
+        .map_err(unavailable)?;
+        found.iter().map(rows::client).collect()
+    }
+
+    async fn remove_client(&self, id: &ClientId, now: Timestamp) -> Result<bool, StoreError> {
+        let mut step = self.begin().await?;
+        sqlx::query(
+            "INSERT INTO revocations (grant_id, revoked_at)
+             SELECT id, $2 FROM grants WHERE client_id = $1 ORDER BY id",
+        )
+        .bind(id.as_str())
+        .bind(now.unix_seconds())
+        .execute(&mut *step)
+        .await
+        .map_err(unavailable)?;
+        let mut removed = 0;
+        for statement in [
+            "DELETE FROM codes WHERE client_id = $1 AND is_redeemed = FALSE",
+            "DELETE FROM grants WHERE client_id = $1",
+            // The last: its number is the answer.
+            "DELETE FROM clients WHERE id = $1",
+        ] {
+            let statement = sqlx::query(statement).bind(id.as_str());
+            removed = statement.execute(&mut *step).await.map_err(unavailable)?.rows_affected();
+        }
+        step.commit().await.map_err(unavailable)?;
+        Ok(removed > 0)
+    }
+
+    async fn note_client_use(&self, id: &ClientId, now: Timestamp) -> Result<(), StoreError> {
+        sqlx::query("UPDATE clients SET last_used_at = $2 WHERE id = $1")
+            .bind(id.as_str())
+            .bind(now.unix_seconds())
+            .execute(&self.writer)
+            .await
+            .map_err(unavailable)?;
+        Ok(())
+    }
+
+    async fn sweep_idle_clients(&self, unused_since: Timestamp) -> Result<Swept, StoreError> {
+        let removed = sqlx::query(
+            "DELETE FROM clients WHERE last_used_at < $1 AND origin <> $2
+                AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.client_id = clients.id)",
+        )
+        .bind(unused_since.unix_seconds())
+        .bind(rows::origin_word(ClientOrigin::Preregistered))
+        .execute(&self.writer)
+        .await
+        .map_err(unavailable)?;
+        Ok(Swept { rows: removed.rows_affected() })
+    }
+
+    async fn issue_to_machine(
+        &self,
+        grant: &Grant,
+        tokens: &IssuedTokens,
+    ) -> Result<(), StoreError> {
+        let mut step = self.begin().await?;
+        let known: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM grants WHERE id = $1")
+            .bind(grant.id.as_str())
+            .fetch_one(&mut *step)
+            .await
+            .map_err(unavailable)?;
+        if known == 0 {
+            insert_grant(&mut step, grant).await?;
+        }
+        insert_tokens(&mut step, &grant.id, tokens).await?;
+        step.commit().await.map_err(unavailable)
+    }
+
+    async fn use_assertion(
+        &self,
+        assertion: &SecretHash,
+        expires_at: Timestamp,
+    ) -> Result<AssertionUse, StoreError> {
+        let mut step = self.begin().await?;
+        let used = sqlx::query(
+            "INSERT INTO assertions (assertion, expires_at)
+             SELECT $1, $2 WHERE (SELECT COUNT(*) FROM assertions) < $3
+             ON CONFLICT (assertion) DO NOTHING",
+        )
+        .bind(bytes(assertion))
+        .bind(expires_at.unix_seconds())
+        .bind(limit(ASSERTIONS_MAX))
+        .execute(&mut *step)
+        .await
+        .map_err(unavailable)?;
+        if used.rows_affected() > 0 {
+            step.commit().await.map_err(unavailable)?;
+            return Ok(AssertionUse::Fresh);
+        }
+        let known: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM assertions WHERE assertion = $1")
+            .bind(bytes(assertion))
+            .fetch_one(&mut *step)
+            .await
+            .map_err(unavailable)?;
+        Ok(if known > 0 { AssertionUse::Replayed } else { AssertionUse::Full })
+    }
+
     async fn check(&self) -> Result<(), StoreError> {
         // A real commit: a read-only or full disk lets everything short of it pass.
         let written = sqlx::query("UPDATE instance SET id = id")
@@ -590,6 +697,57 @@ impl Store for SqliteStore {
             _ => Ok(()),
         }
     }
+}
+
+async fn insert_client(
+    step: &mut Transaction<'static, Sqlite>,
+    client: &Client,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO clients
+            (id, metadata, secret, secret_expires_at, created_at, has_finished_login, origin,
+             last_used_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(client.id.as_str())
+    .bind(as_json(&client.metadata))
+    .bind(client.secret.as_ref().map(bytes))
+    .bind(client.secret_expires_at.map(Timestamp::unix_seconds))
+    .bind(client.created_at.unix_seconds())
+    .bind(client.origin == ClientOrigin::Preregistered)
+    .bind(rows::origin_word(client.origin))
+    .bind(client.last_used_at.unix_seconds())
+    .execute(&mut **step)
+    .await
+    .map_err(unavailable)?;
+    Ok(())
+}
+
+/// Drops the oldest clients that never finished a login until there are no more than may be, or
+/// none of these is left but the one that just came.
+async fn make_room(
+    step: &mut Transaction<'static, Sqlite>,
+    newest: &Client,
+    clients_max: u64,
+) -> Result<(), StoreError> {
+    let clients: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM clients")
+        .fetch_one(&mut **step)
+        .await
+        .map_err(unavailable)?;
+    let too_many = clients.saturating_sub(limit(clients_max));
+    if too_many > 0 {
+        sqlx::query(
+            "DELETE FROM clients WHERE id IN (
+                SELECT id FROM clients WHERE has_finished_login = FALSE AND id <> $1
+                ORDER BY created_at, id LIMIT $2)",
+        )
+        .bind(newest.id.as_str())
+        .bind(too_many)
+        .execute(&mut **step)
+        .await
+        .map_err(unavailable)?;
+    }
+    Ok(())
 }
 
 async fn insert_grant(

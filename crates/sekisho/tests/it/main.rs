@@ -3,8 +3,12 @@
 
 mod authorize;
 mod bearer;
+mod client_assertion;
+mod client_metadata_document;
+mod failures;
 mod leaks;
 mod login_is_bound;
+mod machine;
 mod metadata;
 mod register;
 mod remembered_consent;

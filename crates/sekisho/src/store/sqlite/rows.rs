@@ -13,7 +13,8 @@ use crate::grant::{CodeGrant, Grant, GrantId};
 use crate::principal::{Identity, Principal};
 use crate::seal::Sealed;
 use crate::store::{
-    AccessToken, Client, CodeRecord, LocalUser, LoginRecord, RefreshToken, Revocation, StoreError,
+    AccessToken, Client, ClientOrigin, CodeRecord, LocalUser, LoginRecord, RefreshToken,
+    Revocation, StoreError,
 };
 
 pub(super) fn client(row: &SqliteRow) -> Result<Client, StoreError> {
@@ -26,7 +27,18 @@ pub(super) fn client(row: &SqliteRow) -> Result<Client, StoreError> {
             .read::<Option<i64>>("secret_expires_at")?
             .map(Timestamp::from_unix_seconds),
         created_at: row.time("created_at")?,
+        origin: row.origin()?,
+        last_used_at: row.time("last_used_at")?,
     })
+}
+
+/// How an origin is written down.
+pub(super) const fn origin_word(origin: ClientOrigin) -> &'static str {
+    match origin {
+        ClientOrigin::Dynamic => "dynamic",
+        ClientOrigin::Document => "document",
+        ClientOrigin::Preregistered => "preregistered",
+    }
 }
 
 pub(super) fn login(row: &SqliteRow) -> Result<LoginRecord, StoreError> {
@@ -147,6 +159,14 @@ impl<'r> Columns<'r> {
 
     fn provider_tokens(&self) -> Result<Option<Sealed>, StoreError> {
         Ok(self.read::<Option<Vec<u8>>>("provider_tokens")?.map(Sealed::from_bytes))
+    }
+
+    fn origin(&self) -> Result<ClientOrigin, StoreError> {
+        let word = self.text("origin")?;
+        [ClientOrigin::Dynamic, ClientOrigin::Document, ClientOrigin::Preregistered]
+            .into_iter()
+            .find(|origin| origin_word(*origin) == word)
+            .ok_or_else(|| self.unreadable("no origin of a client"))
     }
 
     fn identity(&self) -> Result<Identity, StoreError> {
