@@ -8,13 +8,13 @@
 //! The port is taken first, so that callers wait for an answer instead of being turned away, and
 //! nothing slow stands between the start and the first answer.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::Request;
-use axum::{Router, ServiceExt};
+use axum::Router;
 use axum_server::Handle;
 use sekisho::authorization_server::{AuthorizationServer, BrowserBinding};
 use sekisho::clock::{Clock, SystemClock};
@@ -86,8 +86,10 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let handle = Handle::new();
     let connections = Connections::new(config.connections_max);
     let server = accepting(listener, connections, handle.clone());
-    let service = ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(app);
-    let answering = tokio::spawn(server.serve(service));
+    let for_each_peer = tower::service_fn(move |peer| {
+        std::future::ready(Ok::<_, Infallible>(app.clone().for_peer(peer)))
+    });
+    let answering = tokio::spawn(server.serve(for_each_peer));
     let signals = stopping::signals(handle, stopping)
         .map_err(|error| Failure::Run(format!("cannot listen for signals: {error}")))?;
     tokio::spawn(signals);

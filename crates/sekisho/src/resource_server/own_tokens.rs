@@ -42,6 +42,11 @@ impl TokenVerifier for OwnTokens {
         }
     }
 
+    fn verify_from_memory(&self, token: &Secret) -> Option<Arc<Principal>> {
+        let found = self.store.access_token_in_memory(&token.hash())?;
+        self.opens(&found).then(|| Arc::clone(&found.principal))
+    }
+
     async fn is_live(&self, principal: &Principal) -> bool {
         match self.store.find_access_token(&principal.token).await {
             Ok(Some(found)) => self.opens(&found),

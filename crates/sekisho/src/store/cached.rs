@@ -49,12 +49,6 @@ impl CachedStore {
         Self { behind, access_tokens, index: Mutex::new(Index::new(tokens_max)) }
     }
 
-    /// The access token, if it is in memory: no wait, no query, no copy. `None` says nothing; ask
-    /// [`Store::find_access_token`] then.
-    pub fn cached_access_token(&self, token: &SecretHash) -> Option<Arc<AccessToken>> {
-        self.access_tokens.get(token)
-    }
-
     /// Drops what other processes revoke, for as long as it is polled. A store that cannot be asked
     /// is asked again at the next turn; since nobody knows what was missed meanwhile, everything
     /// in memory is dropped when it answers again.
@@ -217,11 +211,15 @@ impl Index {
 
 #[async_trait]
 impl Store for CachedStore {
+    fn access_token_in_memory(&self, token: &SecretHash) -> Option<Arc<AccessToken>> {
+        self.access_tokens.get(token)
+    }
+
     async fn find_access_token(
         &self,
         token: &SecretHash,
     ) -> Result<Option<Arc<AccessToken>>, StoreError> {
-        if let Some(cached) = self.cached_access_token(token) {
+        if let Some(cached) = self.access_token_in_memory(token) {
             return Ok(Some(cached));
         }
         let epoch = self.index().epoch;
@@ -478,11 +476,11 @@ mod tests {
                 _ => cached.forget_all(),
             }
             cached.remember(&one, epoch);
-            assert!(cached.cached_access_token(&one.principal.token).is_none(), "{what}");
+            assert!(cached.access_token_in_memory(&one.principal.token).is_none(), "{what}");
             let epoch = cached.index().epoch;
             cached.remember(&other, epoch);
             assert!(
-                cached.cached_access_token(&other.principal.token).is_some(),
+                cached.access_token_in_memory(&other.principal.token).is_some(),
                 "{what}: read afterwards"
             );
         }

@@ -6,6 +6,9 @@
 
 pub mod cached;
 pub mod memory;
+#[allow(clippy::duplicate_mod, reason = "what is in `sql/` is compiled once for each database")]
+pub mod postgres;
+#[allow(clippy::duplicate_mod, reason = "what is in `sql/` is compiled once for each database")]
 pub mod sqlite;
 
 use std::fmt;
@@ -23,6 +26,7 @@ use crate::seal::Sealed;
 
 pub use self::cached::CachedStore;
 pub use self::memory::MemoryStore;
+pub use self::postgres::{PostgresOpenError, PostgresStore};
 pub use self::sqlite::{Durability, OpenError, SqliteStore};
 
 /// The issuer of our own accounts, as [`Identity::issuer`] has it.
@@ -236,7 +240,7 @@ pub enum StoreError {
     },
 }
 
-/// What a store can do. Implementations: memory, `SQLite`; one contract suite holds for all.
+/// What a store can do. Implementations: memory, `SQLite`, `PostgreSQL`; one contract suite holds for all.
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync {
     /// Random text made with the store, stable over restarts: keeps cookies of two instances apart.
@@ -276,6 +280,11 @@ pub trait Store: fmt::Debug + Send + Sync {
         &self,
         token: &SecretHash,
     ) -> Result<Option<Arc<AccessToken>>, StoreError>;
+    /// The access token, if it can be had without a wait, as [`CachedStore`] can. `None` says
+    /// nothing; ask [`Store::find_access_token`] then.
+    fn access_token_in_memory(&self, _token: &SecretHash) -> Option<Arc<AccessToken>> {
+        None
+    }
     /// The refresh token, spent, expired or not; `None` once revoked.
     async fn find_refresh_token(
         &self,

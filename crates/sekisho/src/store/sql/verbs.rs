@@ -1,96 +1,31 @@
-//! A store in one `SQLite` file, shared by the server and the command line.
+//! Every verb as SQL, for each database alike: this file is compiled once for each of them, with the
+//! types of `super`.
 //!
-//! Every verb is one statement or one `BEGIN IMMEDIATE` transaction, sent through the one
-//! connection that writes; a step that is dropped half way is rolled back. The statements are kept
-//! to what `PostgreSQL` understands too. Only hashes and sealed bytes are written.
+//! Every verb is one statement, or one transaction that holds the right to write from its beginning;
+//! a step that is dropped half way is rolled back. The statements are those that all databases
+//! understand. Only hashes and sealed bytes are written.
 
-mod open;
-mod rows;
-
-use std::fmt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::ClientId;
-use sqlx::sqlite::SqlitePool;
-use sqlx::{Sqlite, Transaction};
+use sqlx::Transaction;
 
-pub use self::open::{Durability, OpenError};
-use super::{
-    ASSERTIONS_MAX, AccessToken, AssertionUse, CLIENTS_LISTED_MAX, Client, ClientOrigin,
-    CodeRecord, CodeRedemption, LOCAL_ISSUER, LocalUser, LoginBegun, LoginRecord, REVOCATIONS_KEPT,
-    REVOCATIONS_READ_MAX, RefreshRotation, RefreshToken, RememberedConsent, Revocation, Store,
-    StoreError, Swept, TableLimits,
-};
+use super::{Database, SqlStore, rows};
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
 use crate::principal::Identity;
 use crate::seal::Sealed;
-
-/// Longest that a verb waits for the file, or for its turn to write.
-pub const WAIT_MAX: Duration = Duration::from_secs(5);
-
-/// All tables in one file.
-pub struct SqliteStore {
-    path: PathBuf,
-    instance_id: String,
-    limits: TableLimits,
-    writer: SqlitePool,
-    readers: SqlitePool,
-}
-
-impl SqliteStore {
-    /// Opens the file, makes it (mode 0600) if it is not there, and brings its schema up to date.
-    ///
-    /// # Errors
-    /// One [`OpenError`] for each way to be unusable, with the remedy; the file is then as it was.
-    pub async fn open(
-        path: &Path,
-        limits: TableLimits,
-        durability: Durability,
-    ) -> Result<Self, OpenError> {
-        Self::open_waiting(path, limits, durability, WAIT_MAX).await
-    }
-
-    async fn open_waiting(
-        path: &Path,
-        limits: TableLimits,
-        durability: Durability,
-        wait_max: Duration,
-    ) -> Result<Self, OpenError> {
-        let open::Opened { path, instance_id, writer, readers } =
-            open::open(path, durability, wait_max).await?;
-        Ok(Self { path, instance_id, limits, writer, readers })
-    }
-
-    /// Ends all connections and folds the write-ahead log into the file. Without it nothing is
-    /// lost; the log is folded in when the file is next opened.
-    pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
-    }
-
-    /// A transaction that holds the right to write from its first statement on, so that what it
-    /// reads cannot change under it.
-    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)
-    }
-}
-
-impl fmt::Debug for SqliteStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqliteStore")
-            .field("path", &self.path)
-            .field("limits", &self.limits)
-            .finish_non_exhaustive()
-    }
-}
+use crate::store::{
+    ASSERTIONS_MAX, AccessToken, AssertionUse, CLIENTS_LISTED_MAX, Client, ClientOrigin,
+    CodeRecord, CodeRedemption, LOCAL_ISSUER, LocalUser, LoginBegun, LoginRecord, REVOCATIONS_KEPT,
+    REVOCATIONS_READ_MAX, RefreshRotation, RefreshToken, RememberedConsent, Revocation, Store,
+    StoreError, Swept,
+};
 
 #[async_trait]
-impl Store for SqliteStore {
+impl Store for SqlStore {
     async fn instance_id(&self) -> Result<String, StoreError> {
         Ok(self.instance_id.clone())
     }
@@ -700,7 +635,7 @@ impl Store for SqliteStore {
 }
 
 async fn insert_client(
-    step: &mut Transaction<'static, Sqlite>,
+    step: &mut Transaction<'static, Database>,
     client: &Client,
 ) -> Result<(), StoreError> {
     sqlx::query(
@@ -726,7 +661,7 @@ async fn insert_client(
 /// Drops the oldest clients that never finished a login until there are no more than may be, or
 /// none of these is left but the one that just came.
 async fn make_room(
-    step: &mut Transaction<'static, Sqlite>,
+    step: &mut Transaction<'static, Database>,
     newest: &Client,
     clients_max: u64,
 ) -> Result<(), StoreError> {
@@ -751,7 +686,7 @@ async fn make_room(
 }
 
 async fn insert_grant(
-    step: &mut Transaction<'static, Sqlite>,
+    step: &mut Transaction<'static, Database>,
     grant: &Grant,
 ) -> Result<(), StoreError> {
     sqlx::query(
@@ -778,7 +713,7 @@ async fn insert_grant(
 }
 
 async fn insert_tokens(
-    step: &mut Transaction<'static, Sqlite>,
+    step: &mut Transaction<'static, Database>,
     grant_id: &GrantId,
     tokens: &IssuedTokens,
 ) -> Result<(), StoreError> {
@@ -808,7 +743,7 @@ async fn insert_tokens(
 
 /// Ends a person's grants and the codes that would have become some; gives the number of grants.
 async fn end_grants_of(
-    step: &mut Transaction<'static, Sqlite>,
+    step: &mut Transaction<'static, Database>,
     issuer: &str,
     subject: &str,
     now: Timestamp,
@@ -869,55 +804,6 @@ fn as_json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("our own types serialise")
 }
 
-fn unavailable(error: sqlx::Error) -> StoreError {
+pub(super) fn unavailable(error: sqlx::Error) -> StoreError {
     StoreError::Unavailable(Box::new(error))
-}
-
-#[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may panic")]
-    use super::*;
-
-    #[tokio::test]
-    async fn a_locked_file_is_unavailable_for_writing_and_recovers() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = impatient(&folder).await.unwrap();
-        let other = impatient(&folder).await.unwrap();
-        let held = other.begin().await.unwrap();
-
-        let refused = store.add_user(&user("alice")).await;
-        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
-        let refused = store.remove_user("alice", NOW).await;
-        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
-        assert!(store.check().await.is_err(), "/readyz says so");
-        assert!(store.find_user("alice").await.unwrap().is_none(), "reading goes on");
-
-        held.rollback().await.unwrap();
-        assert!(store.add_user(&user("alice")).await.unwrap());
-        store.check().await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_file_that_stays_locked_is_not_opened() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = impatient(&folder).await.unwrap();
-        let held = store.begin().await.unwrap();
-        let refused = impatient(&folder).await.unwrap_err();
-        assert!(matches!(refused, OpenError::Locked { .. }), "{refused:?}");
-        held.rollback().await.unwrap();
-        impatient(&folder).await.unwrap();
-    }
-
-    async fn impatient(folder: &tempfile::TempDir) -> Result<SqliteStore, OpenError> {
-        let path = folder.path().join("sekisho.db");
-        let wait_max = Duration::from_millis(400);
-        let limits = TableLimits::default();
-        SqliteStore::open_waiting(&path, limits, Durability::Normal, wait_max).await
-    }
-
-    fn user(name: &str) -> LocalUser {
-        LocalUser { name: name.into(), password_hash: "hash".into(), created_at: NOW }
-    }
-
-    const NOW: Timestamp = Timestamp::from_unix_seconds(1_795_305_600);
 }

@@ -1,13 +1,13 @@
-//! Reads rows back into values. A row that does not hold what we wrote is an error, never a guess.
+//! Reads rows back into values, for each database alike (see `verbs.rs`). A row that does not hold what we wrote is an error, never a guess.
 
 use std::sync::Arc;
 
 use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::{ClientId, ResourceUri, ScopeSet};
 use serde::de::DeserializeOwned;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Decode, Row as _, Sqlite, Type};
+use sqlx::{Decode, Row as _, Type};
 
+use super::{Database, Row};
 use crate::clock::Timestamp;
 use crate::grant::{CodeGrant, Grant, GrantId};
 use crate::principal::{Identity, Principal};
@@ -17,7 +17,7 @@ use crate::store::{
     Revocation, StoreError,
 };
 
-pub(super) fn client(row: &SqliteRow) -> Result<Client, StoreError> {
+pub(super) fn client(row: &Row) -> Result<Client, StoreError> {
     let row = Columns { row, table: "clients" };
     Ok(Client {
         id: ClientId::new(row.text("id")?),
@@ -41,7 +41,7 @@ pub(super) const fn origin_word(origin: ClientOrigin) -> &'static str {
     }
 }
 
-pub(super) fn login(row: &SqliteRow) -> Result<LoginRecord, StoreError> {
+pub(super) fn login(row: &Row) -> Result<LoginRecord, StoreError> {
     let row = Columns { row, table: "logins" };
     Ok(LoginRecord {
         login_state: row.hash("login_state")?,
@@ -51,7 +51,7 @@ pub(super) fn login(row: &SqliteRow) -> Result<LoginRecord, StoreError> {
     })
 }
 
-pub(super) fn code(row: &SqliteRow) -> Result<CodeRecord, StoreError> {
+pub(super) fn code(row: &Row) -> Result<CodeRecord, StoreError> {
     let row = Columns { row, table: "codes" };
     Ok(CodeRecord {
         code: row.hash("code")?,
@@ -66,7 +66,7 @@ pub(super) fn code(row: &SqliteRow) -> Result<CodeRecord, StoreError> {
     })
 }
 
-pub(super) fn access_token(row: &SqliteRow) -> Result<AccessToken, StoreError> {
+pub(super) fn access_token(row: &Row) -> Result<AccessToken, StoreError> {
     let row = Columns { row, table: "access_tokens" };
     let principal = Principal {
         identity: row.identity()?,
@@ -80,7 +80,7 @@ pub(super) fn access_token(row: &SqliteRow) -> Result<AccessToken, StoreError> {
     Ok(AccessToken { principal: Arc::new(principal), resource })
 }
 
-pub(super) fn refresh_token(row: &SqliteRow) -> Result<RefreshToken, StoreError> {
+pub(super) fn refresh_token(row: &Row) -> Result<RefreshToken, StoreError> {
     let row = Columns { row, table: "refresh_tokens" };
     Ok(RefreshToken {
         token: row.hash("token")?,
@@ -99,7 +99,7 @@ pub(super) fn refresh_token(row: &SqliteRow) -> Result<RefreshToken, StoreError>
 }
 
 /// The number of a revocation and what was revoked.
-pub(super) fn revocation(row: &SqliteRow) -> Result<(i64, Revocation), StoreError> {
+pub(super) fn revocation(row: &Row) -> Result<(i64, Revocation), StoreError> {
     let row = Columns { row, table: "revocations" };
     let what = match row.read::<Option<String>>("grant_id")? {
         Some(grant) => Revocation::Grant(GrantId::new(grant)),
@@ -108,7 +108,7 @@ pub(super) fn revocation(row: &SqliteRow) -> Result<(i64, Revocation), StoreErro
     Ok((row.read("seq")?, what))
 }
 
-pub(super) fn user(row: &SqliteRow) -> Result<LocalUser, StoreError> {
+pub(super) fn user(row: &Row) -> Result<LocalUser, StoreError> {
     let row = Columns { row, table: "users" };
     Ok(LocalUser {
         name: row.text("name")?,
@@ -117,18 +117,21 @@ pub(super) fn user(row: &SqliteRow) -> Result<LocalUser, StoreError> {
     })
 }
 
-pub(super) fn browser_session(row: &SqliteRow) -> Result<Identity, StoreError> {
+pub(super) fn browser_session(row: &Row) -> Result<Identity, StoreError> {
     Columns { row, table: "browser_sessions" }.identity()
 }
 
 /// A row with the name of its table, for the error.
 struct Columns<'r> {
-    row: &'r SqliteRow,
+    row: &'r Row,
     table: &'static str,
 }
 
 impl<'r> Columns<'r> {
-    fn read<T: Decode<'r, Sqlite> + Type<Sqlite>>(&self, column: &str) -> Result<T, StoreError> {
+    fn read<T: Decode<'r, Database> + Type<Database>>(
+        &self,
+        column: &str,
+    ) -> Result<T, StoreError> {
         self.row.try_get(column).map_err(|error| self.unreadable(error))
     }
 
