@@ -50,6 +50,7 @@ use browser::Cookies;
 pub use clients::Documents;
 use failures::Failures;
 use rate::{PerAddress, PerClient, PerGrant};
+pub use register::new_client_credentials;
 
 /// Who may register a client dynamically (RFC 7591).
 #[derive(Debug, Clone)]

@@ -74,6 +74,12 @@ pub(super) async fn register(
     Ok((StatusCode::CREATED, [(CACHE_CONTROL, "no-store")], answer).into_response())
 }
 
+/// A fresh id and a fresh secret, in the form that clients of ours have, for whoever registers one
+/// by hand.
+pub fn new_client_credentials() -> (ClientId, Secret) {
+    (ClientId::new(mint::id()), mint::client_secret())
+}
+
 impl AuthorizationServer {
     /// Under `registration = "token"` the request must show the initial access token (RFC 7591 §3).
     fn may_register(&self, headers: &HeaderMap) -> Result<(), Refusal> {
