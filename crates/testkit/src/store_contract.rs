@@ -848,14 +848,20 @@ pub async fn the_copy_of_a_document_is_replaced_and_nothing_else_is(store: AnySt
     let copy = Client { origin: ClientOrigin::Document, ..client(id, NOW) };
     store.keep_document_client(&copy).await.unwrap();
     assert_eq!(store.find_client(&copy.id).await.unwrap().as_ref(), Some(&copy));
-    store.note_client_use(&copy.id, NOW.plus(DAY)).await.unwrap();
-    let mut newer = Client { last_used_at: NOW.plus(DAY), ..copy.clone() };
+    let later = NOW.plus(DAY);
+    let mut newer = Client { created_at: later, last_used_at: later, ..copy.clone() };
     newer.metadata.client_name = Some("another name".into());
-    store
-        .keep_document_client(&Client { created_at: NOW.plus(DAY * 2), ..newer.clone() })
-        .await
-        .unwrap();
-    assert_eq!(store.find_client(&copy.id).await.unwrap(), Some(newer));
+    store.keep_document_client(&newer).await.unwrap();
+    assert_eq!(store.find_client(&copy.id).await.unwrap().as_ref(), Some(&newer));
+    store.sweep(NOW, later).await.unwrap();
+    assert!(store.find_client(&copy.id).await.unwrap().is_some(), "a login has begun anew");
+
+    store.issue_code(&code("c", id, &person("alice"))).await.unwrap();
+    let latest = NOW.plus(DAY * 2);
+    let again = Client { created_at: latest, last_used_at: latest, ..newer.clone() };
+    store.keep_document_client(&again).await.unwrap();
+    let expected = Client { last_used_at: latest, ..newer };
+    assert_eq!(store.find_client(&copy.id).await.unwrap(), Some(expected), "finished one since");
 
     let registered = client("registered", NOW);
     store.register_client(&registered).await.unwrap();

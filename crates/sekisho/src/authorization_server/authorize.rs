@@ -12,8 +12,8 @@ use axum::http::header::SET_COOKIE;
 use axum::response::Response;
 use http::{Extensions, HeaderMap, Uri};
 use sekisho_protocol::oauth::{
-    AuthorizationRequest, ClientIdUrl, NoReturnAddress, OAuthError, OAuthErrorCode, Parameters,
-    ReturnAddress, named_client,
+    AuthorizationRequest, ClientIdUrl, ClientMetadata, NoReturnAddress, OAuthError, OAuthErrorCode,
+    Parameters, ReturnAddress, named_client,
 };
 use sekisho_protocol::{Secret, SecretHash};
 
@@ -58,6 +58,14 @@ pub(super) async fn authorize(
             let state = address.state.as_deref();
             refuse_by_redirect(&settings.issuer, &address.redirect_uri, state, &error)
         }
+    }
+}
+
+/// What a client's document says, for a client that has one.
+fn document_of(client: &Client) -> Option<ClientMetadata> {
+    match client.origin {
+        ClientOrigin::Document => Some(client.metadata.clone()),
+        ClientOrigin::Dynamic | ClientOrigin::Preregistered => None,
     }
 }
 
@@ -110,11 +118,9 @@ impl AuthorizationServer {
     ) -> Response {
         match self.remembered_person(headers, &request, client).await {
             Ok(Some(person)) => {
-                if let Err(reason) = self.keep_if_documented(client).await {
-                    return visitor.store_failed(&reason);
-                }
                 tracing::info!(client.id = %request.client_id, "consent is remembered");
-                self.begin_login(visitor, extensions, request, Some(person)).await
+                let document = document_of(client);
+                self.begin_login(visitor, extensions, request, document, Some(person)).await
             }
             Ok(None) => self.ask(visitor, headers, request, client),
             Err(reason) => visitor.store_failed(&reason),
@@ -141,13 +147,6 @@ impl AuthorizationServer {
         Ok(is_remembered.then_some(consent.identity))
     }
 
-    async fn keep_if_documented(&self, client: &Client) -> Result<(), StoreError> {
-        match client.origin {
-            ClientOrigin::Document => self.keep_document(&client.id, client.metadata.clone()).await,
-            ClientOrigin::Dynamic | ClientOrigin::Preregistered => Ok(()),
-        }
-    }
-
     /// The consent page, with the request sealed into its form and bound to this browser.
     pub(super) fn ask(
         &self,
@@ -157,10 +156,7 @@ impl AuthorizationServer {
         client: &Client,
     ) -> Response {
         let (csrf, set_cookie) = self.cookies.csrf(headers);
-        let document = match client.origin {
-            ClientOrigin::Document => Some(client.metadata.clone()),
-            ClientOrigin::Dynamic | ClientOrigin::Preregistered => None,
-        };
+        let document = document_of(client);
         let host = document.as_ref().and_then(|_| ClientIdUrl::parse(client.id.as_str()).ok());
         let expires_at = self.clock.now().plus(LOGIN_TTL);
         let pending = PendingConsent { request, document, expires_at };

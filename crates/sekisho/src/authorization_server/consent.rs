@@ -10,7 +10,9 @@ use axum::http::StatusCode;
 use axum::http::header::SET_COOKIE;
 use axum::response::Response;
 use http::{Extensions, HeaderMap};
-use sekisho_protocol::oauth::{AuthorizationRequest, OAuthError, OAuthErrorCode, Parameters};
+use sekisho_protocol::oauth::{
+    AuthorizationRequest, ClientMetadata, OAuthError, OAuthErrorCode, Parameters,
+};
 
 use super::browser::is_posted_by_our_page;
 use super::clients::{NoClient, no_client};
@@ -72,24 +74,24 @@ impl AuthorizationServer {
     ) -> Response {
         let PendingConsent { request, document, expires_at: _ } = pending;
         let client_id = &request.client_id;
-        let is_there = match document {
-            Some(metadata) => self.keep_document(client_id, metadata).await.map(|()| true),
-            None => self.known_client(client_id).await.map(|client| client.is_some()),
-        };
-        match is_there {
-            Ok(true) => self.begin_login(visitor, extensions, request, None).await,
-            Ok(false) => no_client(visitor, client_id, &NoClient::Unknown),
-            Err(reason) => visitor.store_failed(&reason),
+        if document.is_none() {
+            match self.known_client(client_id).await {
+                Ok(Some(_)) => {}
+                Ok(None) => return no_client(visitor, client_id, &NoClient::Unknown),
+                Err(reason) => return visitor.store_failed(&reason),
+            }
         }
+        self.begin_login(visitor, extensions, request, document, None).await
     }
 
     /// Sends the browser to the identity provider, with a state of our own that only this browser
-    /// can bring back.
+    /// can bring back. From now on the client is known by the document that was approved.
     pub(super) async fn begin_login(
         &self,
         visitor: &Visitor,
         extensions: &Extensions,
         request: AuthorizationRequest,
+        document: Option<ClientMetadata>,
         expected: Option<Identity>,
     ) -> Response {
         if let Some(ClientAddress(address)) = extensions.get()
@@ -113,6 +115,11 @@ impl AuthorizationServer {
             code_verifier: attempt.code_verifier.reveal().to_owned(),
             expected,
         };
+        if let Some(document) = document
+            && let Err(reason) = self.keep_document(&client_id, document).await
+        {
+            return visitor.store_failed(&reason);
+        }
         let browser = mint::nonce();
         let login_state = attempt.login_state.hash();
         let login = LoginRecord {

@@ -255,9 +255,15 @@ impl Store for MemoryStore {
 
     async fn keep_document_client(&self, client: &Client) -> Result<(), StoreError> {
         let mut tables = self.tables();
-        match tables.clients.get_mut(&client.id) {
+        let Tables { clients, unfinished_clients, .. } = &mut *tables;
+        match clients.get_mut(&client.id) {
             Some(row) if row.origin == ClientOrigin::Document => {
+                if unfinished_clients.remove(&(row.created_at, row.id.clone())) {
+                    row.created_at = client.created_at;
+                    unfinished_clients.insert((row.created_at, row.id.clone()));
+                }
                 row.metadata = client.metadata.clone();
+                row.last_used_at = client.last_used_at;
                 Ok(())
             }
             Some(_) => Ok(()),

@@ -360,8 +360,8 @@ pub trait Store: fmt::Debug + Send + Sync {
         unused_clients_before: Timestamp,
     ) -> Result<Swept, StoreError>;
 
-    /// Keeps a client that is known by its document, in place of the copy before; what is known of
-    /// its use stays. A row that is not a document's is left alone.
+    /// Keeps a client that is known by its document, in place of the copy before. As long as it never
+    /// finished a login it counts as new. A row that is not a document's is left alone.
     async fn keep_document_client(&self, client: &Client) -> Result<(), StoreError>;
     /// Clients by id, those after `after`, at most [`CLIENTS_LISTED_MAX`].
     async fn list_clients(&self, after: Option<&ClientId>) -> Result<Vec<Client>, StoreError>;

@@ -498,13 +498,19 @@ impl Store for SqlStore {
             insert_client(&mut step, client).await?;
             make_room(&mut step, client, self.limits.clients_max).await?;
         } else {
-            sqlx::query("UPDATE clients SET metadata = $2 WHERE id = $1 AND origin = $3")
-                .bind(client.id.as_str())
-                .bind(as_json(&client.metadata))
-                .bind(rows::origin_word(ClientOrigin::Document))
-                .execute(&mut *step)
-                .await
-                .map_err(unavailable)?;
+            sqlx::query(
+                "UPDATE clients SET metadata = $2, last_used_at = $4, created_at =
+                    CASE WHEN has_finished_login = FALSE THEN $5 ELSE created_at END
+                 WHERE id = $1 AND origin = $3",
+            )
+            .bind(client.id.as_str())
+            .bind(as_json(&client.metadata))
+            .bind(rows::origin_word(ClientOrigin::Document))
+            .bind(client.last_used_at.unix_seconds())
+            .bind(client.created_at.unix_seconds())
+            .execute(&mut *step)
+            .await
+            .map_err(unavailable)?;
         }
         step.commit().await.map_err(unavailable)
     }
