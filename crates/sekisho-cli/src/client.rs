@@ -7,13 +7,14 @@ use sekisho::protocol::Secret;
 use sekisho::protocol::oauth::{
     ClientId, ClientKeys, ClientMetadata, RegisteredRedirectUri, ScopeSet, TokenEndpointAuthMethod,
 };
-use sekisho::store::{Client, ClientOrigin, SqliteStore, Store as _, StoreError};
+use sekisho::store::{Client, ClientOrigin, Store, StoreError};
 use serde_json::{Value, json};
 
 use crate::cli::{AddClientArgs, ClientCommand, OneClientArgs};
 use crate::config::{Config, Flags, client_id};
 use crate::outcome::Failure;
-use crate::user::{Accounts, Missing, date};
+use crate::store::Missing;
+use crate::user::{Accounts, date};
 
 /// Does what was asked and says so.
 pub(crate) fn run(
@@ -28,7 +29,7 @@ pub(crate) fn run(
             let show = if args.json { as_json } else { as_lines };
             Accounts::open(&config, Missing::Refuse)?.run(|store| async move {
                 let mut clients = config.authorization.clients.clone();
-                clients.extend(all(store).await?);
+                clients.extend(all(&*store).await?);
                 Ok::<_, ClientError>(show(&clients))
             })
         }
@@ -162,7 +163,7 @@ fn wrong(flag: &str, value: &str, problem: impl std::fmt::Display) -> Failure {
     Failure::Run(format!("{flag} {value:?}: {problem}"))
 }
 
-async fn all(store: &SqliteStore) -> Result<Vec<Client>, StoreError> {
+async fn all(store: &dyn Store) -> Result<Vec<Client>, StoreError> {
     let mut clients: Vec<Client> = Vec::new();
     loop {
         let page = store.list_clients(clients.last().map(|client| &client.id)).await?;

@@ -66,6 +66,65 @@ testkit::store_contract!(the_cached_memory_store, cached_memory);
 testkit::store_contract!(the_cached_sqlite_store, cached_sqlite);
 testkit::store_contract!(the_cached_postgres_store, cached_postgres);
 
+// --- the database -------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn several_instances_open_one_database_at_once() {
+    let url = testkit::postgres::database();
+    let open = || PostgresStore::open(&url, TableLimits::default());
+    let (one, two, three) = tokio::join!(open(), open(), open());
+    let stores = [one.unwrap(), two.unwrap(), three.unwrap()];
+    let mut ids = Vec::new();
+    for store in &stores {
+        ids.push(store.instance_id().await.unwrap());
+    }
+    assert!(ids.iter().all(|id| *id == ids[0]), "one service, one id: {ids:?}");
+}
+
+#[tokio::test]
+async fn a_database_that_drops_its_connections_costs_nothing() {
+    let url = testkit::postgres::database();
+    let store = PostgresStore::open(&url, TableLimits::default()).await.unwrap();
+    assert!(store.add_user(&account("alice")).await.unwrap());
+    testkit::postgres::execute(
+        &url,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    );
+    assert!(store.find_user("alice").await.unwrap().is_some());
+    store.check().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_used_is_refused_with_a_reason_and_without_a_password() {
+    let good = testkit::postgres::database();
+    PostgresStore::open(&good, TableLimits::default()).await.unwrap();
+    let elsewhere = |from: &str, to: &str| Secret::new(good.reveal().replace(from, to));
+    let altered = "UPDATE sekisho._sqlx_migrations SET checksum = '\\x00' WHERE version = 1";
+    let later = "UPDATE sekisho._sqlx_migrations SET version = 1000 WHERE version = 1";
+    let rows = [
+        (elsewhere("/test_", "/hunter2_"), "", "refuses us", "no such database"),
+        (elsewhere("user=postgres", "user=x&password=hunter2"), "", "refuses us", "no such user"),
+        (Secret::new("postgres://u:hunter2@127.0.0.1:1/x"), "", "does not answer", "nobody there"),
+        (good.clone(), altered, "another schema", "a schema that we know otherwise"),
+        (good.clone(), later, "newer version", "written by a later program"),
+    ];
+    for (url, spoilt_by, said, reason) in rows {
+        if !spoilt_by.is_empty() {
+            testkit::postgres::execute(&good, spoilt_by);
+        }
+        let refused = PostgresStore::open(&url, TableLimits::default()).await.unwrap_err();
+        let message = refused.to_string();
+        assert!(message.contains(said), "{reason}: {message}");
+        assert!(!message.contains("password=hunter2"), "{reason}: {message}");
+        assert!(!message.contains("u:hunter2"), "{reason}: {message}");
+    }
+}
+
+fn account(name: &str) -> LocalUser {
+    LocalUser { name: name.into(), password_hash: "hash".into(), created_at: NOW }
+}
+
 // --- the file -----------------------------------------------------------------------------------
 
 #[tokio::test]

@@ -25,19 +25,30 @@ pub fn database() -> Secret {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let folder = SERVER.get_or_init(start);
     let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    let made = Command::new(program("psql"))
-        .args(["--quiet", "--no-psqlrc", "--host"])
-        .arg(folder)
-        .args(["--username", "postgres", "--dbname", "postgres", "--command"])
-        .arg(format!("CREATE DATABASE {name}"))
-        .stdin(Stdio::null())
-        .output();
-    let made = made.expect("psql can be started");
-    assert!(made.status.success(), "no database: {}", String::from_utf8_lossy(&made.stderr));
+    ask(folder, "postgres", &format!("CREATE DATABASE {name}"));
     Secret::new(format!("postgres:///{name}?user=postgres&host={}", folder.display()))
 }
 
+/// Runs a statement as whoever owns the server, in the database of that URL.
+pub fn execute(database: &Secret, statement: &str) {
+    let url = url::Url::parse(database.reveal()).expect("a URL of ours");
+    let (_, folder) = url.query_pairs().find(|(name, _)| name == "host").expect("a folder");
+    ask(Path::new(&*folder), url.path().trim_start_matches('/'), statement);
+}
+
+fn ask(folder: &Path, database: &str, statement: &str) {
+    let asked = Command::new(program("psql"))
+        .args(["--quiet", "--no-psqlrc", "--username", "postgres", "--host"])
+        .arg(folder)
+        .args(["--dbname", database, "--command", statement])
+        .stdin(Stdio::null())
+        .output()
+        .expect("psql can be started");
+    assert!(asked.status.success(), "{statement}: {}", String::from_utf8_lossy(&asked.stderr));
+}
+
 /// Makes a server and waits until it answers.
+#[expect(clippy::disallowed_methods, reason = "another process is waited for, once")]
 fn start() -> PathBuf {
     let folder = tempfile::Builder::new().prefix("sekisho-postgres-").tempdir();
     let folder = folder.expect("a temporary folder").keep();

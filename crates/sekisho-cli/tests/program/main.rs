@@ -10,6 +10,7 @@
 mod client;
 mod harness;
 mod person;
+mod replicas;
 mod settings;
 mod starting;
 mod stdio;

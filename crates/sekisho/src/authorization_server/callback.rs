@@ -21,7 +21,7 @@ use crate::mint;
 use crate::pages::Problem;
 use crate::principal::Identity;
 use crate::seal::Purpose;
-use crate::store::{CodeRecord, LoginRecord, StoreError};
+use crate::store::{CodeIssue, CodeRecord, LoginRecord, StoreError};
 
 pub(super) async fn callback(
     State(server): State<Arc<AuthorizationServer>>,
@@ -138,13 +138,18 @@ impl AuthorizationServer {
         person: LoggedIn,
     ) -> Response {
         let request = pending.request;
+        let was_asked = pending.expected.is_none();
         if pending.expected.is_some_and(|expected| !expected.is_same_person(&person.identity)) {
             // Consent was remembered for somebody else at this browser: this person is asked.
             return self.ask_again(visitor, headers, request).await;
         }
         let code = mint::code();
         match self.issue_code(&code, &request, &person).await {
-            Ok(()) => {}
+            Ok(CodeIssue::Issued) => {}
+            Ok(CodeIssue::NoSuchUser) => {
+                tracing::info!(client.id = %request.client_id, "the account was removed meanwhile");
+                return self.tell_client(&request, &no_such_user());
+            }
             Err(reason) => return visitor.store_failed(&reason),
         }
         tracing::info!(
@@ -157,9 +162,9 @@ impl AuthorizationServer {
         parameters.push(("iss", self.settings.issuer.as_str()));
         let mut response = see_other(&request.redirect_uri.with_query(&parameters));
         if self.settings.consent == ConsentRule::Remember {
-            match self.remember(&request, person.identity).await {
-                Ok(None) => {}
-                Ok(Some(cookie)) => {
+            let asked = was_asked.then_some(&request);
+            match self.remember(&person.identity, asked).await {
+                Ok(cookie) => {
                     response.headers_mut().append(SET_COOKIE, cookie);
                 }
                 // The login stands; the person is merely asked again next time.
@@ -187,7 +192,7 @@ impl AuthorizationServer {
         code: &Secret,
         request: &AuthorizationRequest,
         person: &LoggedIn,
-    ) -> Result<(), StoreError> {
+    ) -> Result<CodeIssue, StoreError> {
         let grant_id = GrantId::new(mint::id());
         let place = grant_id.as_str().as_bytes();
         let provider_tokens = person.tokens.as_ref().map(|tokens| {
@@ -206,18 +211,29 @@ impl AuthorizationServer {
         self.store.issue_code(&record).await
     }
 
+    /// Remembers who is at this browser, and the yes if there was one: a login that was silent
+    /// makes no yes younger.
     async fn remember(
         &self,
-        request: &AuthorizationRequest,
-        identity: Identity,
-    ) -> Result<Option<http::HeaderValue>, StoreError> {
-        let Some(client) = self.known_client(&request.client_id).await? else { return Ok(None) };
+        identity: &Identity,
+        asked: Option<&AuthorizationRequest>,
+    ) -> Result<http::HeaderValue, StoreError> {
         let browser = mint::nonce();
-        let expires_at = self.clock.now().plus(BROWSER_SESSION_TTL);
-        self.store.begin_browser_session(&browser.hash(), &identity, expires_at).await?;
-        self.store.remember_consent(&remembered(identity, request, &client)).await?;
-        Ok(Some(self.cookies.begin_session(&browser, BROWSER_SESSION_TTL.as_secs())))
+        let now = self.clock.now();
+        let expires_at = now.plus(BROWSER_SESSION_TTL);
+        self.store.begin_browser_session(&browser.hash(), identity, expires_at).await?;
+        if let Some(request) = asked
+            && let Some(client) = self.known_client(&request.client_id).await?
+        {
+            let consent = remembered(identity.clone(), request, &client);
+            self.store.remember_consent(&consent, now).await?;
+        }
+        Ok(self.cookies.begin_session(&browser, BROWSER_SESSION_TTL.as_secs()))
     }
+}
+
+fn no_such_user() -> OAuthError {
+    OAuthError::new(OAuthErrorCode::AccessDenied, "the person's account was removed")
 }
 
 /// The provider's `error` in the words our clients may hear; its own text goes nowhere.

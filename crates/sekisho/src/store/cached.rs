@@ -16,13 +16,14 @@ use sekisho_protocol::oauth::ClientId;
 use tokio::time::MissedTickBehavior;
 
 use super::{
-    AccessToken, AssertionUse, Client, CodeRecord, CodeRedemption, LOCAL_ISSUER, LocalUser,
-    LoginBegun, LoginRecord, RefreshRotation, RefreshToken, RememberedConsent, Revocation, Store,
-    StoreError, Swept,
+    AccessToken, AssertionUse, Client, CodeIssue, CodeRecord, CodeRedemption, KeyClaim,
+    LOCAL_ISSUER, LocalUser, LoginBegun, LoginRecord, RefreshExtension, RefreshRotation,
+    RefreshToken, RememberedConsent, Revocation, RotationTime, Store, StoreError, Swept,
 };
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
 use crate::principal::Identity;
+use crate::seal::KeyId;
 
 /// The most access tokens kept in memory, at about half a kilobyte each.
 pub const ACCESS_TOKENS_CACHED_MAX: usize = 50_000;
@@ -313,7 +314,7 @@ impl Store for CachedStore {
         self.behind.take_login(login_state).await
     }
 
-    async fn issue_code(&self, code: &CodeRecord) -> Result<(), StoreError> {
+    async fn issue_code(&self, code: &CodeRecord) -> Result<CodeIssue, StoreError> {
         self.behind.issue_code(code).await
     }
 
@@ -341,8 +342,17 @@ impl Store for CachedStore {
         &self,
         token: &SecretHash,
         successors: &IssuedTokens,
+        time: RotationTime,
     ) -> Result<RefreshRotation, StoreError> {
-        self.behind.rotate_refresh_token(token, successors).await
+        self.behind.rotate_refresh_token(token, successors, time).await
+    }
+
+    async fn extend_refresh_token(
+        &self,
+        token: &SecretHash,
+        tokens: &IssuedTokens,
+    ) -> Result<RefreshExtension, StoreError> {
+        self.behind.extend_refresh_token(token, tokens).await
     }
 
     async fn revocations_since(
@@ -368,12 +378,20 @@ impl Store for CachedStore {
         self.behind.set_password(name, password_hash).await
     }
 
-    async fn remember_consent(&self, consent: &RememberedConsent) -> Result<(), StoreError> {
-        self.behind.remember_consent(consent).await
+    async fn remember_consent(
+        &self,
+        consent: &RememberedConsent,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.behind.remember_consent(consent, now).await
     }
 
-    async fn is_consent_remembered(&self, consent: &RememberedConsent) -> Result<bool, StoreError> {
-        self.behind.is_consent_remembered(consent).await
+    async fn is_consent_remembered(
+        &self,
+        consent: &RememberedConsent,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.behind.is_consent_remembered(consent, now).await
     }
 
     async fn begin_browser_session(
@@ -423,6 +441,10 @@ impl Store for CachedStore {
         expires_at: Timestamp,
     ) -> Result<AssertionUse, StoreError> {
         self.behind.use_assertion(assertion, expires_at).await
+    }
+
+    async fn claim_keys(&self, newest_first: &[KeyId]) -> Result<KeyClaim, StoreError> {
+        self.behind.claim_keys(newest_first).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -17,12 +17,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sekisho_protocol::SecretHash;
-use sekisho_protocol::oauth::{ClientId, ClientMetadata, ResourceUri};
+use sekisho_protocol::oauth::{ClientId, ClientMetadata, ResourceUri, ScopeSet};
 
 use crate::clock::Timestamp;
 use crate::grant::{CodeGrant, Grant, GrantId, IssuedTokens};
 use crate::principal::{Identity, Principal};
-use crate::seal::Sealed;
+use crate::seal::{KeyId, Sealed};
 
 pub use self::cached::CachedStore;
 pub use self::memory::MemoryStore;
@@ -34,6 +34,13 @@ pub const LOCAL_ISSUER: &str = "local";
 
 /// How long a revocation is kept for other processes to notice.
 pub const REVOCATIONS_KEPT: Duration = Duration::from_hours(24);
+
+/// The longest window in which a traded refresh token may give its successors once more; a spent
+/// token is kept for as long past its own end.
+pub const REFRESH_GRACE_MAX: Duration = Duration::from_mins(10);
+
+/// How long a remembered yes holds after it was last given.
+pub const CONSENTS_KEPT: Duration = Duration::from_hours(365 * 24);
 
 /// The most revocations that one call of [`Store::revocations_since`] gives.
 pub const REVOCATIONS_READ_MAX: u16 = 256;
@@ -133,6 +140,39 @@ pub struct RefreshToken {
     pub expires_at: Timestamp,
     /// Whether it was traded for a successor already.
     pub is_spent: bool,
+    /// What it was traded for, once it was.
+    pub successors: Option<Successors>,
+}
+
+/// What a refresh token was traded for: enough to know the pair again when it is made once more,
+/// and nothing it could be read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Successors {
+    /// When the trade was.
+    pub spent_at: Timestamp,
+    /// Hash of the access token.
+    pub access: SecretHash,
+    /// When that access token ends.
+    pub access_expires_at: Timestamp,
+    /// What that access token may do.
+    pub scope: ScopeSet,
+}
+
+impl Successors {
+    /// Whether the token that was traded may still be answered with the same pair. Whether the
+    /// successor was traded in its turn does not matter, and does not prolong anything.
+    pub fn may_be_repeated(&self, time: RotationTime) -> bool {
+        !self.spent_at.plus(time.grace).is_over(time.now)
+    }
+}
+
+/// When a refresh token is traded, and how long a traded one may be shown again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RotationTime {
+    /// This moment.
+    pub now: Timestamp,
+    /// The window after the trade; zero for none, at most [`REFRESH_GRACE_MAX`].
+    pub grace: Duration,
 }
 
 /// What became of an attempt to redeem a code.
@@ -146,15 +186,46 @@ pub enum CodeRedemption {
     Unknown,
 }
 
-/// What became of an attempt to trade a refresh token.
+/// What became of an attempt to keep a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CodeIssue {
+    /// Kept.
+    Issued,
+    /// Its person had a local account, which was removed meanwhile; nothing was stored.
+    NoSuchUser,
+}
+
+/// What became of an attempt to trade a refresh token.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefreshRotation {
     /// First time: the successor pair is stored, the old refresh token is spent.
     Fresh,
+    /// Spent before, so lately that the same pair may be given again; nothing was stored.
+    InGrace(Successors),
     /// Spent before; nothing was stored.
     Replayed,
     /// No such token.
     Unknown,
+}
+
+/// What became of an attempt to use a refresh token that is not traded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefreshExtension {
+    /// The access token is stored, and the refresh token has its new end.
+    Extended,
+    /// It was traded before; nothing was stored.
+    Spent,
+    /// No such token.
+    Unknown,
+}
+
+/// Whether what is in the store was sealed with the keys at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyClaim {
+    /// It was, or nothing says otherwise.
+    Ours,
+    /// It was sealed with a key that is not among them.
+    Foreign,
 }
 
 /// What became of an attempt to begin a login.
@@ -262,8 +333,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn take_login(&self, login_state: &SecretHash)
     -> Result<Option<LoginRecord>, StoreError>;
 
-    /// Keeps a code, and marks its client as one that finished a login.
-    async fn issue_code(&self, code: &CodeRecord) -> Result<(), StoreError>;
+    /// Keeps a code, and marks its client as one that finished a login; unless its person is a
+    /// local one (`issuer` is `local`) whose account is gone, whoever removes it at the same time.
+    async fn issue_code(&self, code: &CodeRecord) -> Result<CodeIssue, StoreError>;
     /// The code, redeemed or not.
     async fn find_code(&self, code: &SecretHash) -> Result<Option<CodeRecord>, StoreError>;
     /// Marks the code as redeemed and stores grant and tokens, all or nothing.
@@ -295,7 +367,15 @@ pub trait Store: fmt::Debug + Send + Sync {
         &self,
         token: &SecretHash,
         successors: &IssuedTokens,
+        time: RotationTime,
     ) -> Result<RefreshRotation, StoreError>;
+    /// Stores an access token and gives the refresh token, which stays what it is, the end that
+    /// `tokens` says, all or nothing. For clients that keep their refresh token.
+    async fn extend_refresh_token(
+        &self,
+        token: &SecretHash,
+        tokens: &IssuedTokens,
+    ) -> Result<RefreshExtension, StoreError>;
 
     /// Ends a grant and all its tokens. Ending one that is not there is fine.
     async fn revoke_grant(&self, grant: &GrantId, now: Timestamp) -> Result<(), StoreError>;
@@ -332,10 +412,18 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// (`issuer` is `local`); `false` if there is no such account.
     async fn remove_user(&self, name: &str, now: Timestamp) -> Result<bool, StoreError>;
 
-    /// Remembers a yes.
-    async fn remember_consent(&self, consent: &RememberedConsent) -> Result<(), StoreError>;
-    /// Whether that person said yes to that tuple before.
-    async fn is_consent_remembered(&self, consent: &RememberedConsent) -> Result<bool, StoreError>;
+    /// Remembers a yes given at `now`.
+    async fn remember_consent(
+        &self,
+        consent: &RememberedConsent,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+    /// Whether that person said yes to that tuple, less than [`CONSENTS_KEPT`] before `now`.
+    async fn is_consent_remembered(
+        &self,
+        consent: &RememberedConsent,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
     /// Remembers who is logged in at a browser, by the hash of its cookie.
     async fn begin_browser_session(
         &self,
@@ -350,10 +438,12 @@ pub trait Store: fmt::Debug + Send + Sync {
         now: Timestamp,
     ) -> Result<Option<Identity>, StoreError>;
 
-    /// Removes what has expired: logins, tokens and sessions at their end; codes and spent refresh
-    /// tokens only once a replay of them could no longer hit a living grant; grants with no token
-    /// left; revocations a day old; used assertions at their end; clients that never finished a
-    /// login and that nobody preregistered, registered before `unused_clients_before`.
+    /// Removes what has expired: logins, tokens and sessions at their end; spent refresh tokens
+    /// [`REFRESH_GRACE_MAX`] after their own, or once their grant has nothing left to lose;
+    /// redeemed codes once a replay of them could no longer hit a living grant; grants with no
+    /// token left; consents [`CONSENTS_KEPT`] old; revocations a day old; used assertions at their
+    /// end; clients that never finished a login and that nobody preregistered, registered before
+    /// `unused_clients_before`.
     async fn sweep(
         &self,
         now: Timestamp,
@@ -384,6 +474,9 @@ pub trait Store: fmt::Debug + Send + Sync {
         assertion: &SecretHash,
         expires_at: Timestamp,
     ) -> Result<AssertionUse, StoreError>;
+    /// Notes the first of these keys as the one that seals from now on, provided that the one
+    /// noted before is among them or there is none.
+    async fn claim_keys(&self, newest_first: &[KeyId]) -> Result<KeyClaim, StoreError>;
 
     /// Whether the store can be written to, for `/readyz`.
     async fn check(&self) -> Result<(), StoreError>;

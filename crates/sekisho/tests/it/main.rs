@@ -10,6 +10,7 @@ mod leaks;
 mod login_is_bound;
 mod machine;
 mod metadata;
+mod refresh;
 mod register;
 mod remembered_consent;
 mod revoke;

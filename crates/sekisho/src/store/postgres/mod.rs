@@ -57,6 +57,14 @@ impl PostgresStore {
         Ok(Self { place, instance_id, limits, writer: pool.clone(), readers: pool })
     }
 
+    /// Whether `url` is one to connect to, without connecting.
+    ///
+    /// # Errors
+    /// [`PostgresOpenError::Url`] says what is wrong with it, without repeating it.
+    pub fn check_url(url: &Secret) -> Result<(), PostgresOpenError> {
+        open::options(url, WAIT_MAX).map(|_| ())
+    }
+
     /// Ends all connections.
     pub async fn close(&self) {
         self.writer.close().await;

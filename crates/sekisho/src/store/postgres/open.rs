@@ -108,12 +108,20 @@ pub(super) async fn take_turn(step: &mut Transaction<'static, Database>) -> sqlx
     Ok(())
 }
 
-fn options(url: &Secret, wait_max: Duration) -> Result<PgConnectOptions, PostgresOpenError> {
+pub(super) fn options(
+    url: &Secret,
+    wait_max: Duration,
+) -> Result<PgConnectOptions, PostgresOpenError> {
     let wrong = |problem: String| PostgresOpenError::Url { problem };
     let parsed =
         Url::parse(url.reveal()).map_err(|error| wrong(format!("it is no URL ({error})")))?;
     if !matches!(parsed.scheme(), "postgres" | "postgresql") {
         return Err(wrong("its scheme is not postgres".to_owned()));
+    }
+    let names_database = !parsed.path().trim_start_matches('/').is_empty()
+        || parsed.query_pairs().any(|(name, _)| name == "dbname");
+    if parsed.cannot_be_a_base() || !names_database {
+        return Err(wrong("it names no database".to_owned()));
     }
     // The database library logs what it does not know with its value, and goes on without.
     if let Some((name, _)) =
@@ -223,8 +231,9 @@ const PARAMETERS: [&str; 9] =
 const MIGRATIONS_TABLE: &str = "_sqlx_migrations";
 
 /// Every schema there ever was, oldest first. Never changed once released, only added to.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "tables", include_str!("../../../migrations/postgres/0001_tables.sql")),
+    (2, "refresh", include_str!("../../../migrations/postgres/0002_refresh.sql")),
     (3, "clients", include_str!("../../../migrations/postgres/0003_clients.sql")),
 ];
 

@@ -14,7 +14,7 @@ use crate::principal::{Identity, Principal};
 use crate::seal::Sealed;
 use crate::store::{
     AccessToken, Client, ClientOrigin, CodeRecord, LocalUser, LoginRecord, RefreshToken,
-    Revocation, StoreError,
+    Revocation, StoreError, Successors,
 };
 
 pub(super) fn client(row: &Row) -> Result<Client, StoreError> {
@@ -81,6 +81,7 @@ pub(super) fn access_token(row: &Row) -> Result<AccessToken, StoreError> {
 }
 
 pub(super) fn refresh_token(row: &Row) -> Result<RefreshToken, StoreError> {
+    let successors = successors(row)?;
     let row = Columns { row, table: "refresh_tokens" };
     Ok(RefreshToken {
         token: row.hash("token")?,
@@ -95,7 +96,20 @@ pub(super) fn refresh_token(row: &Row) -> Result<RefreshToken, StoreError> {
         },
         expires_at: row.time("expires_at")?,
         is_spent: row.read("is_spent")?,
+        successors,
     })
+}
+
+/// What a refresh token was traded for. A token traded under the first schema does not say.
+pub(super) fn successors(row: &Row) -> Result<Option<Successors>, StoreError> {
+    let row = Columns { row, table: "refresh_tokens" };
+    let Some(spent_at) = row.read::<Option<i64>>("spent_at")? else { return Ok(None) };
+    Ok(Some(Successors {
+        spent_at: Timestamp::from_unix_seconds(spent_at),
+        access: row.hash("next_access")?,
+        access_expires_at: row.time("next_access_expires_at")?,
+        scope: row.scope("next_scope")?,
+    }))
 }
 
 /// The number of a revocation and what was revoked.

@@ -16,12 +16,13 @@ use super::{Database, SqlStore, rows};
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
 use crate::principal::Identity;
-use crate::seal::Sealed;
+use crate::seal::{KeyId, Sealed};
 use crate::store::{
-    ASSERTIONS_MAX, AccessToken, AssertionUse, CLIENTS_LISTED_MAX, Client, ClientOrigin,
-    CodeRecord, CodeRedemption, LOCAL_ISSUER, LocalUser, LoginBegun, LoginRecord, REVOCATIONS_KEPT,
-    REVOCATIONS_READ_MAX, RefreshRotation, RefreshToken, RememberedConsent, Revocation, Store,
-    StoreError, Swept,
+    ASSERTIONS_MAX, AccessToken, AssertionUse, CLIENTS_LISTED_MAX, CONSENTS_KEPT, Client,
+    ClientOrigin, CodeIssue, CodeRecord, CodeRedemption, KeyClaim, LOCAL_ISSUER, LocalUser,
+    LoginBegun, LoginRecord, REFRESH_GRACE_MAX, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX,
+    RefreshExtension, RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime,
+    Store, StoreError, Swept,
 };
 
 #[async_trait]
@@ -96,14 +97,15 @@ impl Store for SqlStore {
         taken.first().map(rows::login).transpose()
     }
 
-    async fn issue_code(&self, code: &CodeRecord) -> Result<(), StoreError> {
+    async fn issue_code(&self, code: &CodeRecord) -> Result<CodeIssue, StoreError> {
         let CodeRecord { code, grant, expires_at, is_redeemed: _ } = code;
         let mut step = self.begin().await?;
-        sqlx::query(
+        let issued = sqlx::query(
             "INSERT INTO codes
                 (code, grant_id, request, issuer, subject, name, email, email_verified,
                  provider_tokens, expires_at, is_redeemed, client_id)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, FALSE, $11)",
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, FALSE, $12
+             WHERE $4 <> $11 OR EXISTS (SELECT 1 FROM users WHERE users.name = $5)",
         )
         .bind(bytes(code))
         .bind(grant.grant_id.as_str())
@@ -115,16 +117,21 @@ impl Store for SqlStore {
         .bind(grant.identity.email_verified)
         .bind(grant.provider_tokens.as_ref().map(Sealed::as_bytes))
         .bind(expires_at.unix_seconds())
+        .bind(LOCAL_ISSUER)
         .bind(grant.request.client_id.as_str())
         .execute(&mut *step)
         .await
         .map_err(unavailable)?;
+        if issued.rows_affected() == 0 {
+            return Ok(CodeIssue::NoSuchUser);
+        }
         sqlx::query("UPDATE clients SET has_finished_login = TRUE WHERE id = $1")
             .bind(grant.request.client_id.as_str())
             .execute(&mut *step)
             .await
             .map_err(unavailable)?;
-        step.commit().await.map_err(unavailable)
+        step.commit().await.map_err(unavailable)?;
+        Ok(CodeIssue::Issued)
     }
 
     async fn find_code(&self, code: &SecretHash) -> Result<Option<CodeRecord>, StoreError> {
@@ -195,7 +202,8 @@ impl Store for SqlStore {
     ) -> Result<Option<RefreshToken>, StoreError> {
         let row = sqlx::query(
             "SELECT token, grant_id, client_id, issuer, subject, name, email, email_verified,
-                scope, resource, provider_tokens, created_at, expires_at, is_spent
+                scope, resource, provider_tokens, created_at, expires_at, is_spent, spent_at,
+                next_access, next_access_expires_at, next_scope
              FROM refresh_tokens JOIN grants ON grants.id = refresh_tokens.grant_id
              WHERE token = $1",
         )
@@ -210,31 +218,72 @@ impl Store for SqlStore {
         &self,
         token: &SecretHash,
         successors: &IssuedTokens,
+        time: RotationTime,
     ) -> Result<RefreshRotation, StoreError> {
         let mut step = self.begin().await?;
         let spent: Option<String> = sqlx::query_scalar(
-            "UPDATE refresh_tokens SET is_spent = TRUE WHERE token = $1 AND is_spent = FALSE
+            "UPDATE refresh_tokens SET is_spent = TRUE, spent_at = $2, next_access = $3,
+                next_access_expires_at = $4, next_scope = $5
+             WHERE token = $1 AND is_spent = FALSE
              RETURNING grant_id",
         )
         .bind(bytes(token))
+        .bind(time.now.unix_seconds())
+        .bind(bytes(&successors.access))
+        .bind(successors.access_expires_at.unix_seconds())
+        .bind(successors.scope.to_string())
         .fetch_optional(&mut *step)
         .await
         .map_err(unavailable)?;
         let Some(grant_id) = spent else {
-            let known: i64 =
-                sqlx::query_scalar("SELECT COUNT(*) FROM refresh_tokens WHERE token = $1")
-                    .bind(bytes(token))
-                    .fetch_one(&mut *step)
-                    .await
-                    .map_err(unavailable)?;
-            return Ok(match known {
-                0 => RefreshRotation::Unknown,
-                _ => RefreshRotation::Replayed,
+            let known = sqlx::query(
+                "SELECT spent_at, next_access, next_access_expires_at, next_scope
+                 FROM refresh_tokens WHERE token = $1",
+            )
+            .bind(bytes(token))
+            .fetch_optional(&mut *step)
+            .await
+            .map_err(unavailable)?;
+            let Some(row) = known else { return Ok(RefreshRotation::Unknown) };
+            return Ok(match rows::successors(&row)? {
+                Some(earlier) if earlier.may_be_repeated(time) => RefreshRotation::InGrace(earlier),
+                Some(_) | None => RefreshRotation::Replayed,
             });
         };
         insert_tokens(&mut step, &GrantId::new(grant_id), successors).await?;
         step.commit().await.map_err(unavailable)?;
         Ok(RefreshRotation::Fresh)
+    }
+
+    async fn extend_refresh_token(
+        &self,
+        token: &SecretHash,
+        tokens: &IssuedTokens,
+    ) -> Result<RefreshExtension, StoreError> {
+        let mut step = self.begin().await?;
+        let found: Option<(String, bool)> =
+            sqlx::query_as("SELECT grant_id, is_spent FROM refresh_tokens WHERE token = $1")
+                .bind(bytes(token))
+                .fetch_optional(&mut *step)
+                .await
+                .map_err(unavailable)?;
+        let grant_id = match found {
+            None => return Ok(RefreshExtension::Unknown),
+            Some((_, true)) => return Ok(RefreshExtension::Spent),
+            Some((grant_id, false)) => GrantId::new(grant_id),
+        };
+        if let Some((_, expires_at)) = tokens.refresh {
+            sqlx::query("UPDATE refresh_tokens SET expires_at = $2 WHERE token = $1")
+                .bind(bytes(token))
+                .bind(expires_at.unix_seconds())
+                .execute(&mut *step)
+                .await
+                .map_err(unavailable)?;
+        }
+        let access_only = IssuedTokens { refresh: None, ..tokens.clone() };
+        insert_tokens(&mut step, &grant_id, &access_only).await?;
+        step.commit().await.map_err(unavailable)?;
+        Ok(RefreshExtension::Extended)
     }
 
     async fn revoke_grant(&self, grant: &GrantId, now: Timestamp) -> Result<(), StoreError> {
@@ -386,27 +435,38 @@ impl Store for SqlStore {
         Ok(true)
     }
 
-    async fn remember_consent(&self, consent: &RememberedConsent) -> Result<(), StoreError> {
+    async fn remember_consent(
+        &self,
+        consent: &RememberedConsent,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO consents (issuer, subject, tuple) VALUES ($1, $2, $3)
-             ON CONFLICT (issuer, subject, tuple) DO NOTHING",
+            "INSERT INTO consents (issuer, subject, tuple, given_at) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (issuer, subject, tuple) DO UPDATE SET given_at = excluded.given_at",
         )
         .bind(&consent.identity.issuer)
         .bind(&consent.identity.subject)
         .bind(bytes(&consent.tuple))
+        .bind(now.unix_seconds())
         .execute(&self.writer)
         .await
         .map_err(unavailable)?;
         Ok(())
     }
 
-    async fn is_consent_remembered(&self, consent: &RememberedConsent) -> Result<bool, StoreError> {
+    async fn is_consent_remembered(
+        &self,
+        consent: &RememberedConsent,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         let found: i64 = sqlx::query_scalar(
-            "SELECT COUNT(*) FROM consents WHERE issuer = $1 AND subject = $2 AND tuple = $3",
+            "SELECT COUNT(*) FROM consents
+             WHERE issuer = $1 AND subject = $2 AND tuple = $3 AND given_at > $4",
         )
         .bind(&consent.identity.issuer)
         .bind(&consent.identity.subject)
         .bind(bytes(&consent.tuple))
+        .bind(now.minus(CONSENTS_KEPT).unix_seconds())
         .fetch_one(&self.readers)
         .await
         .map_err(unavailable)?;
@@ -471,9 +531,14 @@ impl Store for SqlStore {
             ("DELETE FROM assertions WHERE expires_at <= $1", Some(now)),
             ("DELETE FROM access_tokens WHERE expires_at <= $1", Some(now)),
             ("DELETE FROM refresh_tokens WHERE expires_at <= $1 AND is_spent = FALSE", Some(now)),
+            (
+                "DELETE FROM refresh_tokens WHERE expires_at <= $1 AND is_spent = TRUE",
+                Some(now.minus(REFRESH_GRACE_MAX)),
+            ),
             (SWEEP_SPENT_TOKENS, None),
             (SWEEP_GRANTS, None),
             (SWEEP_CODES, Some(now)),
+            ("DELETE FROM consents WHERE given_at <= $1", Some(now.minus(CONSENTS_KEPT))),
             ("DELETE FROM revocations WHERE revoked_at <= $1", Some(now.minus(REVOCATIONS_KEPT))),
             (SWEEP_CLIENTS, Some(unused_clients_before)),
         ] {
@@ -622,6 +687,24 @@ impl Store for SqlStore {
             .await
             .map_err(unavailable)?;
         Ok(if known > 0 { AssertionUse::Replayed } else { AssertionUse::Full })
+    }
+
+    async fn claim_keys(&self, newest_first: &[KeyId]) -> Result<KeyClaim, StoreError> {
+        let mut step = self.begin().await?;
+        let noted: Option<String> = sqlx::query_scalar("SELECT sealing_key FROM instance")
+            .fetch_one(&mut *step)
+            .await
+            .map_err(unavailable)?;
+        if noted.is_some_and(|noted| newest_first.iter().all(|key| key.as_str() != noted)) {
+            return Ok(KeyClaim::Foreign);
+        }
+        sqlx::query("UPDATE instance SET sealing_key = $1")
+            .bind(newest_first.first().map(KeyId::as_str))
+            .execute(&mut *step)
+            .await
+            .map_err(unavailable)?;
+        step.commit().await.map_err(unavailable)?;
+        Ok(KeyClaim::Ours)
     }
 
     async fn check(&self) -> Result<(), StoreError> {
@@ -776,7 +859,7 @@ async fn end_grants_of(
     Ok(ended)
 }
 
-/// Spent refresh tokens, once their grant has nothing left that a replay could cost it.
+/// Spent refresh tokens before their own end, once their grant has nothing left that a replay could cost it.
 const SWEEP_SPENT_TOKENS: &str = "
     DELETE FROM refresh_tokens WHERE is_spent = TRUE
         AND NOT EXISTS (SELECT 1 FROM access_tokens AS living
