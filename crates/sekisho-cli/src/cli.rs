@@ -35,8 +35,9 @@ pub(crate) enum Command {
     Explain(ReservedArgs),
     #[command(hide = true)]
     Keycloak(ReservedArgs),
-    #[command(hide = true)]
-    Client(ReservedArgs),
+    /// Administer the clients that you registered, and see those that registered themselves
+    #[command(subcommand)]
+    Client(ClientCommand),
     #[command(hide = true)]
     Grant(ReservedArgs),
     #[command(hide = true)]
@@ -132,6 +133,68 @@ pub(crate) enum KeyCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct RotateKeyArgs {
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClientCommand {
+    /// Add a client; prints its id and, once, its secret
+    Add(AddClientArgs),
+    /// List all clients
+    List(ListClientsArgs),
+    /// Remove a client, and end everything granted to it
+    Remove(OneClientArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AddClientArgs {
+    /// The name people see
+    pub(crate) name: String,
+    /// Its id [default: random]
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Option<String>,
+    /// Where answers may go; may be given several times
+    #[arg(long = "redirect-uri", value_name = "URI")]
+    pub(crate) redirect_uris: Vec<String>,
+    /// The most it may have; may be given several times [default: what each server has]
+    #[arg(long = "scope", value_name = "SCOPE")]
+    pub(crate) scopes: Vec<String>,
+    /// It acts for itself, without a person (`client_credentials`)
+    #[arg(long)]
+    pub(crate) machine: bool,
+    /// It has no secret
+    #[arg(long, conflicts_with_all = ["jwks", "jwks_uri", "machine"])]
+    pub(crate) public: bool,
+    /// It signs instead of having a secret; a file with its public keys
+    #[arg(long, value_name = "FILE", conflicts_with = "jwks_uri")]
+    pub(crate) jwks: Option<PathBuf>,
+    /// It signs instead of having a secret; the https URL of its public keys
+    #[arg(long, value_name = "URL")]
+    pub(crate) jwks_uri: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListClientsArgs {
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OneClientArgs {
+    /// Its id
+    pub(crate) id: String,
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,

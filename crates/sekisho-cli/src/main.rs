@@ -1,6 +1,7 @@
 //! The program `sekisho`: reads what was typed, and says in one sentence what went wrong.
 
 mod cli;
+mod client;
 mod config;
 mod connections;
 mod fortune;
@@ -43,6 +44,7 @@ fn run(command: &Command) -> Result<(), Failure> {
             stdio::run(&load(&args.flags())?)
         }
         Command::User(command) => user::run(command, load),
+        Command::Client(command) => client::run(command, load),
         Command::Config(ConfigCommand::Check(args)) => {
             load(&args.flags())?;
             say("the settings can be used")
@@ -57,7 +59,6 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::Flows(_) => Err(reserved("flows")),
         Command::Explain(_) => Err(reserved("explain")),
         Command::Keycloak(_) => Err(reserved("keycloak")),
-        Command::Client(_) => Err(reserved("client")),
         Command::Grant(_) => Err(reserved("grant")),
         Command::Token(_) => Err(reserved("token")),
         Command::Key(KeyCommand::Rotate(args)) => key_rotate::run(args, load),

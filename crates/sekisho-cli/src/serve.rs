@@ -27,7 +27,7 @@ use sekisho::mcp::{self, McpEndpoints, McpService, Posts};
 use sekisho::protocol::oauth::ProtectedResource;
 use sekisho::resource_server::{Guard, GuardLayer, OwnTokens, TokenVerifier, metadata_routes};
 use sekisho::seal::Sealer;
-use sekisho::store::Store;
+use sekisho::store::{Store, Swept};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 use tokio::time::{MissedTickBehavior, interval};
@@ -95,7 +95,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let signals = stopping::signals(handle, stopping)
         .map_err(|error| Failure::Run(format!("cannot listen for signals: {error}")))?;
     tokio::spawn(signals);
-    tokio::spawn(sweep(Arc::clone(&store.shared)));
+    tokio::spawn(sweep(Arc::clone(&store.shared), config.client_idle_ttl));
     tokio::spawn(memory::give_back());
 
     welcome(&config, &store.shared).await?;
@@ -334,13 +334,18 @@ async fn how_to_log_in(store: &Arc<dyn Store>) -> Result<String, Failure> {
 }
 
 /// Removes what has expired, for as long as we run.
-async fn sweep(store: Arc<dyn Store>) {
+async fn sweep(store: Arc<dyn Store>, client_idle_ttl: Option<Duration>) {
     let mut turn = interval(SWEEP_EVERY);
     turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         turn.tick().await;
         let now = SystemClock.now();
-        match store.sweep(now, now.minus(UNUSED_CLIENTS_KEPT)).await {
+        let swept = store.sweep(now, now.minus(UNUSED_CLIENTS_KEPT)).await;
+        let idle = match client_idle_ttl {
+            Some(ttl) => store.sweep_idle_clients(now.minus(ttl)).await,
+            None => Ok(Swept::default()),
+        };
+        match swept.and_then(|swept| Ok(Swept { rows: swept.rows + idle?.rows })) {
             Ok(swept) => tracing::debug!(rows = swept.rows, "swept the store"),
             Err(error) => tracing::warn!(
                 error = &error as &dyn std::error::Error,

@@ -30,7 +30,7 @@ pub(crate) fn run(
             let password = ask_password()?;
             store.run(|store| async move {
                 accounts::add(&*store, &SystemClock, &name, &password).await?;
-                Ok(format!("added {}", name.as_str()))
+                Ok::<_, AccountError>(format!("added {}", name.as_str()))
             })
         }
         UserCommand::Passwd(args) => {
@@ -39,21 +39,24 @@ pub(crate) fn run(
             let password = ask_password()?;
             store.run(|store| async move {
                 accounts::set_password(&*store, &name, &password).await?;
-                Ok(format!("{} has a new password", name.as_str()))
+                Ok::<_, AccountError>(format!("{} has a new password", name.as_str()))
             })
         }
         UserCommand::Remove(args) => {
             let (config, name) = begin(&load, args)?;
             Accounts::open(&config, Missing::Refuse)?.run(|store| async move {
                 accounts::remove(&*store, &SystemClock, &name).await?;
-                Ok(format!("removed {} and everything granted under it", name.as_str()))
+                Ok::<_, AccountError>(format!(
+                    "removed {} and everything granted under it",
+                    name.as_str()
+                ))
             })
         }
         UserCommand::List(args) => {
             let config = load(&args.settings.flags())?;
             let show = if args.json { as_json } else { as_lines };
             Accounts::open(&config, Missing::Refuse)?
-                .run(|store| async move { Ok(show(&store.list_users().await?)) })
+                .run(|store| async move { Ok::<_, AccountError>(show(&store.list_users().await?)) })
         }
     }
 }
@@ -68,22 +71,23 @@ fn begin(
 }
 
 /// The store, opened for one command.
-struct Accounts {
+pub(crate) struct Accounts {
     store: OpenStore,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Accounts {
-    fn open(config: &Config, missing: Missing) -> Result<Self, Failure> {
+    pub(crate) fn open(config: &Config, missing: Missing) -> Result<Self, Failure> {
         telemetry::begin(&config.log);
         let runtime = serve::runtime()?;
         let store = runtime.block_on(OpenStore::for_command(config, missing))?;
         Ok(Self { store, runtime })
     }
 
-    fn run<F>(self, verb: impl FnOnce(Arc<dyn Store>) -> F) -> Result<(), Failure>
+    pub(crate) fn run<F, E>(self, verb: impl FnOnce(Arc<dyn Store>) -> F) -> Result<(), Failure>
     where
-        F: Future<Output = Result<String, AccountError>>,
+        F: Future<Output = Result<String, E>>,
+        E: std::error::Error + 'static,
     {
         let done = self.runtime.block_on(verb(Arc::clone(&self.store.shared)));
         self.runtime.block_on(self.store.close());
@@ -137,7 +141,7 @@ fn as_json(users: &[LocalUser]) -> String {
 }
 
 /// The moment in UTC as RFC 3339 writes it.
-fn date(unix_seconds: i64) -> String {
+pub(crate) fn date(unix_seconds: i64) -> String {
     let (days, seconds) = (unix_seconds.div_euclid(86_400), unix_seconds.rem_euclid(86_400));
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);

@@ -10,7 +10,7 @@
 use std::fmt;
 
 use sekisho_protocol::SecretHash;
-use sekisho_protocol::oauth::{ClientId, ResourceUri, ScopeSet};
+use sekisho_protocol::oauth::{ClientId, ClientMetadata, ResourceUri, ScopeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -25,6 +25,15 @@ impl GrantId {
     /// An id read back from a store.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
+    }
+
+    /// The one grant that a client has at a server for acting by itself: the same for all its
+    /// tokens, so that a newer one continues what an older one began, and all end together.
+    pub fn of_machine(client: &ClientId, resource: &ResourceUri) -> Self {
+        let hash = SecretHash::of(format!("machine\n{client}\n{resource}").as_bytes());
+        let (half, _) = hash.as_bytes().split_at(16);
+        let number = half.iter().fold(0_u128, |number, byte| (number << 8) | u128::from(*byte));
+        Self(format!("{number:032x}"))
     }
 
     /// The text.
@@ -46,6 +55,10 @@ pub use sekisho_protocol::oauth::AuthorizationRequest;
 pub struct PendingConsent {
     /// What was asked.
     pub request: AuthorizationRequest,
+    /// What the client's document said when the page was shown, for a client that has one: what a
+    /// person approves is what they saw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<ClientMetadata>,
     /// When the page is too old to be answered.
     pub expires_at: Timestamp,
 }

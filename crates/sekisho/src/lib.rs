@@ -6,9 +6,11 @@
 
 pub mod authorization_server;
 pub mod clock;
+pub mod fetch;
 pub mod front;
 pub mod grant;
 pub mod identity_provider;
+mod jwks;
 pub mod mcp;
 mod mint;
 pub mod pages;

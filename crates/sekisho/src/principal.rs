@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::grant::GrantId;
 
+/// The issuer of clients that act for themselves, as [`Identity::issuer`] has it. No provider is
+/// called so: theirs are URLs.
+pub const CLIENT_ISSUER: &str = "client";
+
 /// A person as the identity provider knows them. The key is `(issuer, subject)`, never the e-mail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
@@ -26,6 +30,22 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// A client that acts for itself: its subject is its id (RFC 9068 §5).
+    pub fn of_machine(client: &ClientId, name: Option<&str>) -> Self {
+        Self {
+            issuer: CLIENT_ISSUER.to_owned(),
+            subject: client.as_str().to_owned(),
+            name: name.map(str::to_owned),
+            email: None,
+            email_verified: false,
+        }
+    }
+
+    /// Whether nobody is behind this: a client acts for itself.
+    pub fn is_machine(&self) -> bool {
+        self.issuer == CLIENT_ISSUER
+    }
+
     /// Whether both are the same person, whatever name or address they carry today.
     pub fn is_same_person(&self, other: &Self) -> bool {
         self.issuer == other.issuer && self.subject == other.subject

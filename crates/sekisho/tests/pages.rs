@@ -22,6 +22,7 @@ fn consent<'a>() -> ConsentPage<'a> {
     ConsentPage {
         client_name: Some("Example Notebook"),
         client_id: "b7c1d0a2-55a1-4a39-9c1f-0c8a9d6e2f11",
+        client_host: None,
         redirect_host: "app.example",
         redirect_uri: "https://app.example/oauth/callback?tenant=blue",
         is_loopback_only: false,
@@ -101,6 +102,11 @@ fn every_page(language: Language) -> Vec<(&'static str, u16, &'static str, Respo
             "unknown-redirect-uri",
             400,
             Problem::UnknownRedirectUri { redirect_uri: "https://evil.example/cb?next=/a/b/c" },
+        ),
+        (
+            "client-document",
+            400,
+            Problem::ClientDocument { what: "the document has no client_name" },
         ),
         ("bad-request", 400, Problem::BadRequest { what: "client_id is missing" }),
         ("login-not-found", 400, Problem::LoginNotFound),

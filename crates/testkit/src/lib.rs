@@ -12,7 +12,9 @@
 )]
 
 mod browser;
+mod client_key;
 pub mod clock;
+pub mod document_host;
 pub mod identity_provider;
 pub mod mcp_client;
 pub mod naive;
@@ -22,7 +24,9 @@ pub mod store_contract;
 pub mod world;
 
 pub use browser::{Answer, Browser};
+pub use client_key::ClientKey;
 pub use clock::ManualClock;
+pub use document_host::DocumentHost;
 pub use identity_provider::FakeIdentityProvider;
 pub use mcp_client::{McpClient, SseClient};
 pub use scripted_provider::ScriptedProvider;

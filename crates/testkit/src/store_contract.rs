@@ -20,11 +20,11 @@ use sekisho::grant::{AuthorizationRequest, CodeGrant, Grant, GrantId, IssuedToke
 use sekisho::principal::{Identity, Principal};
 use sekisho::seal::{KeyId, Sealed, Sealer};
 use sekisho::store::{
-    AccessToken, CONSENTS_KEPT, ClaimedSession, Client, CodeIssue, CodeRecord, CodeRedemption,
-    KeyClaim, LOCAL_ISSUER, LocalUser, LoggedOut, LoginBegun, LoginRecord, ProviderLogout,
-    ProviderSession, REFRESH_GRACE_MAX, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshExtension,
-    RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime, Store, StoreError,
-    Successors, Swept, TableLimits,
+    AccessToken, AssertionUse, CLIENTS_LISTED_MAX, CONSENTS_KEPT, ClaimedSession, Client,
+    ClientOrigin, CodeIssue, CodeRecord, CodeRedemption, KeyClaim, LOCAL_ISSUER, LocalUser,
+    LoggedOut, LoginBegun, LoginRecord, ProviderLogout, ProviderSession, REFRESH_GRACE_MAX,
+    REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshExtension, RefreshRotation, RefreshToken,
+    RememberedConsent, Revocation, RotationTime, Store, StoreError, Successors, Swept, TableLimits,
 };
 use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::{
@@ -108,6 +108,13 @@ macro_rules! store_contract {
                 a_sweep_removes_spent_refresh_tokens_at_their_own_end
                 a_sweep_forgets_revocations_after_a_day
                 a_sweep_removes_old_clients_that_never_finished_a_login
+                a_preregistered_client_stays_until_it_is_removed
+                an_idle_client_goes_unless_it_has_a_grant_or_the_operator_made_it
+                a_removed_client_takes_its_grants_and_nobody_elses
+                clients_are_listed_by_id_in_pages
+                the_copy_of_a_document_is_replaced_and_nothing_else_is
+                a_machine_has_one_grant_at_a_server_for_all_its_tokens
+                an_assertion_is_used_by_one_of_fifty
             }
         }
     };
@@ -1212,6 +1219,146 @@ pub async fn a_sweep_removes_sessions_whose_grant_or_code_is_gone(store: AnyStor
     assert_eq!(subjects(&claim(&store, NOW, 9).await), ["bob"]);
 }
 
+// --- clients that stay, clients that go, and machines -----------------------------------------
+
+pub async fn a_preregistered_client_stays_until_it_is_removed(store: AnyStore) {
+    let mine = Client { origin: ClientOrigin::Preregistered, ..client("first", NOW.minus(DAY)) };
+    store.register_client(&mine).await.unwrap();
+    for name in ["second", "third", "fourth"] {
+        store.register_client(&client(name, NOW)).await.unwrap();
+    }
+    assert_eq!(clients_left(&store).await.len(), 3, "one that registered itself went");
+    assert!(clients_left(&store).await.contains(&"first"), "the oldest, and the operator's");
+    store.sweep(NOW, NOW.plus(DAY)).await.unwrap();
+    store.sweep_idle_clients(NOW.plus(DAY)).await.unwrap();
+    assert_eq!(clients_left(&store).await, ["first"]);
+    assert!(store.remove_client(&mine.id, NOW).await.unwrap());
+    assert_eq!(clients_left(&store).await, [""; 0]);
+    assert!(!store.remove_client(&mine.id, NOW).await.unwrap());
+}
+
+pub async fn an_idle_client_goes_unless_it_has_a_grant_or_the_operator_made_it(store: AnyStore) {
+    for name in ["first", "second", "third"] {
+        store.register_client(&client(name, NOW.minus(DAY))).await.unwrap();
+    }
+    let granted = code("granted", "first", &person("alice"));
+    store.issue_code(&granted).await.unwrap();
+    redeem(&store, &granted, "granted").await;
+    store.issue_code(&code("c", "third", &person("alice"))).await.unwrap();
+    store.note_client_use(&ClientId::new("second"), NOW).await.unwrap();
+    store.note_client_use(&ClientId::new("nobody"), NOW).await.unwrap();
+    let noted = store.find_client(&ClientId::new("second")).await.unwrap().unwrap();
+    assert_eq!(noted.last_used_at, NOW);
+    assert_eq!(store.sweep_idle_clients(NOW).await.unwrap(), Swept { rows: 1 });
+    assert_eq!(clients_left(&store).await, ["first", "second"], "a finished login is no grant");
+}
+
+pub async fn a_removed_client_takes_its_grants_and_nobody_elses(store: AnyStore) {
+    for name in ["first", "second"] {
+        store.register_client(&client(name, NOW)).await.unwrap();
+        let code = code(name, name, &person("alice"));
+        store.issue_code(&code).await.unwrap();
+        redeem(&store, &code, name).await;
+    }
+    let on_its_way = code("on its way", "first", &person("alice"));
+    store.issue_code(&on_its_way).await.unwrap();
+    let (cursor, _) = store.revocations_since(None).await.unwrap();
+    assert!(store.remove_client(&ClientId::new("first"), NOW).await.unwrap());
+    assert!(!is_alive(&store, "first").await);
+    assert!(is_alive(&store, "second").await);
+    assert_eq!(store.find_code(&on_its_way.code).await.unwrap(), None, "and what it would become");
+    let told = store.revocations_since(Some(cursor)).await.unwrap().1;
+    assert_eq!(told, [Revocation::Grant(GrantId::new("grant first"))]);
+    // A client that is written in a file has grants here and no row.
+    let elsewhere = sign_in(&store, "elsewhere", &person("alice")).await;
+    assert!(!store.remove_client(&elsewhere.client_id, NOW).await.unwrap());
+    assert!(!is_alive(&store, "elsewhere").await);
+}
+
+pub async fn clients_are_listed_by_id_in_pages(store: AnyStore) {
+    let count = usize::from(CLIENTS_LISTED_MAX) + 1;
+    for number in 0..count {
+        let origin = ClientOrigin::Preregistered;
+        let client = Client { origin, ..client(&format!("client {number:04}"), NOW) };
+        store.register_client(&client).await.unwrap();
+    }
+    let first = store.list_clients(None).await.unwrap();
+    assert_eq!(first.len(), usize::from(CLIENTS_LISTED_MAX));
+    assert!(first.is_sorted_by(|a, b| a.id < b.id));
+    let rest = store.list_clients(first.last().map(|client| &client.id)).await.unwrap();
+    let rest: Vec<_> = rest.iter().map(|client| client.id.as_str()).collect();
+    assert_eq!(rest, ["client 0256"]);
+}
+
+pub async fn the_copy_of_a_document_is_replaced_and_nothing_else_is(store: AnyStore) {
+    let id = "https://app.example/client.json";
+    let copy = Client { origin: ClientOrigin::Document, ..client(id, NOW) };
+    store.keep_document_client(&copy).await.unwrap();
+    assert_eq!(store.find_client(&copy.id).await.unwrap().as_ref(), Some(&copy));
+    let later = NOW.plus(DAY);
+    let mut newer = Client { created_at: later, last_used_at: later, ..copy.clone() };
+    newer.metadata.client_name = Some("another name".into());
+    store.keep_document_client(&newer).await.unwrap();
+    assert_eq!(store.find_client(&copy.id).await.unwrap().as_ref(), Some(&newer));
+    store.sweep(NOW, later).await.unwrap();
+    assert!(store.find_client(&copy.id).await.unwrap().is_some(), "a login has begun anew");
+
+    store.issue_code(&code("c", id, &person("alice"))).await.unwrap();
+    let latest = NOW.plus(DAY * 2);
+    let again = Client { created_at: latest, last_used_at: latest, ..newer.clone() };
+    store.keep_document_client(&again).await.unwrap();
+    let expected = Client { last_used_at: latest, ..newer };
+    assert_eq!(store.find_client(&copy.id).await.unwrap(), Some(expected), "finished one since");
+
+    let registered = client("registered", NOW);
+    store.register_client(&registered).await.unwrap();
+    let mut impostor = Client { origin: ClientOrigin::Document, ..registered.clone() };
+    impostor.metadata.client_name = None;
+    store.keep_document_client(&impostor).await.unwrap();
+    assert_eq!(store.find_client(&registered.id).await.unwrap(), Some(registered));
+}
+
+pub async fn a_machine_has_one_grant_at_a_server_for_all_its_tokens(store: AnyStore) {
+    let resource = ResourceUri::new("http://localhost:8000/mcp");
+    let machine = client("machine", NOW);
+    let identity = Identity::of_machine(&machine.id, Some("A machine"));
+    let grant = Grant {
+        id: GrantId::of_machine(&machine.id, &resource),
+        client_id: machine.id.clone(),
+        identity: identity.clone(),
+        scope: scope("fortune"),
+        resource,
+        created_at: NOW,
+    };
+    let of = |name: &str| IssuedTokens { refresh: None, ..tokens(name) };
+    for name in ["one", "two"] {
+        store.issue_to_machine(&grant, &of(name)).await.unwrap();
+        let found = store.find_access_token(&access_of(name)).await.unwrap().unwrap();
+        assert_eq!((&found.principal.identity, &found.principal.grant_id), (&identity, &grant.id));
+    }
+    store.revoke_grant(&grant.id, NOW).await.unwrap();
+    assert!(!is_alive(&store, "one").await && !is_alive(&store, "two").await);
+    store.issue_to_machine(&grant, &of("three")).await.unwrap();
+    assert!(is_alive(&store, "three").await, "what ends a machine for good is removing it");
+}
+
+pub async fn an_assertion_is_used_by_one_of_fifty(store: AnyStore) {
+    let end = NOW.plus(Duration::from_mins(10));
+    let used = fifty(&store, |store, _| async move {
+        store.use_assertion(&hash("an assertion"), end).await.unwrap()
+    })
+    .await;
+    assert_eq!(used.iter().filter(|used| **used == AssertionUse::Fresh).count(), 1);
+    assert!(used.iter().all(|used| *used != AssertionUse::Full));
+    assert_eq!(store.use_assertion(&hash("another"), end).await.unwrap(), AssertionUse::Fresh);
+    store.sweep(end.minus(Duration::from_secs(1)), NOW).await.unwrap();
+    let again = store.use_assertion(&hash("an assertion"), end).await.unwrap();
+    assert_eq!(again, AssertionUse::Replayed, "it is remembered to its end");
+    store.sweep(end, NOW).await.unwrap();
+    let over = store.use_assertion(&hash("an assertion"), end).await.unwrap();
+    assert_eq!(over, AssertionUse::Fresh, "its own end refuses it from here on");
+}
+
 // --- what the rules are told with ---------------------------------------------------------------
 
 /// The moment at which everything happens.
@@ -1327,10 +1474,14 @@ pub fn client(name: &str, created_at: Timestamp) -> Client {
             refreshes: true,
             scope: scope("fortune"),
             client_uri: None,
+            keys: None,
+            acts_alone: false,
         },
         secret: None,
         secret_expires_at: None,
         created_at,
+        origin: ClientOrigin::Dynamic,
+        last_used_at: created_at,
     }
 }
 

@@ -115,6 +115,25 @@ pub(crate) const KEYS: &[Key] = &[
         Some("always"),
         "when a person is asked: \"always\", \"remember\"",
     ),
+    key(
+        "authorization.cimd",
+        Text,
+        Some("on"),
+        "clients known by a document at the https URL that is their id: \"on\", \"off\"",
+    ),
+    key(
+        "authorization.cimd_allowed_hosts",
+        List,
+        Some(""),
+        "if not empty, the only hosts of such documents; *.example.com is all below it",
+    ),
+    key("authorization.cimd_denied_hosts", List, Some(""), "hosts of such documents never taken"),
+    key(
+        "authorization.client_idle_ttl",
+        Text,
+        Some("90d"),
+        "a client that registered itself and was not used for so long is forgotten; 0 is never",
+    ),
     key("authorization.code_ttl", Text, Some("5m"), "life of a code"),
     key("authorization.access_token_ttl", Text, Some("1h"), "life of an access token"),
     key("authorization.refresh_token_ttl", Text, Some("30d"), "life of a refresh token"),
@@ -141,6 +160,18 @@ pub(crate) const KEYS: &[Key] = &[
     key("limits.logins_max", Number, Some("100000"), "logins on their way"),
     key("limits.registrations_per_minute", Number, Some("60"), "registrations from one address"),
     key("limits.logins_per_minute", Number, Some("60"), "logins begun from one address"),
+    key(
+        "limits.document_fetches_per_minute",
+        Number,
+        Some("20"),
+        "documents and keys of clients that one address makes us fetch",
+    ),
+    key(
+        "limits.failures_per_minute",
+        Number,
+        Some("60"),
+        "wrong secrets, codes and tokens from one address at /token and /revoke",
+    ),
     key("limits.refreshes_per_minute", Number, Some("30"), "refreshes of one grant"),
     key("limits.sessions_max", Number, Some("10000"), "MCP sessions of one server"),
     key(
@@ -157,7 +188,6 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key("limits.body_bytes_max", Number, Some("4194304"), "bytes of one MCP message"),
     reserved("tls", "serving https without a proxy in front"),
-    reserved("client", "clients registered in the settings"),
     reserved("rule", "rights per tool"),
 ];
 
@@ -172,6 +202,26 @@ pub(crate) const SERVER_KEYS: &[Key] = &[
     reserved("upstream.per", "guarding a stdio server"),
     reserved("upstream.url", "guarding a remote server"),
     reserved("upstream.transport", "guarding a remote server"),
+];
+
+/// The settings of one `[[client]]`.
+pub(crate) const CLIENT_KEYS: &[Key] = &[
+    key("id", Text, None, "its id: letters, digits, dots, dashes and underscores"),
+    key("name", Text, None, "the name people see; default its id"),
+    key("redirect_uris", List, None, "where answers may go"),
+    key("secret", Secret, None, "its secret"),
+    key("secret_file", Text, None, "a file with that secret"),
+    key("jwks", Text, None, "its public keys, as JSON, if it signs"),
+    key("jwks_file", Text, None, "a file with these keys"),
+    key("jwks_uri", Text, None, "an https URL of these keys"),
+    key(
+        "token_endpoint_auth_method",
+        Text,
+        None,
+        "how it proves itself; default by what it has: a secret, keys, or nothing",
+    ),
+    key("grant_types", List, None, "what it may ask for; default by whether it has redirect_uris"),
+    key("scopes", List, None, "the most it may have; default what each server has"),
 ];
 
 impl Key {
@@ -240,6 +290,8 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), KEYS.len());
-        assert!(KEYS.iter().chain(SERVER_KEYS).all(|key| !key.purpose.is_empty()));
+        assert!(
+            KEYS.iter().chain(SERVER_KEYS).chain(CLIENT_KEYS).all(|key| !key.purpose.is_empty())
+        );
     }
 }

@@ -7,6 +7,7 @@
 //! file ──┘   written.rs by the table keys.rs      understood.rs
 //! ```
 
+mod clients;
 mod duration;
 mod error;
 mod keys;
@@ -20,6 +21,7 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+pub(crate) use clients::client_id;
 pub(crate) use error::ConfigError;
 pub(crate) use show::show;
 pub(crate) use understood::{

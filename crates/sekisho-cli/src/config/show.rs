@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::error::{Origin, quoted};
-use super::keys::{KEYS, Kind};
+use super::keys::{CLIENT_KEYS, KEYS, Key, Kind, SERVER_KEYS};
 use super::understood::Config;
 use super::written::{ConfigFile, Settings, Value, Written, shown};
 
@@ -31,22 +31,21 @@ pub(crate) fn show(written: &ConfigFile, config: &Config) -> String {
         };
         let _ = writeln!(text, "{line}; {}", key.purpose);
     }
-    for (origin, settings) in &written.servers {
-        let _ = writeln!(text, "\n[[server]]  # {}", place(origin));
-        server(&mut text, settings);
+    let tables =
+        [("server", &written.servers, SERVER_KEYS), ("client", &written.clients, CLIENT_KEYS)];
+    for (name, tables, keys) in tables {
+        for (origin, settings) in tables {
+            let _ = writeln!(text, "\n[[{name}]]  # {}", place(origin));
+            of_table(&mut text, settings, keys);
+        }
     }
     text
 }
 
-fn server(text: &mut String, settings: &Settings) {
-    for (key, name) in [
-        ("name", "name"),
-        ("path", "path"),
-        ("scopes", "scopes"),
-        ("upstream.builtin", "upstream.builtin"),
-    ] {
-        if let Some(setting) = settings.find(key) {
-            let _ = writeln!(text, "{name} = {}", value(setting));
+fn of_table(text: &mut String, settings: &Settings, keys: &[Key]) {
+    for key in keys {
+        if let Some(setting) = settings.find(key.path) {
+            let _ = writeln!(text, "{} = {}", key.path, value(setting));
         }
     }
 }

@@ -127,11 +127,6 @@ fn a_wrong_name_gets_one_sentence() {
             "FILE, line 1: rule: it is reserved for rights per tool and not built yet: leave it out",
             "reserved",
         ),
-        (
-            "[[client]]\nid = \"x\"",
-            "FILE, line 1: client: it is reserved for clients registered in the settings and not built yet: leave it out",
-            "reserved",
-        ),
     ]);
 }
 
@@ -899,4 +894,130 @@ fn what_is_shown_can_be_read_again() {
     let config = again.load().unwrap_or_else(|error| unreachable!("{error}\n{shown}"));
     assert_eq!(config.log.filter, "debug");
     assert_eq!(config.servers.len(), 2);
+}
+
+#[test]
+fn a_wrong_client_gets_one_sentence() {
+    let rows = [
+        (
+            "name = \"x\"",
+            "id: a [[client]] needs an id: write for example id = \"nightly\"",
+            "no id",
+        ),
+        (
+            "id = \"a b\"",
+            "it is no id: write letters, digits, dots, dashes and underscores",
+            "a space",
+        ),
+        (
+            "id = \"https://a.example/c\"",
+            "it is a URL, which is for clients known by a document",
+            "a URL",
+        ),
+        ("id = \"x\"", "it needs redirect_uris to log people in", "nothing it could do"),
+        (
+            "id = \"x\"\nredirect_uris = [\"http://a.example/\"]",
+            "plain http is for loopback only",
+            "http",
+        ),
+        (
+            "id = \"x\"\nredirect_uris = [\"https://a.example/\"]\nsecret = \"short\"",
+            "it is too short to be secret",
+            "a short secret",
+        ),
+        (
+            "id = \"x\"\nredirect_uris = [\"https://a.example/\"]\njwks = '{\"keys\":[{\"d\":\"x\"}]}'",
+            "jwks: jwks holds a private key: publish the public ones only",
+            "a private key",
+        ),
+        (
+            "id = \"x\"\nredirect_uris = [\"https://a.example/\"]\njwks_uri = \"http://a.example/k\"",
+            "jwks_uri is not an https URL",
+            "keys by plain http",
+        ),
+        (
+            "id = \"x\"\njwks_file = \"a\"\njwks_uri = \"https://a.example/k\"",
+            "jwks_file is set as well: keep one of them",
+            "keys in two places",
+        ),
+        (
+            "id = \"x\"\nsecret = \"0123456789abcdef\"\njwks_uri = \"https://a.example/k\"\nredirect_uris = [\"https://a.example/\"]",
+            "it has keys as well: a client proves itself in one way",
+            "two ways",
+        ),
+        (
+            "id = \"x\"\nredirect_uris = [\"https://a.example/\"]\ntoken_endpoint_auth_method = \"private_key_jwt\"",
+            "it needs keys: set jwks_file or jwks_uri",
+            "signs without keys",
+        ),
+        (
+            "id = \"x\"\nredirect_uris = [\"https://a.example/\"]\ntoken_endpoint_auth_method = \"tls_client_auth\"",
+            "it is not one of the choices",
+            "a method we do not have",
+        ),
+        (
+            "id = \"x\"\ngrant_types = [\"client_credentials\"]\nscopes = [\"fortune\"]",
+            "client_credentials needs a client that proves itself",
+            "a public machine",
+        ),
+        (
+            "id = \"x\"\nsecret = \"0123456789abcdef\"\ngrant_types = [\"client_credentials\"]",
+            "a client that acts alone needs them",
+            "a machine without scopes",
+        ),
+        (
+            "id = \"x\"\nsecret = \"0123456789abcdef\"\ngrant_types = [\"password\"]",
+            "one of them is unknown",
+            "a grant we do not have",
+        ),
+        (
+            "id = \"x\"\nsecret = \"0123456789abcdef\"\ngrant_types = [\"authorization_code\"]",
+            "authorization_code needs a place for answers",
+            "nowhere to answer",
+        ),
+        (
+            "id = \"x\"\nredirect_uris = [\"https://a.example/\"]\nscopes = [\"gold\"]",
+            "no [[server]] has \"gold\": write one of fortune",
+            "a scope nobody has",
+        ),
+        ("colour = \"red\"", "colour: there is no such setting: take it out", "no such name"),
+    ];
+    for (text, expected, reason) in rows {
+        let sentence = Given::file(&format!("[[client]]\n{text}")).refused();
+        assert!(sentence.contains(expected), "{reason}: said {sentence}");
+        assert!(sentence.starts_with("FILE, line ") && !sentence.contains('\n'), "{sentence}");
+        assert!(!sentence.contains("0123456789abcdef"), "no secret: {sentence}");
+    }
+    let good = "[[client]]\nid = \"x\"\nredirect_uris = [\"https://a.example/\"]\n";
+    let twice = Given::file(&format!("{good}{good}")).refused();
+    assert!(twice.contains("another [[client]] has it"), "{twice}");
+    let config = Given::file(good).load().unwrap();
+    let client = config.authorization.clients.first().unwrap();
+    assert_eq!(client.metadata.client_name.as_deref(), Some("x"));
+    assert!(client.metadata.refreshes && !client.metadata.acts_alone && client.secret.is_none());
+}
+
+#[test]
+fn documents_of_clients_are_taken_unless_somebody_says_otherwise() {
+    use sekisho::authorization_server::Documents;
+    let of = |text: &str| {
+        Given::file(&format!("[authorization]\n{text}")).load().unwrap().authorization.documents
+    };
+    assert_eq!(of(""), Documents::default());
+    assert_eq!(of("cimd = \"off\""), Documents::Off);
+    let lists = of("cimd_allowed_hosts = [\"*.a.example\"]\ncimd_denied_hosts = [\"b.a.example\"]");
+    assert!(matches!(lists, Documents::On { allowed, denied }
+        if allowed.contains("c.a.example") && denied.contains("b.a.example")));
+    all_refused(&[
+        (
+            "[authorization]\ncimd_denied_hosts = [\"https://a.example\"]",
+            "FILE, line 2: authorization.cimd_denied_hosts = \"https://a.example\": \"https://a.example\" is no host name: write for example \"app.example\" or \"*.app.example\"",
+            "a URL for a host",
+        ),
+        (
+            "[authorization]\ncimd = \"off\"\ncimd_allowed_hosts = [\"a.example\"]",
+            "FILE, line 3: authorization.cimd_allowed_hosts = \"a.example\": nobody is asked for it: set authorization.cimd to \"on\"",
+            "a list for nothing",
+        ),
+    ]);
 }

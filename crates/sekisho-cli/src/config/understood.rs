@@ -8,17 +8,20 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use sekisho::authorization_server::{self, ConsentRule, Registration, Rotation, SessionRule};
+use sekisho::authorization_server::{
+    self, ConsentRule, Documents, Registration, Rotation, SessionRule,
+};
 use sekisho::front::{HostPolicy, OriginPolicy, TrustedProxies};
 use sekisho::mcp::SessionLimits;
 use sekisho::protocol::Secret;
 use sekisho::protocol::oauth::{
-    Issuer, ProtectedResource, ProtectedResources, ScopeSet, is_loopback,
+    HostList, Issuer, ProtectedResource, ProtectedResources, ScopeSet, is_loopback,
 };
 use sekisho::store::sqlite::Durability;
 use sekisho::store::{PostgresStore, REFRESH_GRACE_MAX, TableLimits};
 use url::Url;
 
+use super::clients::clients;
 use super::duration;
 use super::error::{ConfigError, Origin};
 use super::read_text;
@@ -37,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) proxies: TrustedProxies,
     pub(crate) identity: IdentityConfig,
     pub(crate) authorization: authorization_server::Settings,
+    /// How long a client that registered itself may be unused; `None` for ever.
+    pub(crate) client_idle_ttl: Option<Duration>,
     pub(crate) servers: Vec<Server>,
     pub(crate) connections_max: usize,
     pub(crate) tables: TableLimits,
@@ -131,7 +136,9 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
     let log = log(settings)?;
     let identity = identity(settings)?;
     let servers = servers(&written.servers, &public_url)?;
-    let authorization = authorization(settings, public_url.clone(), &servers)?;
+    let mut authorization = authorization(settings, public_url.clone(), &servers)?;
+    authorization.clients = clients(&written.clients, &authorization.servers.scopes())?;
+    let client_idle_ttl = life_or_for_ever(settings, "authorization.client_idle_ttl")?;
     let connections_max = number(settings, "limits.connections_max", 1..=1_000_000)?;
     let tables = TableLimits {
         clients_max: number(settings, "limits.clients_max", 1..=1_000_000_000)?,
@@ -149,6 +156,7 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
         proxies,
         identity,
         authorization,
+        client_idle_ttl,
         servers,
         connections_max,
         tables,
@@ -364,7 +372,11 @@ fn provider_issuer(text: &str) -> Result<String, &'static str> {
 }
 
 /// A secret written in place or in a file of its own; not both.
-fn secret(settings: &Settings, key: &str, file_key: &str) -> Result<Option<Secret>, ConfigError> {
+pub(super) fn secret(
+    settings: &Settings,
+    key: &str,
+    file_key: &str,
+) -> Result<Option<Secret>, ConfigError> {
     if settings.was_written(key) && settings.was_written(file_key) {
         return Err(settings.refuse(file_key, format!("{key} is set as well: keep one of them")));
     }
@@ -561,15 +573,37 @@ fn authorization(
             _ => life(settings, "authorization.refresh_grace", REFRESH_GRACE_MAX)?,
         };
     understood.rotation = choose(settings, "authorization.rotation", &ROTATIONS)?;
-    understood.client_secret_ttl =
-        match settings.parse("authorization.client_secret_ttl", duration::parse)? {
-            Duration::ZERO => None,
-            _ => Some(life(settings, "authorization.client_secret_ttl", 3_650 * DAY)?),
-        };
+    understood.client_secret_ttl = life_or_for_ever(settings, "authorization.client_secret_ttl")?;
+    understood.documents = documents(settings)?;
+    understood.fetches_per_minute = rate(settings, "limits.document_fetches_per_minute")?;
+    understood.failures_per_minute = rate(settings, "limits.failures_per_minute")?;
     understood.registrations_per_minute = rate(settings, "limits.registrations_per_minute")?;
     understood.logins_per_minute = rate(settings, "limits.logins_per_minute")?;
     understood.refreshes_per_minute = rate(settings, "limits.refreshes_per_minute")?;
     Ok(understood)
+}
+
+/// Clients that are known by a document, and whose documents.
+fn documents(settings: &Settings) -> Result<Documents, ConfigError> {
+    const LISTS: [&str; 2] =
+        ["authorization.cimd_allowed_hosts", "authorization.cimd_denied_hosts"];
+    let hosts = |key: &str| {
+        HostList::parse(settings.list(key)).map_err(|entry| {
+            let remedy = "write for example \"app.example\" or \"*.app.example\"";
+            settings.refuse(key, format!("{entry:?} is no host name: {remedy}"))
+        })
+    };
+    if choose(settings, "authorization.cimd", &[("on", true), ("off", false)])? {
+        let [allowed, denied] = LISTS.map(hosts);
+        return Ok(Documents::On { allowed: allowed?, denied: denied? });
+    }
+    match LISTS.into_iter().find(|key| settings.was_written(key)) {
+        None => Ok(Documents::Off),
+        Some(key) => {
+            let problem = "nobody is asked for it: set authorization.cimd to \"on\"";
+            Err(settings.refuse(key, problem))
+        }
+    }
 }
 
 fn registration(settings: &Settings) -> Result<Registration, ConfigError> {
@@ -620,7 +654,7 @@ fn session_limits(settings: &Settings) -> Result<SessionLimits, ConfigError> {
 }
 
 /// One of a few words.
-fn choose<T: Copy>(
+pub(super) fn choose<T: Copy>(
     settings: &Settings,
     key: &str,
     choices: &[(&str, T)],
@@ -643,6 +677,14 @@ fn life(settings: &Settings, key: &str, most: Duration) -> Result<Duration, Conf
         }
         Err(problem) => Err(problem.to_string()),
     })
+}
+
+/// A length of time up to ten years; `0` is for ever.
+fn life_or_for_ever(settings: &Settings, key: &str) -> Result<Option<Duration>, ConfigError> {
+    match settings.parse(key, duration::parse)? {
+        Duration::ZERO => Ok(None),
+        _ => life(settings, key, 3_650 * DAY).map(Some),
+    }
 }
 
 /// A number in a range.

@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Origin};
-use super::keys::{KEYS, Key, Kind, SERVER_KEYS, nearest};
+use super::keys::{CLIENT_KEYS, KEYS, Key, Kind, SERVER_KEYS, nearest};
 
 /// Every variable of ours begins so.
 const PREFIX: &str = "SEKISHO_";
@@ -47,6 +47,8 @@ pub(crate) struct ConfigFile {
     pub(crate) settings: Settings,
     /// Each `[[server]]`, with its place.
     pub(crate) servers: Vec<(Origin, Settings)>,
+    /// Each `[[client]]`, with its place.
+    pub(crate) clients: Vec<(Origin, Settings)>,
 }
 
 impl ConfigFile {
@@ -58,7 +60,7 @@ impl ConfigFile {
                 settings.0.insert(key.path, Written { value, origin: Origin::Default });
             }
         }
-        Self { settings, servers: Vec::new() }
+        Self { settings, servers: Vec::new(), clients: Vec::new() }
     }
 
     /// Lays a file over what is there.
@@ -73,10 +75,12 @@ impl ConfigFile {
             ConfigError::new(format!("{}, line {}: {problem}", path.display(), file.line(at)))
         })?;
         for (name, value) in document.get_ref() {
-            if name.get_ref() == "server" {
-                self.servers = file.servers(value)?;
-            } else {
-                file.read(KEYS, name.get_ref(), name.span().start, value, &mut self.settings)?;
+            match name.get_ref().as_ref() {
+                "server" => self.servers = file.tables("server", SERVER_KEYS, value)?,
+                "client" => self.clients = file.tables("client", CLIENT_KEYS, value)?,
+                setting => {
+                    file.read(KEYS, setting, name.span().start, value, &mut self.settings)?;
+                }
             }
         }
         Ok(())
@@ -133,9 +137,11 @@ fn is_service_link(variable: &str, value: &OsStr) -> bool {
 }
 
 fn unknown_variable(variable: &str) -> ConfigError {
-    if variable.starts_with("SEKISHO_SERVER_") {
-        let problem = "[[server]] tables come from the file only: write them in sekisho.toml";
-        return ConfigError::new(format!("{variable}: {problem}"));
+    let tables = ["server", "client"];
+    let is_of = |table: &&&str| variable.starts_with(&format!("{PREFIX}{}_", table.to_uppercase()));
+    if let Some(table) = tables.iter().find(is_of) {
+        let problem = "tables come from the file only: write them in sekisho.toml";
+        return ConfigError::new(format!("{variable}: [[{table}]] {problem}"));
     }
     let path = variable.trim_start_matches(PREFIX).to_lowercase().replace("__", ".");
     let meant = nearest(&path, KEYS.iter().map(|key| key.path))
@@ -185,27 +191,29 @@ impl File<'_> {
         Origin::File { path: self.path.to_owned(), line: self.line(at) }
     }
 
-    fn servers(
+    fn tables(
         &self,
+        name: &str,
+        keys: &'static [Key],
         value: &Spanned<DeValue<'_>>,
     ) -> Result<Vec<(Origin, Settings)>, ConfigError> {
         let refuse = |at: usize| {
-            let problem = "it is a list of tables: begin each with [[server]]";
-            ConfigError::at(&self.origin(at), "server", None, problem)
+            let problem = format!("it is a list of tables: begin each with [[{name}]]");
+            ConfigError::at(&self.origin(at), name, None, problem)
         };
         let tables = value.get_ref().as_array().ok_or_else(|| refuse(value.span().start))?;
-        let mut servers = Vec::new();
+        let mut read = Vec::new();
         for table in tables {
             let at = table.span().start;
             let table = table.get_ref().as_table().ok_or_else(|| refuse(at))?;
             let mut settings = Settings::default();
             for (name, value) in table {
                 let at = name.span().start;
-                self.read(SERVER_KEYS, name.get_ref(), at, value, &mut settings)?;
+                self.read(keys, name.get_ref(), at, value, &mut settings)?;
             }
-            servers.push((self.origin(at), settings));
+            read.push((self.origin(at), settings));
         }
-        Ok(servers)
+        Ok(read)
     }
 
     /// Reads the setting called `path`, or the table of settings below it.
@@ -285,6 +293,11 @@ impl Settings {
     /// What was written for `key`, or its default.
     pub(crate) fn find(&self, key: &str) -> Option<&Written> {
         self.0.get(key)
+    }
+
+    /// Where `key` was written.
+    pub(crate) fn origin(&self, key: &str) -> &Origin {
+        self.find(key).map_or(&Origin::Default, |written| &written.origin)
     }
 
     /// Whether anybody wrote `key` anywhere.

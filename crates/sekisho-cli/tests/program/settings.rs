@@ -107,7 +107,6 @@ async fn names_kept_for_later_say_so() {
         "flows",
         "explain --what",
         "keycloak bootstrap --realm x",
-        "client add",
         "grant list",
         "token add --scope x",
         "config schema",

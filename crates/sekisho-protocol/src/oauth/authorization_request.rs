@@ -182,6 +182,8 @@ mod tests {
             refreshes: true,
             scope: ScopeSet::of(["fortune"]),
             client_uri: None,
+            keys: None,
+            acts_alone: false,
         }
     }
 

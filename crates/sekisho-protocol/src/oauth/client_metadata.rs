@@ -4,9 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{RedirectUri, RegisteredRedirectUri, ScopeSet};
+use super::{ClientKeys, RedirectUri, RegisteredRedirectUri, ScopeSet};
 
-/// A client's identifier, as issued by us; compared as text.
+/// A client's identifier: issued by us, written by the operator, or the https URL of a document
+/// about the client; compared as text.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ClientId(String);
@@ -45,6 +46,8 @@ pub enum TokenEndpointAuthMethod {
     ClientSecretBasic,
     /// `client_id` and `client_secret` in the body.
     ClientSecretPost,
+    /// A JWT signed with the client's own key (RFC 7523 §2.2).
+    PrivateKeyJwt,
 }
 
 /// A registration as we keep it: only what is used or shown, already checked.
@@ -53,7 +56,7 @@ pub struct ClientMetadata {
     /// The name the client gave itself: untrusted, cut to a bounded length.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_name: Option<String>,
-    /// At least one.
+    /// At least one, unless the client acts for itself alone.
     pub redirect_uris: Vec<RegisteredRedirectUri>,
     /// How it proves itself.
     pub token_endpoint_auth_method: TokenEndpointAuthMethod,
@@ -64,6 +67,13 @@ pub struct ClientMetadata {
     /// Its home page, https only; shown as text, never fetched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_uri: Option<String>,
+    /// The public keys of a client that proves itself by `private_key_jwt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<ClientKeys>,
+    /// Whether it may ask for tokens of its own, without a person (`client_credentials` among its
+    /// `grant_types`). Only the operator can say so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub acts_alone: bool,
 }
 
 impl ClientMetadata {

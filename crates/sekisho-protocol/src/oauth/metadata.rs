@@ -13,6 +13,19 @@ pub enum RegistrationEndpoint {
     Absent,
 }
 
+/// Whether the id of a client may be the URL of a document about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientMetadataDocuments {
+    /// `client_id_metadata_document_supported` is true.
+    Supported,
+    /// It is not there.
+    Absent,
+}
+
+/// What an assertion of a client may be signed with (RFC 8725 §3.1: public keys alone).
+pub const CLIENT_ASSERTION_ALGORITHMS: [&str; 9] =
+    ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
+
 /// Authorization server metadata (RFC 8414). No `openid-configuration`: we issue no ID tokens.
 #[derive(Debug, Clone, Serialize)]
 pub struct AuthorizationServerMetadata {
@@ -25,11 +38,15 @@ pub struct AuthorizationServerMetadata {
     scopes_supported: Vec<String>,
     response_types_supported: [&'static str; 1],
     response_modes_supported: [&'static str; 1],
-    grant_types_supported: [&'static str; 2],
-    token_endpoint_auth_methods_supported: [&'static str; 3],
-    revocation_endpoint_auth_methods_supported: [&'static str; 3],
+    grant_types_supported: [&'static str; 3],
+    token_endpoint_auth_methods_supported: [&'static str; 4],
+    token_endpoint_auth_signing_alg_values_supported: [&'static str; 9],
+    revocation_endpoint_auth_methods_supported: [&'static str; 4],
+    revocation_endpoint_auth_signing_alg_values_supported: [&'static str; 9],
     code_challenge_methods_supported: [&'static str; 1],
     authorization_response_iss_parameter_supported: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    client_id_metadata_document_supported: bool,
     protected_resources: Vec<ResourceUri>,
 }
 
@@ -39,12 +56,13 @@ impl AuthorizationServerMetadata {
         issuer: &Issuer,
         servers: &ProtectedResources,
         registration: RegistrationEndpoint,
+        documents: ClientMetadataDocuments,
     ) -> Self {
         let registration_endpoint = match registration {
             RegistrationEndpoint::Advertised => Some(issuer.endpoint("/register")),
             RegistrationEndpoint::Absent => None,
         };
-        let auth_methods = ["none", "client_secret_basic", "client_secret_post"];
+        let auth_methods = ["none", "client_secret_basic", "client_secret_post", "private_key_jwt"];
         Self {
             issuer: issuer.clone(),
             authorization_endpoint: issuer.endpoint("/authorize"),
@@ -54,11 +72,14 @@ impl AuthorizationServerMetadata {
             scopes_supported: tokens(&servers.scopes()),
             response_types_supported: ["code"],
             response_modes_supported: ["query"],
-            grant_types_supported: ["authorization_code", "refresh_token"],
+            grant_types_supported: ["authorization_code", "refresh_token", "client_credentials"],
             token_endpoint_auth_methods_supported: auth_methods,
+            token_endpoint_auth_signing_alg_values_supported: CLIENT_ASSERTION_ALGORITHMS,
             revocation_endpoint_auth_methods_supported: auth_methods,
+            revocation_endpoint_auth_signing_alg_values_supported: CLIENT_ASSERTION_ALGORITHMS,
             code_challenge_methods_supported: ["S256"],
             authorization_response_iss_parameter_supported: true,
+            client_id_metadata_document_supported: documents == ClientMetadataDocuments::Supported,
             protected_resources: servers.iter().map(|server| server.resource.clone()).collect(),
         }
     }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::{
-    ClientMetadata, OAuthError, OAuthErrorCode, RegisteredRedirectUri, ScopeSet,
+    ClientKeys, ClientMetadata, OAuthError, OAuthErrorCode, RegisteredRedirectUri, ScopeSet,
     TokenEndpointAuthMethod, is_loopback,
 };
 
@@ -33,25 +33,68 @@ pub fn parse_registration(
 ) -> Result<ClientMetadata, OAuthError> {
     let fields: Map<String, Value> =
         serde_json::from_slice(body).map_err(|_| refused("the body is not a JSON object"))?;
-    let redirect_uris = redirect_uris(&fields)?;
-    check_application_type(&fields, &redirect_uris)?;
-    check_response_types(&fields)?;
-    check_metadata_uris(&fields)?;
+    understand(&fields, auth_method(&fields)?, known, defaults)
+}
+
+/// What both ways of introducing oneself share; the method is judged by the caller.
+pub(super) fn understand(
+    fields: &Map<String, Value>,
+    token_endpoint_auth_method: TokenEndpointAuthMethod,
+    known: &ScopeSet,
+    defaults: &ScopeSet,
+) -> Result<ClientMetadata, OAuthError> {
+    let redirect_uris = redirect_uris(fields)?;
+    check_application_type(fields, &redirect_uris)?;
+    check_response_types(fields)?;
+    check_metadata_uris(fields)?;
     Ok(ClientMetadata {
-        client_name: client_name(&fields)?,
+        client_name: client_name(fields)?,
         redirect_uris,
-        token_endpoint_auth_method: auth_method(&fields)?,
-        refreshes: refreshes(&fields)?,
-        scope: scope(&fields, known, defaults)?,
-        client_uri: text(&fields, "client_uri")?.map(str::to_owned),
+        token_endpoint_auth_method,
+        refreshes: refreshes(fields)?,
+        scope: scope(fields, known, defaults)?,
+        client_uri: text(fields, "client_uri")?.map(str::to_owned),
+        keys: keys(fields, token_endpoint_auth_method)?,
+        acts_alone: false,
     })
 }
 
-fn refused(description: &str) -> OAuthError {
+/// RFC 7591 §2: `jwks` or `jwks_uri`, not both, and at least one for who signs with them. Keys of
+/// others are nobody's business and not kept.
+fn keys(
+    fields: &Map<String, Value>,
+    method: TokenEndpointAuthMethod,
+) -> Result<Option<ClientKeys>, OAuthError> {
+    let present = |name: &str| fields.get(name).filter(|value| !value.is_null());
+    let keys = match (present("jwks"), text(fields, "jwks_uri")?) {
+        (Some(_), Some(_)) => return Err(refused("jwks and jwks_uri cannot both be given")),
+        (Some(jwks), None) => Some(ClientKeys::inline(jwks)),
+        (None, Some(uri)) => Some(ClientKeys::at(uri)),
+        (None, None) => None,
+    };
+    let keys = keys.transpose().map_err(|reason| refused(&reason.to_string()))?;
+    match (method, keys) {
+        (TokenEndpointAuthMethod::PrivateKeyJwt, None) => {
+            Err(refused("private_key_jwt needs jwks or jwks_uri"))
+        }
+        (TokenEndpointAuthMethod::PrivateKeyJwt, keys) => Ok(keys),
+        (
+            TokenEndpointAuthMethod::None
+            | TokenEndpointAuthMethod::ClientSecretBasic
+            | TokenEndpointAuthMethod::ClientSecretPost,
+            _,
+        ) => Ok(None),
+    }
+}
+
+pub(super) fn refused(description: &str) -> OAuthError {
     OAuthError::new(OAuthErrorCode::InvalidClientMetadata, description)
 }
 
-fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, OAuthError> {
+pub(super) fn text<'a>(
+    fields: &'a Map<String, Value>,
+    name: &str,
+) -> Result<Option<&'a str>, OAuthError> {
     match fields.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
@@ -156,8 +199,10 @@ fn auth_method(fields: &Map<String, Value>) -> Result<TokenEndpointAuthMethod, O
         None | Some("client_secret_basic") => Ok(TokenEndpointAuthMethod::ClientSecretBasic),
         Some("client_secret_post") => Ok(TokenEndpointAuthMethod::ClientSecretPost),
         Some("none") => Ok(TokenEndpointAuthMethod::None),
+        Some("private_key_jwt") => Ok(TokenEndpointAuthMethod::PrivateKeyJwt),
         Some(_) => Err(refused(
-            "token_endpoint_auth_method must be none, client_secret_basic or client_secret_post",
+            "token_endpoint_auth_method must be none, client_secret_basic, client_secret_post or \
+             private_key_jwt",
         )),
     }
 }
@@ -233,7 +278,18 @@ mod tests {
             (
                 with("token_endpoint_auth_method", json!("private_key_jwt")),
                 InvalidClientMetadata,
+                "a key is needed",
+            ),
+            (
+                with("token_endpoint_auth_method", json!("client_secret_jwt")),
+                InvalidClientMetadata,
                 "method",
+            ),
+            (with("jwks", json!("text")), InvalidClientMetadata, "keys that are none"),
+            (
+                json!({ "redirect_uris": ["https://a.example/cb"], "jwks": { "keys": [] }, "jwks_uri": "https://a.example/k" }),
+                InvalidClientMetadata,
+                "keys in two places",
             ),
             (with("token_endpoint_auth_method", json!(["none"])), InvalidClientMetadata, "type"),
             (with("grant_types", json!(["password"])), InvalidClientMetadata, "grant type"),

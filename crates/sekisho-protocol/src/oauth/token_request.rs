@@ -3,7 +3,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{ClientId, CodeVerifier, OAuthError, OAuthErrorCode, Parameters};
+use super::{
+    AssertionClaims, CLIENT_ASSERTION_TYPE, ClientId, CodeVerifier, OAuthError, OAuthErrorCode,
+    Parameters,
+};
 use crate::Secret;
 
 /// A request for tokens, by grant type.
@@ -13,6 +16,8 @@ pub enum TokenRequest {
     Code(CodeRequest),
     /// `refresh_token` (OAuth 2.1 §4.3).
     Refresh(RefreshRequest),
+    /// `client_credentials` (OAuth 2.1 §4.2): a machine asks for itself.
+    Machine(MachineRequest),
 }
 
 /// A code and the proof that goes with it.
@@ -36,6 +41,15 @@ pub struct RefreshRequest {
     /// Narrower scopes, as text.
     pub scope: Option<String>,
     /// For which resource; it must be the grant's.
+    pub resources: Vec<String>,
+}
+
+/// What a machine wants to do, and where.
+#[derive(Debug)]
+pub struct MachineRequest {
+    /// The scopes, as text; none for all it may have.
+    pub scope: Option<String>,
+    /// For which resource.
     pub resources: Vec<String>,
 }
 
@@ -65,9 +79,13 @@ impl TokenRequest {
                 scope: parameters.value("scope").map(str::to_owned),
                 resources: parameters.resources().to_vec(),
             })),
+            "client_credentials" => Ok(Self::Machine(MachineRequest {
+                scope: parameters.value("scope").map(str::to_owned),
+                resources: parameters.resources().to_vec(),
+            })),
             _ => Err(OAuthError::new(
                 UnsupportedGrantType,
-                "grant_type must be authorization_code or refresh_token",
+                "grant_type must be authorization_code, refresh_token or client_credentials",
             )),
         }
     }
@@ -78,8 +96,19 @@ impl TokenRequest {
 pub struct ClientCredentials {
     /// The id it names.
     pub client_id: ClientId,
-    /// The secret it shows; none for a public client.
-    pub secret: Option<Secret>,
+    /// What it shows for it.
+    pub proof: ClientProof,
+}
+
+/// How a client proves to be the one it names.
+#[derive(Debug)]
+pub enum ClientProof {
+    /// Not at all: a public client.
+    None,
+    /// By its secret, in a header or in the form.
+    Secret(Secret),
+    /// By a JWT of its own (RFC 7523 §2.2).
+    Assertion(Secret),
 }
 
 /// Why no credentials could be read.
@@ -91,6 +120,9 @@ pub enum CredentialsError {
     /// The `Authorization` header is not Basic with an id and a secret: `invalid_client`, 401.
     #[error("the Authorization header is not valid Basic authentication")]
     MalformedBasic,
+    /// Half an assertion, of another type, or without a subject: `invalid_client`, 401.
+    #[error("client_assertion and client_assertion_type are not a JWT for client authentication")]
+    MalformedAssertion,
     /// RFC 6749 §2.3: one method a request: `invalid_request`, 400.
     #[error("the client authenticates in two ways at once")]
     TwoMethods,
@@ -106,22 +138,44 @@ impl ClientCredentials {
         parameters: &Parameters,
     ) -> Result<Self, CredentialsError> {
         let in_body = parameters.value("client_id");
-        let Some(header) = authorization else {
-            let client_id = in_body.map(ClientId::new).ok_or(CredentialsError::Missing)?;
-            return Ok(Self {
-                client_id,
-                secret: parameters.value("client_secret").map(Secret::new),
-            });
-        };
-        if parameters.has("client_secret") {
+        let has_assertion =
+            ["client_assertion", "client_assertion_type"].iter().any(|name| parameters.has(name));
+        let methods = [authorization.is_some(), parameters.has("client_secret"), has_assertion];
+        if methods.into_iter().filter(|is_used| *is_used).count() > 1 {
             return Err(CredentialsError::TwoMethods);
         }
+        if has_assertion {
+            return parse_assertion(parameters);
+        }
+        let Some(header) = authorization else {
+            let client_id = in_body.map(ClientId::new).ok_or(CredentialsError::Missing)?;
+            let secret = parameters.value("client_secret").map(Secret::new);
+            return Ok(Self {
+                client_id,
+                proof: secret.map_or(ClientProof::None, ClientProof::Secret),
+            });
+        };
         let credentials = parse_basic(header).ok_or(CredentialsError::MalformedBasic)?;
         match in_body {
             Some(id) if id != credentials.client_id.as_str() => Err(CredentialsError::TwoMethods),
             _ => Ok(credentials),
         }
     }
+}
+
+/// RFC 7521 §4.2: `client_id` is optional beside an assertion, whose subject says the same.
+fn parse_assertion(parameters: &Parameters) -> Result<ClientCredentials, CredentialsError> {
+    let (Some(CLIENT_ASSERTION_TYPE), Some(assertion)) =
+        (parameters.value("client_assertion_type"), parameters.value("client_assertion"))
+    else {
+        return Err(CredentialsError::MalformedAssertion);
+    };
+    let client_id = match parameters.value("client_id") {
+        Some(id) => ClientId::new(id),
+        None => AssertionClaims::unverified_subject(assertion)
+            .ok_or(CredentialsError::MalformedAssertion)?,
+    };
+    Ok(ClientCredentials { client_id, proof: ClientProof::Assertion(Secret::new(assertion)) })
 }
 
 /// RFC 6749 §2.3.1: id and secret are form-encoded before they are joined and base64-encoded.
@@ -135,10 +189,11 @@ fn parse_basic(header: &str) -> Option<ClientCredentials> {
     let (id, secret) = joined.split_once(':')?;
     let client_id = form_decoded(id).filter(|id| !id.is_empty())?;
     let secret = form_decoded(secret)?;
-    Some(ClientCredentials {
-        client_id: ClientId::new(client_id),
-        secret: (!secret.is_empty()).then(|| Secret::new(secret)),
-    })
+    let proof = match secret.as_str() {
+        "" => ClientProof::None,
+        _ => ClientProof::Secret(Secret::new(secret)),
+    };
+    Some(ClientCredentials { client_id: ClientId::new(client_id), proof })
 }
 
 /// Undoes form-encoding of one value; `None` for a broken escape or text that is not UTF-8.
@@ -170,7 +225,7 @@ mod tests {
         let rows = [
             ("", Some(InvalidRequest), "nothing"),
             ("grant_type=password&username=a&password=b", Some(UnsupportedGrantType), "password"),
-            ("grant_type=client_credentials", Some(UnsupportedGrantType), "machines"),
+            ("grant_type=client_credentials", None, "machines"),
             (
                 "grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer",
                 Some(UnsupportedGrantType),
@@ -200,7 +255,14 @@ mod tests {
     #[test]
     fn credentials_come_in_one_way() {
         use CredentialsError::*;
+        // {"sub":"machine"}
+        const JWT: &str = "e30.eyJzdWIiOiJtYWNoaW5lIn0.c2ln";
         let basic = |text: &str| Some(format!("Basic {}", STANDARD.encode(text)));
+        let assertion = |rest: &str| {
+            format!("{rest}client_assertion_type={CLIENT_ASSERTION_TYPE}&client_assertion={JWT}")
+        };
+        let (named, alone) = (assertion("client_id=c&"), assertion(""));
+        let (with_secret, rubbish) = (assertion("client_secret=s&"), alone.replace(JWT, "rubbish"));
         let rows: Vec<(
             Option<String>,
             &str,
@@ -230,6 +292,18 @@ mod tests {
             (Some("Basic !!!".into()), "", Err(MalformedBasic), "bad base64"),
             (Some("Basic".into()), "", Err(MalformedBasic), "nothing behind"),
             (Some("Bearer abc".into()), "client_id=c", Err(MalformedBasic), "another scheme"),
+            (None, &named, Ok(("c", Some(JWT))), "an assertion"),
+            (None, &alone, Ok(("machine", Some(JWT))), "an assertion names its client"),
+            (None, &with_secret, Err(TwoMethods), "assertion and secret"),
+            (basic("c:s"), &alone, Err(TwoMethods), "assertion and Basic"),
+            (None, "client_id=c&client_assertion=x", Err(MalformedAssertion), "no type"),
+            (
+                None,
+                "client_id=c&client_assertion_type=urn:other&client_assertion=x",
+                Err(MalformedAssertion),
+                "another type",
+            ),
+            (None, &rubbish, Err(MalformedAssertion), "nobody's assertion"),
         ];
         for (header, form, expected, reason) in rows {
             let parsed =
@@ -237,7 +311,11 @@ mod tests {
             match (parsed, expected) {
                 (Ok(have), Ok((id, secret))) => {
                     assert_eq!(have.client_id.as_str(), id, "{reason}");
-                    assert_eq!(have.secret.as_ref().map(Secret::reveal), secret, "{reason}");
+                    let shown = match &have.proof {
+                        ClientProof::None => None,
+                        ClientProof::Secret(shown) | ClientProof::Assertion(shown) => Some(shown),
+                    };
+                    assert_eq!(shown.map(Secret::reveal), secret, "{reason}");
                 }
                 (have, expected) => assert_eq!(have.err(), Some(expected.unwrap_err()), "{reason}"),
             }

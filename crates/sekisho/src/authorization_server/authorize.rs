@@ -12,19 +12,20 @@ use axum::http::header::SET_COOKIE;
 use axum::response::Response;
 use http::{Extensions, HeaderMap, Uri};
 use sekisho_protocol::oauth::{
-    AuthorizationRequest, ClientId, ClientMetadata, NoReturnAddress, Parameters, ReturnAddress,
-    named_client,
+    AuthorizationRequest, ClientIdUrl, ClientMetadata, NoReturnAddress, OAuthError, OAuthErrorCode,
+    Parameters, ReturnAddress, named_client,
 };
 use sekisho_protocol::{Secret, SecretHash};
 
 use super::browser::is_own_navigation;
+use super::clients::{caller, no_client};
 use super::refusal::{Visitor, refuse_by_redirect};
 use super::{AuthorizationServer, ConsentRule, LOGIN_TTL};
 use crate::grant::PendingConsent;
 use crate::pages::{ConsentPage, Problem};
 use crate::principal::Identity;
 use crate::seal::Purpose;
-use crate::store::{RememberedConsent, StoreError};
+use crate::store::{Client, ClientOrigin, RememberedConsent, StoreError};
 
 pub(super) async fn authorize(
     State(server): State<Arc<AuthorizationServer>>,
@@ -38,17 +39,17 @@ pub(super) async fn authorize(
         Ok(client_id) => client_id,
         Err(reason) => return no_return_address(&visitor, &parameters, &reason),
     };
-    let client = match server.store.find_client(&client_id).await {
-        Ok(Some(client)) => client.metadata,
-        Ok(None) => return unknown_client(&visitor, &client_id),
-        Err(reason) => return visitor.store_failed(&reason),
+    let client = match server.client_today(&client_id, caller(&extensions)).await {
+        Ok(client) => client,
+        Err(reason) => return no_client(&visitor, &client_id, &reason),
     };
-    let address = match ReturnAddress::find(&parameters, &client) {
+    let address = match ReturnAddress::find(&parameters, &client.metadata) {
         Ok(address) => address,
         Err(reason) => return no_return_address(&visitor, &parameters, &reason),
     };
     let settings = &server.settings;
-    let request = AuthorizationRequest::prove(&parameters, client_id, &address, &settings.servers);
+    let request = AuthorizationRequest::prove(&parameters, client_id, &address, &settings.servers)
+        .and_then(|request| within_registration(request, &client));
     match request {
         Ok(request) => {
             server.ask_or_remember(&visitor, &headers, &extensions, request, &client).await
@@ -60,9 +61,31 @@ pub(super) async fn authorize(
     }
 }
 
-pub(super) fn unknown_client(visitor: &Visitor, client_id: &ClientId) -> Response {
-    let problem = Problem::UnknownClient { client_id: client_id.as_str() };
-    visitor.page(StatusCode::BAD_REQUEST, problem)
+/// What a client's document says, for a client that has one.
+fn document_of(client: &Client) -> Option<ClientMetadata> {
+    match client.origin {
+        ClientOrigin::Document => Some(client.metadata.clone()),
+        ClientOrigin::Dynamic | ClientOrigin::Preregistered => None,
+    }
+}
+
+/// What the operator wrote down for a client is a limit; what a client wrote down for itself is
+/// none, since it would be its own choice.
+fn within_registration(
+    mut request: AuthorizationRequest,
+    client: &Client,
+) -> Result<AuthorizationRequest, OAuthError> {
+    match client.origin {
+        ClientOrigin::Dynamic | ClientOrigin::Document => return Ok(request),
+        ClientOrigin::Preregistered if client.metadata.scope.is_empty() => return Ok(request),
+        ClientOrigin::Preregistered => {}
+    }
+    request.scope = request.scope.restricted_to(&client.metadata.scope);
+    if request.scope.is_empty() {
+        let reason = "none of these scopes is allowed to this client";
+        return Err(OAuthError::new(OAuthErrorCode::InvalidScope, reason));
+    }
+    Ok(request)
 }
 
 fn no_return_address(
@@ -91,12 +114,13 @@ impl AuthorizationServer {
         headers: &HeaderMap,
         extensions: &Extensions,
         request: AuthorizationRequest,
-        client: &ClientMetadata,
+        client: &Client,
     ) -> Response {
-        match self.remembered_person(headers, &request).await {
+        match self.remembered_person(headers, &request, client).await {
             Ok(Some(person)) => {
                 tracing::info!(client.id = %request.client_id, "consent is remembered");
-                self.begin_login(visitor, extensions, request, Some(person)).await
+                let document = document_of(client);
+                self.begin_login(visitor, extensions, request, document, Some(person)).await
             }
             Ok(None) => self.ask(visitor, headers, request, client),
             Err(reason) => visitor.store_failed(&reason),
@@ -108,6 +132,7 @@ impl AuthorizationServer {
         &self,
         headers: &HeaderMap,
         request: &AuthorizationRequest,
+        client: &Client,
     ) -> Result<Option<Identity>, StoreError> {
         if self.settings.consent != ConsentRule::Remember || !is_own_navigation(headers) {
             return Ok(None);
@@ -117,7 +142,7 @@ impl AuthorizationServer {
         let Some(identity) = self.store.find_browser_session(&session.hash(), now).await? else {
             return Ok(None);
         };
-        let consent = remembered(identity, request);
+        let consent = remembered(identity, request, client);
         let is_remembered = self.store.is_consent_remembered(&consent, now).await?;
         Ok(is_remembered.then_some(consent.identity))
     }
@@ -128,18 +153,22 @@ impl AuthorizationServer {
         visitor: &Visitor,
         headers: &HeaderMap,
         request: AuthorizationRequest,
-        client: &ClientMetadata,
+        client: &Client,
     ) -> Response {
         let (csrf, set_cookie) = self.cookies.csrf(headers);
-        let pending = PendingConsent { request, expires_at: self.clock.now().plus(LOGIN_TTL) };
+        let document = document_of(client);
+        let host = document.as_ref().and_then(|_| ClientIdUrl::parse(client.id.as_str()).ok());
+        let expires_at = self.clock.now().plus(LOGIN_TTL);
+        let pending = PendingConsent { request, document, expires_at };
         let sealed = self.sealer.seal_value(Purpose::Consent, csrf.hash().as_bytes(), &pending);
         let request = &pending.request;
         let mut response = ConsentPage {
-            client_name: client.client_name.as_deref(),
+            client_name: client.metadata.client_name.as_deref(),
             client_id: request.client_id.as_str(),
+            client_host: host.as_ref().map(ClientIdUrl::host),
             redirect_host: &request.redirect_uri.shown_host(),
             redirect_uri: request.redirect_uri.as_str(),
-            is_loopback_only: client.is_loopback_only(),
+            is_loopback_only: client.metadata.is_loopback_only(),
             scopes: request.scope.iter().collect(),
             resource: request.resource.as_str(),
             consent: &sealed.to_text(),
@@ -151,15 +180,25 @@ impl AuthorizationServer {
 }
 
 /// The tuple for which a yes is remembered: client, redirect URI (on loopback without its port,
-/// which changes each time), scopes, resource.
-pub(super) fn remembered(identity: Identity, request: &AuthorizationRequest) -> RememberedConsent {
+/// which changes each time), scopes, resource; and what a document says of its client, which its
+/// owner may change at any time.
+pub(super) fn remembered(
+    identity: Identity,
+    request: &AuthorizationRequest,
+    client: &Client,
+) -> RememberedConsent {
+    let document = match client.origin {
+        ClientOrigin::Document => format!("{:?}", client.metadata),
+        ClientOrigin::Dynamic | ClientOrigin::Preregistered => String::new(),
+    };
     let parts = [
         request.client_id.as_str(),
         &request.redirect_uri.without_loopback_port(),
         &request.scope.to_string(),
         request.resource.as_str(),
+        &document,
     ];
-    // None of the parts can hold a line break, so joining is unambiguous.
+    // No part but the last can hold a line break, so joining is unambiguous.
     let tuple: SecretHash = Secret::new(parts.join("\n")).hash();
     RememberedConsent { identity, tuple }
 }

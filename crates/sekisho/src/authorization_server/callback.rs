@@ -11,7 +11,8 @@ use http::{Extensions, HeaderMap, Uri};
 use sekisho_protocol::Secret;
 use sekisho_protocol::oauth::{OAuthError, OAuthErrorCode, Parameters};
 
-use super::authorize::{remembered, unknown_client};
+use super::authorize::remembered;
+use super::clients::{NoClient, no_client};
 use super::provider_sessions::next_check;
 use super::refusal::{Visitor, provider_error, see_other};
 use super::{AuthorizationServer, BROWSER_SESSION_TTL, ConsentRule};
@@ -21,9 +22,7 @@ use crate::mint;
 use crate::pages::Problem;
 use crate::principal::Identity;
 use crate::seal::Purpose;
-use crate::store::{
-    CodeIssue, CodeRecord, LoginRecord, ProviderSession, RememberedConsent, StoreError,
-};
+use crate::store::{CodeIssue, CodeRecord, LoginRecord, ProviderSession, StoreError};
 
 pub(super) async fn callback(
     State(server): State<Arc<AuthorizationServer>>,
@@ -165,8 +164,8 @@ impl AuthorizationServer {
         parameters.push(("iss", self.settings.issuer.as_str()));
         let mut response = see_other(&request.redirect_uri.with_query(&parameters));
         if let Some(browser) = browser {
-            let consent = was_asked.then(|| remembered(person.identity.clone(), &request));
-            match self.remember(&person.identity, consent, &browser).await {
+            let asked = was_asked.then_some(&request);
+            match self.remember(&person.identity, asked, &browser).await {
                 Ok(cookie) => {
                     response.headers_mut().append(SET_COOKIE, cookie);
                 }
@@ -183,9 +182,9 @@ impl AuthorizationServer {
         headers: &HeaderMap,
         request: AuthorizationRequest,
     ) -> Response {
-        match self.store.find_client(&request.client_id).await {
-            Ok(Some(client)) => self.ask(visitor, headers, request, &client.metadata),
-            Ok(None) => unknown_client(visitor, &request.client_id),
+        match self.known_client(&request.client_id).await {
+            Ok(Some(client)) => self.ask(visitor, headers, request, &client),
+            Ok(None) => no_client(visitor, &request.client_id, &NoClient::Unknown),
             Err(reason) => visitor.store_failed(&reason),
         }
     }
@@ -240,13 +239,16 @@ impl AuthorizationServer {
     async fn remember(
         &self,
         identity: &Identity,
-        consent: Option<RememberedConsent>,
+        asked: Option<&AuthorizationRequest>,
         browser: &Secret,
     ) -> Result<http::HeaderValue, StoreError> {
         let now = self.clock.now();
         let expires_at = now.plus(BROWSER_SESSION_TTL);
         self.store.begin_browser_session(&browser.hash(), identity, expires_at).await?;
-        if let Some(consent) = consent {
+        if let Some(request) = asked
+            && let Some(client) = self.known_client(&request.client_id).await?
+        {
+            let consent = remembered(identity.clone(), request, &client);
             self.store.remember_consent(&consent, now).await?;
         }
         Ok(self.cookies.begin_session(browser, BROWSER_SESSION_TTL.as_secs()))

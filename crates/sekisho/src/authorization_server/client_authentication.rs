@@ -1,19 +1,23 @@
-//! Who is calling `/token` and `/revoke` (OAuth 2.1 §2.4): a registered client with its secret, or a
-//! public one without.
+//! Who is calling `/token` and `/revoke` (OAuth 2.1 §2.4): a client with its secret, a client that
+//! signs, or a public one without proof. One way a request, and the one it is registered for.
 
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{Extensions, HeaderMap};
+use sekisho_protocol::Secret;
 use sekisho_protocol::oauth::{
-    ClientCredentials, CredentialsError, OAuthError, OAuthErrorCode, Parameters,
+    ClientCredentials, ClientProof, CredentialsError, OAuthError, OAuthErrorCode, Parameters,
+    TokenEndpointAuthMethod,
 };
 
 use super::AuthorizationServer;
+use super::client_assertion::AssertionRefusal;
+use super::clients::caller;
 use super::refusal::Refusal;
 use crate::store::Client;
 
-/// Why a client is not believed. All but the first share one word, so that nobody learns which
-/// clients exist.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// Why a client is not believed. All that is wrong with ids and secrets shares one word, so that
+/// nobody learns which clients exist; what is wrong with an assertion helps only who signs it.
+#[derive(Debug, thiserror::Error)]
 enum Disbelief {
     #[error("no such client")]
     UnknownClient,
@@ -25,6 +29,12 @@ enum Disbelief {
     WrongSecret,
     #[error("the secret has expired")]
     ExpiredSecret,
+    #[error("a client that signs showed no assertion")]
+    MissingAssertion,
+    #[error("a client that does not sign showed an assertion")]
+    UnexpectedAssertion,
+    #[error("{0}")]
+    Assertion(#[from] AssertionRefusal),
 }
 
 impl AuthorizationServer {
@@ -35,32 +45,37 @@ impl AuthorizationServer {
     pub(super) async fn authenticate(
         &self,
         headers: &HeaderMap,
+        extensions: &Extensions,
         parameters: &Parameters,
     ) -> Result<Client, Refusal> {
         let authorization = headers.get(AUTHORIZATION);
         let used_basic = authorization.is_some();
-        let refused = |error| Refusal::Client { error, used_basic };
         let authorization = authorization.map(|value| value.to_str().unwrap_or_default());
         let credentials = ClientCredentials::parse(authorization, parameters)
             .map_err(|reason| credentials_refusal(&reason, used_basic))?;
-        let client = self.store.find_client(&credentials.client_id).await?;
-        self.believe(client, &credentials).map_err(|reason| {
+        let client = self.known_client(&credentials.client_id).await?;
+        let believed = match (client, &credentials.proof) {
+            (None, _) => Err(Disbelief::UnknownClient),
+            (Some(client), ClientProof::Assertion(assertion)) if signs(&client) => {
+                let verified = self.verify_assertion(&client, assertion, caller(extensions)).await;
+                verified.map(|()| client).map_err(Disbelief::Assertion)
+            }
+            (Some(_), ClientProof::Assertion(_)) => Err(Disbelief::UnexpectedAssertion),
+            (Some(client), ClientProof::None | ClientProof::Secret(_)) if signs(&client) => {
+                Err(Disbelief::MissingAssertion)
+            }
+            (Some(client), ClientProof::None) => self.believe(client, None),
+            (Some(client), ClientProof::Secret(secret)) => self.believe(client, Some(secret)),
+        };
+        believed.map_err(|reason| {
             let named = credentials.client_id.as_str();
             tracing::info!(client.id = format!("{named:.64}"), "client refused: {reason}");
-            refused(OAuthError::new(
-                OAuthErrorCode::InvalidClient,
-                "the client is not known here or its secret is not valid: register again",
-            ))
+            refusal(reason, used_basic)
         })
     }
 
-    fn believe(
-        &self,
-        client: Option<Client>,
-        credentials: &ClientCredentials,
-    ) -> Result<Client, Disbelief> {
-        let client = client.ok_or(Disbelief::UnknownClient)?;
-        match (&client.secret, &credentials.secret) {
+    fn believe(&self, client: Client, secret: Option<&Secret>) -> Result<Client, Disbelief> {
+        match (&client.secret, secret) {
             (None, None) => return Ok(client),
             (None, Some(_)) => return Err(Disbelief::UnexpectedSecret),
             (Some(_), None) => return Err(Disbelief::MissingSecret),
@@ -76,12 +91,43 @@ impl AuthorizationServer {
     }
 }
 
+fn signs(client: &Client) -> bool {
+    client.metadata.token_endpoint_auth_method == TokenEndpointAuthMethod::PrivateKeyJwt
+}
+
+/// Faults of ours and of others' key servers are told apart from proofs that prove nothing.
+fn refusal(reason: Disbelief, used_basic: bool) -> Refusal {
+    match reason {
+        Disbelief::Assertion(AssertionRefusal::Store(reason)) => Refusal::Store(reason),
+        Disbelief::Assertion(AssertionRefusal::TooMany(wait)) => Refusal::TooMany(wait),
+        Disbelief::Assertion(AssertionRefusal::KeysUnavailable(_)) => Refusal::KeysUnavailable,
+        Disbelief::Assertion(reason) => {
+            let words = format!("the client_assertion is not valid: {reason}");
+            let error = OAuthError::new(OAuthErrorCode::InvalidClient, &words);
+            Refusal::Client { error, used_basic }
+        }
+        Disbelief::UnknownClient
+        | Disbelief::MissingSecret
+        | Disbelief::UnexpectedSecret
+        | Disbelief::WrongSecret
+        | Disbelief::ExpiredSecret
+        | Disbelief::MissingAssertion
+        | Disbelief::UnexpectedAssertion => {
+            let words = "the client is not known here or its secret is not valid: register again";
+            let error = OAuthError::new(OAuthErrorCode::InvalidClient, words);
+            Refusal::Client { error, used_basic }
+        }
+    }
+}
+
 fn credentials_refusal(reason: &CredentialsError, used_basic: bool) -> Refusal {
     match reason {
         CredentialsError::TwoMethods => {
             OAuthError::new(OAuthErrorCode::InvalidRequest, &reason.to_string()).into()
         }
-        CredentialsError::Missing | CredentialsError::MalformedBasic => Refusal::Client {
+        CredentialsError::Missing
+        | CredentialsError::MalformedBasic
+        | CredentialsError::MalformedAssertion => Refusal::Client {
             error: OAuthError::new(OAuthErrorCode::InvalidClient, &reason.to_string()),
             used_basic,
         },

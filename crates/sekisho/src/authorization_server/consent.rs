@@ -10,10 +10,12 @@ use axum::http::StatusCode;
 use axum::http::header::SET_COOKIE;
 use axum::response::Response;
 use http::{Extensions, HeaderMap};
-use sekisho_protocol::oauth::{AuthorizationRequest, OAuthError, OAuthErrorCode, Parameters};
+use sekisho_protocol::oauth::{
+    AuthorizationRequest, ClientMetadata, OAuthError, OAuthErrorCode, Parameters,
+};
 
-use super::authorize::unknown_client;
 use super::browser::is_posted_by_our_page;
+use super::clients::{NoClient, no_client};
 use super::refusal::{Visitor, provider_error, refuse_by_redirect, see_other};
 use super::{AuthorizationServer, LOGIN_TTL};
 use crate::front::ClientAddress;
@@ -39,16 +41,11 @@ pub(super) async fn consent(
     if pending.expires_at.is_over(server.clock.now()) {
         return visitor.page(StatusCode::BAD_REQUEST, Problem::LoginNotFound);
     }
-    let request = pending.request;
     match form.value("decision") {
-        Some("approve") => match server.store.find_client(&request.client_id).await {
-            Ok(Some(_)) => server.begin_login(&visitor, &extensions, request, None).await,
-            Ok(None) => unknown_client(&visitor, &request.client_id),
-            Err(reason) => visitor.store_failed(&reason),
-        },
+        Some("approve") => server.approved(&visitor, &extensions, pending).await,
         Some("deny") => {
             let error = OAuthError::new(OAuthErrorCode::AccessDenied, "the person said no");
-            server.tell_client(&request, &error)
+            server.tell_client(&pending.request, &error)
         }
         Some(_) | None => {
             let what = "decision must be approve or deny";
@@ -68,13 +65,33 @@ impl AuthorizationServer {
         self.sealer.open_value(Purpose::Consent, csrf.hash().as_bytes(), &sealed).ok()
     }
 
+    /// A person said yes: to a client that is still there, or to the document they were shown.
+    async fn approved(
+        &self,
+        visitor: &Visitor,
+        extensions: &Extensions,
+        pending: PendingConsent,
+    ) -> Response {
+        let PendingConsent { request, document, expires_at: _ } = pending;
+        let client_id = &request.client_id;
+        if document.is_none() {
+            match self.known_client(client_id).await {
+                Ok(Some(_)) => {}
+                Ok(None) => return no_client(visitor, client_id, &NoClient::Unknown),
+                Err(reason) => return visitor.store_failed(&reason),
+            }
+        }
+        self.begin_login(visitor, extensions, request, document, None).await
+    }
+
     /// Sends the browser to the identity provider, with a state of our own that only this browser
-    /// can bring back.
+    /// can bring back. From now on the client is known by the document that was approved.
     pub(super) async fn begin_login(
         &self,
         visitor: &Visitor,
         extensions: &Extensions,
         request: AuthorizationRequest,
+        document: Option<ClientMetadata>,
         expected: Option<Identity>,
     ) -> Response {
         if let Some(ClientAddress(address)) = extensions.get()
@@ -98,6 +115,11 @@ impl AuthorizationServer {
             code_verifier: attempt.code_verifier.reveal().to_owned(),
             expected,
         };
+        if let Some(document) = document
+            && let Err(reason) = self.keep_document(&client_id, document).await
+        {
+            return visitor.store_failed(&reason);
+        }
         let browser = mint::nonce();
         let login_state = attempt.login_state.hash();
         let login = LoginRecord {

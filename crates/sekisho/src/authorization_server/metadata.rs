@@ -8,9 +8,11 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
-use sekisho_protocol::oauth::{AuthorizationServerMetadata, RegistrationEndpoint};
+use sekisho_protocol::oauth::{
+    AuthorizationServerMetadata, ClientMetadataDocuments, RegistrationEndpoint,
+};
 
-use super::{AuthorizationServer, Registration, Settings};
+use super::{AuthorizationServer, Documents, Registration, Settings};
 
 const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
 
@@ -21,8 +23,12 @@ pub(super) fn routes(settings: &Settings) -> Router<Arc<AuthorizationServer>> {
         Registration::Open | Registration::Token(_) => RegistrationEndpoint::Advertised,
         Registration::Off => RegistrationEndpoint::Absent,
     };
-    let metadata =
-        AuthorizationServerMetadata::new(&settings.issuer, &settings.servers, registration);
+    let documents = match settings.documents {
+        Documents::On { .. } => ClientMetadataDocuments::Supported,
+        Documents::Off => ClientMetadataDocuments::Absent,
+    };
+    let Settings { issuer, servers, .. } = settings;
+    let metadata = AuthorizationServerMetadata::new(issuer, servers, registration, documents);
     #[expect(clippy::expect_used, reason = "plain strings and arrays always serialise")]
     let document = Bytes::from(serde_json::to_vec(&metadata).expect("metadata serialises"));
     let document = Arc::new(document);

@@ -13,9 +13,13 @@
 mod authorize;
 mod browser;
 mod callback;
+mod client_assertion;
 mod client_authentication;
+mod clients;
 mod consent;
+mod failures;
 mod logout;
+mod machine;
 mod metadata;
 mod provider_logout;
 mod provider_sessions;
@@ -35,14 +39,18 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use http::HeaderMap;
-use sekisho_protocol::oauth::{Issuer, ProtectedResources};
+use sekisho_protocol::oauth::{
+    CLIENT_METADATA_DOCUMENT_BYTES_MAX, ClientMetadata, Issuer, JWKS_BYTES_MAX, ProtectedResources,
+};
 use sekisho_protocol::{Secret, SecretHash};
 
 use crate::clock::Clock;
+use crate::fetch::{Cached, Reach};
 use crate::identity_provider::IdentityProvider;
 use crate::identity_provider::local::LoginBinding;
+use crate::jwks::KeySet;
 use crate::seal::Sealer;
-use crate::store::{Store, StoreError};
+use crate::store::{Client, Store, StoreError};
 
 pub use provider_sessions::{
     CHECKS_AT_ONCE_MAX, Checked, DUE_LOOKED_FOR_EVERY, LEASE, ProviderSessions, RECHECK_DEFAULT,
@@ -50,7 +58,10 @@ pub use provider_sessions::{
 };
 
 use browser::Cookies;
-use rate::{PerAddress, PerGrant};
+pub use clients::Documents;
+use failures::Failures;
+use rate::{PerAddress, PerClient, PerGrant};
+pub use register::new_client_credentials;
 
 /// Who may register a client dynamically (RFC 7591).
 #[derive(Debug, Clone)]
@@ -92,6 +103,12 @@ pub struct Settings {
     pub servers: ProtectedResources,
     /// Who may register.
     pub registration: Registration,
+    /// Who may be known by a document instead.
+    pub documents: Documents,
+    /// Clients that the operator wrote down beside those in the store.
+    pub clients: Vec<Client>,
+    /// From where documents and keys of clients are fetched.
+    pub reach: Reach,
     /// When a person is asked.
     pub consent: ConsentRule,
     /// Life of a code.
@@ -113,6 +130,10 @@ pub struct Settings {
     pub registrations_per_minute: NonZeroU32,
     /// Logins begun from one address in a minute.
     pub logins_per_minute: NonZeroU32,
+    /// Documents and keys of clients that one address makes us fetch in a minute.
+    pub fetches_per_minute: NonZeroU32,
+    /// Wrong secrets, codes, refresh tokens and assertions from one address in a minute.
+    pub failures_per_minute: NonZeroU32,
     /// Refreshes of one grant in a minute; one token shown many times counts once.
     pub refreshes_per_minute: NonZeroU32,
 }
@@ -126,6 +147,9 @@ impl Settings {
             issuer,
             servers,
             registration: Registration::Open,
+            documents: Documents::default(),
+            clients: Vec::new(),
+            reach: Reach::internet(),
             consent: ConsentRule::Always,
             code_ttl: Duration::from_mins(5),
             access_token_ttl: Duration::from_hours(1),
@@ -136,6 +160,8 @@ impl Settings {
             provider_session: SessionRule::Follow { recheck: RECHECK_DEFAULT },
             registrations_per_minute: PER_MINUTE_DEFAULT,
             logins_per_minute: PER_MINUTE_DEFAULT,
+            fetches_per_minute: FETCHES_PER_MINUTE_DEFAULT,
+            failures_per_minute: PER_MINUTE_DEFAULT,
             refreshes_per_minute: REFRESHES_PER_MINUTE_DEFAULT,
         }
     }
@@ -143,6 +169,17 @@ impl Settings {
 
 /// Sixty a minute: far more than people need, far less than a flood.
 const PER_MINUTE_DEFAULT: NonZeroU32 = NonZeroU32::new(60).unwrap();
+
+/// Documents of clients that one address makes us fetch in a minute: people meet few new clients.
+const FETCHES_PER_MINUTE_DEFAULT: NonZeroU32 = NonZeroU32::new(20).unwrap();
+
+/// Tokens that one machine gets at one server in a minute. Each is a row until its end, and lasts
+/// far longer than a second.
+const MACHINE_TOKENS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(60).unwrap();
+
+/// Assertions of one client in a minute. Each is remembered until its end, and a client that asks
+/// for a token needs one.
+const ASSERTIONS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(120).unwrap();
 
 /// Each refresh leaves a row until the spent token's end, and a token lasts far longer than two
 /// seconds.
@@ -177,6 +214,12 @@ pub struct AuthorizationServer {
     logins: PerAddress,
     refreshes: PerGrant,
     bad_logouts: PerAddress,
+    machine_tokens: PerGrant,
+    assertions: PerClient,
+    fetches: PerAddress,
+    failures: Failures,
+    documents: Cached<ClientMetadata>,
+    keys: Cached<KeySet>,
 }
 
 impl AuthorizationServer {
@@ -194,8 +237,14 @@ impl AuthorizationServer {
         let cookies = Cookies::new(&settings.issuer, &store.instance_id().await?);
         let registrations = PerAddress::new(settings.registrations_per_minute);
         let logins = PerAddress::new(settings.logins_per_minute);
+        let fetches = PerAddress::new(settings.fetches_per_minute);
+        let failures = Failures::new(settings.failures_per_minute, Arc::clone(&clock));
         let refreshes = PerGrant::new(settings.refreshes_per_minute);
         let bad_logouts = PerAddress::new(BAD_LOGOUTS_PER_MINUTE);
+        let reach = &settings.reach;
+        let documents =
+            Cached::new(reach.clone(), Arc::clone(&clock), CLIENT_METADATA_DOCUMENT_BYTES_MAX);
+        let keys = Cached::new(reach.clone(), Arc::clone(&clock), JWKS_BYTES_MAX);
         Ok(Arc::new(Self {
             settings,
             store,
@@ -207,6 +256,12 @@ impl AuthorizationServer {
             logins,
             refreshes,
             bad_logouts,
+            machine_tokens: PerGrant::new(MACHINE_TOKENS_PER_MINUTE),
+            assertions: PerClient::new(ASSERTIONS_PER_MINUTE),
+            fetches,
+            failures,
+            documents,
+            keys,
         }))
     }
 

@@ -1,4 +1,4 @@
-//! How often one address, or one grant, may ask for something that costs us a row (GCRA, by
+//! How often one address, one grant or one client may ask for something that costs us a row (GCRA, by
 //! `governor`).
 
 use std::fmt;
@@ -10,11 +10,12 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use quick_cache::sync::Cache;
 use sekisho_protocol::SecretHash;
+use sekisho_protocol::oauth::ClientId;
 
 use crate::front::ClientAddress;
 use crate::grant::GrantId;
 
-/// Addresses or grants remembered before the idle ones are forgotten.
+/// Addresses, grants or clients remembered before the idle ones are forgotten.
 const KEYS_MAX: usize = 50_000;
 
 /// A limit per address: a burst of the minute's number, then as many a minute.
@@ -38,6 +39,31 @@ impl PerAddress {
         }
         self.limiter
             .check_key(&ClientAddress(address).network())
+            .map_err(|until| until.wait_time_from(DefaultClock::default().now()))
+    }
+}
+
+/// A limit per client.
+#[derive(Debug)]
+pub(super) struct PerClient {
+    limiter: DefaultKeyedRateLimiter<ClientId>,
+}
+
+impl PerClient {
+    pub(super) fn new(per_minute: NonZeroU32) -> Self {
+        Self { limiter: RateLimiter::keyed(Quota::per_minute(per_minute)) }
+    }
+
+    /// Counts one request.
+    ///
+    /// # Errors
+    /// How long to wait, when there were too many.
+    pub(super) fn count(&self, client: &ClientId) -> Result<(), Duration> {
+        if self.limiter.len() > KEYS_MAX {
+            self.limiter.retain_recent();
+        }
+        self.limiter
+            .check_key(client)
             .map_err(|until| until.wait_time_from(DefaultClock::default().now()))
     }
 }

@@ -35,10 +35,27 @@ pub(super) enum Refusal {
     TooLarge,
     /// Too many requests from one address.
     TooMany(Duration),
+    /// The client's keys cannot be fetched, which may pass.
+    KeysUnavailable,
     /// The store is down.
     Store(StoreError),
     /// The identity provider does not answer when we need it.
     ProviderUnavailable,
+}
+
+impl Refusal {
+    /// Whether somebody showed something that is not valid here, as one who guesses does.
+    pub(super) fn is_wrong_guess(&self) -> bool {
+        match self {
+            Self::Client { .. } | Self::InitialAccessToken => true,
+            Self::OAuth(error) => error.error == OAuthErrorCode::InvalidGrant,
+            Self::TooLarge
+            | Self::TooMany(_)
+            | Self::KeysUnavailable
+            | Self::Store(_)
+            | Self::ProviderUnavailable => false,
+        }
+    }
 }
 
 impl From<OAuthError> for Refusal {
@@ -91,6 +108,13 @@ impl IntoResponse for Refusal {
                 let error = OAuthError::new(
                     OAuthErrorCode::TemporarilyUnavailable,
                     "the identity provider does not answer at this moment",
+                );
+                retry_later(json(StatusCode::SERVICE_UNAVAILABLE, &error), RETRY_AFTER_OUTAGE)
+            }
+            Self::KeysUnavailable => {
+                let error = OAuthError::new(
+                    OAuthErrorCode::TemporarilyUnavailable,
+                    "the client's keys cannot be fetched from its jwks_uri",
                 );
                 retry_later(json(StatusCode::SERVICE_UNAVAILABLE, &error), RETRY_AFTER_OUTAGE)
             }

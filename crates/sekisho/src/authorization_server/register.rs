@@ -13,17 +13,18 @@ use axum::response::{IntoResponse, Response};
 use http::{Extensions, HeaderMap};
 use sekisho_protocol::Secret;
 use sekisho_protocol::oauth::{
-    ClientId, ClientMetadata, RegisteredRedirectUri, ScopeSet, TokenEndpointAuthMethod,
+    ClientId, ClientKeys, ClientMetadata, RegisteredRedirectUri, ScopeSet, TokenEndpointAuthMethod,
     parse_registration,
 };
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::refusal::Refusal;
 use super::{AuthorizationServer, Registration};
 use crate::clock::Timestamp;
 use crate::front::ClientAddress;
 use crate::mint;
-use crate::store::Client;
+use crate::store::{Client, ClientOrigin};
 
 /// What a client gets back: what was stored, which may be less than it asked (RFC 7591 §3.2.1).
 /// There is no `registration_client_uri`, since RFC 7592 is not served.
@@ -45,6 +46,10 @@ struct Registered<'a> {
     grant_types: Vec<&'static str>,
     response_types: [&'static str; 1],
     scope: &'a ScopeSet,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwks: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwks_uri: Option<&'a str>,
 }
 
 pub(super) async fn register(
@@ -69,6 +74,12 @@ pub(super) async fn register(
     Ok((StatusCode::CREATED, [(CACHE_CONTROL, "no-store")], answer).into_response())
 }
 
+/// A fresh id and a fresh secret, in the form that clients of ours have, for whoever registers one
+/// by hand.
+pub fn new_client_credentials() -> (ClientId, Secret) {
+    (ClientId::new(mint::id()), mint::client_secret())
+}
+
 impl AuthorizationServer {
     /// Under `registration = "token"` the request must show the initial access token (RFC 7591 §3).
     fn may_register(&self, headers: &HeaderMap) -> Result<(), Refusal> {
@@ -88,7 +99,7 @@ impl AuthorizationServer {
     fn new_client(&self, metadata: ClientMetadata) -> (Client, Option<Secret>) {
         let now = self.clock.now();
         let secret = match metadata.token_endpoint_auth_method {
-            TokenEndpointAuthMethod::None => None,
+            TokenEndpointAuthMethod::None | TokenEndpointAuthMethod::PrivateKeyJwt => None,
             TokenEndpointAuthMethod::ClientSecretBasic
             | TokenEndpointAuthMethod::ClientSecretPost => Some(mint::client_secret()),
         };
@@ -99,6 +110,8 @@ impl AuthorizationServer {
             secret: secret.as_ref().map(Secret::hash),
             secret_expires_at: secret.as_ref().and(ttl).map(|ttl| now.plus(ttl)),
             created_at: now,
+            origin: ClientOrigin::Dynamic,
+            last_used_at: now,
         };
         (client, secret)
     }
@@ -107,6 +120,11 @@ impl AuthorizationServer {
 fn registered<'a>(client: &'a Client, secret: Option<&'a Secret>) -> Registered<'a> {
     let metadata = &client.metadata;
     let never = 0;
+    let (jwks, jwks_uri) = match &metadata.keys {
+        Some(ClientKeys::Jwks(text)) => (serde_json::from_str(text).ok(), None),
+        Some(ClientKeys::JwksUri(uri)) => (None, Some(uri.as_str())),
+        None => (None, None),
+    };
     Registered {
         client_id: &client.id,
         client_id_issued_at: client.created_at,
@@ -124,5 +142,7 @@ fn registered<'a>(client: &'a Client, secret: Option<&'a Secret>) -> Registered<
         },
         response_types: ["code"],
         scope: &metadata.scope,
+        jwks,
+        jwks_uri,
     }
 }

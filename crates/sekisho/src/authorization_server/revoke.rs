@@ -11,11 +11,12 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
-use http::HeaderMap;
+use http::{Extensions, HeaderMap};
 use sekisho_protocol::Secret;
 use sekisho_protocol::oauth::{OAuthError, OAuthErrorCode};
 
 use super::AuthorizationServer;
+use super::clients::caller;
 use super::refusal::Refusal;
 use super::token::read_form;
 use crate::store::{Client, StoreError};
@@ -23,14 +24,22 @@ use crate::store::{Client, StoreError};
 pub(super) async fn revoke(
     State(server): State<Arc<AuthorizationServer>>,
     headers: HeaderMap,
+    extensions: Extensions,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
+    let address = caller(&extensions);
+    server.failures.check(address).map_err(Refusal::TooMany)?;
     let form = read_form(&headers, body)?;
     if form.has_doubled() {
         let doubled = "a parameter came more than once";
         return Err(OAuthError::new(OAuthErrorCode::InvalidRequest, doubled).into());
     }
-    let client = server.authenticate(&headers, &form).await?;
+    let client =
+        server.authenticate(&headers, &extensions, &form).await.inspect_err(|refusal| {
+            if refusal.is_wrong_guess() {
+                server.failures.note(address);
+            }
+        })?;
     let Some(token) = form.value("token").map(Secret::new) else {
         return Err(OAuthError::new(OAuthErrorCode::InvalidRequest, "token is missing").into());
     };

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
-use http::HeaderMap;
+use http::{Extensions, HeaderMap};
 use sekisho_protocol::Secret;
 use sekisho_protocol::oauth::{
     CodeRequest, OAuthError, OAuthErrorCode, Parameters, ResourceUri, ScopeSet, TokenRequest,
@@ -17,6 +17,7 @@ use sekisho_protocol::oauth::{
 use serde::Serialize;
 
 use super::AuthorizationServer;
+use super::clients::caller;
 use super::refusal::Refusal;
 use crate::clock::Timestamp;
 use crate::grant::{GrantId, IssuedTokens};
@@ -56,15 +57,17 @@ enum CodeRefusal {
 pub(super) async fn token(
     State(server): State<Arc<AuthorizationServer>>,
     headers: HeaderMap,
+    extensions: Extensions,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
+    let address = caller(&extensions);
+    server.failures.check(address).map_err(Refusal::TooMany)?;
     let form = read_form(&headers, body)?;
-    let request = TokenRequest::parse(&form)?;
-    let client = server.authenticate(&headers, &form).await?;
-    match request {
-        TokenRequest::Code(request) => server.redeem(&client, &request).await,
-        TokenRequest::Refresh(request) => server.refresh(&client, &request).await,
+    let answer = server.trade(&headers, &extensions, &form).await;
+    if answer.as_ref().is_err_and(Refusal::is_wrong_guess) {
+        server.failures.note(address);
     }
+    answer
 }
 
 /// The form of a request, which must be one: nothing is ever read from the query.
@@ -87,6 +90,23 @@ pub(super) fn read_form(
 }
 
 impl AuthorizationServer {
+    async fn trade(
+        &self,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+        form: &Parameters,
+    ) -> Result<Response, Refusal> {
+        let request = TokenRequest::parse(form)?;
+        let client = self.authenticate(headers, extensions, form).await?;
+        let answer = match request {
+            TokenRequest::Code(request) => self.redeem(&client, &request).await,
+            TokenRequest::Refresh(request) => self.refresh(&client, &request).await,
+            TokenRequest::Machine(request) => self.serve_machine(&client, &request).await,
+        }?;
+        self.note_use(&client).await;
+        Ok(answer)
+    }
+
     async fn redeem(&self, client: &Client, request: &CodeRequest) -> Result<Response, Refusal> {
         let hash = request.code.hash();
         let Some(code) = self.store.find_code(&hash).await? else {

@@ -18,6 +18,9 @@ pub struct ConsentPage<'a> {
     pub client_name: Option<&'a str>,
     /// Ours, so that the person can name the application to whoever runs this server.
     pub client_id: &'a str,
+    /// The host of the document that the client is known by, which is what we know it by: shown as
+    /// its identity. `None` for a client that is known in another way.
+    pub client_host: Option<&'a str>,
     /// The host (and port) the answer goes to, or `scheme:` for a private-use scheme.
     pub redirect_host: &'a str,
     /// The whole of it, for those who look closer.
@@ -42,6 +45,7 @@ impl ConsentPage<'_> {
             client_id: untrusted::identifier(self.client_id),
             redirect_uri: untrusted::identifier(self.redirect_uri),
             host: breakable(self.redirect_host),
+            client_host: self.client_host.map(breakable),
             recipient: Recipient::of(&self),
             asked: &self,
         };
@@ -99,6 +103,7 @@ struct Card<'a> {
     client_id: String,
     redirect_uri: String,
     host: Vec<&'a str>,
+    client_host: Option<Vec<&'a str>>,
     recipient: Recipient,
     asked: &'a ConsentPage<'a>,
 }

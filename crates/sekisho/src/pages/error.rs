@@ -34,6 +34,11 @@ pub enum Problem<'a> {
         /// As it came; untrusted.
         redirect_uri: &'a str,
     },
+    /// The application is known by a document, and that cannot be used.
+    ClientDocument {
+        /// In English: our own words, or ours about a field of the document.
+        what: &'a str,
+    },
     /// The application's link is malformed.
     BadRequest {
         /// Our own fixed text, in English.
@@ -82,6 +87,7 @@ impl Problem<'_> {
         match self {
             Self::UnknownClient { .. } => &problems.unknown_client,
             Self::UnknownRedirectUri { .. } => &problems.unknown_redirect_uri,
+            Self::ClientDocument { .. } => &problems.client_document,
             Self::BadRequest { .. } => &problems.bad_request,
             Self::LoginNotFound => &problems.login_not_found,
             Self::OtherBrowser => &problems.other_browser,
@@ -105,7 +111,9 @@ impl Problem<'_> {
         let (label, value) = match self {
             Self::UnknownClient { client_id } => (words.consent.client_id, client_id),
             Self::UnknownRedirectUri { redirect_uri } => (words.consent.redirect_uri, redirect_uri),
-            Self::BadRequest { what } => (words.error.what_was_wrong, what),
+            Self::ClientDocument { what } | Self::BadRequest { what } => {
+                (words.error.what_was_wrong, what)
+            }
             Self::LoginNotFound
             | Self::OtherBrowser
             | Self::ForgedAnswer

@@ -16,10 +16,10 @@ use sekisho_protocol::oauth::ClientId;
 use tokio::time::MissedTickBehavior;
 
 use super::{
-    AccessToken, ClaimedSession, Client, CodeIssue, CodeRecord, CodeRedemption, KeyClaim,
-    LOCAL_ISSUER, LocalUser, LoggedOut, LoginBegun, LoginRecord, ProviderLogout, ProviderSession,
-    RefreshExtension, RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime,
-    Store, StoreError, Swept,
+    AccessToken, AssertionUse, ClaimedSession, Client, CodeIssue, CodeRecord, CodeRedemption,
+    KeyClaim, LOCAL_ISSUER, LocalUser, LoggedOut, LoginBegun, LoginRecord, ProviderLogout,
+    ProviderSession, RefreshExtension, RefreshRotation, RefreshToken, RememberedConsent,
+    Revocation, RotationTime, Store, StoreError, Swept,
 };
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
@@ -297,6 +297,12 @@ impl Store for CachedStore {
         outcome
     }
 
+    async fn remove_client(&self, id: &ClientId, now: Timestamp) -> Result<bool, StoreError> {
+        let outcome = self.behind.remove_client(id, now).await;
+        self.forget_unless(|token| token.principal.client_id != *id);
+        outcome
+    }
+
     async fn sweep(
         &self,
         now: Timestamp,
@@ -487,6 +493,38 @@ impl Store for CachedStore {
         check_at: Timestamp,
     ) -> Result<bool, StoreError> {
         self.behind.postpone_provider_session(claimed, check_at).await
+    }
+
+    async fn keep_document_client(&self, client: &Client) -> Result<(), StoreError> {
+        self.behind.keep_document_client(client).await
+    }
+
+    async fn list_clients(&self, after: Option<&ClientId>) -> Result<Vec<Client>, StoreError> {
+        self.behind.list_clients(after).await
+    }
+
+    async fn note_client_use(&self, id: &ClientId, now: Timestamp) -> Result<(), StoreError> {
+        self.behind.note_client_use(id, now).await
+    }
+
+    async fn sweep_idle_clients(&self, unused_since: Timestamp) -> Result<Swept, StoreError> {
+        self.behind.sweep_idle_clients(unused_since).await
+    }
+
+    async fn issue_to_machine(
+        &self,
+        grant: &Grant,
+        tokens: &IssuedTokens,
+    ) -> Result<(), StoreError> {
+        self.behind.issue_to_machine(grant, tokens).await
+    }
+
+    async fn use_assertion(
+        &self,
+        assertion: &SecretHash,
+        expires_at: Timestamp,
+    ) -> Result<AssertionUse, StoreError> {
+        self.behind.use_assertion(assertion, expires_at).await
     }
 
     async fn claim_keys(&self, newest_first: &[KeyId]) -> Result<KeyClaim, StoreError> {

@@ -16,11 +16,11 @@ use sekisho_protocol::oauth::ClientId;
 
 use self::provider_sessions::ProviderSessions;
 use super::{
-    AccessToken, CONSENTS_KEPT, ClaimedSession, Client, CodeIssue, CodeRecord, CodeRedemption,
-    KeyClaim, LOCAL_ISSUER, LocalUser, LoggedOut, LoginBegun, LoginRecord, ProviderLogout,
-    ProviderSession, REFRESH_GRACE_MAX, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshExtension,
-    RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime, Store, StoreError,
-    Successors, Swept, TableLimits,
+    ASSERTIONS_MAX, AccessToken, AssertionUse, CLIENTS_LISTED_MAX, CONSENTS_KEPT, ClaimedSession,
+    Client, ClientOrigin, CodeIssue, CodeRecord, CodeRedemption, KeyClaim, LOCAL_ISSUER, LocalUser,
+    LoggedOut, LoginBegun, LoginRecord, ProviderLogout, ProviderSession, REFRESH_GRACE_MAX,
+    REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshExtension, RefreshRotation, RefreshToken,
+    RememberedConsent, Revocation, RotationTime, Store, StoreError, Successors, Swept, TableLimits,
 };
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
@@ -360,6 +360,86 @@ impl Store for MemoryStore {
         Ok(Swept { rows: count(rows_before.saturating_sub(tables.rows())) })
     }
 
+    async fn keep_document_client(&self, client: &Client) -> Result<(), StoreError> {
+        let mut tables = self.tables();
+        let Tables { clients, unfinished_clients, .. } = &mut *tables;
+        match clients.get_mut(&client.id) {
+            Some(row) if row.origin == ClientOrigin::Document => {
+                if unfinished_clients.remove(&(row.created_at, row.id.clone())) {
+                    row.created_at = client.created_at;
+                    unfinished_clients.insert((row.created_at, row.id.clone()));
+                }
+                row.metadata = client.metadata.clone();
+                row.last_used_at = client.last_used_at;
+                Ok(())
+            }
+            Some(_) => Ok(()),
+            None => tables.register_client(client, self.limits.clients_max),
+        }
+    }
+
+    async fn list_clients(&self, after: Option<&ClientId>) -> Result<Vec<Client>, StoreError> {
+        let tables = self.tables();
+        let mut clients: Vec<_> = tables
+            .clients
+            .values()
+            .filter(|client| after.is_none_or(|after| client.id > *after))
+            .cloned()
+            .collect();
+        clients.sort_by(|a, b| a.id.cmp(&b.id));
+        clients.truncate(usize::from(CLIENTS_LISTED_MAX));
+        Ok(clients)
+    }
+
+    async fn remove_client(&self, id: &ClientId, now: Timestamp) -> Result<bool, StoreError> {
+        let mut tables = self.tables();
+        tables.end_grants_of_client(id, now);
+        let Some(client) = tables.clients.remove(id) else { return Ok(false) };
+        tables.unfinished_clients.remove(&(client.created_at, client.id));
+        Ok(true)
+    }
+
+    async fn note_client_use(&self, id: &ClientId, now: Timestamp) -> Result<(), StoreError> {
+        if let Some(client) = self.tables().clients.get_mut(id) {
+            client.last_used_at = now;
+        }
+        Ok(())
+    }
+
+    async fn sweep_idle_clients(&self, unused_since: Timestamp) -> Result<Swept, StoreError> {
+        let mut tables = self.tables();
+        let rows_before = tables.clients.len();
+        tables.sweep_idle_clients(unused_since);
+        Ok(Swept { rows: count(rows_before.saturating_sub(tables.clients.len())) })
+    }
+
+    async fn issue_to_machine(
+        &self,
+        grant: &Grant,
+        tokens: &IssuedTokens,
+    ) -> Result<(), StoreError> {
+        let mut tables = self.tables();
+        tables.grants.entry(grant.id.clone()).or_insert_with(|| GrantRow::new(grant));
+        tables.insert_tokens(&grant.id, tokens);
+        Ok(())
+    }
+
+    async fn use_assertion(
+        &self,
+        assertion: &SecretHash,
+        expires_at: Timestamp,
+    ) -> Result<AssertionUse, StoreError> {
+        let mut tables = self.tables();
+        if tables.assertions.contains_key(assertion) {
+            return Ok(AssertionUse::Replayed);
+        }
+        if count(tables.assertions.len()) >= ASSERTIONS_MAX {
+            return Ok(AssertionUse::Full);
+        }
+        tables.assertions.insert(*assertion, expires_at);
+        Ok(AssertionUse::Fresh)
+    }
+
     async fn claim_keys(&self, newest_first: &[KeyId]) -> Result<KeyClaim, StoreError> {
         let mut tables = self.tables();
         if tables.sealing_key.as_ref().is_some_and(|noted| !newest_first.contains(noted)) {
@@ -393,6 +473,7 @@ struct Tables {
     provider_sessions: ProviderSessions,
     /// Until when each could be sent again.
     logout_messages: HashMap<SecretHash, Timestamp>,
+    assertions: HashMap<SecretHash, Timestamp>,
     sealing_key: Option<KeyId>,
 }
 
@@ -401,6 +482,12 @@ struct GrantRow {
     grant: Grant,
     access_tokens: HashSet<SecretHash>,
     refresh_tokens: HashSet<SecretHash>,
+}
+
+impl GrantRow {
+    fn new(grant: &Grant) -> Self {
+        Self { grant: grant.clone(), access_tokens: HashSet::new(), refresh_tokens: HashSet::new() }
+    }
 }
 
 struct RefreshRow {
@@ -440,7 +527,12 @@ impl Tables {
             let Some((_, oldest)) = self.unfinished_clients.pop_first() else { break };
             self.clients.remove(&oldest);
         }
-        self.unfinished_clients.insert((client.created_at, client.id.clone()));
+        match client.origin {
+            ClientOrigin::Preregistered => {}
+            ClientOrigin::Dynamic | ClientOrigin::Document => {
+                self.unfinished_clients.insert((client.created_at, client.id.clone()));
+            }
+        }
         Ok(())
     }
 
@@ -471,12 +563,7 @@ impl Tables {
         if row.is_redeemed {
             return Ok(CodeRedemption::Replayed);
         }
-        let owner = GrantRow {
-            grant: grant.clone(),
-            access_tokens: HashSet::new(),
-            refresh_tokens: HashSet::new(),
-        };
-        insert_new(&mut self.grants, grant.id.clone(), owner)?;
+        insert_new(&mut self.grants, grant.id.clone(), GrantRow::new(grant))?;
         row.is_redeemed = true;
         self.insert_tokens(&grant.id, tokens);
         Ok(CodeRedemption::Fresh)
@@ -601,6 +688,34 @@ impl Tables {
         count(theirs.iter().filter(|grant| self.end_grant(grant, now)).count())
     }
 
+    fn end_grants_of_client(&mut self, client: &ClientId, now: Timestamp) {
+        self.codes.retain(|_, row| row.is_redeemed || row.grant.request.client_id != *client);
+        let mut its: Vec<GrantId> = self
+            .grants
+            .values()
+            .filter(|row| row.grant.client_id == *client)
+            .map(|row| row.grant.id.clone())
+            .collect();
+        its.sort();
+        for grant in &its {
+            self.end_grant(grant, now);
+        }
+    }
+
+    fn sweep_idle_clients(&mut self, unused_since: Timestamp) {
+        let Self { clients, grants, unfinished_clients, .. } = self;
+        let in_use: HashSet<&ClientId> = grants.values().map(|row| &row.grant.client_id).collect();
+        clients.retain(|id, client| {
+            let is_kept = client.origin == ClientOrigin::Preregistered
+                || client.last_used_at >= unused_since
+                || in_use.contains(id);
+            if !is_kept {
+                unfinished_clients.remove(&(client.created_at, id.clone()));
+            }
+            is_kept
+        });
+    }
+
     fn log_revocation(&mut self, what: Revocation, at: Timestamp) {
         self.last_revocation += 1;
         self.revocations.insert(self.last_revocation, RevocationRow { what, at });
@@ -609,6 +724,7 @@ impl Tables {
     fn sweep(&mut self, now: Timestamp, unused_clients_before: Timestamp) {
         self.logins.retain(|_, row| !row.expires_at.is_over(now));
         self.browser_sessions.retain(|_, row| !row.expires_at.is_over(now));
+        self.assertions.retain(|_, expires_at| !expires_at.is_over(now));
         self.consents.retain(|_, given_at| !given_at.plus(CONSENTS_KEPT).is_over(now));
         self.sweep_grants(now);
         let Self { codes, grants, .. } = self;
@@ -670,6 +786,7 @@ impl Tables {
             self.browser_sessions.len(),
             self.provider_sessions.len(),
             self.logout_messages.len(),
+            self.assertions.len(),
         ]
         .iter()
         .sum()

@@ -58,6 +58,39 @@ pub struct Client {
     pub secret_expires_at: Option<Timestamp>,
     /// When it registered.
     pub created_at: Timestamp,
+    /// Who says that there is such a client.
+    pub origin: ClientOrigin,
+    /// When it was last given tokens, or registered; noted now and then, not each time.
+    pub last_used_at: Timestamp,
+}
+
+/// Who says that there is a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientOrigin {
+    /// The client itself (RFC 7591). It goes when it is not used.
+    Dynamic,
+    /// A document at the https URL that is its id; what is kept is the copy that somebody approved
+    /// last. It goes when it is not used.
+    Document,
+    /// The operator. It stays until the operator removes it.
+    Preregistered,
+}
+
+/// The most clients that one call of [`Store::list_clients`] gives.
+pub const CLIENTS_LISTED_MAX: u16 = 256;
+
+/// The most assertions of clients that are remembered at once; each lasts ten minutes at most.
+pub const ASSERTIONS_MAX: u64 = 100_000;
+
+/// What became of an attempt to use a client's assertion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AssertionUse {
+    /// First time: remembered until its end.
+    Fresh,
+    /// Used before.
+    Replayed,
+    /// Too many are remembered already; this one was not looked at.
+    Full,
 }
 
 /// A login on its way: found by the hash of our own `state`, taken once.
@@ -344,7 +377,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn instance_id(&self) -> Result<String, StoreError>;
 
     /// Keeps a new client. Over `clients_max` the oldest that never finished a login is dropped;
-    /// if every client has finished one, the new one is kept all the same.
+    /// if every client has finished one, the new one is kept all the same. One that the operator
+    /// registered counts as having finished one.
     async fn register_client(&self, client: &Client) -> Result<(), StoreError>;
     /// The client, whether or not its secret has expired.
     async fn find_client(&self, id: &ClientId) -> Result<Option<Client>, StoreError>;
@@ -528,7 +562,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// [`REFRESH_GRACE_MAX`] after their own, or once their grant has nothing left to lose;
     /// redeemed codes once a replay of them could no longer hit a living grant; grants with no
     /// token left; provider sessions with neither grant nor code; consents [`CONSENTS_KEPT`] old;
-    /// revocations a day old; clients that never finished a login, registered before
+    /// revocations a day old; used assertions at their end; clients that never finished a login
+    /// and that nobody preregistered, registered before
     /// `unused_clients_before`.
     async fn sweep(
         &self,
@@ -536,6 +571,30 @@ pub trait Store: fmt::Debug + Send + Sync {
         unused_clients_before: Timestamp,
     ) -> Result<Swept, StoreError>;
 
+    /// Keeps a client that is known by its document, in place of the copy before. As long as it never
+    /// finished a login it counts as new. A row that is not a document's is left alone.
+    async fn keep_document_client(&self, client: &Client) -> Result<(), StoreError>;
+    /// Clients by id, those after `after`, at most [`CLIENTS_LISTED_MAX`].
+    async fn list_clients(&self, after: Option<&ClientId>) -> Result<Vec<Client>, StoreError>;
+    /// Removes a client and ends its grants; `false` if there is no such client. Its grants are
+    /// ended all the same, since clients may be written elsewhere than here.
+    async fn remove_client(&self, id: &ClientId, now: Timestamp) -> Result<bool, StoreError>;
+    /// Notes that a client was used.
+    async fn note_client_use(&self, id: &ClientId, now: Timestamp) -> Result<(), StoreError>;
+    /// Removes clients that nobody preregistered, were not used since, and have no grant.
+    async fn sweep_idle_clients(&self, unused_since: Timestamp) -> Result<Swept, StoreError>;
+    /// Stores a token that a client asked for itself. The grant is made if it is not there.
+    async fn issue_to_machine(
+        &self,
+        grant: &Grant,
+        tokens: &IssuedTokens,
+    ) -> Result<(), StoreError>;
+    /// Remembers that an assertion was used, by the hash of client and `jti`, until its end.
+    async fn use_assertion(
+        &self,
+        assertion: &SecretHash,
+        expires_at: Timestamp,
+    ) -> Result<AssertionUse, StoreError>;
     /// Notes the first of these keys as the one that seals from now on, provided that the one
     /// noted before is among them or there is none.
     async fn claim_keys(&self, newest_first: &[KeyId]) -> Result<KeyClaim, StoreError>;

@@ -3,9 +3,13 @@
 
 mod authorize;
 mod bearer;
+mod client_assertion;
+mod client_metadata_document;
+mod failures;
 mod leaks;
 mod login_is_bound;
 mod logout;
+mod machine;
 mod metadata;
 mod provider_session;
 mod refresh;

@@ -5,8 +5,8 @@ use sekisho_protocol::oauth::is_loopback;
 use serde::Deserialize;
 use url::Url;
 
-use super::id_token::SIGNING_ALGORITHMS;
 use super::wire::{Answer, ClientAuthentication, Fault, quoted};
+use crate::jwks::SIGNING_ALGORITHMS;
 
 /// What we need to know of a provider.
 #[derive(Debug)]

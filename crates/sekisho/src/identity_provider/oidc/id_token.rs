@@ -9,21 +9,8 @@ use serde::de::DeserializeOwned;
 
 use super::keys::{KeySet, Wanted};
 use crate::clock::Timestamp;
+use crate::jwks::SIGNING_ALGORITHMS;
 use crate::principal::Identity;
-
-/// What an ID token may be signed with: public-key algorithms only, so neither `none` nor a shared
-/// secret that is in truth a public key (RFC 8725 §3.1).
-pub(super) const SIGNING_ALGORITHMS: [Algorithm; 9] = [
-    Algorithm::RS256,
-    Algorithm::RS384,
-    Algorithm::RS512,
-    Algorithm::PS256,
-    Algorithm::PS384,
-    Algorithm::PS512,
-    Algorithm::ES256,
-    Algorithm::ES384,
-    Algorithm::EdDSA,
-];
 
 /// How far the provider's clock may be from ours, either way, the last second included.
 pub(super) const CLOCK_SKEW_SECONDS_MAX: i64 = 30;

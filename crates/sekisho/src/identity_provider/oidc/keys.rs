@@ -1,117 +1,14 @@
-//! The provider's signing keys (RFC 7517), each usable for its own algorithms only.
-//!
-//! Keys come from the provider's `jwks_uri` and from nowhere else: `jku`, `x5u`, `jwk` and `x5c` in
-//! a token's header are never looked at (RFC 8725 §3.10).
+//! The provider's signing keys, as its `jwks_uri` answers.
 
-use std::fmt;
-
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
-use jsonwebtoken::{Algorithm, DecodingKey};
-use serde::Deserialize;
-use serde_json::value::RawValue;
+pub(super) use crate::jwks::{KeySet, Wanted};
 
 use super::wire::{Answer, Endpoint, Fault};
 
-/// Most keys of a set that are looked at; providers have two to ten.
-const KEYS_MAX: usize = 100;
-
-/// The keys of a set that can verify a signature of ours to accept.
-#[derive(Debug)]
-pub(super) struct KeySet(Vec<VerificationKey>);
-
-/// A public key with the algorithms it may be used for.
-pub(super) struct VerificationKey {
-    id: Option<String>,
-    algorithms: Vec<Algorithm>,
-    key: DecodingKey,
-}
-
-/// The key that a token asks for.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted<'a> {
-    pub(super) id: Option<&'a str>,
-    pub(super) algorithm: Algorithm,
-}
-
-#[derive(Deserialize)]
-struct Document<'a> {
-    #[serde(borrow)]
-    keys: Vec<&'a RawValue>,
-}
-
-impl KeySet {
-    /// Reads the answer of `jwks_uri`. A key that we do not understand is left out, since
-    /// providers publish keys for other purposes beside (RFC 7517 §5).
-    pub(super) fn read(answer: &Answer) -> Result<Self, Fault> {
-        let refused = |reason: &str| Fault::Unacceptable(format!("{} {reason}", Endpoint::Keys));
-        if answer.status != http::StatusCode::OK {
-            return Err(refused(&format!("answered {}", answer.status)));
-        }
-        let document: Document<'_> = serde_json::from_slice(&answer.body)
-            .map_err(|_| refused("is not a JSON Web Key Set"))?;
-        let keys = document.keys.iter().take(KEYS_MAX);
-        Ok(Self(keys.filter_map(|key| VerificationKey::read(key.get())).collect()))
+/// Reads the answer of `jwks_uri`.
+pub(super) fn read(answer: &Answer) -> Result<KeySet, Fault> {
+    let refused = |reason: &str| Fault::Unacceptable(format!("{} {reason}", Endpoint::Keys));
+    if answer.status != http::StatusCode::OK {
+        return Err(refused(&format!("answered {}", answer.status)));
     }
-
-    /// The key a token asks for. Without a name it must be the only one that fits (Core §10.1).
-    pub(super) fn find(&self, wanted: Wanted<'_>) -> Option<&DecodingKey> {
-        let mut fitting = self.0.iter().filter(|key| {
-            key.algorithms.contains(&wanted.algorithm)
-                && (wanted.id.is_none() || key.id.as_deref() == wanted.id)
-        });
-        let first = fitting.next()?;
-        (wanted.id.is_some() || fitting.next().is_none()).then_some(&first.key)
-    }
-}
-
-impl VerificationKey {
-    fn read(text: &str) -> Option<Self> {
-        let jwk: Jwk = serde_json::from_str(text).ok()?;
-        let is_for_signatures = jwk
-            .common
-            .public_key_use
-            .as_ref()
-            .is_none_or(|usage| *usage == PublicKeyUse::Signature)
-            && jwk
-                .common
-                .key_operations
-                .as_ref()
-                .is_none_or(|operations| operations.contains(&KeyOperations::Verify));
-        let mut algorithms = algorithms_of(&jwk.algorithm);
-        if let Some(only) = jwk.common.key_algorithm {
-            let only = Algorithm::try_from(only).ok()?;
-            algorithms.retain(|algorithm| *algorithm == only);
-        }
-        if !is_for_signatures || algorithms.is_empty() {
-            return None;
-        }
-        let key = DecodingKey::from_jwk(&jwk).ok()?;
-        Some(Self { id: jwk.common.key_id, algorithms, key })
-    }
-}
-
-/// What a key can do by its kind; shared secrets and unknown kinds can do nothing.
-fn algorithms_of(key: &AlgorithmParameters) -> Vec<Algorithm> {
-    use Algorithm::{ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
-    match key {
-        AlgorithmParameters::RSA(_) => vec![RS256, RS384, RS512, PS256, PS384, PS512],
-        AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => vec![ES256],
-        AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P384 => vec![ES384],
-        AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
-            vec![EdDSA]
-        }
-        AlgorithmParameters::EllipticCurve(_)
-        | AlgorithmParameters::OctetKeyPair(_)
-        | AlgorithmParameters::OctetKey(_)
-        | AlgorithmParameters::Other(_)
-        | _ => Vec::new(),
-    }
-}
-
-impl fmt::Debug for VerificationKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VerificationKey")
-            .field("algorithms", &self.algorithms)
-            .finish_non_exhaustive()
-    }
+    KeySet::parse(&answer.body).ok_or_else(|| refused("is not a JSON Web Key Set"))
 }

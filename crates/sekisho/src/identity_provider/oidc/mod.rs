@@ -158,7 +158,7 @@ impl OidcProvider {
     }
 
     async fn fetch_keys(&self, metadata: &ProviderMetadata) -> Result<KeySet, Fault> {
-        KeySet::read(&self.wire.get(Endpoint::Keys, metadata.jwks_uri.clone()).await?)
+        keys::read(&self.wire.get(Endpoint::Keys, metadata.jwks_uri.clone()).await?)
     }
 
     async fn trade(&self, code: &Secret, attempt: &LoginAttempt) -> Result<LoggedIn, Fault> {

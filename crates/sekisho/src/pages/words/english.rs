@@ -14,6 +14,8 @@ pub(super) const WORDS: Words = Words {
         loopback_warning: "This stays on your own computer",
         loopback_advice: "Any program on your computer can pose as this application. Only allow \
                           if you just started this from an application you use.",
+        client_host: "It is published at",
+        client_host_advice: "Whoever runs this address vouches for the application. This is checked.",
         name: "It calls itself",
         name_open: "“",
         name_close: "”",
@@ -64,6 +66,13 @@ pub(super) const WORDS: Words = Words {
                           register, so you were not sent there.",
             remedy: "If you started this yourself, remove this server in the application and \
                      add it again. If you followed a link, close this window.",
+        },
+        client_document: Told {
+            title: "This application cannot be identified",
+            explanation: "It says that it is described at an address on the web, and what is \
+                          there cannot be used or cannot be reached.",
+            remedy: "Try again later. If it happens again, report it to whoever makes the \
+                     application.",
         },
         bad_request: Told {
             title: "This request cannot be understood",

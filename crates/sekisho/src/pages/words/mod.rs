@@ -37,6 +37,8 @@ pub(in crate::pages) struct ConsentWords {
     pub(in crate::pages) scheme_advice: &'static str,
     pub(in crate::pages) loopback_warning: &'static str,
     pub(in crate::pages) loopback_advice: &'static str,
+    pub(in crate::pages) client_host: &'static str,
+    pub(in crate::pages) client_host_advice: &'static str,
     pub(in crate::pages) name: &'static str,
     pub(in crate::pages) name_open: &'static str,
     pub(in crate::pages) name_close: &'static str,
@@ -82,6 +84,7 @@ pub(in crate::pages) struct ErrorWords {
 pub(in crate::pages) struct ProblemWords {
     pub(in crate::pages) unknown_client: Told,
     pub(in crate::pages) unknown_redirect_uri: Told,
+    pub(in crate::pages) client_document: Told,
     pub(in crate::pages) bad_request: Told,
     pub(in crate::pages) login_not_found: Told,
     pub(in crate::pages) other_browser: Told,

@@ -231,9 +231,10 @@ const PARAMETERS: [&str; 9] =
 const MIGRATIONS_TABLE: &str = "_sqlx_migrations";
 
 /// Every schema there ever was, oldest first. Never changed once released, only added to.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "tables", include_str!("../../../migrations/postgres/0001_tables.sql")),
     (2, "refresh", include_str!("../../../migrations/postgres/0002_refresh.sql")),
+    (3, "clients", include_str!("../../../migrations/postgres/0003_clients.sql")),
     (
         4,
         "provider sessions",

@@ -13,8 +13,8 @@ use crate::grant::{CodeGrant, Grant, GrantId};
 use crate::principal::{Identity, Principal};
 use crate::seal::Sealed;
 use crate::store::{
-    AccessToken, ClaimedSession, Client, CodeRecord, LocalUser, LoginRecord, ProviderSession,
-    RefreshToken, Revocation, StoreError, Successors,
+    AccessToken, ClaimedSession, Client, ClientOrigin, CodeRecord, LocalUser, LoginRecord,
+    ProviderSession, RefreshToken, Revocation, StoreError, Successors,
 };
 
 pub(super) fn client(row: &Row) -> Result<Client, StoreError> {
@@ -27,7 +27,18 @@ pub(super) fn client(row: &Row) -> Result<Client, StoreError> {
             .read::<Option<i64>>("secret_expires_at")?
             .map(Timestamp::from_unix_seconds),
         created_at: row.time("created_at")?,
+        origin: row.origin()?,
+        last_used_at: row.time("last_used_at")?,
     })
+}
+
+/// How an origin is written down.
+pub(super) const fn origin_word(origin: ClientOrigin) -> &'static str {
+    match origin {
+        ClientOrigin::Dynamic => "dynamic",
+        ClientOrigin::Document => "document",
+        ClientOrigin::Preregistered => "preregistered",
+    }
 }
 
 pub(super) fn login(row: &Row) -> Result<LoginRecord, StoreError> {
@@ -194,6 +205,14 @@ impl<'r> Columns<'r> {
 
     fn maybe_hash(&self, column: &str) -> Result<Option<SecretHash>, StoreError> {
         self.read::<Option<Vec<u8>>>(column)?.map(|hash| self.as_hash(hash)).transpose()
+    }
+
+    fn origin(&self) -> Result<ClientOrigin, StoreError> {
+        let word = self.text("origin")?;
+        [ClientOrigin::Dynamic, ClientOrigin::Document, ClientOrigin::Preregistered]
+            .into_iter()
+            .find(|origin| origin_word(*origin) == word)
+            .ok_or_else(|| self.unreadable("no origin of a client"))
     }
 
     fn identity(&self) -> Result<Identity, StoreError> {

@@ -18,11 +18,11 @@ use crate::grant::{Grant, GrantId, IssuedTokens};
 use crate::principal::Identity;
 use crate::seal::{KeyId, Sealed};
 use crate::store::{
-    AccessToken, CONSENTS_KEPT, ClaimedSession, Client, CodeIssue, CodeRecord, CodeRedemption,
-    KeyClaim, LOCAL_ISSUER, LocalUser, LoggedOut, LoginBegun, LoginRecord, ProviderLogout,
-    ProviderSession, REFRESH_GRACE_MAX, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshExtension,
-    RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime, Store, StoreError,
-    Swept,
+    ASSERTIONS_MAX, AccessToken, AssertionUse, CLIENTS_LISTED_MAX, CONSENTS_KEPT, ClaimedSession,
+    Client, ClientOrigin, CodeIssue, CodeRecord, CodeRedemption, KeyClaim, LOCAL_ISSUER, LocalUser,
+    LoggedOut, LoginBegun, LoginRecord, ProviderLogout, ProviderSession, REFRESH_GRACE_MAX,
+    REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshExtension, RefreshRotation, RefreshToken,
+    RememberedConsent, Revocation, RotationTime, Store, StoreError, Swept,
 };
 
 #[async_trait]
@@ -33,42 +33,15 @@ impl Store for SqlStore {
 
     async fn register_client(&self, client: &Client) -> Result<(), StoreError> {
         let mut step = self.begin().await?;
-        sqlx::query(
-            "INSERT INTO clients
-                (id, metadata, secret, secret_expires_at, created_at, has_finished_login)
-             VALUES ($1, $2, $3, $4, $5, FALSE)",
-        )
-        .bind(client.id.as_str())
-        .bind(as_json(&client.metadata))
-        .bind(client.secret.as_ref().map(bytes))
-        .bind(client.secret_expires_at.map(Timestamp::unix_seconds))
-        .bind(client.created_at.unix_seconds())
-        .execute(&mut *step)
-        .await
-        .map_err(unavailable)?;
-        let clients: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM clients")
-            .fetch_one(&mut *step)
-            .await
-            .map_err(unavailable)?;
-        let too_many = clients.saturating_sub(limit(self.limits.clients_max));
-        if too_many > 0 {
-            sqlx::query(
-                "DELETE FROM clients WHERE id IN (
-                    SELECT id FROM clients WHERE has_finished_login = FALSE AND id <> $1
-                    ORDER BY created_at, id LIMIT $2)",
-            )
-            .bind(client.id.as_str())
-            .bind(too_many)
-            .execute(&mut *step)
-            .await
-            .map_err(unavailable)?;
-        }
+        insert_client(&mut step, client).await?;
+        make_room(&mut step, client, self.limits.clients_max).await?;
         step.commit().await.map_err(unavailable)
     }
 
     async fn find_client(&self, id: &ClientId) -> Result<Option<Client>, StoreError> {
         let row = sqlx::query(
-            "SELECT id, metadata, secret, secret_expires_at, created_at FROM clients WHERE id = $1",
+            "SELECT id, metadata, secret, secret_expires_at, created_at, origin, last_used_at
+             FROM clients WHERE id = $1",
         )
         .bind(id.as_str())
         .fetch_optional(&self.readers)
@@ -725,6 +698,7 @@ impl Store for SqlStore {
         for (statement, moment) in [
             ("DELETE FROM logins WHERE expires_at <= $1", Some(now)),
             ("DELETE FROM browser_sessions WHERE expires_at <= $1", Some(now)),
+            ("DELETE FROM assertions WHERE expires_at <= $1", Some(now)),
             ("DELETE FROM access_tokens WHERE expires_at <= $1", Some(now)),
             ("DELETE FROM refresh_tokens WHERE expires_at <= $1 AND is_spent = FALSE", Some(now)),
             (
@@ -748,6 +722,145 @@ impl Store for SqlStore {
             swept.rows += removed.rows_affected();
         }
         Ok(swept)
+    }
+
+    async fn keep_document_client(&self, client: &Client) -> Result<(), StoreError> {
+        let mut step = self.begin().await?;
+        let known: Option<String> = sqlx::query_scalar("SELECT origin FROM clients WHERE id = $1")
+            .bind(client.id.as_str())
+            .fetch_optional(&mut *step)
+            .await
+            .map_err(unavailable)?;
+        if known.is_none() {
+            insert_client(&mut step, client).await?;
+            make_room(&mut step, client, self.limits.clients_max).await?;
+        } else {
+            sqlx::query(
+                "UPDATE clients SET metadata = $2, last_used_at = $4, created_at =
+                    CASE WHEN has_finished_login = FALSE THEN $5 ELSE created_at END
+                 WHERE id = $1 AND origin = $3",
+            )
+            .bind(client.id.as_str())
+            .bind(as_json(&client.metadata))
+            .bind(rows::origin_word(ClientOrigin::Document))
+            .bind(client.last_used_at.unix_seconds())
+            .bind(client.created_at.unix_seconds())
+            .execute(&mut *step)
+            .await
+            .map_err(unavailable)?;
+        }
+        step.commit().await.map_err(unavailable)
+    }
+
+    async fn list_clients(&self, after: Option<&ClientId>) -> Result<Vec<Client>, StoreError> {
+        let found = sqlx::query(
+            "SELECT id, metadata, secret, secret_expires_at, created_at, origin, last_used_at
+             FROM clients WHERE id > $1 ORDER BY id LIMIT $2",
+        )
+        // No id is empty.
+        .bind(after.map_or("", ClientId::as_str))
+        .bind(i64::from(CLIENTS_LISTED_MAX))
+        .fetch_all(&self.readers)
+        .await
+        .map_err(unavailable)?;
+        found.iter().map(rows::client).collect()
+    }
+
+    async fn remove_client(&self, id: &ClientId, now: Timestamp) -> Result<bool, StoreError> {
+        let mut step = self.begin().await?;
+        sqlx::query(
+            "INSERT INTO revocations (grant_id, revoked_at)
+             SELECT id, $2 FROM grants WHERE client_id = $1 ORDER BY id",
+        )
+        .bind(id.as_str())
+        .bind(now.unix_seconds())
+        .execute(&mut *step)
+        .await
+        .map_err(unavailable)?;
+        let mut removed = 0;
+        for statement in [
+            "DELETE FROM codes WHERE client_id = $1 AND is_redeemed = FALSE",
+            "DELETE FROM provider_sessions WHERE grant_id IN
+                (SELECT id FROM grants WHERE client_id = $1)",
+            "DELETE FROM grants WHERE client_id = $1",
+            // The last: its number is the answer.
+            "DELETE FROM clients WHERE id = $1",
+        ] {
+            let statement = sqlx::query(statement).bind(id.as_str());
+            removed = statement.execute(&mut *step).await.map_err(unavailable)?.rows_affected();
+        }
+        step.commit().await.map_err(unavailable)?;
+        Ok(removed > 0)
+    }
+
+    async fn note_client_use(&self, id: &ClientId, now: Timestamp) -> Result<(), StoreError> {
+        sqlx::query("UPDATE clients SET last_used_at = $2 WHERE id = $1")
+            .bind(id.as_str())
+            .bind(now.unix_seconds())
+            .execute(&self.writer)
+            .await
+            .map_err(unavailable)?;
+        Ok(())
+    }
+
+    async fn sweep_idle_clients(&self, unused_since: Timestamp) -> Result<Swept, StoreError> {
+        let removed = sqlx::query(
+            "DELETE FROM clients WHERE last_used_at < $1 AND origin <> $2
+                AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.client_id = clients.id)",
+        )
+        .bind(unused_since.unix_seconds())
+        .bind(rows::origin_word(ClientOrigin::Preregistered))
+        .execute(&self.writer)
+        .await
+        .map_err(unavailable)?;
+        Ok(Swept { rows: removed.rows_affected() })
+    }
+
+    async fn issue_to_machine(
+        &self,
+        grant: &Grant,
+        tokens: &IssuedTokens,
+    ) -> Result<(), StoreError> {
+        let mut step = self.begin().await?;
+        let known: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM grants WHERE id = $1")
+            .bind(grant.id.as_str())
+            .fetch_one(&mut *step)
+            .await
+            .map_err(unavailable)?;
+        if known == 0 {
+            insert_grant(&mut step, grant).await?;
+        }
+        insert_tokens(&mut step, &grant.id, tokens).await?;
+        step.commit().await.map_err(unavailable)
+    }
+
+    async fn use_assertion(
+        &self,
+        assertion: &SecretHash,
+        expires_at: Timestamp,
+    ) -> Result<AssertionUse, StoreError> {
+        let mut step = self.begin().await?;
+        let used = sqlx::query(
+            "INSERT INTO assertions (assertion, expires_at)
+             SELECT $1, $2 WHERE (SELECT COUNT(*) FROM assertions) < $3
+             ON CONFLICT (assertion) DO NOTHING",
+        )
+        .bind(bytes(assertion))
+        .bind(expires_at.unix_seconds())
+        .bind(limit(ASSERTIONS_MAX))
+        .execute(&mut *step)
+        .await
+        .map_err(unavailable)?;
+        if used.rows_affected() > 0 {
+            step.commit().await.map_err(unavailable)?;
+            return Ok(AssertionUse::Fresh);
+        }
+        let known: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM assertions WHERE assertion = $1")
+            .bind(bytes(assertion))
+            .fetch_one(&mut *step)
+            .await
+            .map_err(unavailable)?;
+        Ok(if known > 0 { AssertionUse::Replayed } else { AssertionUse::Full })
     }
 
     async fn claim_keys(&self, newest_first: &[KeyId]) -> Result<KeyClaim, StoreError> {
@@ -793,8 +906,8 @@ async fn insert_code(
     let issued = sqlx::query(
         "INSERT INTO codes
             (code, grant_id, request, issuer, subject, name, email, email_verified, expires_at,
-             is_redeemed)
-         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, FALSE
+             is_redeemed, client_id)
+         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, FALSE, $11
          WHERE $4 <> $10 OR EXISTS (SELECT 1 FROM users WHERE users.name = $5)",
     )
     .bind(bytes(code))
@@ -807,6 +920,7 @@ async fn insert_code(
     .bind(grant.identity.email_verified)
     .bind(expires_at.unix_seconds())
     .bind(LOCAL_ISSUER)
+    .bind(grant.request.client_id.as_str())
     .execute(&mut **step)
     .await
     .map_err(unavailable)?;
@@ -819,6 +933,57 @@ async fn insert_code(
         .await
         .map_err(unavailable)?;
     Ok(CodeIssue::Issued)
+}
+
+async fn insert_client(
+    step: &mut Transaction<'static, Database>,
+    client: &Client,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO clients
+            (id, metadata, secret, secret_expires_at, created_at, has_finished_login, origin,
+             last_used_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(client.id.as_str())
+    .bind(as_json(&client.metadata))
+    .bind(client.secret.as_ref().map(bytes))
+    .bind(client.secret_expires_at.map(Timestamp::unix_seconds))
+    .bind(client.created_at.unix_seconds())
+    .bind(client.origin == ClientOrigin::Preregistered)
+    .bind(rows::origin_word(client.origin))
+    .bind(client.last_used_at.unix_seconds())
+    .execute(&mut **step)
+    .await
+    .map_err(unavailable)?;
+    Ok(())
+}
+
+/// Drops the oldest clients that never finished a login until there are no more than may be, or
+/// none of these is left but the one that just came.
+async fn make_room(
+    step: &mut Transaction<'static, Database>,
+    newest: &Client,
+    clients_max: u64,
+) -> Result<(), StoreError> {
+    let clients: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM clients")
+        .fetch_one(&mut **step)
+        .await
+        .map_err(unavailable)?;
+    let too_many = clients.saturating_sub(limit(clients_max));
+    if too_many > 0 {
+        sqlx::query(
+            "DELETE FROM clients WHERE id IN (
+                SELECT id FROM clients WHERE has_finished_login = FALSE AND id <> $1
+                ORDER BY created_at, id LIMIT $2)",
+        )
+        .bind(newest.id.as_str())
+        .bind(too_many)
+        .execute(&mut **step)
+        .await
+        .map_err(unavailable)?;
+    }
+    Ok(())
 }
 
 async fn insert_grant(
