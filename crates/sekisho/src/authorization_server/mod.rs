@@ -14,6 +14,7 @@ mod browser;
 mod callback;
 mod client_authentication;
 mod consent;
+mod introspect;
 mod metadata;
 mod rate;
 mod refusal;
@@ -118,7 +119,7 @@ pub(crate) const LOGIN_TTL: Duration = Duration::from_mins(10);
 /// How long a browser is remembered under [`ConsentRule::Remember`].
 const BROWSER_SESSION_TTL: Duration = Duration::from_hours(12);
 
-/// Largest form of `/token`, `/revoke`.
+/// Largest form of `/token`, `/revoke`, `/introspect`.
 const FORM_BYTES_MAX: usize = 16 * 1024;
 /// Largest consent form; it carries the sealed request with the client's `state`.
 const CONSENT_FORM_BYTES_MAX: usize = 64 * 1024;
@@ -186,6 +187,7 @@ impl AuthorizationServer {
         let forms = Router::new()
             .route("/token", post(token::token))
             .route("/revoke", post(revoke::revoke))
+            .route("/introspect", post(introspect::introspect))
             .layer(DefaultBodyLimit::max(FORM_BYTES_MAX));
         let mut routes = metadata::routes(&self.settings).merge(forms);
         if !matches!(self.settings.registration, Registration::Off) {

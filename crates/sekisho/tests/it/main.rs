@@ -3,6 +3,7 @@
 
 mod authorize;
 mod bearer;
+mod introspect;
 mod leaks;
 mod login_is_bound;
 mod metadata;
