@@ -4,6 +4,7 @@ mod cli;
 mod config;
 mod connections;
 mod fortune;
+mod grant;
 mod key;
 mod memory;
 mod outcome;
@@ -13,6 +14,7 @@ mod signpost;
 mod stdio;
 mod stopping;
 mod telemetry;
+mod token;
 mod user;
 
 use std::process::ExitCode;
@@ -41,6 +43,8 @@ fn run(command: &Command) -> Result<(), Failure> {
             stdio::run(&load(&args.flags())?)
         }
         Command::User(command) => user::run(command, load),
+        Command::Grant(command) => grant::run(command, load),
+        Command::Token(command) => token::run(command, load),
         Command::Config(ConfigCommand::Check(args)) => {
             load(&args.flags())?;
             say("the settings can be used")
@@ -56,8 +60,6 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::Explain(_) => Err(reserved("explain")),
         Command::Keycloak(_) => Err(reserved("keycloak")),
         Command::Client(_) => Err(reserved("client")),
-        Command::Grant(_) => Err(reserved("grant")),
-        Command::Token(_) => Err(reserved("token")),
         Command::Key(_) => Err(reserved("key")),
     }
 }

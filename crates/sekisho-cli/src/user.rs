@@ -29,7 +29,7 @@ pub(crate) fn run(
             let password = ask_password()?;
             store.run(|store| async move {
                 accounts::add(store, &SystemClock, &name, &password).await?;
-                Ok(format!("added {}", name.as_str()))
+                Ok::<_, AccountError>(done(args, "added", format!("added {}", name.as_str())))
             })
         }
         UserCommand::Passwd(args) => {
@@ -38,23 +38,33 @@ pub(crate) fn run(
             let password = ask_password()?;
             store.run(|store| async move {
                 accounts::set_password(store, &name, &password).await?;
-                Ok(format!("{} has a new password", name.as_str()))
+                Ok::<_, AccountError>(done(
+                    args,
+                    "changed",
+                    format!("{} has a new password", name.as_str()),
+                ))
             })
         }
         UserCommand::Remove(args) => {
             let (config, name) = begin(&load, args)?;
             Accounts::open(&config, Missing::Refuse)?.run(|store| async move {
                 accounts::remove(store, &SystemClock, &name).await?;
-                Ok(format!("removed {} and everything granted under it", name.as_str()))
+                let sentence = format!("removed {} and everything granted under it", name.as_str());
+                Ok::<_, AccountError>(done(args, "removed", sentence))
             })
         }
         UserCommand::List(args) => {
             let config = load(&args.settings.flags())?;
             let show = if args.json { as_json } else { as_lines };
             Accounts::open(&config, Missing::Refuse)?
-                .run(|store| async move { Ok(show(&store.list_users().await?)) })
+                .run(|store| async move { Ok::<_, AccountError>(show(&store.list_users().await?)) })
         }
     }
+}
+
+/// What was done, as asked: a sentence or JSON.
+fn done(args: &OneUserArgs, what: &str, sentence: String) -> String {
+    if args.json { json!({ what: args.name.trim() }).to_string() } else { sentence }
 }
 
 fn begin(
@@ -68,19 +78,19 @@ fn begin(
 
 /// What to do about a store that is not there.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Missing {
+pub(crate) enum Missing {
     Make,
     Refuse,
 }
 
 /// The store, opened for one command.
-struct Accounts {
+pub(crate) struct Accounts {
     store: SqliteStore,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Accounts {
-    fn open(config: &Config, missing: Missing) -> Result<Self, Failure> {
+    pub(crate) fn open(config: &Config, missing: Missing) -> Result<Self, Failure> {
         telemetry::begin(&config.log);
         let path = match &config.store {
             StoreLocation::Sqlite(path) => path,
@@ -102,9 +112,14 @@ impl Accounts {
         Ok(Self { store, runtime })
     }
 
-    fn run<'a, F>(&'a self, verb: impl FnOnce(&'a SqliteStore) -> F) -> Result<(), Failure>
+    /// Does one thing, closes the store, and says what came of it.
+    pub(crate) fn run<'a, F, E>(
+        &'a self,
+        verb: impl FnOnce(&'a SqliteStore) -> F,
+    ) -> Result<(), Failure>
     where
-        F: Future<Output = Result<String, AccountError>>,
+        F: Future<Output = Result<String, E>>,
+        E: std::error::Error + 'static,
     {
         let done = self.runtime.block_on(verb(&self.store));
         self.runtime.block_on(self.store.close());
@@ -166,7 +181,7 @@ fn as_json(users: &[LocalUser]) -> String {
 }
 
 /// The moment in UTC as RFC 3339 writes it.
-fn date(unix_seconds: i64) -> String {
+pub(crate) fn date(unix_seconds: i64) -> String {
     let (days, seconds) = (unix_seconds.div_euclid(86_400), unix_seconds.rem_euclid(86_400));
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);

@@ -12,6 +12,11 @@ pub(crate) fn refresh_token() -> Secret {
     Secret::new(format!("mcpr_{}", hex::<32>()))
 }
 
+/// `mcpp_` and 64 hex digits: a personal access token.
+pub(crate) fn personal_token() -> Secret {
+    Secret::new(format!("mcpp_{}", hex::<32>()))
+}
+
 /// `mcp_` and 32 hex digits: half as long as a token, so that neither passes for the other.
 pub(crate) fn code() -> Secret {
     Secret::new(format!("mcp_{}", hex::<16>()))
@@ -53,8 +58,12 @@ mod tests {
 
     #[test]
     fn the_formats_are_as_promised() {
-        let rows =
-            [(access_token(), "mcp_", 64), (refresh_token(), "mcpr_", 64), (code(), "mcp_", 32)];
+        let rows = [
+            (access_token(), "mcp_", 64),
+            (refresh_token(), "mcpr_", 64),
+            (personal_token(), "mcpp_", 64),
+            (code(), "mcp_", 32),
+        ];
         for (secret, prefix, digits) in rows {
             let rest = secret.reveal().strip_prefix(prefix).unwrap_or_default();
             assert_eq!(rest.len(), digits, "{prefix}");

@@ -7,6 +7,7 @@
     reason = "a test that meets the unexpected must stop"
 )]
 
+mod grant;
 mod harness;
 mod person;
 mod settings;

@@ -16,6 +16,7 @@ mod client_authentication;
 mod consent;
 mod introspect;
 mod metadata;
+pub mod personal_token;
 mod rate;
 mod refusal;
 mod register;

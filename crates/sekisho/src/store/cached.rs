@@ -16,9 +16,9 @@ use sekisho_protocol::oauth::ClientId;
 use tokio::time::MissedTickBehavior;
 
 use super::{
-    AccessToken, Client, CodeRecord, CodeRedemption, LOCAL_ISSUER, LocalUser, LoginBegun,
-    LoginRecord, RefreshRotation, RefreshToken, RememberedConsent, Revocation, Store, StoreError,
-    Swept,
+    AccessToken, Client, CodeRecord, CodeRedemption, GrantsOf, LOCAL_ISSUER, ListedGrant,
+    LocalUser, LoginBegun, LoginRecord, PersonalToken, PersonalTokenAdded, RefreshRotation,
+    RefreshToken, RememberedConsent, Revocation, Store, StoreError, Swept,
 };
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
@@ -261,6 +261,19 @@ impl Store for CachedStore {
         outcome
     }
 
+    async fn end_grants(&self, of: &GrantsOf, now: Timestamp) -> Result<u64, StoreError> {
+        let outcome = self.behind.end_grants(of, now).await;
+        match of {
+            GrantsOf::Everyone => self.forget_all(),
+            GrantsOf::Person { issuer, subject } => self.forget_person(issuer, subject),
+            GrantsOf::Client(client) => {
+                self.forget_unless(|token| token.principal.client_id != *client);
+            }
+            GrantsOf::One(grant) => self.forget_grant(&mut self.index(), grant),
+        }
+        outcome
+    }
+
     async fn remove_user(&self, name: &str, now: Timestamp) -> Result<bool, StoreError> {
         let outcome = self.behind.remove_user(name, now).await;
         self.forget_person(LOCAL_ISSUER, name);
@@ -348,6 +361,25 @@ impl Store for CachedStore {
         self.behind.revocations_since(cursor).await
     }
 
+    async fn list_grants(
+        &self,
+        of: &GrantsOf,
+        after: Option<&ListedGrant>,
+    ) -> Result<Vec<ListedGrant>, StoreError> {
+        self.behind.list_grants(of, after).await
+    }
+
+    async fn note_use(&self, grant: &GrantId, at: Timestamp) -> Result<(), StoreError> {
+        self.behind.note_use(grant, at).await
+    }
+
+    async fn add_personal_token(
+        &self,
+        token: &PersonalToken,
+    ) -> Result<PersonalTokenAdded, StoreError> {
+        self.behind.add_personal_token(token).await
+    }
+
     async fn add_user(&self, user: &LocalUser) -> Result<bool, StoreError> {
         self.behind.add_user(user).await
     }
@@ -389,6 +421,25 @@ impl Store for CachedStore {
         self.behind.find_browser_session(browser, now).await
     }
 
+    async fn begin_account_session(
+        &self,
+        browser: &SecretHash,
+        identity: &Identity,
+        idle_until: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.behind.begin_account_session(browser, identity, idle_until, expires_at).await
+    }
+
+    async fn use_account_session(
+        &self,
+        browser: &SecretHash,
+        now: Timestamp,
+        idle_until: Timestamp,
+    ) -> Result<Option<Identity>, StoreError> {
+        self.behind.use_account_session(browser, now, idle_until).await
+    }
+
     async fn check(&self) -> Result<(), StoreError> {
         self.behind.check().await
     }
@@ -400,7 +451,7 @@ mod tests {
 
     use super::*;
     use crate::principal::Principal;
-    use crate::store::{MemoryStore, TableLimits};
+    use crate::store::{LastNoted, MemoryStore, TableLimits};
 
     #[test]
     fn cache_and_index_stay_within_their_limits() {
@@ -475,6 +526,7 @@ mod tests {
             expires_at: Timestamp::from_unix_seconds(0),
         };
         let resource = ResourceUri::new("http://localhost:8000/mcp");
-        Arc::new(AccessToken { principal: Arc::new(principal), resource })
+        let last_noted = LastNoted::new(None);
+        Arc::new(AccessToken { principal: Arc::new(principal), resource, last_noted })
     }
 }

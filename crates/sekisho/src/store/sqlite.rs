@@ -4,6 +4,7 @@
 //! connection that writes; a step that is dropped half way is rolled back. The statements are kept
 //! to what `PostgreSQL` understands too. Only hashes and sealed bytes are written.
 
+mod grants;
 mod open;
 mod rows;
 
@@ -20,9 +21,10 @@ use sqlx::{Sqlite, Transaction};
 
 pub use self::open::{Durability, OpenError};
 use super::{
-    AccessToken, Client, CodeRecord, CodeRedemption, LOCAL_ISSUER, LocalUser, LoginBegun,
-    LoginRecord, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshRotation, RefreshToken,
-    RememberedConsent, Revocation, Store, StoreError, Swept, TableLimits,
+    AccessToken, Client, CodeRecord, CodeRedemption, GrantsOf, LOCAL_ISSUER, ListedGrant,
+    LocalUser, LoginBegun, LoginRecord, PersonalToken, PersonalTokenAdded, REVOCATIONS_KEPT,
+    REVOCATIONS_READ_MAX, RefreshRotation, RefreshToken, RememberedConsent, Revocation, Store,
+    StoreError, Swept, TableLimits,
 };
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
@@ -268,7 +270,7 @@ impl Store for SqliteStore {
     ) -> Result<Option<Arc<AccessToken>>, StoreError> {
         let row = sqlx::query(
             "SELECT token, grant_id, client_id, issuer, subject, name, email, email_verified,
-                access_tokens.scope AS scope, resource, expires_at
+                access_tokens.scope AS scope, resource, expires_at, last_used_at
              FROM access_tokens JOIN grants ON grants.id = access_tokens.grant_id
              WHERE token = $1",
         )
@@ -413,6 +415,35 @@ impl Store for SqliteStore {
         Ok((newest, revocations))
     }
 
+    async fn list_grants(
+        &self,
+        of: &GrantsOf,
+        after: Option<&ListedGrant>,
+    ) -> Result<Vec<ListedGrant>, StoreError> {
+        grants::list(&self.readers, of, after).await
+    }
+
+    async fn end_grants(&self, of: &GrantsOf, now: Timestamp) -> Result<u64, StoreError> {
+        let mut step = self.begin().await?;
+        let ended = grants::end(&mut step, of, now).await?;
+        step.commit().await.map_err(unavailable)?;
+        Ok(ended)
+    }
+
+    async fn note_use(&self, grant: &GrantId, at: Timestamp) -> Result<(), StoreError> {
+        grants::note_use(&self.writer, grant, at).await
+    }
+
+    async fn add_personal_token(
+        &self,
+        token: &PersonalToken,
+    ) -> Result<PersonalTokenAdded, StoreError> {
+        let mut step = self.begin().await?;
+        let added = grants::add_personal_token(&mut step, token).await?;
+        step.commit().await.map_err(unavailable)?;
+        Ok(added)
+    }
+
     async fn add_user(&self, user: &LocalUser) -> Result<bool, StoreError> {
         let added = sqlx::query(
             "INSERT INTO users (name, password_hash, created_at) VALUES ($1, $2, $3)
@@ -516,7 +547,7 @@ impl Store for SqliteStore {
              ON CONFLICT (browser) DO UPDATE SET
                 issuer = excluded.issuer, subject = excluded.subject, name = excluded.name,
                 email = excluded.email, email_verified = excluded.email_verified,
-                expires_at = excluded.expires_at",
+                expires_at = excluded.expires_at, idle_until = NULL",
         )
         .bind(bytes(browser))
         .bind(&identity.issuer)
@@ -546,6 +577,53 @@ impl Store for SqliteStore {
         .await
         .map_err(unavailable)?;
         row.as_ref().map(rows::browser_session).transpose()
+    }
+
+    async fn begin_account_session(
+        &self,
+        browser: &SecretHash,
+        identity: &Identity,
+        idle_until: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO browser_sessions
+                (browser, issuer, subject, name, email, email_verified, expires_at, idle_until)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(bytes(browser))
+        .bind(&identity.issuer)
+        .bind(&identity.subject)
+        .bind(&identity.name)
+        .bind(&identity.email)
+        .bind(identity.email_verified)
+        .bind(expires_at.unix_seconds())
+        .bind(idle_until.unix_seconds())
+        .execute(&self.writer)
+        .await
+        .map_err(unavailable)?;
+        Ok(())
+    }
+
+    async fn use_account_session(
+        &self,
+        browser: &SecretHash,
+        now: Timestamp,
+        idle_until: Timestamp,
+    ) -> Result<Option<Identity>, StoreError> {
+        // All rows, though there is one at most: see take_login.
+        let used = sqlx::query(
+            "UPDATE browser_sessions SET idle_until = $3
+             WHERE browser = $1 AND expires_at > $2 AND idle_until > $2
+             RETURNING issuer, subject, name, email, email_verified",
+        )
+        .bind(bytes(browser))
+        .bind(now.unix_seconds())
+        .bind(idle_until.unix_seconds())
+        .fetch_all(&self.writer)
+        .await
+        .map_err(unavailable)?;
+        used.first().map(rows::browser_session).transpose()
     }
 
     async fn sweep(

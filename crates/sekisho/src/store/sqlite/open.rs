@@ -290,5 +290,11 @@ const WAL_RETRY_EVERY: Duration = Duration::from_millis(10);
 const MIGRATIONS_TABLE: &str = "_sqlx_migrations";
 
 /// Every schema there ever was, oldest first. Never changed once released, only added to.
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "tables", include_str!("../../../migrations/sqlite/0001_tables.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "tables", include_str!("../../../migrations/sqlite/0001_tables.sql")),
+    (
+        5,
+        "last use and personal tokens",
+        include_str!("../../../migrations/sqlite/0005_last_use_and_personal_tokens.sql"),
+    ),
+];

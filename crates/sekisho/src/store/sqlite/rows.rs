@@ -9,11 +9,12 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Decode, Row as _, Sqlite, Type};
 
 use crate::clock::Timestamp;
-use crate::grant::{CodeGrant, Grant, GrantId};
+use crate::grant::{AuthorizationRequest, CodeGrant, Grant, GrantId};
 use crate::principal::{Identity, Principal};
 use crate::seal::Sealed;
 use crate::store::{
-    AccessToken, Client, CodeRecord, LocalUser, LoginRecord, RefreshToken, Revocation, StoreError,
+    AccessToken, Client, CodeRecord, LastNoted, ListedGrant, LocalUser, LoginRecord, Personal,
+    RefreshToken, Revocation, StoreError,
 };
 
 pub(super) fn client(row: &SqliteRow) -> Result<Client, StoreError> {
@@ -65,7 +66,8 @@ pub(super) fn access_token(row: &SqliteRow) -> Result<AccessToken, StoreError> {
         expires_at: row.time("expires_at")?,
     };
     let resource = ResourceUri::new(row.text("resource")?);
-    Ok(AccessToken { principal: Arc::new(principal), resource })
+    let last_noted = LastNoted::new(row.time_if_any("last_used_at")?);
+    Ok(AccessToken { principal: Arc::new(principal), resource, last_noted })
 }
 
 pub(super) fn refresh_token(row: &SqliteRow) -> Result<RefreshToken, StoreError> {
@@ -84,6 +86,36 @@ pub(super) fn refresh_token(row: &SqliteRow) -> Result<RefreshToken, StoreError>
         expires_at: row.time("expires_at")?,
         is_spent: row.read("is_spent")?,
     })
+}
+
+pub(super) fn listed_grant(row: &SqliteRow) -> Result<ListedGrant, StoreError> {
+    let row = Columns { row, table: "grants" };
+    let expires_at = row.time_if_any("expires_at")?;
+    let label = row.read("label")?;
+    let client = match row.read::<Option<String>>("metadata")? {
+        Some(metadata) => {
+            Some(serde_json::from_str(&metadata).map_err(|error| row.unreadable(error))?)
+        }
+        None => None,
+    };
+    Ok(ListedGrant {
+        id: GrantId::new(row.text("id")?),
+        client_id: ClientId::new(row.text("client_id")?),
+        client,
+        identity: row.identity()?,
+        scope: row.scope("scope")?,
+        resource: ResourceUri::new(row.text("resource")?),
+        created_at: row.time("created_at")?,
+        last_used_at: row.time_if_any("last_used_at")?,
+        personal: expires_at.map(|expires_at| Personal { label, expires_at }),
+    })
+}
+
+/// A code with the client that it is for.
+pub(super) fn code_of_client(row: &SqliteRow) -> Result<(SecretHash, ClientId), StoreError> {
+    let row = Columns { row, table: "codes" };
+    let request: AuthorizationRequest = row.json("request")?;
+    Ok((row.hash("code")?, request.client_id))
 }
 
 /// The number of a revocation and what was revoked.
@@ -126,6 +158,10 @@ impl<'r> Columns<'r> {
 
     fn time(&self, column: &str) -> Result<Timestamp, StoreError> {
         self.read(column).map(Timestamp::from_unix_seconds)
+    }
+
+    fn time_if_any(&self, column: &str) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.read::<Option<i64>>(column)?.map(Timestamp::from_unix_seconds))
     }
 
     fn hash(&self, column: &str) -> Result<SecretHash, StoreError> {
