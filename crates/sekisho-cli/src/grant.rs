@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::cli::{GrantCommand, WhoseArgs, WhoseRequiredArgs};
 use crate::config::{Config, Flags};
 use crate::outcome::Failure;
-use crate::user::{Accounts, Missing, date};
+use crate::user::{Accounts, Missing};
 
 /// Why nothing came of it.
 #[derive(Debug, thiserror::Error)]
@@ -189,7 +189,7 @@ pub(crate) fn described(grant: &ListedGrant) -> Value {
 
 /// A moment as text.
 pub(crate) fn on(moment: Timestamp) -> String {
-    date(moment.unix_seconds())
+    moment.to_string()
 }
 
 /// What a stranger wrote, so that it stays in its column and colours no terminal.

@@ -47,14 +47,14 @@ pub(super) async fn callback(
 }
 
 /// What the provider sent along, before anything is believed.
-struct Answer<'a> {
+pub(super) struct Answer<'a> {
     state: &'a str,
-    outcome: Outcome<'a>,
+    pub(super) outcome: Outcome<'a>,
     /// `Err` when it came more than once.
     iss: Result<Option<&'a str>, ()>,
 }
 
-enum Outcome<'a> {
+pub(super) enum Outcome<'a> {
     Code(&'a str),
     Error(&'a str),
 }
@@ -91,6 +91,9 @@ impl AuthorizationServer {
             return visitor.page(StatusCode::FORBIDDEN, Problem::OtherBrowser);
         }
         let place = login.login_state.as_bytes();
+        if let Some(pending) = self.pending_account_login(login) {
+            return self.finish_account_login(visitor, answer, login_state, &pending).await;
+        }
         let Ok(pending) =
             self.sealer.open_value::<PendingLogin>(Purpose::Login, place, &login.sealed)
         else {
@@ -123,7 +126,7 @@ impl AuthorizationServer {
     }
 
     /// RFC 9207 §2.4: an answer that another provider could have sent is not looked at.
-    async fn is_from_provider(&self, answer: &Answer<'_>) -> Result<bool, OAuthError> {
+    pub(super) async fn is_from_provider(&self, answer: &Answer<'_>) -> Result<bool, OAuthError> {
         let Ok(iss) = answer.iss else { return Ok(false) };
         self.provider.is_answer_from_us(iss).await.map_err(|reason| provider_error(&reason))
     }

@@ -9,6 +9,7 @@
 //! Nothing is sent to the identity provider before a person approved, and nothing comes back to a
 //! browser that did not approve. Knows nothing of who guards the resources: both meet in the store.
 
+mod account;
 mod authorize;
 mod browser;
 mod callback;
@@ -120,7 +121,7 @@ pub(crate) const LOGIN_TTL: Duration = Duration::from_mins(10);
 /// How long a browser is remembered under [`ConsentRule::Remember`].
 const BROWSER_SESSION_TTL: Duration = Duration::from_hours(12);
 
-/// Largest form of `/token`, `/revoke`, `/introspect`.
+/// Largest form of `/token`, `/revoke`, `/introspect`, `/account`.
 const FORM_BYTES_MAX: usize = 16 * 1024;
 /// Largest consent form; it carries the sealed request with the client's `state`.
 const CONSENT_FORM_BYTES_MAX: usize = 64 * 1024;
@@ -180,6 +181,13 @@ impl AuthorizationServer {
                 post(consent::consent).layer(DefaultBodyLimit::max(CONSENT_FORM_BYTES_MAX)),
             )
             .route("/auth/callback", get(callback::callback))
+            .route(
+                "/account",
+                get(account::show)
+                    .post(account::change)
+                    .layer(DefaultBodyLimit::max(FORM_BYTES_MAX)),
+            )
+            .route("/account/login", post(account::log_in))
             .with_state(Arc::clone(self))
     }
 

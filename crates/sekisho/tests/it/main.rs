@@ -1,6 +1,7 @@
 //! The flows, in process: no sockets, and the clock stands still.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
+mod account;
 mod authorize;
 mod bearer;
 mod introspect;
