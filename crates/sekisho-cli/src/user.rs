@@ -163,10 +163,8 @@ fn read_line(input: impl io::BufRead) -> io::Result<Secret> {
 }
 
 fn as_lines(users: &[LocalUser]) -> String {
-    let lines: Vec<_> = users
-        .iter()
-        .map(|user| format!("{}\tadded {}", user.name, user.created_at.to_string()))
-        .collect();
+    let lines: Vec<_> =
+        users.iter().map(|user| format!("{}\tadded {}", user.name, user.created_at)).collect();
     lines.join("\n")
 }
 

@@ -27,6 +27,7 @@ fn consent<'a>() -> ConsentPage<'a> {
         redirect_uri: "https://app.example/oauth/callback?tenant=blue",
         is_loopback_only: false,
         scopes: vec!["fortune"],
+        held: vec![],
         resource: "https://mcp.example/mcp",
         consent: "c2VhbGVk",
     }
@@ -116,6 +117,12 @@ fn every_page(language: Language) -> Vec<(&'static str, u16, &'static str, Respo
                 ..consent()
             }
             .respond(language),
+        ),
+        (
+            "consent-more",
+            200,
+            ConsentPage { scopes: vec!["fortune", "admin"], held: vec!["fortune"], ..consent() }
+                .respond(language),
         ),
         ("login", 200, LoginPage { username: "", ..login(None) }.respond(language, StatusCode::OK)),
         (

@@ -130,6 +130,24 @@ pub(crate) const KEYS: &[Key] = &[
     key("limits.logins_max", Number, Some("100000"), "logins on their way"),
     key("limits.registrations_per_minute", Number, Some("60"), "registrations from one address"),
     key("limits.logins_per_minute", Number, Some("60"), "logins begun from one address"),
+    key(
+        "limits.pages_per_minute",
+        Number,
+        Some("600"),
+        "pages asked for, and forms posted from them, by one address",
+    ),
+    key(
+        "limits.calls_per_minute",
+        Number,
+        Some("6000"),
+        "requests to /token, /revoke and /introspect by one address",
+    ),
+    key(
+        "limits.wrong_tokens_per_minute",
+        Number,
+        Some("60"),
+        "wrong access tokens shown by one address",
+    ),
     key("limits.sessions_max", Number, Some("10000"), "MCP sessions of one server"),
     key(
         "limits.sessions_per_person_max",

@@ -40,6 +40,7 @@ pub(crate) struct Config {
     pub(crate) servers: Vec<Server>,
     pub(crate) connections_max: usize,
     pub(crate) tables: TableLimits,
+    pub(crate) wrong_tokens_per_minute: NonZeroU32,
     pub(crate) sessions: SessionLimits,
     pub(crate) log: LogConfig,
 }
@@ -135,6 +136,7 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
         clients_max: number(settings, "limits.clients_max", 1..=1_000_000_000)?,
         logins_max: number(settings, "limits.logins_max", 1..=1_000_000_000)?,
     };
+    let wrong_tokens_per_minute = rate(settings, "limits.wrong_tokens_per_minute")?;
     let sessions = session_limits(settings)?;
     Ok(Config {
         public_url,
@@ -150,6 +152,7 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
         servers,
         connections_max,
         tables,
+        wrong_tokens_per_minute,
         sessions,
         log,
     })
@@ -555,6 +558,8 @@ fn authorization(
             Duration::ZERO => None,
             _ => Some(life(settings, "authorization.client_secret_ttl", 3_650 * DAY)?),
         };
+    understood.pages_per_minute = rate(settings, "limits.pages_per_minute")?;
+    understood.calls_per_minute = rate(settings, "limits.calls_per_minute")?;
     understood.registrations_per_minute = rate(settings, "limits.registrations_per_minute")?;
     understood.logins_per_minute = rate(settings, "limits.logins_per_minute")?;
     Ok(understood)

@@ -29,6 +29,7 @@ use super::callback::{Answer, Outcome};
 use super::personal_token::{self, NewPersonalToken, PersonalTokenError, PersonalTokenRequest};
 use super::refusal::{Visitor, provider_error, see_other};
 use super::{AuthorizationServer, LOGIN_TTL};
+use crate::audit::{self, Details, Event};
 use crate::clock::Timestamp;
 use crate::front::ClientAddress;
 use crate::grant::GrantId;
@@ -197,7 +198,9 @@ impl AuthorizationServer {
         // A grant never changes hands, so what is theirs now is theirs a moment later.
         if found.iter().any(|grant| grant.identity.is_same_person(identity)) {
             self.store.end_grants(&of, self.clock.now()).await?;
-            tracing::info!(grant.id = id.as_str(), "grant removed by its person");
+            let (user, grant) = (Some(identity), Some(&id));
+            let detail = Some(&"by its person" as _);
+            audit::note(Event::Revoke, &Details { user, grant, detail, ..Details::default() });
         }
         Ok(())
     }
@@ -217,7 +220,8 @@ impl AuthorizationServer {
         };
         match made {
             Ok(made) => {
-                tracing::info!(grant.id = made.id.as_str(), "personal token made");
+                let (user, grant) = (Some(&session.identity), Some(&made.id));
+                audit::note(Event::PersonalToken, &Details { user, grant, ..Details::default() });
                 self.account_page(visitor, session, Some(&made), None).await
             }
             Err(PersonalTokenError::Store(reason)) => visitor.store_failed(&reason),
@@ -336,7 +340,9 @@ impl AuthorizationServer {
         };
         match self.begin_session(&identity).await {
             Ok(cookie) => {
-                tracing::info!(subject = %identity.subject, "logged in at the account page");
+                let detail = Some(&"account page" as _);
+                let user = Some(&identity);
+                audit::note(Event::Login, &Details { user, detail, ..Details::default() });
                 let mut response = see_other(&self.settings.issuer.endpoint("/account"));
                 response.headers_mut().append(SET_COOKIE, cookie);
                 response

@@ -14,6 +14,7 @@ use sekisho_protocol::oauth::{OAuthError, OAuthErrorCode, Parameters};
 use super::authorize::{remembered, unknown_client};
 use super::refusal::{Visitor, provider_error, see_other};
 use super::{AuthorizationServer, BROWSER_SESSION_TTL, ConsentRule};
+use crate::audit::{self, Details, Event};
 use crate::grant::{AuthorizationRequest, CodeGrant, GrantId, PendingLogin};
 use crate::identity_provider::{LoggedIn, LoginAttempt, StoredProviderTokens};
 use crate::mint;
@@ -87,7 +88,8 @@ impl AuthorizationServer {
             .binding(headers, login_state)
             .is_some_and(|value| value.matches(&login.browser));
         if !is_same_browser {
-            tracing::warn!(login = ?login.login_state, "a login came back in another browser; it is void");
+            let detail = "a login came back in another browser; it is void";
+            audit::note(Event::Refused, &Details { detail: Some(&detail), ..Details::default() });
             return visitor.page(StatusCode::FORBIDDEN, Problem::OtherBrowser);
         }
         let place = login.login_state.as_bytes();
@@ -103,7 +105,9 @@ impl AuthorizationServer {
         match self.is_from_provider(answer).await {
             Ok(true) => {}
             Ok(false) => {
-                tracing::warn!(login = ?login.login_state, "the answer's iss is not our provider's");
+                let detail = "a login came back with the iss of another provider";
+                let (client, detail) = (Some(&pending.request.client_id), Some(&detail as _));
+                audit::note(Event::Refused, &Details { client, detail, ..Details::default() });
                 return visitor.page(StatusCode::BAD_REQUEST, Problem::WrongProvider);
             }
             Err(error) => return self.tell_client(&pending.request, &error),
@@ -144,16 +148,15 @@ impl AuthorizationServer {
             // Consent was remembered for somebody else at this browser: this person is asked.
             return self.ask_again(visitor, headers, request).await;
         }
+        let (client, user) = (Some(&request.client_id), Some(&person.identity));
+        let details = Details { client, user, ..Details::default() };
+        audit::note(Event::Login, &details);
         let code = mint::code();
         match self.issue_code(&code, &request, &person).await {
             Ok(()) => {}
             Err(reason) => return visitor.store_failed(&reason),
         }
-        tracing::info!(
-            client.id = %request.client_id,
-            subject = %person.identity.subject,
-            "logged in, code issued"
-        );
+        audit::note(Event::Code, &details);
         let mut parameters = vec![("code", code.reveal())];
         parameters.extend(request.state.as_deref().map(|state| ("state", state)));
         parameters.push(("iss", self.settings.issuer.as_str()));
@@ -177,7 +180,7 @@ impl AuthorizationServer {
         request: AuthorizationRequest,
     ) -> Response {
         match self.store.find_client(&request.client_id).await {
-            Ok(Some(client)) => self.ask(visitor, headers, request, &client.metadata),
+            Ok(Some(client)) => self.ask(visitor, headers, request, &client.metadata).await,
             Ok(None) => unknown_client(visitor, &request.client_id),
             Err(reason) => visitor.store_failed(&reason),
         }

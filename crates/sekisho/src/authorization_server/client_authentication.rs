@@ -9,6 +9,7 @@ use sekisho_protocol::oauth::{
 
 use super::AuthorizationServer;
 use super::refusal::Refusal;
+use crate::audit::{self, Details, Event};
 use crate::store::Client;
 
 /// Why a client is not believed. All but the first share one word, so that nobody learns which
@@ -45,8 +46,9 @@ impl AuthorizationServer {
             .map_err(|reason| credentials_refusal(&reason, used_basic))?;
         let client = self.store.find_client(&credentials.client_id).await?;
         self.believe(client, &credentials).map_err(|reason| {
-            let named = credentials.client_id.as_str();
-            tracing::info!(client.id = format!("{named:.64}"), "client refused: {reason}");
+            let client = Some(&credentials.client_id);
+            let details = Details { client, detail: Some(&reason), ..Details::default() };
+            audit::note(Event::Refused, &details);
             refused(OAuthError::new(
                 OAuthErrorCode::InvalidClient,
                 "the client is not known here or its secret is not valid: register again",

@@ -16,6 +16,7 @@ mod callback;
 mod client_authentication;
 mod consent;
 mod introspect;
+mod limits;
 mod metadata;
 pub mod personal_token;
 mod rate;
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use http::HeaderMap;
 use sekisho_protocol::oauth::{Issuer, ProtectedResources};
@@ -88,6 +90,10 @@ pub struct Settings {
     pub registrations_per_minute: NonZeroU32,
     /// Logins begun from one address in a minute.
     pub logins_per_minute: NonZeroU32,
+    /// Requests for pages, and forms posted from them, from one address in a minute.
+    pub pages_per_minute: NonZeroU32,
+    /// Requests of clients to `/token`, `/revoke` and `/introspect` from one address in a minute.
+    pub calls_per_minute: NonZeroU32,
 }
 
 impl Settings {
@@ -105,12 +111,20 @@ impl Settings {
             client_secret_ttl: None,
             registrations_per_minute: PER_MINUTE_DEFAULT,
             logins_per_minute: PER_MINUTE_DEFAULT,
+            pages_per_minute: PAGES_PER_MINUTE_DEFAULT,
+            calls_per_minute: CALLS_PER_MINUTE_DEFAULT,
         }
     }
 }
 
 /// Sixty a minute: far more than people need, far less than a flood.
 const PER_MINUTE_DEFAULT: NonZeroU32 = NonZeroU32::new(60).unwrap();
+
+/// Ten a second: an office behind one address logs in.
+const PAGES_PER_MINUTE_DEFAULT: NonZeroU32 = NonZeroU32::new(600).unwrap();
+
+/// A hundred a second: an office behind one address refreshes, a resource server introspects.
+const CALLS_PER_MINUTE_DEFAULT: NonZeroU32 = NonZeroU32::new(6_000).unwrap();
 
 /// Refreshes of one grant in a minute. Each leaves a row for as long as the grant lives, and a
 /// token lasts far longer than two seconds.
@@ -140,6 +154,8 @@ pub struct AuthorizationServer {
     cookies: Cookies,
     registrations: PerAddress,
     logins: PerAddress,
+    pages: PerAddress,
+    calls: PerAddress,
     refreshes: PerGrant,
 }
 
@@ -158,6 +174,8 @@ impl AuthorizationServer {
         let cookies = Cookies::new(&settings.issuer, &store.instance_id().await?);
         let registrations = PerAddress::new(settings.registrations_per_minute);
         let logins = PerAddress::new(settings.logins_per_minute);
+        let pages = PerAddress::new(settings.pages_per_minute);
+        let calls = PerAddress::new(settings.calls_per_minute);
         let refreshes = PerGrant::new(REFRESHES_PER_MINUTE);
         Ok(Arc::new(Self {
             settings,
@@ -168,6 +186,8 @@ impl AuthorizationServer {
             cookies,
             registrations,
             logins,
+            pages,
+            calls,
             refreshes,
         }))
     }
@@ -188,6 +208,7 @@ impl AuthorizationServer {
                     .layer(DefaultBodyLimit::max(FORM_BYTES_MAX)),
             )
             .route("/account/login", post(account::log_in))
+            .route_layer(from_fn_with_state(Arc::clone(self), limits::pages))
             .with_state(Arc::clone(self))
     }
 
@@ -197,7 +218,8 @@ impl AuthorizationServer {
             .route("/token", post(token::token))
             .route("/revoke", post(revoke::revoke))
             .route("/introspect", post(introspect::introspect))
-            .layer(DefaultBodyLimit::max(FORM_BYTES_MAX));
+            .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
+            .route_layer(from_fn_with_state(Arc::clone(self), limits::calls));
         let mut routes = metadata::routes(&self.settings).merge(forms);
         if !matches!(self.settings.registration, Registration::Off) {
             routes = routes.route(

@@ -6,6 +6,7 @@ mod authorize;
 mod bearer;
 mod introspect;
 mod leaks;
+mod limits;
 mod login_is_bound;
 mod metadata;
 mod register;

@@ -20,6 +20,7 @@ pub(super) const WORDS: Words = Words {
         name_advice: "A name the application gave itself. Nobody has checked it.",
         no_name: "The application gave no name.",
         scopes: "It asks for",
+        new: "new",
         resource: "At this server",
         details: "Technical details",
         client_id: "Application ID",

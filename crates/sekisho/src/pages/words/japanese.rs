@@ -20,6 +20,7 @@ pub(super) const WORDS: Words = Words {
         name_advice: "アプリケーションが自ら名乗った名前です。確認されていません。",
         no_name: "アプリケーションは名乗っていません。",
         scopes: "求める権限",
+        new: "新規",
         resource: "対象のサーバー",
         details: "技術的な詳細",
         client_id: "アプリケーション ID",

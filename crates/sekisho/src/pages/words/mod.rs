@@ -43,6 +43,7 @@ pub(in crate::pages) struct ConsentWords {
     pub(in crate::pages) name_advice: &'static str,
     pub(in crate::pages) no_name: &'static str,
     pub(in crate::pages) scopes: &'static str,
+    pub(in crate::pages) new: &'static str,
     pub(in crate::pages) resource: &'static str,
     pub(in crate::pages) details: &'static str,
     pub(in crate::pages) client_id: &'static str,
