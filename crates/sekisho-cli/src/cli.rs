@@ -91,7 +91,7 @@ pub(crate) struct SettingsArgs {
     /// The settings file [default: ./sekisho.toml if it is there]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// What is remembered where: memory: or sqlite:PATH [default: sqlite:sekisho.db]
+    /// What is remembered where: memory:, sqlite:PATH or postgres://… [default: sqlite:sekisho.db]
     #[arg(long, value_name = "STORE")]
     store: Option<String>,
 }

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use crate::cli::{GrantCommand, WhoseArgs, WhoseRequiredArgs};
 use crate::config::{Config, Flags};
 use crate::outcome::Failure;
-use crate::user::{Accounts, Missing};
+use crate::store::Missing;
+use crate::user::Accounts;
 
 /// Why nothing came of it.
 #[derive(Debug, thiserror::Error)]
@@ -49,17 +50,17 @@ pub(crate) fn run(
             let config = load(&args.output.settings.flags())?;
             let show = if args.output.json { as_json } else { as_lines };
             Accounts::open(&config, Missing::Refuse)?.run(|store| async move {
-                let of = match args.whose.find(store).await {
+                let of = match args.whose.find(&*store).await {
                     Err(GrantError::Nobody(_)) => return Ok(show(&[])),
                     found => found?,
                 };
-                Ok::<_, GrantError>(show(&all(store, &of).await?))
+                Ok::<_, GrantError>(show(&all(&*store, &of).await?))
             })
         }
         GrantCommand::Revoke(args) => {
             let config = load(&args.output.settings.flags())?;
             Accounts::open(&config, Missing::Refuse)?.run(|store| async move {
-                let of = WhoseArgs::from(&args.whose).find(store).await?;
+                let of = WhoseArgs::from(&args.whose).find(&*store).await?;
                 match store.end_grants(&of, SystemClock.now()).await? {
                     0 => Err(GrantError::Nothing),
                     ended if args.output.json => Ok(json!({ "revoked": ended }).to_string()),

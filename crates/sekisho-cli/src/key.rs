@@ -28,6 +28,12 @@ pub(crate) enum KeyError {
          remove the store to begin anew"
     )]
     Lost { path: PathBuf, store: PathBuf },
+    #[error(
+        "key_file {path:?} is missing: with a store that several instances share it is never made \
+         by one of them; write 32 random bytes there, for example with openssl rand -hex 32, and \
+         give every instance the same"
+    )]
+    Unshared { path: PathBuf },
     #[error("key_file {path:?} cannot be made ({source}): name a file in a folder we may write to")]
     Unmakeable { path: PathBuf, source: io::Error },
     #[error("key_file {path:?} cannot be read ({source}): name a file we may read")]
@@ -76,6 +82,7 @@ fn refuse_if_sealed(path: &Path, store: &StoreLocation) -> Result<(), KeyError> 
             Err(KeyError::Lost { path: path.to_owned(), store: store.clone() })
         }
         StoreLocation::Sqlite(_) | StoreLocation::Memory => Ok(()),
+        StoreLocation::Postgres(_) => Err(KeyError::Unshared { path: path.to_owned() }),
     }
 }
 

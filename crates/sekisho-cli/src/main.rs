@@ -13,6 +13,7 @@ mod shortcut;
 mod signpost;
 mod stdio;
 mod stopping;
+mod store;
 mod telemetry;
 mod token;
 mod user;

@@ -8,13 +8,13 @@
 //! The port is taken first, so that callers wait for an answer instead of being turned away, and
 //! nothing slow stands between the start and the first answer.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::Request;
-use axum::{Router, ServiceExt};
+use axum::Router;
 use axum_server::Handle;
 use sekisho::authorization_server::{AuthorizationServer, BrowserBinding};
 use sekisho::clock::{Clock, SystemClock};
@@ -29,27 +29,25 @@ use sekisho::resource_server::{
     Guard, GuardLayer, OwnTokens, RefusedTokens, TokenVerifier, metadata_routes,
 };
 use sekisho::seal::Sealer;
-use sekisho::store::cached::REVOCATIONS_POLLED_EVERY;
-use sekisho::store::{CachedStore, MemoryStore, SqliteStore, Store};
+use sekisho::store::Store;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tower::Layer as _;
 
-use crate::config::{Config, IdentityConfig, Server, StoreLocation, Upstream};
+use crate::config::{Config, IdentityConfig, Server, Upstream};
 use crate::connections::{Connections, accepting};
 use crate::outcome::{Failure, say};
 use crate::shortcut::Shortcut;
 use crate::signpost::signpost;
+use crate::store::OpenStore;
 use crate::{fortune, key, memory, stopping, telemetry};
 
 /// How often what has expired is removed from the store.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 /// How long a client that never finished a login is kept.
 const UNUSED_CLIENTS_KEPT: Duration = Duration::from_hours(24);
-/// How long the store may take to fold its log in when we stop.
-const CLOSING_WAIT: Duration = Duration::from_secs(1);
 /// Connections that wait to be accepted, in the kernel.
 const BACKLOG: u32 = 1024;
 
@@ -80,7 +78,7 @@ pub(crate) fn service(upstream: Upstream) -> Arc<dyn McpService> {
 async fn serve(config: Config) -> Result<(), Failure> {
     let listener = listen(config.listen).map_err(|error| cannot_listen(config.listen, &error))?;
     let sealer = key::sealer(&config.key_file, &config.store)?;
-    let store = open_store(&config).await?;
+    let store = OpenStore::for_server(&config).await?;
     warn_of_one_address(&config);
     let stopping = CancellationToken::new();
     let app = application(&config, &store.shared, sealer, &stopping).await?;
@@ -88,8 +86,10 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let handle = Handle::new();
     let connections = Connections::new(config.connections_max);
     let server = accepting(listener, connections, handle.clone());
-    let service = ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(app);
-    let answering = tokio::spawn(server.serve(service));
+    let for_each_peer = tower::service_fn(move |peer| {
+        std::future::ready(Ok::<_, Infallible>(app.clone().for_peer(peer)))
+    });
+    let answering = tokio::spawn(server.serve(for_each_peer));
     let signals = stopping::signals(handle, stopping)
         .map_err(|error| Failure::Run(format!("cannot listen for signals: {error}")))?;
     tokio::spawn(signals);
@@ -140,37 +140,6 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
         None => format!("cannot listen there: {error}"),
     };
     Failure::Run(format!("listen = \"{address}\": {problem}"))
-}
-
-/// The store as everybody sees it, and the file to be closed at the end.
-struct OpenStore {
-    shared: Arc<dyn Store>,
-    file: Option<Arc<SqliteStore>>,
-}
-
-async fn open_store(config: &Config) -> Result<OpenStore, Failure> {
-    match &config.store {
-        StoreLocation::Memory => {
-            Ok(OpenStore { shared: Arc::new(MemoryStore::new(config.tables)), file: None })
-        }
-        StoreLocation::Sqlite(path) => {
-            let file = SqliteStore::open(path, config.tables, config.durability).await;
-            let file = Arc::new(file.map_err(|error| Failure::because(&error))?);
-            let cached = Arc::new(CachedStore::new(Arc::clone(&file) as Arc<dyn Store>));
-            tokio::spawn(Arc::clone(&cached).follow(REVOCATIONS_POLLED_EVERY));
-            Ok(OpenStore { shared: cached, file: Some(file) })
-        }
-    }
-}
-
-impl OpenStore {
-    async fn close(self) {
-        if let Some(file) = self.file
-            && timeout(CLOSING_WAIT, file.close()).await.is_err()
-        {
-            tracing::warn!("the store was still busy: its log is folded in at the next start");
-        }
-    }
 }
 
 /// All routes behind the front.

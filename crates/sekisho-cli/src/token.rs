@@ -9,14 +9,15 @@ use sekisho::clock::{Clock as _, SystemClock};
 use sekisho::grant::GrantId;
 use sekisho::principal::Identity;
 use sekisho::protocol::oauth::{ProtectedResource, ScopeSet};
-use sekisho::store::{GrantsOf, LOCAL_ISSUER, ListedGrant, SqliteStore, Store as _, StoreError};
+use sekisho::store::{GrantsOf, LOCAL_ISSUER, ListedGrant, Store, StoreError};
 use serde_json::{Value, json};
 
 use crate::cli::{AddTokenArgs, TokenCommand};
 use crate::config::{Config, Flags, IdentityConfig, parse_duration};
 use crate::grant::{GrantError, all, described, find_person, on, plain};
 use crate::outcome::Failure;
-use crate::user::{Accounts, Missing};
+use crate::store::Missing;
+use crate::user::Accounts;
 
 /// Why nothing came of it.
 #[derive(Debug, thiserror::Error)]
@@ -48,12 +49,12 @@ pub(crate) fn run(
             Accounts::open(&config, Missing::Refuse)?.run(|store| async move {
                 let of = match &args.user {
                     None => GrantsOf::Everyone,
-                    Some(name) => match find_person(store, name).await {
+                    Some(name) => match find_person(&*store, name).await {
                         Err(GrantError::Nobody(_)) => return Ok(show(&[])),
                         found => found?,
                     },
                 };
-                let mut tokens = all(store, &of).await?;
+                let mut tokens = all(&*store, &of).await?;
                 tokens.retain(|grant| grant.personal.is_some());
                 Ok::<_, TokenError>(show(&tokens))
             })
@@ -86,10 +87,10 @@ fn add(args: &AddTokenArgs, config: &Config) -> Result<(), Failure> {
     let life = parse_duration(&args.expires)
         .map_err(|problem| Failure::Run(format!("--expires {:?}: {problem}", args.expires)))?;
     Accounts::open(config, Missing::Refuse)?.run(|store| async move {
-        let identity = person(config, store, &args.user).await?;
+        let identity = person(config, &*store, &args.user).await?;
         let request =
             PersonalTokenRequest { identity: &identity, server, scope, life, label: &args.label };
-        let made = personal_token::add(store, &SystemClock, &request).await?;
+        let made = personal_token::add(&*store, &SystemClock, &request).await?;
         let token = made.token.reveal();
         Ok::<_, TokenError>(if args.output.json {
             let (id, scope) = (made.id.as_str(), made.scope.to_string());
@@ -124,7 +125,7 @@ fn server<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a ProtectedRes
 }
 
 /// A local account, or somebody whom the provider has logged in before: nobody else is known here.
-async fn person(config: &Config, store: &SqliteStore, name: &str) -> Result<Identity, TokenError> {
+async fn person(config: &Config, store: &dyn Store, name: &str) -> Result<Identity, TokenError> {
     if let IdentityConfig::Local = config.identity {
         let user = store.find_user(name).await?;
         let user = user.ok_or_else(|| PersonalTokenError::NoAccount(name.to_owned()))?;

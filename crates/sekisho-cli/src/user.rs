@@ -1,21 +1,22 @@
 //! `sekisho user …`: the accounts of the local provider, in the store of a running server.
 
 use std::io::{self, BufRead as _, IsTerminal as _};
-use std::path::Path;
+use std::sync::Arc;
 
 use sekisho::clock::SystemClock;
 use sekisho::identity_provider::local::accounts::{
     self, AccountError, PASSWORD_BYTES_MAX, UserName,
 };
 use sekisho::protocol::Secret;
-use sekisho::store::{LocalUser, SqliteStore, Store as _};
+use sekisho::store::{LocalUser, Store};
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::cli::{OneUserArgs, UserCommand};
-use crate::config::{Config, Flags, StoreLocation};
+use crate::config::{Config, Flags};
 use crate::outcome::{Failure, say};
-use crate::{key, serve, telemetry};
+use crate::store::{Missing, OpenStore};
+use crate::{serve, telemetry};
 
 /// Does what was asked and says so.
 pub(crate) fn run(
@@ -28,7 +29,7 @@ pub(crate) fn run(
             let store = Accounts::open(&config, Missing::Make)?;
             let password = ask_password()?;
             store.run(|store| async move {
-                accounts::add(store, &SystemClock, &name, &password).await?;
+                accounts::add(&*store, &SystemClock, &name, &password).await?;
                 Ok::<_, AccountError>(done(args, "added", format!("added {}", name.as_str())))
             })
         }
@@ -37,7 +38,7 @@ pub(crate) fn run(
             let store = Accounts::open(&config, Missing::Refuse)?;
             let password = ask_password()?;
             store.run(|store| async move {
-                accounts::set_password(store, &name, &password).await?;
+                accounts::set_password(&*store, &name, &password).await?;
                 Ok::<_, AccountError>(done(
                     args,
                     "changed",
@@ -48,7 +49,7 @@ pub(crate) fn run(
         UserCommand::Remove(args) => {
             let (config, name) = begin(&load, args)?;
             Accounts::open(&config, Missing::Refuse)?.run(|store| async move {
-                accounts::remove(store, &SystemClock, &name).await?;
+                accounts::remove(&*store, &SystemClock, &name).await?;
                 let sentence = format!("removed {} and everything granted under it", name.as_str());
                 Ok::<_, AccountError>(done(args, "removed", sentence))
             })
@@ -76,66 +77,33 @@ fn begin(
     Ok((config, name))
 }
 
-/// What to do about a store that is not there.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Missing {
-    Make,
-    Refuse,
-}
-
 /// The store, opened for one command.
 pub(crate) struct Accounts {
-    store: SqliteStore,
+    store: OpenStore,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Accounts {
     pub(crate) fn open(config: &Config, missing: Missing) -> Result<Self, Failure> {
         telemetry::begin(&config.log);
-        let path = match &config.store {
-            StoreLocation::Sqlite(path) => path,
-            StoreLocation::Memory => {
-                let why = "there is nothing to administer: with store = \"memory:\" accounts live \
-                           and die with the server, choose \"sqlite:PATH\" to keep them";
-                return Err(Failure::Run(why.to_owned()));
-            }
-        };
-        if missing == Missing::Refuse && !path.exists() {
-            return Err(not_there(path));
-        }
-        // A store and its key are made together, so that one without the other is a loss.
-        key::sealer(&config.key_file, &config.store)?;
         let runtime = serve::runtime()?;
-        let store = runtime
-            .block_on(SqliteStore::open(path, config.tables, config.durability))
-            .map_err(|error| Failure::because(&error))?;
+        let store = runtime.block_on(OpenStore::for_command(config, missing))?;
         Ok(Self { store, runtime })
     }
 
     /// Does one thing, closes the store, and says what came of it.
-    pub(crate) fn run<'a, F, E>(
-        &'a self,
-        verb: impl FnOnce(&'a SqliteStore) -> F,
-    ) -> Result<(), Failure>
+    pub(crate) fn run<F, E>(self, verb: impl FnOnce(Arc<dyn Store>) -> F) -> Result<(), Failure>
     where
         F: Future<Output = Result<String, E>>,
         E: std::error::Error + 'static,
     {
-        let done = self.runtime.block_on(verb(&self.store));
+        let done = self.runtime.block_on(verb(Arc::clone(&self.store.shared)));
         self.runtime.block_on(self.store.close());
         match done.map_err(|error| Failure::because(&error))? {
             nothing if nothing.is_empty() => Ok(()),
             line => say(&line),
         }
     }
-}
-
-fn not_there(path: &Path) -> Failure {
-    Failure::Run(format!(
-        "there is no store \"{}\" yet: start `sekisho serve` once, or name another with --store or \
-         --config",
-        path.display()
-    ))
 }
 
 /// From the terminal, twice and unseen; else one line from standard input.

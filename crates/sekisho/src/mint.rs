@@ -17,6 +17,16 @@ pub(crate) fn personal_token() -> Secret {
     Secret::new(format!("mcpp_{}", hex::<32>()))
 }
 
+/// An access token made of bytes that nobody can guess.
+pub(crate) fn access_token_of(bytes: &[u8; 32]) -> Secret {
+    Secret::new(format!("mcp_{}", as_hex(bytes)))
+}
+
+/// A refresh token made of bytes that nobody can guess.
+pub(crate) fn refresh_token_of(bytes: &[u8; 32]) -> Secret {
+    Secret::new(format!("mcpr_{}", as_hex(bytes)))
+}
+
 /// `mcp_` and 32 hex digits: half as long as a token, so that neither passes for the other.
 pub(crate) fn code() -> Secret {
     Secret::new(format!("mcp_{}", hex::<16>()))
@@ -46,10 +56,14 @@ pub(crate) fn bytes<const N: usize>() -> [u8; N] {
 }
 
 fn hex<const N: usize>() -> String {
+    as_hex(&bytes::<N>())
+}
+
+fn as_hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit =
         |nibble: u8| DIGITS.get(usize::from(nibble)).map_or('0', |&digit| char::from(digit));
-    bytes::<N>().iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 #[cfg(test)]
@@ -62,6 +76,8 @@ mod tests {
             (access_token(), "mcp_", 64),
             (refresh_token(), "mcpr_", 64),
             (personal_token(), "mcpp_", 64),
+            (access_token_of(&bytes()), "mcp_", 64),
+            (refresh_token_of(&bytes()), "mcpr_", 64),
             (code(), "mcp_", 32),
         ];
         for (secret, prefix, digits) in rows {

@@ -1,15 +1,27 @@
-//! Sealing what must be read back (XChaCha20-Poly1305): pending logins, the provider's tokens.
+//! The operator's keys: sealing what must be read back (XChaCha20-Poly1305: pending logins, the
+//! provider's tokens), and deriving what must come out the same again (HMAC-SHA-256: the successors
+//! of a refresh token).
 //!
-//! Every sealed value is bound to a purpose and to its place, so that a row copied to another
+//! ```text
+//! ring:  newest ── seals, derives, opens, recognises
+//!        older  ──────────────────  opens, recognises
+//! ```
+//!
+//! A ring is changed under way with [`Sealer::turn_to`], and all clones of a sealer see it. A key
+//! never leaves this module again; it has a name ([`KeyId`]) that gives nothing of it away. Every
+//! sealed value is bound to a purpose and to its place, so that a row copied to another
 //! place, or a value presented for another purpose, does not open.
 
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
+use hmac::{Hmac, Mac as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::mint;
@@ -18,11 +30,42 @@ use crate::mint;
 const FORMAT: u8 = 1;
 const NONCE_BYTES: usize = 24;
 
-/// Seals and opens with one 256-bit key.
+/// Seals with the newest of its 256-bit keys, and opens with all of them.
 #[derive(Clone)]
 pub struct Sealer {
-    cipher: XChaCha20Poly1305,
+    ring: Arc<RwLock<KeyRing>>,
 }
+
+/// Keys, newest first; there is always one.
+#[derive(Clone)]
+pub struct KeyRing {
+    newest: Arc<RingKey>,
+    older: Vec<Arc<RingKey>>,
+}
+
+/// A key in the two forms it is used in. The halves have nothing to do with each other: what one
+/// gives away says nothing of the other.
+struct RingKey {
+    id: KeyId,
+    cipher: XChaCha20Poly1305,
+    deriving: Zeroizing<[u8; 32]>,
+}
+
+/// The name of a key: 16 hex digits made from it, not secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyId(String);
+
+/// What a derived value is for; the same input gives another value for another purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Derived {
+    /// The access token that a refresh token is traded for.
+    NextAccessToken,
+    /// The refresh token that a refresh token is traded for.
+    NextRefreshToken,
+}
+
+/// One key's way to derive.
+pub struct Deriver(Arc<RingKey>);
 
 /// Sealed bytes: format, nonce, ciphertext and tag. Opaque to stores.
 #[derive(Clone, PartialEq, Eq)]
@@ -63,10 +106,129 @@ impl Purpose {
     }
 }
 
+impl Derived {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::NextAccessToken => "next-access-token",
+            Self::NextRefreshToken => "next-refresh-token",
+        }
+    }
+}
+
+impl KeyId {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl RingKey {
+    fn new(key: &[u8; 32]) -> Self {
+        let id = keyed_hash(key, &[b"sekisho/key-id"]);
+        let [one, two, three, four, five, six, seven, eight, ..] = *id;
+        let id = u64::from_be_bytes([one, two, three, four, five, six, seven, eight]);
+        Self {
+            id: KeyId(format!("{id:016x}")),
+            cipher: XChaCha20Poly1305::new(&Key::from(*key)),
+            deriving: keyed_hash(key, &[b"sekisho/derive"]),
+        }
+    }
+}
+
+impl KeyRing {
+    /// A ring that seals with `newest`, and opens with `older` too.
+    pub fn new<'a>(
+        newest: &Zeroizing<[u8; 32]>,
+        older: impl IntoIterator<Item = &'a Zeroizing<[u8; 32]>>,
+    ) -> Self {
+        let older = older.into_iter().map(|key| Arc::new(RingKey::new(key))).collect();
+        Self { newest: Arc::new(RingKey::new(newest)), older }
+    }
+
+    /// The names of the keys, newest first.
+    pub fn ids(&self) -> Vec<KeyId> {
+        self.keys().map(|key| key.id.clone()).collect()
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &Arc<RingKey>> {
+        std::iter::once(&self.newest).chain(&self.older)
+    }
+}
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("KeyRing").field(&self.ids()).finish()
+    }
+}
+
+impl Deriver {
+    /// The same 32 bytes for the same key, purpose and parts, and for no others. Whoever lacks the
+    /// key cannot tell them from random ones, even if they know the parts.
+    pub fn derive(&self, purpose: Derived, parts: &[&[u8]]) -> Zeroizing<[u8; 32]> {
+        let mut labelled = vec![purpose.label().as_bytes()];
+        labelled.extend_from_slice(parts);
+        keyed_hash(&self.0.deriving, &labelled)
+    }
+}
+
+impl fmt::Debug for Deriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Deriver({})", self.0.id)
+    }
+}
+
+/// HMAC-SHA-256 over the parts, each behind its length, so that no two lists read the same.
+fn keyed_hash(key: &[u8; 32], parts: &[&[u8]]) -> Zeroizing<[u8; 32]> {
+    #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
+    let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("a key of 32 bytes");
+    for part in parts {
+        mac.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        mac.update(part);
+    }
+    Zeroizing::new(mac.finalize().into_bytes().into())
+}
+
 impl Sealer {
-    /// A sealer with the operator's key.
+    /// A sealer with one key.
     pub fn new(key: &Zeroizing<[u8; 32]>) -> Self {
-        Self { cipher: XChaCha20Poly1305::new(&Key::from(**key)) }
+        Self::with_ring(KeyRing::new(key, []))
+    }
+
+    /// A sealer with the operator's keys.
+    pub fn with_ring(ring: KeyRing) -> Self {
+        Self { ring: Arc::new(RwLock::new(ring)) }
+    }
+
+    /// Goes on with another ring, in all clones of this sealer. What was sealed with a key that is
+    /// not in it does not open any more.
+    pub fn turn_to(&self, ring: KeyRing) {
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = ring;
+    }
+
+    /// The names of the keys, newest first.
+    pub fn key_ids(&self) -> Vec<KeyId> {
+        self.ring().ids()
+    }
+
+    /// The way to derive by the newest key: for what is new.
+    pub fn deriver(&self) -> Deriver {
+        Deriver(self.ring().newest)
+    }
+
+    /// The ways to derive by each key, newest first: for recognising what was derived before.
+    pub fn derivers(&self) -> impl Iterator<Item = Deriver> {
+        let KeyRing { newest, older } = self.ring();
+        std::iter::once(newest).chain(older).map(Deriver)
+    }
+
+    fn ring(&self) -> KeyRing {
+        self.ring.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A sealer whose key is forgotten with the process, for stores that are forgotten too.
@@ -78,10 +240,11 @@ impl Sealer {
     pub fn seal(&self, purpose: Purpose, place: &[u8], plain: &[u8]) -> Sealed {
         let nonce = mint::bytes::<NONCE_BYTES>();
         let bound = bound_to(purpose, place);
+        let KeyRing { newest, older: _ } = self.ring();
         let payload = Payload { msg: plain, aad: &bound };
         #[expect(clippy::expect_used, reason = "sealing fails only beyond 256 GiB")]
         let sealed =
-            self.cipher.encrypt(&XNonce::from(nonce), payload).expect("small enough to seal");
+            newest.cipher.encrypt(&XNonce::from(nonce), payload).expect("small enough to seal");
         let mut bytes = Vec::with_capacity(1 + NONCE_BYTES + sealed.len());
         bytes.push(FORMAT);
         bytes.extend_from_slice(&nonce);
@@ -101,8 +264,13 @@ impl Sealer {
     ) -> Result<Zeroizing<Vec<u8>>, NotOurs> {
         let rest = sealed.0.strip_prefix(&[FORMAT]).ok_or(NotOurs)?;
         let (nonce, ciphertext) = rest.split_first_chunk::<NONCE_BYTES>().ok_or(NotOurs)?;
-        let payload = Payload { msg: ciphertext, aad: &bound_to(purpose, place) };
-        self.cipher.decrypt(&XNonce::from(*nonce), payload).map(Zeroizing::new).map_err(|_| NotOurs)
+        let place = bound_to(purpose, place);
+        let nonce = XNonce::from(*nonce);
+        let opened = self.ring().keys().find_map(|key| {
+            let payload = Payload { msg: ciphertext, aad: &place };
+            key.cipher.decrypt(&nonce, payload).ok()
+        });
+        opened.map(Zeroizing::new).ok_or(NotOurs)
     }
 
     /// Seals a value as JSON.
@@ -211,5 +379,48 @@ mod tests {
             assert_eq!(opened(&sealer, Purpose::Login, b"row 1", &altered), Err(NotOurs), "{at}");
         }
         assert_eq!(opened(&sealer, Purpose::Login, b"", &Sealed::from_bytes(vec![])), Err(NotOurs));
+    }
+
+    #[test]
+    fn a_ring_opens_with_every_key_and_seals_with_the_newest() {
+        let (old, new) = (random_key(), random_key());
+        let before = Sealer::new(&old);
+        let sealed = before.seal(Purpose::Login, b"row", b"secret");
+        let elsewhere = before.clone();
+        before.turn_to(KeyRing::new(&new, [&old]));
+        assert!(elsewhere.open(Purpose::Login, b"row", &sealed).is_ok(), "the old key opens");
+        let resealed = elsewhere.seal(Purpose::Login, b"row", b"secret");
+        assert!(Sealer::new(&new).open(Purpose::Login, b"row", &resealed).is_ok());
+        assert!(Sealer::new(&old).open(Purpose::Login, b"row", &resealed).is_err());
+        let ids = before.key_ids();
+        assert_eq!(ids, [Sealer::new(&new).key_ids(), Sealer::new(&old).key_ids()].concat());
+        before.turn_to(KeyRing::new(&new, []));
+        assert!(elsewhere.open(Purpose::Login, b"row", &sealed).is_err(), "the old key is gone");
+    }
+
+    #[test]
+    fn what_is_derived_depends_on_key_purpose_and_every_part() {
+        use Derived::{NextAccessToken, NextRefreshToken};
+        let (key, other) = (random_key(), random_key());
+        let sealer = Sealer::with_ring(KeyRing::new(&key, [&other]));
+        let derived =
+            |sealer: &Sealer, purpose, parts: &[&[u8]]| *sealer.deriver().derive(purpose, parts);
+        let first = derived(&sealer, NextAccessToken, &[b"ab", b"c"]);
+        assert_eq!(derived(&Sealer::new(&key), NextAccessToken, &[b"ab", b"c"]), first, "again");
+        let rows = [
+            (derived(&sealer, NextRefreshToken, &[b"ab", b"c"]), "purpose"),
+            (derived(&sealer, NextAccessToken, &[b"a", b"bc"]), "parts of other lengths"),
+            (derived(&sealer, NextAccessToken, &[b"ab", b"c", b""]), "an empty part more"),
+            (derived(&Sealer::new(&other), NextAccessToken, &[b"ab", b"c"]), "key"),
+        ];
+        for (other, reason) in rows {
+            assert_ne!(other, first, "{reason}");
+        }
+        let by_each: Vec<_> = sealer
+            .derivers()
+            .map(|deriver| *deriver.derive(NextAccessToken, &[b"ab", b"c"]))
+            .collect();
+        let by_other = derived(&Sealer::new(&other), NextAccessToken, &[b"ab", b"c"]);
+        assert_eq!(by_each, [first, by_other]);
     }
 }

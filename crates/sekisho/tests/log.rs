@@ -85,6 +85,10 @@ async fn no_secret_reaches_the_log_at_any_level() {
     assert_eq!(world.post("/mcp", &[HOST, FORM], &in_form).await.status, 401);
     world.redeem(&client, &code, VERIFIER).await;
     world.refresh(&client, &first.refresh).await;
+    let third = world.tokens(&client, "alice").await;
+    let fourth = tokens(&world.refresh(&client, &third.refresh).await);
+    world.clock.advance(std::time::Duration::from_secs(60));
+    assert_eq!(world.refresh(&client, &third.refresh).await.error(), "invalid_grant");
     world.call("/other/mcp", &second.access).await;
     world.revoke(&client, &second.refresh).await;
     browser.open(&world.app, &callback).await;
@@ -130,6 +134,8 @@ async fn no_secret_reaches_the_log_at_any_level() {
     for expected in ["registered", "approved, login begins", "tokens issued", "POST", "/mcp"] {
         assert!(log.contains(expected), "the log was listened to: {expected:?}\n{log}");
     }
+    let replay = log.lines().find(|line| line.contains("refresh token was used before")).unwrap();
+    assert!(replay.contains("WARN") && replay.contains(&client.id), "{replay}");
     let state = to_provider.parameter("state").unwrap();
     let provider_code = callback.split("code=").nth(1).unwrap().split('&').next().unwrap();
     let secrets = [
@@ -140,6 +146,8 @@ async fn no_secret_reaches_the_log_at_any_level() {
         (&first.refresh, "a refresh token"),
         (&second.access, "an access token that was in a query"),
         (&second.refresh, "a refresh token that was given back"),
+        (&third.refresh, "a refresh token that was replayed"),
+        (&fourth.access, "an access token that a replay ended"),
         (&state, "our state"),
         (provider_code, "the provider's code"),
         (&page.input("consent").unwrap(), "the sealed request"),

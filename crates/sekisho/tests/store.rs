@@ -15,7 +15,8 @@ use std::time::Duration;
 use sekisho::seal::{Purpose, Sealer};
 use sekisho::store::{
     CachedStore, Client, CodeRecord, CodeRedemption, Durability, LOCAL_ISSUER, LocalUser,
-    LoginRecord, MemoryStore, OpenError, SqliteStore, Store, StoreError, TableLimits,
+    LoginRecord, MemoryStore, OpenError, PostgresStore, SqliteStore, Store, StoreError,
+    TableLimits,
 };
 use sekisho_protocol::oauth::ClientId;
 use sekisho_protocol::{Secret, SecretHash};
@@ -38,6 +39,11 @@ async fn sqlite(limits: TableLimits) -> (Arc<dyn Store>, TempDir) {
     (Arc::new(store), folder)
 }
 
+async fn postgres(limits: TableLimits) -> (Arc<dyn Store>, ()) {
+    let store = PostgresStore::open(&testkit::postgres::database(), limits).await.unwrap();
+    (Arc::new(store), ())
+}
+
 async fn cached_memory(limits: TableLimits) -> (Arc<dyn Store>, ()) {
     let (behind, ()) = memory(limits).await;
     (Arc::new(CachedStore::new(behind)), ())
@@ -48,10 +54,76 @@ async fn cached_sqlite(limits: TableLimits) -> (Arc<dyn Store>, TempDir) {
     (Arc::new(CachedStore::new(behind)), folder)
 }
 
+async fn cached_postgres(limits: TableLimits) -> (Arc<dyn Store>, ()) {
+    let (behind, ()) = postgres(limits).await;
+    (Arc::new(CachedStore::new(behind)), ())
+}
+
 testkit::store_contract!(the_memory_store, memory);
 testkit::store_contract!(the_sqlite_store, sqlite);
+testkit::store_contract!(the_postgres_store, postgres);
 testkit::store_contract!(the_cached_memory_store, cached_memory);
 testkit::store_contract!(the_cached_sqlite_store, cached_sqlite);
+testkit::store_contract!(the_cached_postgres_store, cached_postgres);
+
+// --- the database -------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn several_instances_open_one_database_at_once() {
+    let url = testkit::postgres::database();
+    let open = || PostgresStore::open(&url, TableLimits::default());
+    let (one, two, three) = tokio::join!(open(), open(), open());
+    let stores = [one.unwrap(), two.unwrap(), three.unwrap()];
+    let mut ids = Vec::new();
+    for store in &stores {
+        ids.push(store.instance_id().await.unwrap());
+    }
+    assert!(ids.iter().all(|id| *id == ids[0]), "one service, one id: {ids:?}");
+}
+
+#[tokio::test]
+async fn a_database_that_drops_its_connections_costs_nothing() {
+    let url = testkit::postgres::database();
+    let store = PostgresStore::open(&url, TableLimits::default()).await.unwrap();
+    assert!(store.add_user(&account("alice")).await.unwrap());
+    testkit::postgres::execute(
+        &url,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    );
+    assert!(store.find_user("alice").await.unwrap().is_some());
+    store.check().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_used_is_refused_with_a_reason_and_without_a_password() {
+    let good = testkit::postgres::database();
+    PostgresStore::open(&good, TableLimits::default()).await.unwrap();
+    let elsewhere = |from: &str, to: &str| Secret::new(good.reveal().replace(from, to));
+    let altered = "UPDATE sekisho._sqlx_migrations SET checksum = '\\x00' WHERE version = 1";
+    let later = "UPDATE sekisho._sqlx_migrations SET version = 1000 WHERE version = 1";
+    let rows = [
+        (elsewhere("/test_", "/hunter2_"), "", "refuses us", "no such database"),
+        (elsewhere("user=postgres", "user=x&password=hunter2"), "", "refuses us", "no such user"),
+        (Secret::new("postgres://u:hunter2@127.0.0.1:1/x"), "", "does not answer", "nobody there"),
+        (good.clone(), altered, "another schema", "a schema that we know otherwise"),
+        (good.clone(), later, "newer version", "written by a later program"),
+    ];
+    for (url, spoilt_by, said, reason) in rows {
+        if !spoilt_by.is_empty() {
+            testkit::postgres::execute(&good, spoilt_by);
+        }
+        let refused = PostgresStore::open(&url, TableLimits::default()).await.unwrap_err();
+        let message = refused.to_string();
+        assert!(message.contains(said), "{reason}: {message}");
+        assert!(!message.contains("password=hunter2"), "{reason}: {message}");
+        assert!(!message.contains("u:hunter2"), "{reason}: {message}");
+    }
+}
+
+fn account(name: &str) -> LocalUser {
+    LocalUser { name: name.into(), password_hash: "hash".into(), created_at: NOW }
+}
 
 // --- the file -----------------------------------------------------------------------------------
 
@@ -307,12 +379,12 @@ async fn a_known_token_is_checked_without_asking_the_store() {
     let store = file.open().await;
     let cached = CachedStore::new(any(&store));
     sign_in(&any(&store), "a", &person("alice")).await;
-    assert!(cached.cached_access_token(&access_of("a")).is_none(), "not seen yet");
+    assert!(cached.access_token_in_memory(&access_of("a")).is_none(), "not seen yet");
     let found = cached.find_access_token(&access_of("a")).await.unwrap().unwrap();
     store.close().await;
 
     let again = cached.find_access_token(&access_of("a")).await.unwrap().unwrap();
-    let at_once = cached.cached_access_token(&access_of("a")).unwrap();
+    let at_once = cached.access_token_in_memory(&access_of("a")).unwrap();
     assert!(Arc::ptr_eq(&found, &again) && Arc::ptr_eq(&found, &at_once), "nothing is copied");
     let unknown = cached.find_access_token(&access_of("b")).await;
     assert!(matches!(unknown, Err(StoreError::Unavailable(_))), "this one had to be asked for");
@@ -329,7 +401,7 @@ async fn made_up_tokens_displace_no_real_one() {
         let made_up = SecretHash::of(&number.to_be_bytes());
         assert!(cached.find_access_token(&made_up).await.unwrap().is_none());
     }
-    assert!(cached.cached_access_token(&access_of("a")).is_some());
+    assert!(cached.access_token_in_memory(&access_of("a")).is_some());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -365,10 +437,10 @@ async fn what_another_process_revokes_is_refused_here_within_a_second() {
             }
             _ => assert!(there.remove_user("bob", NOW).await.unwrap()),
         }
-        let gone = || async { cached.cached_access_token(&access_of(verb)).is_none() };
+        let gone = || async { cached.access_token_in_memory(&access_of(verb)).is_none() };
         tokio::time::timeout(Duration::from_secs(1), wait_until(gone)).await.expect(verb);
         assert!(!is_alive(&seen, verb).await, "{verb}");
-        assert!(cached.cached_access_token(&access_of("stays")).is_some(), "{verb}");
+        assert!(cached.access_token_in_memory(&access_of("stays")).is_some(), "{verb}");
     }
     following.abort();
 }
@@ -413,13 +485,13 @@ async fn following_outlives_an_outage_and_trusts_nothing_from_before() {
     // Missed: nothing is written down that would tell of it later.
     file.run("DELETE FROM grants").await;
     file.run("ALTER TABLE away RENAME TO revocations").await;
-    wait_until(|| async { cached.cached_access_token(&access_of("a")).is_none() }).await;
+    wait_until(|| async { cached.access_token_in_memory(&access_of("a")).is_none() }).await;
 
     assert_eq!(*log.levels(), [tracing::Level::WARN, tracing::Level::INFO], "and once its end");
     let grant = sign_in(&any(&store), "b", &person("alice")).await;
     wait_until(|| async { is_cached(&cached, "b").await }).await;
     file.open().await.revoke_grant(&grant.id, NOW).await.unwrap();
-    wait_until(|| async { cached.cached_access_token(&access_of("b")).is_none() }).await;
+    wait_until(|| async { cached.access_token_in_memory(&access_of("b")).is_none() }).await;
     following.abort();
 }
 
@@ -529,7 +601,7 @@ impl File {
 /// Asks for the token and says whether it is in memory now.
 async fn is_cached(cached: &CachedStore, name: &str) -> bool {
     cached.find_access_token(&access_of(name)).await.unwrap();
-    cached.cached_access_token(&access_of(name)).is_some()
+    cached.access_token_in_memory(&access_of(name)).is_some()
 }
 
 /// Asks until it is so; a test that waits for what never comes ends by its own time limit.

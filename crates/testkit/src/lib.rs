@@ -16,6 +16,7 @@ pub mod clock;
 pub mod identity_provider;
 pub mod mcp_client;
 pub mod naive;
+pub mod postgres;
 pub mod scripted_provider;
 pub mod store_contract;
 pub mod world;

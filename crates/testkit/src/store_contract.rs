@@ -18,12 +18,13 @@ use std::time::Duration;
 use sekisho::clock::Timestamp;
 use sekisho::grant::{AuthorizationRequest, CodeGrant, Grant, GrantId, IssuedTokens};
 use sekisho::principal::{Identity, Principal};
-use sekisho::seal::Sealed;
+use sekisho::seal::{KeyId, Sealed, Sealer};
 use sekisho::store::{
-    AccessToken, Client, CodeRecord, CodeRedemption, GrantsOf, LOCAL_ISSUER, LastNoted, LocalUser,
-    LoginBegun, LoginRecord, PERSONAL_CLIENT, PERSONAL_TOKENS_PER_PERSON_MAX, Personal,
-    PersonalToken, PersonalTokenAdded, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshRotation,
-    RefreshToken, RememberedConsent, Revocation, Store, StoreError, Swept, TableLimits,
+    AccessToken, CONSENTS_KEPT, Client, CodeIssue, CodeRecord, CodeRedemption, GrantsOf, KeyClaim,
+    LOCAL_ISSUER, LastNoted, LocalUser, LoginBegun, LoginRecord, PERSONAL_CLIENT,
+    PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken, PersonalTokenAdded, REFRESH_GRACE_MAX,
+    REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshExtension, RefreshRotation, RefreshToken,
+    RememberedConsent, Revocation, RotationTime, Store, StoreError, Successors, Swept, TableLimits,
 };
 use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::{
@@ -45,6 +46,7 @@ macro_rules! store_contract {
             $crate::store_contract! { @rules $open;
                 the_instance_id_is_stable
                 the_store_can_be_written_to
+                a_store_knows_the_keys_it_was_sealed_with
                 a_client_is_found_as_it_registered
                 a_full_client_table_drops_the_oldest_that_never_finished_a_login
                 a_client_that_finished_a_login_is_never_dropped_for_room
@@ -56,12 +58,19 @@ macro_rules! store_contract {
                 a_code_is_found_before_and_after_it_is_redeemed
                 a_redeemed_code_keeps_no_provider_tokens
                 a_code_is_redeemed_by_one_of_fifty
+                a_code_is_issued_only_while_its_local_account_is_there
+                no_code_outlives_the_removal_of_its_account
                 a_replayed_redemption_stores_nothing
                 an_unknown_code_buys_nothing
                 tokens_carry_what_was_granted
                 a_client_that_does_not_refresh_gets_no_refresh_token
                 a_refresh_token_is_traded_by_one_of_fifty
                 a_replayed_rotation_stores_nothing
+                a_repeated_rotation_says_what_was_made_and_stores_nothing
+                a_window_is_told_alike_to_fifty
+                a_spent_successor_prolongs_no_window
+                an_extended_refresh_token_stays_the_same
+                a_spent_refresh_token_is_not_extended
                 an_unknown_refresh_token_buys_nothing
                 what_has_expired_is_still_found
                 a_revoked_grant_takes_all_its_tokens_with_it
@@ -83,12 +92,14 @@ macro_rules! store_contract {
                 a_local_account_is_added_listed_and_changed
                 a_removed_account_leaves_nothing_behind
                 a_consent_is_remembered_for_one_person_and_one_tuple
+                a_consent_ends_a_year_after_the_last_yes
                 a_browser_session_ends_in_time_and_belongs_to_the_last_login
                 an_account_session_ends_when_idle_and_at_its_end
                 a_sweep_of_a_living_store_removes_nothing
                 a_sweep_removes_logins_sessions_and_codes_at_their_end
                 a_sweep_removes_tokens_at_their_end_and_then_their_grant
                 a_sweep_keeps_what_a_replay_could_still_hit
+                a_sweep_removes_spent_refresh_tokens_at_their_own_end
                 a_sweep_forgets_revocations_after_a_day
                 a_sweep_removes_old_clients_that_never_finished_a_login
             }
@@ -124,6 +135,24 @@ pub async fn text_survives_as_it_came(store: AnyStore) {
         let user = LocalUser { name: text.into(), password_hash: text.into(), created_at: NOW };
         assert!(store.add_user(&user).await.unwrap(), "{text}");
         assert!(store.find_user(text).await.unwrap() == Some(user), "{text}");
+    }
+}
+
+pub async fn a_store_knows_the_keys_it_was_sealed_with(store: AnyStore) {
+    let keys: Vec<KeyId> = (0..3).flat_map(|_| Sealer::ephemeral().key_ids()).collect();
+    let [first, second, third] = keys.as_slice() else { panic!("three keys") };
+    let rows: [(&[&KeyId], KeyClaim, &str); 7] = [
+        (&[first], KeyClaim::Ours, "a new store takes any"),
+        (&[first], KeyClaim::Ours, "the same"),
+        (&[second], KeyClaim::Foreign, "another"),
+        (&[second, first], KeyClaim::Ours, "a newer one before it"),
+        (&[first], KeyClaim::Foreign, "from before the newer one"),
+        (&[first, second], KeyClaim::Ours, "turned round"),
+        (&[third], KeyClaim::Foreign, "what was refused left no trace"),
+    ];
+    for (ring, expected, reason) in rows {
+        let ring: Vec<KeyId> = ring.iter().copied().cloned().collect();
+        assert_eq!(store.claim_keys(&ring).await.unwrap(), expected, "{reason}");
     }
 }
 
@@ -279,6 +308,33 @@ pub async fn an_unknown_code_buys_nothing(store: AnyStore) {
     assert_eq!(store.find_refresh_token(&refresh_of("a")).await.unwrap(), None);
 }
 
+pub async fn a_code_is_issued_only_while_its_local_account_is_there(store: AnyStore) {
+    store.add_user(&user("alice", "hash")).await.unwrap();
+    let rows = [
+        (local("alice"), CodeIssue::Issued, "an account"),
+        (local("bob"), CodeIssue::NoSuchUser, "no account"),
+        (person("bob"), CodeIssue::Issued, "somebody whom a provider knows"),
+    ];
+    for (number, (identity, expected, reason)) in rows.into_iter().enumerate() {
+        let code = code(&number.to_string(), "client", &identity);
+        assert_eq!(store.issue_code(&code).await.unwrap(), expected, "{reason}");
+        let is_kept = store.find_code(&code.code).await.unwrap().is_some();
+        assert_eq!(is_kept, expected == CodeIssue::Issued, "{reason}");
+    }
+}
+
+pub async fn no_code_outlives_the_removal_of_its_account(store: AnyStore) {
+    for round in 0..20 {
+        let name = round.to_string();
+        store.add_user(&user("alice", "hash")).await.unwrap();
+        let code = code(&name, "client", &local("alice"));
+        let issue = store.issue_code(&code);
+        let remove = async { store.remove_user("alice", NOW).await.map(drop) };
+        let outcome = meet(round, issue, remove).await;
+        assert_eq!(store.find_code(&code.code).await.unwrap(), None, "{outcome:?}");
+    }
+}
+
 // --- tokens -----------------------------------------------------------------------------------
 
 pub async fn tokens_carry_what_was_granted(store: AnyStore) {
@@ -304,7 +360,7 @@ pub async fn tokens_carry_what_was_granted(store: AnyStore) {
         let found = store.find_access_token(&access_of(name)).await.unwrap().unwrap();
         assert_eq!(*found, expected);
         let (token, expires_at) = narrowed.refresh.unwrap();
-        let expected = RefreshToken { token, grant, expires_at, is_spent: false };
+        let expected = RefreshToken { token, grant, expires_at, is_spent: false, successors: None };
         assert_eq!(store.find_refresh_token(&token).await.unwrap(), Some(expected));
     }
     assert!(!is_alive(&store, "nobody").await);
@@ -325,7 +381,7 @@ pub async fn a_refresh_token_is_traded_by_one_of_fifty(store: AnyStore) {
     sign_in(&store, "old", &person("alice")).await;
     let rotations = fifty(&store, |store, number| async move {
         let successors = tokens(&number.to_string());
-        store.rotate_refresh_token(&refresh_of("old"), &successors).await.unwrap()
+        store.rotate_refresh_token(&refresh_of("old"), &successors, STRICT).await.unwrap()
     })
     .await;
     let fresh = rotations.iter().filter(|outcome| **outcome == RefreshRotation::Fresh).count();
@@ -338,22 +394,138 @@ pub async fn a_refresh_token_is_traded_by_one_of_fifty(store: AnyStore) {
 
 pub async fn a_replayed_rotation_stores_nothing(store: AnyStore) {
     let grant = sign_in(&store, "a", &person("alice")).await;
-    let fresh = store.rotate_refresh_token(&refresh_of("a"), &tokens("b")).await.unwrap();
+    let fresh = store.rotate_refresh_token(&refresh_of("a"), &tokens("b"), STRICT).await.unwrap();
     assert_eq!(fresh, RefreshRotation::Fresh);
     let spent = store.find_refresh_token(&refresh_of("a")).await.unwrap().unwrap();
     let successor = store.find_refresh_token(&refresh_of("b")).await.unwrap().unwrap();
     assert!(spent.is_spent && !successor.is_spent);
     assert_eq!((spent.grant, &successor.grant), (grant.clone(), &grant), "one family");
 
-    let replayed = store.rotate_refresh_token(&refresh_of("a"), &tokens("c")).await.unwrap();
+    let replayed =
+        store.rotate_refresh_token(&refresh_of("a"), &tokens("c"), STRICT).await.unwrap();
     assert_eq!(replayed, RefreshRotation::Replayed);
     assert!(is_alive(&store, "b").await);
     assert!(!is_alive(&store, "c").await);
     assert_eq!(store.find_refresh_token(&refresh_of("c")).await.unwrap(), None);
 }
 
+pub async fn a_repeated_rotation_says_what_was_made_and_stores_nothing(store: AnyStore) {
+    sign_in(&store, "a", &person("alice")).await;
+    let narrowed = IssuedTokens { scope: scope("fortune"), ..tokens("b") };
+    let at = |seconds| RotationTime {
+        now: NOW.plus(Duration::from_secs(seconds)),
+        grace: Duration::from_secs(60),
+    };
+    let traded = store.rotate_refresh_token(&refresh_of("a"), &narrowed, at(5)).await.unwrap();
+    assert_eq!(traded, RefreshRotation::Fresh);
+    let successors = Successors {
+        spent_at: NOW.plus(Duration::from_secs(5)),
+        access: access_of("b"),
+        access_expires_at: ACCESS_END,
+        scope: scope("fortune"),
+    };
+    let found = store.find_refresh_token(&refresh_of("a")).await.unwrap().unwrap();
+    assert_eq!(found.successors.as_ref(), Some(&successors));
+    let rows = [
+        (at(5), true, "at once"),
+        (at(64), true, "the last second"),
+        (at(3), true, "a clock that went back"),
+        (at(65), false, "the window is over"),
+        (RotationTime { grace: Duration::ZERO, ..at(5) }, false, "there is no window"),
+    ];
+    for (time, is_repeated, reason) in rows {
+        let expected = if is_repeated {
+            RefreshRotation::InGrace(successors.clone())
+        } else {
+            RefreshRotation::Replayed
+        };
+        let again = store.rotate_refresh_token(&refresh_of("a"), &tokens("c"), time).await.unwrap();
+        assert_eq!(again, expected, "{reason}");
+    }
+    assert!(!is_alive(&store, "c").await);
+    assert_eq!(store.find_refresh_token(&refresh_of("c")).await.unwrap(), None);
+}
+
+pub async fn a_window_is_told_alike_to_fifty(store: AnyStore) {
+    sign_in(&store, "old", &person("alice")).await;
+    let time = RotationTime { now: NOW, grace: Duration::from_secs(60) };
+    // Each comes with a pair of its own, so that the one that counts can be told.
+    let rotations = fifty(&store, move |store, number| async move {
+        let made = tokens(&number.to_string());
+        let outcome = store.rotate_refresh_token(&refresh_of("old"), &made, time).await.unwrap();
+        (made.access, outcome)
+    })
+    .await;
+    let fresh: Vec<_> = rotations
+        .iter()
+        .filter(|(_, outcome)| *outcome == RefreshRotation::Fresh)
+        .map(|(access, _)| *access)
+        .collect();
+    let [winner] = fresh.as_slice() else { panic!("one trade: {fresh:?}") };
+    let told = rotations.iter().filter(|(_, outcome)| match outcome {
+        RefreshRotation::InGrace(successors) => successors.access == *winner,
+        RefreshRotation::Fresh | RefreshRotation::Replayed | RefreshRotation::Unknown => false,
+    });
+    assert_eq!(told.count(), 49, "everybody else hears of the winner's");
+    assert_eq!(pairs_alive(&store).await, 1);
+}
+
+pub async fn a_spent_successor_prolongs_no_window(store: AnyStore) {
+    sign_in(&store, "a", &person("alice")).await;
+    let at = |seconds| RotationTime {
+        now: NOW.plus(Duration::from_secs(seconds)),
+        grace: Duration::from_secs(60),
+    };
+    store.rotate_refresh_token(&refresh_of("a"), &tokens("b"), at(0)).await.unwrap();
+    store.rotate_refresh_token(&refresh_of("b"), &tokens("c"), at(50)).await.unwrap();
+    let again = |name: &'static str, seconds| {
+        let store = &store;
+        async move {
+            let made = tokens("d");
+            store.rotate_refresh_token(&refresh_of(name), &made, at(seconds)).await.unwrap()
+        }
+    };
+    assert!(
+        matches!(again("a", 59).await, RefreshRotation::InGrace(made) if made.access == access_of("b"))
+    );
+    assert_eq!(again("a", 60).await, RefreshRotation::Replayed, "by its own trade, not the next");
+    assert!(matches!(again("b", 60).await, RefreshRotation::InGrace(_)), "which has its own");
+}
+
+pub async fn an_extended_refresh_token_stays_the_same(store: AnyStore) {
+    let grant = sign_in(&store, "a", &person("alice")).await;
+    let end = REFRESH_END.plus(DAY);
+    let next = IssuedTokens {
+        refresh: Some((refresh_of("a"), end)),
+        scope: scope("fortune"),
+        ..tokens("b")
+    };
+    let extended = store.extend_refresh_token(&refresh_of("a"), &next).await.unwrap();
+    assert_eq!(extended, RefreshExtension::Extended);
+    let access = store.find_access_token(&access_of("b")).await.unwrap().unwrap();
+    assert_eq!(access.principal.scopes, scope("fortune"));
+    assert_eq!(access.principal.grant_id, grant.id);
+    let kept = store.find_refresh_token(&refresh_of("a")).await.unwrap().unwrap();
+    assert_eq!((kept.expires_at, kept.is_spent), (end, false));
+
+    store.revoke_grant(&grant.id, NOW).await.unwrap();
+    let gone = store.extend_refresh_token(&refresh_of("a"), &tokens("c")).await.unwrap();
+    assert_eq!(gone, RefreshExtension::Unknown);
+    assert!(!is_alive(&store, "b").await && !is_alive(&store, "c").await);
+}
+
+pub async fn a_spent_refresh_token_is_not_extended(store: AnyStore) {
+    sign_in(&store, "a", &person("alice")).await;
+    store.rotate_refresh_token(&refresh_of("a"), &tokens("b"), STRICT).await.unwrap();
+    let next = IssuedTokens { refresh: Some((refresh_of("a"), REFRESH_END)), ..tokens("c") };
+    let spent = store.extend_refresh_token(&refresh_of("a"), &next).await.unwrap();
+    assert_eq!(spent, RefreshExtension::Spent);
+    assert!(!is_alive(&store, "c").await);
+}
+
 pub async fn an_unknown_refresh_token_buys_nothing(store: AnyStore) {
-    let outcome = store.rotate_refresh_token(&refresh_of("none"), &tokens("a")).await.unwrap();
+    let outcome =
+        store.rotate_refresh_token(&refresh_of("none"), &tokens("a"), STRICT).await.unwrap();
     assert_eq!(outcome, RefreshRotation::Unknown);
     assert!(!is_alive(&store, "a").await);
 }
@@ -383,7 +555,7 @@ pub async fn what_has_expired_is_still_found(store: AnyStore) {
 
 pub async fn a_revoked_grant_takes_all_its_tokens_with_it(store: AnyStore) {
     let grant = sign_in(&store, "a", &person("alice")).await;
-    store.rotate_refresh_token(&refresh_of("a"), &tokens("b")).await.unwrap();
+    store.rotate_refresh_token(&refresh_of("a"), &tokens("b"), STRICT).await.unwrap();
     sign_in(&store, "other", &person("alice")).await;
     assert!(is_alive(&store, "a").await && is_alive(&store, "b").await);
 
@@ -392,7 +564,8 @@ pub async fn a_revoked_grant_takes_all_its_tokens_with_it(store: AnyStore) {
     for name in ["a", "b"] {
         assert!(!is_alive(&store, name).await, "{name}");
         assert_eq!(store.find_refresh_token(&refresh_of(name)).await.unwrap(), None, "{name}");
-        let outcome = store.rotate_refresh_token(&refresh_of(name), &tokens("c")).await.unwrap();
+        let outcome =
+            store.rotate_refresh_token(&refresh_of(name), &tokens("c"), STRICT).await.unwrap();
         assert_eq!(outcome, RefreshRotation::Unknown, "{name}");
     }
     assert!(is_alive(&store, "other").await, "another grant of the same person");
@@ -439,7 +612,7 @@ pub async fn no_token_outlives_a_revocation_that_meets_a_rotation(store: AnyStor
         let (name, next) = (format!("{round}"), format!("{round} next"));
         let grant = sign_in(&store, &name, &person("alice")).await;
         let (refresh, successors) = (refresh_of(&name), tokens(&next));
-        let rotate = store.rotate_refresh_token(&refresh, &successors);
+        let rotate = store.rotate_refresh_token(&refresh, &successors, STRICT);
         let revoke = store.revoke_grant(&grant.id, NOW);
         let outcome = meet(round, rotate, revoke).await;
         assert!(!is_alive(&store, &next).await, "{outcome:?}");
@@ -510,7 +683,7 @@ pub async fn a_person_loses_every_grant_and_nobody_else_does(store: AnyStore) {
 pub async fn one_access_token_can_end_alone(store: AnyStore) {
     let (cursor, _) = store.revocations_since(None).await.unwrap();
     sign_in(&store, "a", &person("alice")).await;
-    store.rotate_refresh_token(&refresh_of("a"), &tokens("b")).await.unwrap();
+    store.rotate_refresh_token(&refresh_of("a"), &tokens("b"), STRICT).await.unwrap();
     assert!(is_alive(&store, "a").await);
     for _ in 0..2 {
         store.revoke_access_token(&access_of("a"), NOW).await.unwrap();
@@ -551,7 +724,7 @@ pub async fn revocations_are_told_in_pages(store: AnyStore) {
     let page = usize::from(REVOCATIONS_READ_MAX);
     for number in 0..=page {
         let next = tokens(&(number + 1).to_string());
-        store.rotate_refresh_token(&refresh_of(&number.to_string()), &next).await.unwrap();
+        store.rotate_refresh_token(&refresh_of(&number.to_string()), &next, STRICT).await.unwrap();
         store.revoke_access_token(&access_of(&number.to_string()), NOW).await.unwrap();
     }
     let mut pages = Vec::new();
@@ -710,7 +883,6 @@ pub async fn a_local_account_is_added_listed_and_changed(store: AnyStore) {
 }
 
 pub async fn a_removed_account_leaves_nothing_behind(store: AnyStore) {
-    let local = |name: &str| Identity { issuer: LOCAL_ISSUER.into(), ..person(name) };
     let strangers_namesake = person("alice");
     for name in ["alice", "bob"] {
         store.add_user(&user(name, "hash")).await.unwrap();
@@ -722,7 +894,7 @@ pub async fn a_removed_account_leaves_nothing_behind(store: AnyStore) {
     ];
     for (name, identity, _) in &rows {
         sign_in(&store, name, identity).await;
-        store.remember_consent(&consent(identity, "tuple")).await.unwrap();
+        store.remember_consent(&consent(identity, "tuple"), NOW).await.unwrap();
         store.begin_browser_session(&hash(name), identity, NOW.plus(DAY)).await.unwrap();
     }
     let (cursor, _) = store.revocations_since(None).await.unwrap();
@@ -735,7 +907,8 @@ pub async fn a_removed_account_leaves_nothing_behind(store: AnyStore) {
         assert_eq!(is_alive(&store, name).await, *stays, "{name} access");
         let refresh = store.find_refresh_token(&refresh_of(name)).await.unwrap();
         assert_eq!(refresh.is_some(), *stays, "{name} refresh");
-        let remembered = store.is_consent_remembered(&consent(identity, "tuple")).await.unwrap();
+        let remembered =
+            store.is_consent_remembered(&consent(identity, "tuple"), NOW).await.unwrap();
         assert_eq!(remembered, *stays, "{name} consent");
         let session = store.find_browser_session(&hash(name), NOW).await.unwrap();
         assert_eq!(session.is_some(), *stays, "{name} session");
@@ -748,7 +921,7 @@ pub async fn a_removed_account_leaves_nothing_behind(store: AnyStore) {
 pub async fn a_consent_is_remembered_for_one_person_and_one_tuple(store: AnyStore) {
     let alice = person("alice");
     for _ in 0..2 {
-        store.remember_consent(&consent(&alice, "tuple")).await.unwrap();
+        store.remember_consent(&consent(&alice, "tuple"), NOW).await.unwrap();
     }
     let renamed = Identity { name: None, email: Some("new@example".into()), ..alice.clone() };
     let elsewhere = Identity { issuer: "https://other.example".into(), ..alice.clone() };
@@ -760,8 +933,22 @@ pub async fn a_consent_is_remembered_for_one_person_and_one_tuple(store: AnyStor
         (consent(&elsewhere, "tuple"), false, "the same subject at another issuer"),
     ];
     for (asked, expected, reason) in rows {
-        assert_eq!(store.is_consent_remembered(&asked).await.unwrap(), expected, "{reason}");
+        assert_eq!(store.is_consent_remembered(&asked, NOW).await.unwrap(), expected, "{reason}");
     }
+}
+
+pub async fn a_consent_ends_a_year_after_the_last_yes(store: AnyStore) {
+    let yes = consent(&person("alice"), "tuple");
+    let end = NOW.plus(CONSENTS_KEPT);
+    let second = Duration::from_secs(1);
+    store.remember_consent(&yes, NOW).await.unwrap();
+    assert!(store.is_consent_remembered(&yes, end.minus(second)).await.unwrap());
+    assert!(!store.is_consent_remembered(&yes, end).await.unwrap());
+    store.remember_consent(&yes, NOW.plus(second)).await.unwrap();
+    assert!(store.is_consent_remembered(&yes, end).await.unwrap(), "said again");
+    assert_eq!(store.sweep(end, NOW).await.unwrap(), Swept { rows: 0 });
+    assert_eq!(store.sweep(end.plus(second), NOW).await.unwrap(), Swept { rows: 1 });
+    assert!(!store.is_consent_remembered(&yes, NOW.plus(second)).await.unwrap());
 }
 
 pub async fn a_browser_session_ends_in_time_and_belongs_to_the_last_login(store: AnyStore) {
@@ -813,7 +1000,7 @@ pub async fn a_sweep_of_a_living_store_removes_nothing(store: AnyStore) {
     store.register_client(&client("new", NOW)).await.unwrap();
     store.begin_login(&login("new", NOW.plus(DAY))).await.unwrap();
     store.begin_browser_session(&hash("b"), &person("alice"), NOW.plus(DAY)).await.unwrap();
-    store.remember_consent(&consent(&person("alice"), "tuple")).await.unwrap();
+    store.remember_consent(&consent(&person("alice"), "tuple"), NOW).await.unwrap();
     store.add_user(&user("alice", "hash")).await.unwrap();
     store.issue_code(&code("pending", "client", &person("alice"))).await.unwrap();
     sign_in(&store, "a", &person("alice")).await;
@@ -872,26 +1059,48 @@ pub async fn a_sweep_keeps_what_a_replay_could_still_hit(store: AnyStore) {
         refresh: Some((refresh_of("b"), REFRESH_END.plus(DAY))),
         ..tokens("b")
     };
-    store.rotate_refresh_token(&refresh_of("a"), &later).await.unwrap();
+    store.rotate_refresh_token(&refresh_of("a"), &later, STRICT).await.unwrap();
     // A family whose last refresh token is spent, and that lives by an access token alone.
     sign_in(&store, "x", &person("alice")).await;
     let last = IssuedTokens { access: access_of("y"), refresh: None, ..later };
-    store.rotate_refresh_token(&refresh_of("x"), &last).await.unwrap();
+    store.rotate_refresh_token(&refresh_of("x"), &last, STRICT).await.unwrap();
 
     let swept = store.sweep(REFRESH_END, NOW).await.unwrap();
     assert_eq!(swept, Swept { rows: 2 }, "only the two first access tokens");
     for name in ["a", "x"] {
         assert!(store.find_code(&hash(name)).await.unwrap().is_some(), "the grant lives");
-        let replayed = store.rotate_refresh_token(&refresh_of(name), &tokens("c")).await.unwrap();
-        assert_eq!(replayed, RefreshRotation::Replayed, "spent and past its end, not forgotten");
+        let replayed =
+            store.rotate_refresh_token(&refresh_of(name), &tokens("c"), STRICT).await.unwrap();
+        assert_eq!(replayed, RefreshRotation::Replayed, "spent, not forgotten");
     }
 
     let swept = store.sweep(REFRESH_END.plus(DAY), NOW).await.unwrap();
     assert_eq!(swept, Swept { rows: 5 + 4 }, "tokens, spent ones, grants, codes");
     for name in ["a", "x"] {
-        let unknown = store.rotate_refresh_token(&refresh_of(name), &tokens("c")).await.unwrap();
+        let unknown =
+            store.rotate_refresh_token(&refresh_of(name), &tokens("c"), STRICT).await.unwrap();
         assert_eq!(unknown, RefreshRotation::Unknown);
     }
+}
+
+/// A family that is refreshed for ever must not keep every token it ever had.
+pub async fn a_sweep_removes_spent_refresh_tokens_at_their_own_end(store: AnyStore) {
+    sign_in(&store, "a", &person("alice")).await;
+    let later = IssuedTokens {
+        access_expires_at: REFRESH_END.plus(DAY),
+        refresh: Some((refresh_of("b"), REFRESH_END.plus(DAY))),
+        ..tokens("b")
+    };
+    store.rotate_refresh_token(&refresh_of("a"), &later, STRICT).await.unwrap();
+
+    let second = Duration::from_secs(1);
+    let end = REFRESH_END.plus(REFRESH_GRACE_MAX);
+    store.sweep(end.minus(second), NOW).await.unwrap();
+    assert!(store.find_refresh_token(&refresh_of("a")).await.unwrap().is_some(), "a window lasts");
+    assert_eq!(store.sweep(end, NOW).await.unwrap(), Swept { rows: 1 });
+    assert_eq!(store.find_refresh_token(&refresh_of("a")).await.unwrap(), None);
+    assert!(is_alive(&store, "b").await, "the family goes on");
+    assert!(store.find_refresh_token(&refresh_of("b")).await.unwrap().is_some());
 }
 
 pub async fn a_sweep_forgets_revocations_after_a_day(store: AnyStore) {
@@ -931,6 +1140,8 @@ pub const NOW: Timestamp = Timestamp::from_unix_seconds(1_795_305_600);
 const DAY: Duration = Duration::from_hours(24);
 const ACCESS_END: Timestamp = Timestamp::from_unix_seconds(1_795_305_600 + 3_600);
 const REFRESH_END: Timestamp = Timestamp::from_unix_seconds(1_795_305_600 + 30 * 24 * 3_600);
+/// A trade without a window: a token shown again is a replay.
+pub const STRICT: RotationTime = RotationTime { now: NOW, grace: Duration::ZERO };
 const IDP: &str = "https://idp.example/realms/master";
 
 /// A hash of something that has a name in the test.
@@ -967,6 +1178,11 @@ pub fn person(subject: &str) -> Identity {
         email: Some(format!("{subject}@example.com")),
         email_verified: true,
     }
+}
+
+/// Somebody with an account of ours.
+fn local(name: &str) -> Identity {
+    Identity { issuer: LOCAL_ISSUER.into(), ..person(name) }
 }
 
 /// A code, the grant of which will be called `grant NAME`; valid for five minutes.

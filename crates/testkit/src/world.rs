@@ -47,6 +47,8 @@ pub struct WorldBuilder {
     /// What to change before the world begins.
     pub settings: Settings,
     store: Option<Arc<dyn Store>>,
+    sealer: Sealer,
+    clock: Arc<ManualClock>,
 }
 
 impl WorldBuilder {
@@ -57,9 +59,23 @@ impl WorldBuilder {
         self
     }
 
+    /// A world with these keys, for worlds that share a store or change their keys.
+    #[must_use]
+    pub fn sealed_with(mut self, sealer: &Sealer) -> Self {
+        self.sealer = sealer.clone();
+        self
+    }
+
+    /// A world by this clock, for worlds side by side.
+    #[must_use]
+    pub fn by(mut self, clock: &Arc<ManualClock>) -> Self {
+        self.clock = Arc::clone(clock);
+        self
+    }
+
     /// Begins the world.
     pub async fn build(self) -> World {
-        let clock = Arc::new(ManualClock::default());
+        let clock = self.clock;
         let limits = TableLimits::default();
         let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new(limits)));
         let provider = Arc::new(ScriptedProvider::default());
@@ -69,7 +85,7 @@ impl WorldBuilder {
             settings.clone(),
             Arc::clone(&store),
             Arc::clone(&provider) as _,
-            Sealer::ephemeral(),
+            self.sealer,
             Arc::clone(&shared_clock),
         )
         .await
@@ -122,7 +138,7 @@ pub struct RegisteredClient {
 }
 
 /// What `/token` gave.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tokens {
     /// `access_token`
     pub access: String,
@@ -152,7 +168,8 @@ impl World {
         let mut settings = Settings::new(issuer, servers);
         settings.registrations_per_minute = std::num::NonZeroU32::MAX;
         settings.logins_per_minute = std::num::NonZeroU32::MAX;
-        WorldBuilder { settings, store: None }
+        let (sealer, clock) = (Sealer::ephemeral(), Arc::new(ManualClock::default()));
+        WorldBuilder { settings, store: None, sealer, clock }
     }
 
     /// Registers whatever is sent.
@@ -203,8 +220,7 @@ impl World {
 
     /// Trades a refresh token.
     pub async fn refresh(&self, client: &RegisteredClient, refresh: &str) -> Answer {
-        let form = [("grant_type", "refresh_token"), ("refresh_token", refresh)];
-        self.post_as(client, "/token", &form).await
+        refresh_at(&self.app, client, refresh).await
     }
 
     /// Gives a token back.
@@ -305,7 +321,14 @@ pub async fn redeem(app: &App, client: &RegisteredClient, code: &str, verifier: 
     post_as(app, client, "/token", &form).await
 }
 
-async fn post_as(
+/// Trades a refresh token at any application.
+pub async fn refresh_at(app: &App, client: &RegisteredClient, refresh: &str) -> Answer {
+    let form = [("grant_type", "refresh_token"), ("refresh_token", refresh)];
+    post_as(app, client, "/token", &form).await
+}
+
+/// Posts a form with the credentials of a client, at any application.
+pub async fn post_as(
     app: &App,
     client: &RegisteredClient,
     path: &str,

@@ -53,7 +53,12 @@ pub(crate) const KEYS: &[Key] = &[
         "the URL people and clients use, which is also the issuer; default http://localhost and the port of listen",
     ),
     key("listen", Text, Some("127.0.0.1:8000"), "address and port to listen on"),
-    key("store", Text, Some("sqlite:sekisho.db"), "\"memory:\" or \"sqlite:PATH\""),
+    key(
+        "store",
+        Text,
+        Some("sqlite:sekisho.db"),
+        "\"memory:\", \"sqlite:PATH\" or \"postgres://…\"",
+    ),
     key(
         "durability",
         Text,
@@ -117,7 +122,13 @@ pub(crate) const KEYS: &[Key] = &[
         "authorization.refresh_grace",
         Text,
         Some("60s"),
-        "reserved: how long a traded refresh token gives the same successor; not built yet",
+        "how long a traded refresh token gives the same successor once more; 0 is never",
+    ),
+    key(
+        "authorization.rotation",
+        Text,
+        Some("always"),
+        "\"always\", or \"off\" for confidential clients: they keep their refresh token",
     ),
     key(
         "authorization.client_secret_ttl",
@@ -148,6 +159,7 @@ pub(crate) const KEYS: &[Key] = &[
         Some("60"),
         "wrong access tokens shown by one address",
     ),
+    key("limits.refreshes_per_minute", Number, Some("30"), "refreshes of one grant"),
     key("limits.sessions_max", Number, Some("10000"), "MCP sessions of one server"),
     key(
         "limits.sessions_per_person_max",

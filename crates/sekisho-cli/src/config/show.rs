@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::error::{Origin, quoted};
 use super::keys::{KEYS, Kind};
 use super::understood::Config;
-use super::written::{ConfigFile, Settings, Value, Written};
+use super::written::{ConfigFile, Settings, Value, Written, shown};
 
 /// The settings as a file that says where each comes from.
 pub(crate) fn show(written: &ConfigFile, config: &Config) -> String {
@@ -53,7 +53,7 @@ fn server(text: &mut String, settings: &Settings) {
 
 fn value(written: &Written) -> String {
     match &written.value {
-        Value::Text(text) => quoted(text),
+        Value::Text(text) => quoted(shown(text)),
         Value::Secret(_) => "\"***\"".to_owned(),
         Value::Number(number) => number.to_string(),
         Value::List(items) => {

@@ -3,10 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sekisho::authorization_server::{ConsentRule, Registration};
+use sekisho::authorization_server::{ConsentRule, Registration, Rotation};
 use tempfile::TempDir;
 
 use super::keys::{KEYS, Kind};
@@ -54,6 +54,14 @@ const OIDC: &str = "[identity]\nprovider = \"oidc\"\nissuer = \"https://sso.exam
     client_id = \"mcp\"\n";
 const TWO: &str = "[[server]]\nname = \"a\"\nupstream = { builtin = \"fortune\" }\n[[server]]\n\
     upstream = { builtin = \"fortune\" }\n";
+
+/// The file of a store that is one.
+fn file(store: &StoreLocation) -> Option<&Path> {
+    match store {
+        StoreLocation::Sqlite(path) => Some(path),
+        StoreLocation::Memory | StoreLocation::Postgres(_) => None,
+    }
+}
 
 /// What is written, the sentence it gets, and what is wrong with it.
 type Row = (&'static str, &'static str, &'static str);
@@ -208,18 +216,23 @@ fn a_wrong_address_gets_one_sentence() {
 fn a_wrong_store_or_key_gets_one_sentence() {
     all_refused(&[
         (
-            "store = \"postgres://db/x\"",
-            "FILE, line 1: store = \"postgres://db/x\": it is reserved for PostgreSQL and not built yet: write \"sqlite:sekisho.db\"",
-            "reserved",
+            "store = \"postgres://u:hunter2@db/x?pasword=hunter2\"",
+            "FILE, line 1: store = \"postgres://***\": it has a parameter \"pasword\", which is none of sslmode, sslrootcert, sslcert, sslkey, host, port, dbname, user, password: write \"postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full\"",
+            "a parameter that nobody reads",
+        ),
+        (
+            "store = \"postgres:db\"",
+            "FILE, line 1: store = \"postgres://***\": it names no database: write \"postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full\"",
+            "no host and no database",
         ),
         (
             "store = \"sekisho.db\"",
-            "FILE, line 1: store = \"sekisho.db\": it is no store: write \"sqlite:sekisho.db\" or \"memory:\"",
+            "FILE, line 1: store = \"sekisho.db\": it is no store: write \"sqlite:sekisho.db\", \"postgres://…\" or \"memory:\"",
             "no kind",
         ),
         (
             "store = \"sqlite:\"",
-            "FILE, line 1: store = \"sqlite:\": it names no file: write \"sqlite:sekisho.db\" or \"memory:\"",
+            "FILE, line 1: store = \"sqlite:\": it names no file: write \"sqlite:sekisho.db\", \"postgres://…\" or \"memory:\"",
             "no path",
         ),
         (
@@ -432,9 +445,14 @@ fn a_wrong_rule_for_tokens_gets_one_sentence() {
             "too long",
         ),
         (
-            "[authorization]\nrefresh_grace = \"0\"",
-            "FILE, line 2: authorization.refresh_grace = \"0\": it is reserved for two windows that refresh at once and not built yet: leave it out",
-            "reserved",
+            "[authorization]\nrefresh_grace = \"11m\"",
+            "FILE, line 2: authorization.refresh_grace = \"11m\": it is out of range: write from \"1s\" to \"10m\"",
+            "a thief would have all that time",
+        ),
+        (
+            "[authorization]\nrotation = \"never\"",
+            "FILE, line 2: authorization.rotation = \"never\": it is not one of the choices: write \"always\" or \"off\"",
+            "no such word",
         ),
         (
             "[authorization]\nclient_secret_ttl = \"ever\"",
@@ -729,7 +747,7 @@ fn nothing_configured_is_the_first_job() {
     let config = Given::file("").load().unwrap();
     assert_eq!(config.public_url.as_str(), "http://localhost:8000");
     assert_eq!(config.listen.to_string(), "127.0.0.1:8000");
-    assert_eq!(config.store, StoreLocation::Sqlite("sekisho.db".into()));
+    assert_eq!(file(&config.store), Some(Path::new("sekisho.db")));
     assert_eq!(config.key_file, KeyFile::At("sekisho.key".into()));
     assert!(matches!(config.identity, IdentityConfig::Local));
     let [server] = config.servers.as_slice() else { unreachable!("{:?}", config.servers) };
@@ -788,18 +806,19 @@ fn a_relative_path_is_relative_to_who_names_it() {
     let given = Given::file("store = \"sqlite:data/a.db\"\nkey_file = \"a.key\"");
     let config = given.load().unwrap();
     let folder = given.folder.path();
-    assert_eq!(config.store, StoreLocation::Sqlite(folder.join("data/a.db")));
+    assert_eq!(file(&config.store), Some(&*folder.join("data/a.db")));
     assert_eq!(config.key_file, KeyFile::At(folder.join("a.key")));
     let given = given.variable("SEKISHO_STORE", "sqlite:b.db").variable("SEKISHO_KEY_FILE", "/b");
     let config = given.load().unwrap();
-    assert_eq!(config.store, StoreLocation::Sqlite(PathBuf::from("b.db")));
+    assert_eq!(file(&config.store), Some(Path::new("b.db")));
     assert_eq!(config.key_file, KeyFile::At(PathBuf::from("/b")));
 }
 
 #[test]
 fn a_memory_store_leaves_no_key_behind_unless_one_is_named() {
     let config = Given::file("store = \"memory:\"").load().unwrap();
-    assert_eq!((config.store, config.key_file), (StoreLocation::Memory, KeyFile::Ephemeral));
+    assert!(matches!(config.store, StoreLocation::Memory));
+    assert_eq!(config.key_file, KeyFile::Ephemeral);
     let given = Given::file("store = \"memory:\"\nkey_file = \"a.key\"");
     let named = given.folder.path().join("a.key");
     assert_eq!(given.load().unwrap().key_file, KeyFile::At(named));
@@ -828,8 +847,10 @@ fn a_secret_can_be_in_a_file_of_its_own() {
 fn what_is_written_is_what_holds() {
     let text = "[authorization]\nregistration = \"off\"\nconsent = \"remember\"\n\
         code_ttl = \"1m\"\naccess_token_ttl = \"2h\"\nrefresh_token_ttl = \"3d\"\n\
+        refresh_grace = \"0\"\nrotation = \"off\"\n\
         client_secret_ttl = \"1h\"\n[limits]\nconnections_max = 5\nclients_max = 6\n\
         logins_max = 7\nregistrations_per_minute = 8\nlogins_per_minute = 0x9\n\
+        refreshes_per_minute = 12\n\
         sessions_max = 1_0\nsession_idle = \"11s\"\n[identity]\nsession = \"follow\"\n\
         recheck = \"15m\"\n";
     let config = Given::file(text).load().unwrap();
@@ -842,6 +863,8 @@ fn what_is_written_is_what_holds() {
     assert_eq!(tokens.client_secret_ttl, Some(hours(1)));
     assert_eq!(tokens.registrations_per_minute.get(), 8);
     assert_eq!(tokens.logins_per_minute.get(), 9);
+    assert_eq!(tokens.refreshes_per_minute.get(), 12);
+    assert_eq!((tokens.refresh_grace, tokens.rotation), (Duration::ZERO, Rotation::PublicClients));
     assert_eq!((config.connections_max, config.tables.clients_max), (5, 6));
     assert_eq!(config.tables.logins_max, 7);
     assert_eq!((config.sessions.sessions_max, config.sessions.idle.as_secs()), (10, 11));

@@ -8,15 +8,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use sekisho::authorization_server::{self, ConsentRule, Registration};
+use sekisho::authorization_server::{self, ConsentRule, Registration, Rotation};
 use sekisho::front::{HostPolicy, OriginPolicy, TrustedProxies};
 use sekisho::mcp::SessionLimits;
 use sekisho::protocol::Secret;
 use sekisho::protocol::oauth::{
     Issuer, ProtectedResource, ProtectedResources, ScopeSet, is_loopback,
 };
-use sekisho::store::TableLimits;
 use sekisho::store::sqlite::Durability;
+use sekisho::store::{PostgresStore, REFRESH_GRACE_MAX, TableLimits};
 use url::Url;
 
 use super::duration;
@@ -46,12 +46,14 @@ pub(crate) struct Config {
 }
 
 /// Where things are remembered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum StoreLocation {
     /// Nowhere: all is forgotten with the process.
     Memory,
     /// In this file.
     Sqlite(PathBuf),
+    /// In the database of this URL, which holds a password.
+    Postgres(Secret),
 }
 
 /// Where the sealing key is.
@@ -202,10 +204,11 @@ fn store_location(settings: &Settings, text: &str) -> Result<StoreLocation, Stri
         return Ok(StoreLocation::Memory);
     }
     if text.starts_with("postgres:") || text.starts_with("postgresql:") {
-        return Err("it is reserved for PostgreSQL and not built yet: write \"sqlite:sekisho.db\""
-            .to_owned());
+        let url = Secret::new(text);
+        PostgresStore::check_url(&url).map_err(|error| error.to_string())?;
+        return Ok(StoreLocation::Postgres(url));
     }
-    let remedy = "write \"sqlite:sekisho.db\" or \"memory:\"";
+    let remedy = "write \"sqlite:sekisho.db\", \"postgres://…\" or \"memory:\"";
     match text.strip_prefix("sqlite:") {
         Some(":memory:" | "memory:") => Err("write \"memory:\" for that".to_owned()),
         Some(path) if path.starts_with("//") => {
@@ -227,7 +230,7 @@ fn key_file(settings: &Settings, store: &StoreLocation) -> Result<KeyFile, Confi
     }
     match store {
         StoreLocation::Memory if !settings.was_written("key_file") => Ok(KeyFile::Ephemeral),
-        StoreLocation::Memory | StoreLocation::Sqlite(_) => {
+        StoreLocation::Memory | StoreLocation::Sqlite(_) | StoreLocation::Postgres(_) => {
             Ok(KeyFile::At(settings.path("key_file")))
         }
     }
@@ -541,10 +544,6 @@ fn authorization(
             return Err(settings.refuse("authorization.mode", problem));
         }
     }
-    if settings.text("authorization.refresh_grace") != "60s" {
-        let purpose = "two windows that refresh at once";
-        return Err(settings.refuse("authorization.refresh_grace", reserved(purpose)));
-    }
     let resources = servers.iter().map(|server| server.resource.clone()).collect();
     let mut understood =
         authorization_server::Settings::new(public_url, ProtectedResources::new(resources));
@@ -553,6 +552,12 @@ fn authorization(
     understood.code_ttl = life(settings, "authorization.code_ttl", 10 * MINUTE)?;
     understood.access_token_ttl = life(settings, "authorization.access_token_ttl", 30 * DAY)?;
     understood.refresh_token_ttl = life(settings, "authorization.refresh_token_ttl", 3_650 * DAY)?;
+    understood.refresh_grace =
+        match settings.parse("authorization.refresh_grace", duration::parse)? {
+            Duration::ZERO => Duration::ZERO,
+            _ => life(settings, "authorization.refresh_grace", REFRESH_GRACE_MAX)?,
+        };
+    understood.rotation = choose(settings, "authorization.rotation", &ROTATIONS)?;
     understood.client_secret_ttl =
         match settings.parse("authorization.client_secret_ttl", duration::parse)? {
             Duration::ZERO => None,
@@ -562,6 +567,7 @@ fn authorization(
     understood.calls_per_minute = rate(settings, "limits.calls_per_minute")?;
     understood.registrations_per_minute = rate(settings, "limits.registrations_per_minute")?;
     understood.logins_per_minute = rate(settings, "limits.logins_per_minute")?;
+    understood.refreshes_per_minute = rate(settings, "limits.refreshes_per_minute")?;
     Ok(understood)
 }
 
@@ -665,5 +671,7 @@ const DURABILITIES: [(&str, Durability); 2] =
     [("normal", Durability::Normal), ("full", Durability::Full)];
 const CONSENTS: [(&str, ConsentRule); 2] =
     [("always", ConsentRule::Always), ("remember", ConsentRule::Remember)];
+const ROTATIONS: [(&str, Rotation); 2] =
+    [("always", Rotation::Always), ("off", Rotation::PublicClients)];
 const LOG_FORMATS: [(&str, LogFormat); 2] =
     [("pretty", LogFormat::Pretty), ("json", LogFormat::Json)];

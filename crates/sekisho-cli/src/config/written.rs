@@ -356,11 +356,20 @@ impl Settings {
             return ConfigError::at(&Origin::Default, key, None, problem);
         };
         let value = match &written.value {
-            Value::Text(text) => Some(text.clone()),
+            Value::Text(text) => Some(shown(text).to_owned()),
             Value::List(items) => Some(items.join(",")),
             Value::Number(number) => Some(number.to_string()),
             Value::Secret(_) => None,
         };
         ConfigError::at(&written.origin, key, value.as_deref(), problem)
+    }
+}
+
+/// A text as it may be shown: the URL of a database holds a password.
+pub(crate) fn shown(text: &str) -> &str {
+    if text.starts_with("postgres:") || text.starts_with("postgresql:") {
+        "postgres://***"
+    } else {
+        text
     }
 }

@@ -10,6 +10,7 @@
 mod grant;
 mod harness;
 mod person;
+mod replicas;
 mod settings;
 mod starting;
 mod stdio;

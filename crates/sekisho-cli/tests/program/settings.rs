@@ -34,8 +34,8 @@ async fn a_wrong_setting_is_one_sentence_and_no_start() {
         (
             "",
             &["serve", "--store", "postgres://db"],
-            "--store = \"postgres://db\": it is reserved for PostgreSQL and not built yet: write \
-             \"sqlite:sekisho.db\"",
+            "--store = \"postgres://***\": it names no database: write \
+             \"postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full\"",
         ),
         (
             "",

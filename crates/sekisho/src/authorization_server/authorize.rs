@@ -118,7 +118,7 @@ impl AuthorizationServer {
             return Ok(None);
         };
         let consent = remembered(identity, request);
-        let is_remembered = self.store.is_consent_remembered(&consent).await?;
+        let is_remembered = self.store.is_consent_remembered(&consent, now).await?;
         Ok(is_remembered.then_some(consent.identity))
     }
 

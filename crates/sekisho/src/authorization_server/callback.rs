@@ -21,7 +21,7 @@ use crate::mint;
 use crate::pages::Problem;
 use crate::principal::Identity;
 use crate::seal::Purpose;
-use crate::store::{CodeRecord, LoginRecord, StoreError};
+use crate::store::{CodeIssue, CodeRecord, LoginRecord, RememberedConsent, StoreError};
 
 pub(super) async fn callback(
     State(server): State<Arc<AuthorizationServer>>,
@@ -144,6 +144,7 @@ impl AuthorizationServer {
         person: LoggedIn,
     ) -> Response {
         let request = pending.request;
+        let was_asked = pending.expected.is_none();
         if pending.expected.is_some_and(|expected| !expected.is_same_person(&person.identity)) {
             // Consent was remembered for somebody else at this browser: this person is asked.
             return self.ask_again(visitor, headers, request).await;
@@ -153,7 +154,11 @@ impl AuthorizationServer {
         audit::note(Event::Login, &details);
         let code = mint::code();
         match self.issue_code(&code, &request, &person).await {
-            Ok(()) => {}
+            Ok(CodeIssue::Issued) => {}
+            Ok(CodeIssue::NoSuchUser) => {
+                tracing::info!(client.id = %request.client_id, "the account was removed meanwhile");
+                return self.tell_client(&request, &no_such_user());
+            }
             Err(reason) => return visitor.store_failed(&reason),
         }
         audit::note(Event::Code, &details);
@@ -162,7 +167,8 @@ impl AuthorizationServer {
         parameters.push(("iss", self.settings.issuer.as_str()));
         let mut response = see_other(&request.redirect_uri.with_query(&parameters));
         if self.settings.consent == ConsentRule::Remember {
-            match self.remember(&request, person.identity).await {
+            let consent = was_asked.then(|| remembered(person.identity.clone(), &request));
+            match self.remember(&person.identity, consent).await {
                 Ok(cookie) => {
                     response.headers_mut().append(SET_COOKIE, cookie);
                 }
@@ -191,7 +197,7 @@ impl AuthorizationServer {
         code: &Secret,
         request: &AuthorizationRequest,
         person: &LoggedIn,
-    ) -> Result<(), StoreError> {
+    ) -> Result<CodeIssue, StoreError> {
         let grant_id = GrantId::new(mint::id());
         let place = grant_id.as_str().as_bytes();
         let provider_tokens = person.tokens.as_ref().map(|tokens| {
@@ -210,17 +216,26 @@ impl AuthorizationServer {
         self.store.issue_code(&record).await
     }
 
+    /// Remembers who is at this browser, and the yes if there was one: a login that was silent
+    /// makes no yes younger.
     async fn remember(
         &self,
-        request: &AuthorizationRequest,
-        identity: Identity,
+        identity: &Identity,
+        consent: Option<RememberedConsent>,
     ) -> Result<http::HeaderValue, StoreError> {
         let browser = mint::nonce();
-        let expires_at = self.clock.now().plus(BROWSER_SESSION_TTL);
-        self.store.begin_browser_session(&browser.hash(), &identity, expires_at).await?;
-        self.store.remember_consent(&remembered(identity, request)).await?;
+        let now = self.clock.now();
+        let expires_at = now.plus(BROWSER_SESSION_TTL);
+        self.store.begin_browser_session(&browser.hash(), identity, expires_at).await?;
+        if let Some(consent) = consent {
+            self.store.remember_consent(&consent, now).await?;
+        }
         Ok(self.cookies.begin_session(&browser, BROWSER_SESSION_TTL.as_secs()))
     }
+}
+
+fn no_such_user() -> OAuthError {
+    OAuthError::new(OAuthErrorCode::AccessDenied, "the person's account was removed")
 }
 
 /// The provider's `error` in the words our clients may hear; its own text goes nowhere.

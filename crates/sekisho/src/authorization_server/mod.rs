@@ -20,6 +20,7 @@ mod limits;
 mod metadata;
 pub mod personal_token;
 mod rate;
+mod refresh;
 mod refusal;
 mod register;
 mod revoke;
@@ -67,6 +68,16 @@ pub enum ConsentRule {
     Remember,
 }
 
+/// Whose refresh tokens are traded for new ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rotation {
+    /// Everybody's.
+    Always,
+    /// Those of public clients, which must be (OAuth 2.1 §4.3.1). A confidential client proves
+    /// itself with its secret, and keeps its refresh token.
+    PublicClients,
+}
+
 /// How long things last, and who may do what.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -84,6 +95,11 @@ pub struct Settings {
     pub access_token_ttl: Duration,
     /// Life of a refresh token.
     pub refresh_token_ttl: Duration,
+    /// How long a traded refresh token gives the same successors once more; zero for never, at most
+    /// [`crate::store::REFRESH_GRACE_MAX`].
+    pub refresh_grace: Duration,
+    /// Whose refresh tokens are traded for new ones.
+    pub rotation: Rotation,
     /// Life of a client secret; `None` for ever.
     pub client_secret_ttl: Option<Duration>,
     /// Registrations from one address in a minute.
@@ -94,11 +110,13 @@ pub struct Settings {
     pub pages_per_minute: NonZeroU32,
     /// Requests of clients to `/token`, `/revoke` and `/introspect` from one address in a minute.
     pub calls_per_minute: NonZeroU32,
+    /// Refreshes of one grant in a minute; one token shown many times counts once.
+    pub refreshes_per_minute: NonZeroU32,
 }
 
 impl Settings {
     /// The defaults: five minutes for a code, an hour for an access token, thirty days for a
-    /// refresh token, secrets that do not expire, open registration, a person asked every time.
+    /// refresh token, a minute in which a refresh may be repeated, secrets that do not expire, open registration, a person asked every time.
     pub fn new(issuer: Issuer, servers: ProtectedResources) -> Self {
         Self {
             issuer,
@@ -108,11 +126,14 @@ impl Settings {
             code_ttl: Duration::from_mins(5),
             access_token_ttl: Duration::from_hours(1),
             refresh_token_ttl: Duration::from_hours(30 * 24),
+            refresh_grace: refresh::REFRESH_GRACE_DEFAULT,
+            rotation: Rotation::Always,
             client_secret_ttl: None,
             registrations_per_minute: PER_MINUTE_DEFAULT,
             logins_per_minute: PER_MINUTE_DEFAULT,
             pages_per_minute: PAGES_PER_MINUTE_DEFAULT,
             calls_per_minute: CALLS_PER_MINUTE_DEFAULT,
+            refreshes_per_minute: REFRESHES_PER_MINUTE_DEFAULT,
         }
     }
 }
@@ -126,9 +147,9 @@ const PAGES_PER_MINUTE_DEFAULT: NonZeroU32 = NonZeroU32::new(600).unwrap();
 /// A hundred a second: an office behind one address refreshes, a resource server introspects.
 const CALLS_PER_MINUTE_DEFAULT: NonZeroU32 = NonZeroU32::new(6_000).unwrap();
 
-/// Refreshes of one grant in a minute. Each leaves a row for as long as the grant lives, and a
-/// token lasts far longer than two seconds.
-const REFRESHES_PER_MINUTE: NonZeroU32 = NonZeroU32::new(30).unwrap();
+/// Each refresh leaves a row until the spent token's end, and a token lasts far longer than two
+/// seconds.
+const REFRESHES_PER_MINUTE_DEFAULT: NonZeroU32 = NonZeroU32::new(30).unwrap();
 
 /// How long a person may look at the consent page, and how long a login may take after it.
 pub(crate) const LOGIN_TTL: Duration = Duration::from_mins(10);
@@ -176,7 +197,7 @@ impl AuthorizationServer {
         let logins = PerAddress::new(settings.logins_per_minute);
         let pages = PerAddress::new(settings.pages_per_minute);
         let calls = PerAddress::new(settings.calls_per_minute);
-        let refreshes = PerGrant::new(REFRESHES_PER_MINUTE);
+        let refreshes = PerGrant::new(settings.refreshes_per_minute);
         Ok(Arc::new(Self {
             settings,
             store,

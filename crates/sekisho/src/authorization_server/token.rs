@@ -13,8 +13,7 @@ use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
 use sekisho_protocol::Secret;
 use sekisho_protocol::oauth::{
-    CodeRequest, OAuthError, OAuthErrorCode, Parameters, RefreshRequest, ResourceUri, ScopeSet,
-    TokenRequest,
+    CodeRequest, OAuthError, OAuthErrorCode, Parameters, ResourceUri, ScopeSet, TokenRequest,
 };
 use serde::Serialize;
 
@@ -24,7 +23,7 @@ use crate::audit::{self, Details, Event};
 use crate::clock::Timestamp;
 use crate::grant::{GrantId, IssuedTokens};
 use crate::mint;
-use crate::store::{Client, CodeRecord, CodeRedemption, RefreshRotation, RefreshToken};
+use crate::store::{Client, CodeRecord, CodeRedemption};
 
 /// RFC 6749 §5.1.
 #[derive(Serialize)]
@@ -53,19 +52,6 @@ enum CodeRefusal {
     #[error("the code was redeemed before: its grant is revoked")]
     Replayed,
     #[error("the code has expired")]
-    Expired,
-}
-
-/// Why a refresh token is not traded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-enum RefreshRefusal {
-    #[error("no such refresh token")]
-    Unknown,
-    #[error("the refresh token belongs to another client")]
-    OtherClient,
-    #[error("the refresh token was used before: its grant is revoked")]
-    Replayed,
-    #[error("the refresh token has expired")]
     Expired,
 }
 
@@ -167,92 +153,25 @@ impl AuthorizationServer {
         Err(refuse_code(CodeRefusal::Replayed, client))
     }
 
-    async fn refresh(
-        &self,
-        client: &Client,
-        request: &RefreshRequest,
-    ) -> Result<Response, Refusal> {
-        if !client.metadata.refreshes {
-            let reason = "the client did not register for refresh_token";
-            return Err(OAuthError::new(OAuthErrorCode::UnauthorizedClient, reason).into());
-        }
-        let hash = request.refresh_token.hash();
-        let Some(token) = self.store.find_refresh_token(&hash).await? else {
-            return Err(refuse_refresh(RefreshRefusal::Unknown, client));
-        };
-        let now = self.clock.now();
-        if token.grant.client_id != client.id {
-            return Err(refuse_refresh(RefreshRefusal::OtherClient, client));
-        }
-        if token.is_spent {
-            return self.refresh_replayed(client, &token.grant.id).await;
-        }
-        if token.expires_at.is_over(now) {
-            return Err(refuse_refresh(RefreshRefusal::Expired, client));
-        }
-        let scope = self.narrowed(&token, request)?;
-        self.refreshes.count(&token.grant.id).map_err(Refusal::TooMany)?;
-        let minted = self.mint(client, scope, now);
-        match self.store.rotate_refresh_token(&hash, &minted.stored).await? {
-            RefreshRotation::Fresh => {
-                let details = Details {
-                    client: Some(&client.id),
-                    user: Some(&token.grant.identity),
-                    grant: Some(&token.grant.id),
-                    ..Details::default()
-                };
-                audit::note(Event::Refresh, &details);
-                Ok(minted.answer(now))
-            }
-            RefreshRotation::Replayed => self.refresh_replayed(client, &token.grant.id).await,
-            RefreshRotation::Unknown => Err(refuse_refresh(RefreshRefusal::Unknown, client)),
-        }
-    }
-
-    /// OAuth 2.1 §4.3.1: two holders of one refresh token cannot be told apart, so both lose.
-    async fn refresh_replayed(
-        &self,
-        client: &Client,
-        grant: &GrantId,
-    ) -> Result<Response, Refusal> {
-        self.store.revoke_grant(grant, self.clock.now()).await?;
-        Err(refuse_refresh(RefreshRefusal::Replayed, client))
-    }
-
-    /// The scope of the next access token: the grant's, or less; never more, and for no other
-    /// resource. A request refused here has not used its refresh token up.
-    fn narrowed(
-        &self,
-        token: &RefreshToken,
-        request: &RefreshRequest,
-    ) -> Result<ScopeSet, OAuthError> {
-        use OAuthErrorCode::{InvalidScope, InvalidTarget};
-        if !self.is_for(&token.grant.resource, &request.resources) {
-            return Err(OAuthError::new(InvalidTarget, "the grant is for another resource"));
-        }
-        let Some(asked) = &request.scope else { return Ok(token.grant.scope.clone()) };
-        let asked = ScopeSet::parse(asked)
-            .map_err(|reason| OAuthError::new(InvalidScope, &reason.to_string()))?;
-        let asked = ScopeSet::of(asked.iter().filter(|scope| *scope != "offline_access"));
-        if asked.is_empty() {
-            return Ok(token.grant.scope.clone());
-        }
-        if token.grant.scope.covers(&asked) {
-            Ok(asked)
-        } else {
-            Err(OAuthError::new(InvalidScope, "a scope was asked for that was not granted"))
-        }
-    }
-
     /// Whether every `resource` a request names is the granted one; naming none is fine.
-    fn is_for(&self, granted: &ResourceUri, asked: &[String]) -> bool {
+    pub(super) fn is_for(&self, granted: &ResourceUri, asked: &[String]) -> bool {
         asked.is_empty()
             || self.settings.servers.find(asked).is_ok_and(|server| server.resource == *granted)
     }
 
     fn mint(&self, client: &Client, scope: ScopeSet, now: Timestamp) -> Minted {
-        let access = mint::access_token();
         let refresh = client.metadata.refreshes.then(mint::refresh_token);
+        self.minted(mint::access_token(), refresh, scope, now)
+    }
+
+    /// A pair with its ends, however it was made.
+    pub(super) fn minted(
+        &self,
+        access: Secret,
+        refresh: Option<Secret>,
+        scope: ScopeSet,
+        now: Timestamp,
+    ) -> Minted {
         let stored = IssuedTokens {
             access: access.hash(),
             access_expires_at: now.plus(self.settings.access_token_ttl),
@@ -266,14 +185,14 @@ impl AuthorizationServer {
 }
 
 /// Tokens in both forms: as the client gets them, and as the store keeps them.
-struct Minted {
-    access: Secret,
-    refresh: Option<Secret>,
-    stored: IssuedTokens,
+pub(super) struct Minted {
+    pub(super) access: Secret,
+    pub(super) refresh: Option<Secret>,
+    pub(super) stored: IssuedTokens,
 }
 
 impl Minted {
-    fn answer(&self, now: Timestamp) -> Response {
+    pub(super) fn answer(&self, now: Timestamp) -> Response {
         let answer = TokenAnswer {
             access_token: self.access.reveal(),
             token_type: "Bearer",
@@ -299,17 +218,9 @@ fn refuse_code(reason: CodeRefusal, client: &Client) -> Refusal {
     OAuthError::new(OAuthErrorCode::InvalidGrant, "the code is not valid for this request").into()
 }
 
-fn refuse_refresh(reason: RefreshRefusal, client: &Client) -> Refusal {
-    let event = match reason {
-        RefreshRefusal::Replayed => Event::Replay,
-        RefreshRefusal::Unknown | RefreshRefusal::OtherClient | RefreshRefusal::Expired => {
-            Event::Refused
-        }
-    };
-    audit::note(event, &of_client(client, &reason));
-    OAuthError::new(OAuthErrorCode::InvalidGrant, "the refresh token is not valid").into()
-}
-
-fn of_client<'a>(client: &'a Client, reason: &'a (dyn fmt::Display + Sync)) -> Details<'a> {
+pub(super) fn of_client<'a>(
+    client: &'a Client,
+    reason: &'a (dyn fmt::Display + Sync),
+) -> Details<'a> {
     Details { client: Some(&client.id), detail: Some(reason), ..Details::default() }
 }

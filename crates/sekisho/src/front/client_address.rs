@@ -6,8 +6,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use axum::extract::ConnectInfo;
-use http::{Extensions, HeaderMap};
+use http::HeaderMap;
 use ipnet::IpNet;
 
 /// The caller's address as a request extension: what limiters count by and logs show.
@@ -40,14 +39,9 @@ impl TrustedProxies {
         self.0.is_empty()
     }
 
-    /// The caller behind a request; `None` where no connection is known, as in tests without one.
-    pub(super) fn client_of(
-        &self,
-        extensions: &Extensions,
-        headers: &HeaderMap,
-    ) -> Option<ClientAddress> {
-        let ConnectInfo(peer) = extensions.get::<ConnectInfo<SocketAddr>>()?;
-        Some(self.client_behind(peer.ip().to_canonical(), headers))
+    /// The caller behind a request that came from `peer`.
+    pub(super) fn client_of(&self, peer: SocketAddr, headers: &HeaderMap) -> ClientAddress {
+        self.client_behind(peer.ip().to_canonical(), headers)
     }
 
     fn client_behind(&self, peer: IpAddr, headers: &HeaderMap) -> ClientAddress {

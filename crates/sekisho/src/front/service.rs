@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::task::{Context, Poll};
 
 use axum::BoxError;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -51,6 +53,16 @@ struct Rules {
 pub struct FrontService<S> {
     inner: S,
     rules: Arc<Rules>,
+    peer: Option<SocketAddr>,
+}
+
+impl<S> FrontService<S> {
+    /// The same for the requests of one connection. Without it the peer is looked for in axum's
+    /// [`ConnectInfo`].
+    #[must_use]
+    pub fn for_peer(self, peer: SocketAddr) -> Self {
+        Self { peer: Some(peer), ..self }
+    }
 }
 
 impl Front {
@@ -69,17 +81,23 @@ impl<S> Layer<S> for Front {
     type Service = FrontService<S>;
 
     fn layer(&self, inner: S) -> FrontService<S> {
-        FrontService { inner, rules: Arc::clone(&self.rules) }
+        FrontService { inner, rules: Arc::clone(&self.rules), peer: None }
     }
 }
 
 impl Rules {
     /// What the answer needs for CORS, or the answer itself.
-    fn admit(&self, request: &mut Request<Body>) -> Result<Cors, Box<Response>> {
+    fn admit(
+        &self,
+        request: &mut Request<Body>,
+        peer: Option<SocketAddr>,
+    ) -> Result<Cors, Box<Response>> {
         if uri_bytes(request) > URI_BYTES_MAX {
             return Err(Box::new(refusal(StatusCode::URI_TOO_LONG, "the URL is too long")));
         }
-        if let Some(client) = self.proxies.client_of(request.extensions(), request.headers()) {
+        let connect_info = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        if let Some(peer) = peer.or_else(|| connect_info.map(|ConnectInfo(peer)| *peer)) {
+            let client = self.proxies.client_of(peer, request.headers());
             request.extensions_mut().insert(client);
         }
         let path = request.uri().path();
@@ -116,7 +134,7 @@ where
         let trace_id = TraceId::of(request.headers());
         request.extensions_mut().insert(trace_id);
         let asked = Asked::of(&request);
-        match trace_id.sync_scope(|| self.rules.admit(&mut request)) {
+        match trace_id.sync_scope(|| self.rules.admit(&mut request, self.peer)) {
             Err(answer) => {
                 let answer = asked.logged(trace_id, *answer);
                 Box::pin(std::future::ready(Ok(answer)))

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use futures::TryFutureExt as _;
+use futures::future::{Either, MapOk};
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use sekisho_protocol::Secret;
@@ -112,31 +114,62 @@ where
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+    type Future = Passage<S::Future, S::Response>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let checkpoint = Arc::clone(&self.checkpoint);
-        // The service that was polled ready is the one to call; its clone waits for the next.
-        let next = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, next);
-        Box::pin(async move {
-            match checkpoint.admit(request.headers()).await {
-                Ok(principal) => {
-                    request.headers_mut().remove(AUTHORIZATION);
-                    request.extensions_mut().insert(principal);
-                    inner.call(request).await.map(IntoResponse::into_response)
-                }
-                Err(refusal) => {
-                    let address = request.extensions().get().copied();
-                    Ok(checkpoint.refuse(&checkpoint.counted(refusal, address)))
-                }
+        match self.checkpoint.admit_at_once(request.headers()) {
+            Ok(AtOnce::Admitted(principal)) => {
+                mark(&mut request, principal);
+                Either::Left(self.inner.call(request).map_ok(IntoResponse::into_response))
             }
-        })
+            Ok(AtOnce::Ask(token)) => {
+                let checkpoint = Arc::clone(&self.checkpoint);
+                // The service that was polled ready is the one to call; its clone waits for the next.
+                let next = self.inner.clone();
+                let mut inner = std::mem::replace(&mut self.inner, next);
+                Either::Right(Box::pin(async move {
+                    match checkpoint.admit(&token).await {
+                        Ok(principal) => {
+                            mark(&mut request, principal);
+                            inner.call(request).await.map(IntoResponse::into_response)
+                        }
+                        Err(refusal) => {
+                            let address = request.extensions().get().copied();
+                            Ok(checkpoint.refuse(&checkpoint.counted(refusal, address)))
+                        }
+                    }
+                }))
+            }
+            Err(refusal) => {
+                let refusal = self.checkpoint.counted(refusal, request.extensions().get().copied());
+                Either::Right(Box::pin(std::future::ready(Ok(self.checkpoint.refuse(&refusal)))))
+            }
+        }
     }
+}
+
+/// The way to the answer: straight to the service, or by way of a question.
+type Passage<F, R> = Either<
+    MapOk<F, fn(R) -> Response>,
+    Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>,
+>;
+
+/// Whoever stands behind the guard sees the caller and not the token.
+fn mark<B>(request: &mut Request<B>, principal: Arc<Principal>) {
+    request.headers_mut().remove(AUTHORIZATION);
+    request.extensions_mut().insert(principal);
+}
+
+/// What can be said without a wait.
+enum AtOnce {
+    /// It opens the door.
+    Admitted(Arc<Principal>),
+    /// Nothing yet.
+    Ask(Secret),
 }
 
 /// Why somebody is not let in.
@@ -151,9 +184,16 @@ enum Refusal {
 }
 
 impl Checkpoint {
-    async fn admit(&self, headers: &HeaderMap) -> Result<Arc<Principal>, Refusal> {
+    fn admit_at_once(&self, headers: &HeaderMap) -> Result<AtOnce, Refusal> {
         let token = bearer(headers)?;
-        let principal = self.verifier.verify(&token).await.map_err(|reason| match reason {
+        match self.verifier.verify_from_memory(&token) {
+            Some(principal) => self.require_scopes(principal).map(AtOnce::Admitted),
+            None => Ok(AtOnce::Ask(token)),
+        }
+    }
+
+    async fn admit(&self, token: &Secret) -> Result<Arc<Principal>, Refusal> {
+        let principal = self.verifier.verify(token).await.map_err(|reason| match reason {
             VerifyError::Invalid => Refusal::InvalidToken,
             VerifyError::Unavailable(source) => {
                 tracing::error!(
@@ -163,6 +203,10 @@ impl Checkpoint {
                 Refusal::Unavailable
             }
         })?;
+        self.require_scopes(principal)
+    }
+
+    fn require_scopes(&self, principal: Arc<Principal>) -> Result<Arc<Principal>, Refusal> {
         if principal.scopes.covers(&self.scopes) {
             Ok(principal)
         } else {

@@ -16,13 +16,15 @@ use sekisho_protocol::oauth::ClientId;
 use tokio::time::MissedTickBehavior;
 
 use super::{
-    AccessToken, Client, CodeRecord, CodeRedemption, GrantsOf, LOCAL_ISSUER, ListedGrant,
-    LocalUser, LoginBegun, LoginRecord, PersonalToken, PersonalTokenAdded, RefreshRotation,
-    RefreshToken, RememberedConsent, Revocation, Store, StoreError, Swept,
+    AccessToken, Client, CodeIssue, CodeRecord, CodeRedemption, GrantsOf, KeyClaim, LOCAL_ISSUER,
+    ListedGrant, LocalUser, LoginBegun, LoginRecord, PersonalToken, PersonalTokenAdded,
+    RefreshExtension, RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime,
+    Store, StoreError, Swept,
 };
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
 use crate::principal::Identity;
+use crate::seal::KeyId;
 
 /// The most access tokens kept in memory, at about half a kilobyte each.
 pub const ACCESS_TOKENS_CACHED_MAX: usize = 50_000;
@@ -47,12 +49,6 @@ impl CachedStore {
     fn with_capacity(behind: Arc<dyn Store>, tokens_max: usize) -> Self {
         let access_tokens = Cache::new(tokens_max);
         Self { behind, access_tokens, index: Mutex::new(Index::new(tokens_max)) }
-    }
-
-    /// The access token, if it is in memory: no wait, no query, no copy. `None` says nothing; ask
-    /// [`Store::find_access_token`] then.
-    pub fn cached_access_token(&self, token: &SecretHash) -> Option<Arc<AccessToken>> {
-        self.access_tokens.get(token)
     }
 
     /// Drops what other processes revoke, for as long as it is polled. A store that cannot be asked
@@ -217,11 +213,15 @@ impl Index {
 
 #[async_trait]
 impl Store for CachedStore {
+    fn access_token_in_memory(&self, token: &SecretHash) -> Option<Arc<AccessToken>> {
+        self.access_tokens.get(token)
+    }
+
     async fn find_access_token(
         &self,
         token: &SecretHash,
     ) -> Result<Option<Arc<AccessToken>>, StoreError> {
-        if let Some(cached) = self.cached_access_token(token) {
+        if let Some(cached) = self.access_token_in_memory(token) {
             return Ok(Some(cached));
         }
         let epoch = self.index().epoch;
@@ -322,7 +322,7 @@ impl Store for CachedStore {
         self.behind.take_login(login_state).await
     }
 
-    async fn issue_code(&self, code: &CodeRecord) -> Result<(), StoreError> {
+    async fn issue_code(&self, code: &CodeRecord) -> Result<CodeIssue, StoreError> {
         self.behind.issue_code(code).await
     }
 
@@ -350,8 +350,17 @@ impl Store for CachedStore {
         &self,
         token: &SecretHash,
         successors: &IssuedTokens,
+        time: RotationTime,
     ) -> Result<RefreshRotation, StoreError> {
-        self.behind.rotate_refresh_token(token, successors).await
+        self.behind.rotate_refresh_token(token, successors, time).await
+    }
+
+    async fn extend_refresh_token(
+        &self,
+        token: &SecretHash,
+        tokens: &IssuedTokens,
+    ) -> Result<RefreshExtension, StoreError> {
+        self.behind.extend_refresh_token(token, tokens).await
     }
 
     async fn revocations_since(
@@ -396,12 +405,20 @@ impl Store for CachedStore {
         self.behind.set_password(name, password_hash).await
     }
 
-    async fn remember_consent(&self, consent: &RememberedConsent) -> Result<(), StoreError> {
-        self.behind.remember_consent(consent).await
+    async fn remember_consent(
+        &self,
+        consent: &RememberedConsent,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.behind.remember_consent(consent, now).await
     }
 
-    async fn is_consent_remembered(&self, consent: &RememberedConsent) -> Result<bool, StoreError> {
-        self.behind.is_consent_remembered(consent).await
+    async fn is_consent_remembered(
+        &self,
+        consent: &RememberedConsent,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.behind.is_consent_remembered(consent, now).await
     }
 
     async fn begin_browser_session(
@@ -438,6 +455,10 @@ impl Store for CachedStore {
         idle_until: Timestamp,
     ) -> Result<Option<Identity>, StoreError> {
         self.behind.use_account_session(browser, now, idle_until).await
+    }
+
+    async fn claim_keys(&self, newest_first: &[KeyId]) -> Result<KeyClaim, StoreError> {
+        self.behind.claim_keys(newest_first).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {
@@ -491,11 +512,11 @@ mod tests {
                 _ => cached.forget_all(),
             }
             cached.remember(&one, epoch);
-            assert!(cached.cached_access_token(&one.principal.token).is_none(), "{what}");
+            assert!(cached.access_token_in_memory(&one.principal.token).is_none(), "{what}");
             let epoch = cached.index().epoch;
             cached.remember(&other, epoch);
             assert!(
-                cached.cached_access_token(&other.principal.token).is_some(),
+                cached.access_token_in_memory(&other.principal.token).is_some(),
                 "{what}: read afterwards"
             );
         }

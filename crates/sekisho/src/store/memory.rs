@@ -6,22 +6,25 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::ClientId;
 
 use super::{
-    AccessToken, Client, CodeRecord, CodeRedemption, GRANTS_LISTED_MAX, GrantsOf, LOCAL_ISSUER,
-    LastNoted, ListedGrant, LocalUser, LoginBegun, LoginRecord, PERSONAL_CLIENT,
-    PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken, PersonalTokenAdded, REVOCATIONS_KEPT,
-    REVOCATIONS_READ_MAX, RefreshRotation, RefreshToken, RememberedConsent, Revocation, Store,
-    StoreError, Swept, TableLimits,
+    AccessToken, CONSENTS_KEPT, Client, CodeIssue, CodeRecord, CodeRedemption, GRANTS_LISTED_MAX,
+    GrantsOf, KeyClaim, LOCAL_ISSUER, LastNoted, ListedGrant, LocalUser, LoginBegun, LoginRecord,
+    PERSONAL_CLIENT, PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken, PersonalTokenAdded,
+    REFRESH_GRACE_MAX, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshExtension, RefreshRotation,
+    RefreshToken, RememberedConsent, Revocation, RotationTime, Store, StoreError, Successors,
+    Swept, TableLimits,
 };
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
 use crate::mint;
 use crate::principal::{Identity, Principal};
+use crate::seal::KeyId;
 
 /// All tables in memory.
 pub struct MemoryStore {
@@ -85,12 +88,16 @@ impl Store for MemoryStore {
         Ok(self.tables().logins.remove(login_state))
     }
 
-    async fn issue_code(&self, code: &CodeRecord) -> Result<(), StoreError> {
+    async fn issue_code(&self, code: &CodeRecord) -> Result<CodeIssue, StoreError> {
         let mut tables = self.tables();
+        let identity = &code.grant.identity;
+        if identity.issuer == LOCAL_ISSUER && !tables.users.contains_key(&identity.subject) {
+            return Ok(CodeIssue::NoSuchUser);
+        }
         let row = CodeRecord { is_redeemed: false, ..code.clone() };
         insert_new(&mut tables.codes, code.code, row)?;
         tables.mark_finished(&code.grant.request.client_id);
-        Ok(())
+        Ok(CodeIssue::Issued)
     }
 
     async fn find_code(&self, code: &SecretHash) -> Result<Option<CodeRecord>, StoreError> {
@@ -123,7 +130,8 @@ impl Store for MemoryStore {
             token: *token,
             grant: owner.grant.clone(),
             expires_at: row.expires_at,
-            is_spent: row.is_spent,
+            is_spent: row.successors.is_some(),
+            successors: row.successors.clone(),
         }))
     }
 
@@ -131,8 +139,17 @@ impl Store for MemoryStore {
         &self,
         token: &SecretHash,
         successors: &IssuedTokens,
+        time: RotationTime,
     ) -> Result<RefreshRotation, StoreError> {
-        Ok(self.tables().rotate_refresh_token(token, successors))
+        Ok(self.tables().rotate_refresh_token(token, successors, time))
+    }
+
+    async fn extend_refresh_token(
+        &self,
+        token: &SecretHash,
+        tokens: &IssuedTokens,
+    ) -> Result<RefreshExtension, StoreError> {
+        Ok(self.tables().extend_refresh_token(token, tokens))
     }
 
     async fn revoke_grant(&self, grant: &GrantId, now: Timestamp) -> Result<(), StoreError> {
@@ -232,19 +249,29 @@ impl Store for MemoryStore {
         if tables.users.remove(name).is_none() {
             return Ok(false);
         }
-        tables.consents.retain(|(person, _)| !person.is(LOCAL_ISSUER, name));
+        tables.consents.retain(|(person, _), _| !person.is(LOCAL_ISSUER, name));
         tables.browser_sessions.retain(|_, row| !is_person(&row.identity, LOCAL_ISSUER, name));
         tables.end_grants_of(LOCAL_ISSUER, name, now);
         Ok(true)
     }
 
-    async fn remember_consent(&self, consent: &RememberedConsent) -> Result<(), StoreError> {
-        self.tables().consents.insert(consent_key(consent));
+    async fn remember_consent(
+        &self,
+        consent: &RememberedConsent,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.tables().consents.insert(consent_key(consent), now);
         Ok(())
     }
 
-    async fn is_consent_remembered(&self, consent: &RememberedConsent) -> Result<bool, StoreError> {
-        Ok(self.tables().consents.contains(&consent_key(consent)))
+    async fn is_consent_remembered(
+        &self,
+        consent: &RememberedConsent,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let tables = self.tables();
+        let given_at = tables.consents.get(&consent_key(consent));
+        Ok(given_at.is_some_and(|given_at| !given_at.plus(CONSENTS_KEPT).is_over(now)))
     }
 
     async fn begin_browser_session(
@@ -309,6 +336,15 @@ impl Store for MemoryStore {
         Ok(Swept { rows: count(rows_before.saturating_sub(tables.rows())) })
     }
 
+    async fn claim_keys(&self, newest_first: &[KeyId]) -> Result<KeyClaim, StoreError> {
+        let mut tables = self.tables();
+        if tables.sealing_key.as_ref().is_some_and(|noted| !newest_first.contains(noted)) {
+            return Ok(KeyClaim::Foreign);
+        }
+        tables.sealing_key = newest_first.first().cloned();
+        Ok(KeyClaim::Ours)
+    }
+
     async fn check(&self) -> Result<(), StoreError> {
         Ok(())
     }
@@ -327,8 +363,10 @@ struct Tables {
     revocations: BTreeMap<i64, RevocationRow>,
     last_revocation: i64,
     users: HashMap<String, LocalUser>,
-    consents: HashSet<(Person, SecretHash)>,
+    /// When each yes was last given.
+    consents: HashMap<(Person, SecretHash), Timestamp>,
     browser_sessions: HashMap<SecretHash, BrowserSessionRow>,
+    sealing_key: Option<KeyId>,
 }
 
 /// A grant with the keys of its tokens, so that ending it looks at nobody else's.
@@ -343,7 +381,8 @@ struct GrantRow {
 struct RefreshRow {
     grant_id: GrantId,
     expires_at: Timestamp,
-    is_spent: bool,
+    /// None for as long as it was not traded.
+    successors: Option<Successors>,
 }
 
 struct RevocationRow {
@@ -416,17 +455,46 @@ impl Tables {
         &mut self,
         token: &SecretHash,
         successors: &IssuedTokens,
+        time: RotationTime,
     ) -> RefreshRotation {
         let Some(row) = self.refresh_tokens.get_mut(token) else {
             return RefreshRotation::Unknown;
         };
-        if row.is_spent {
-            return RefreshRotation::Replayed;
+        match &row.successors {
+            Some(earlier) if earlier.may_be_repeated(time) => {
+                return RefreshRotation::InGrace(earlier.clone());
+            }
+            Some(_) => return RefreshRotation::Replayed,
+            None => {}
         }
-        row.is_spent = true;
+        row.successors = Some(Successors {
+            spent_at: time.now,
+            access: successors.access,
+            access_expires_at: successors.access_expires_at,
+            scope: successors.scope.clone(),
+        });
         let grant_id = row.grant_id.clone();
         self.insert_tokens(&grant_id, successors);
         RefreshRotation::Fresh
+    }
+
+    fn extend_refresh_token(
+        &mut self,
+        token: &SecretHash,
+        tokens: &IssuedTokens,
+    ) -> RefreshExtension {
+        let Some(row) = self.refresh_tokens.get_mut(token) else {
+            return RefreshExtension::Unknown;
+        };
+        if row.successors.is_some() {
+            return RefreshExtension::Spent;
+        }
+        if let Some((_, expires_at)) = tokens.refresh {
+            row.expires_at = expires_at;
+        }
+        let grant_id = row.grant_id.clone();
+        self.insert_tokens(&grant_id, &IssuedTokens { refresh: None, ..tokens.clone() });
+        RefreshExtension::Extended
     }
 
     fn insert_tokens(&mut self, grant_id: &GrantId, tokens: &IssuedTokens) {
@@ -446,7 +514,7 @@ impl Tables {
         self.access_tokens.insert(tokens.access, Arc::new(access));
         if let Some((refresh, expires_at)) = tokens.refresh {
             owner.refresh_tokens.insert(refresh);
-            let row = RefreshRow { grant_id: grant_id.clone(), expires_at, is_spent: false };
+            let row = RefreshRow { grant_id: grant_id.clone(), expires_at, successors: None };
             self.refresh_tokens.insert(refresh, row);
         }
     }
@@ -574,6 +642,7 @@ impl Tables {
     fn sweep(&mut self, now: Timestamp, unused_clients_before: Timestamp) {
         self.logins.retain(|_, row| !row.expires_at.is_over(now));
         self.browser_sessions.retain(|_, row| !row.expires_at.is_over(now));
+        self.consents.retain(|_, given_at| !given_at.plus(CONSENTS_KEPT).is_over(now));
         self.sweep_grants(now);
         let Self { codes, grants, .. } = self;
         codes.retain(|_, row| {
@@ -594,12 +663,16 @@ impl Tables {
     fn sweep_grants(&mut self, now: Timestamp) {
         let Self { grants, access_tokens, refresh_tokens, .. } = self;
         access_tokens.retain(|_, token| !token.principal.expires_at.is_over(now));
-        refresh_tokens.retain(|_, row| row.is_spent || !row.expires_at.is_over(now));
+        refresh_tokens.retain(|_, row| {
+            let kept = if row.successors.is_some() { REFRESH_GRACE_MAX } else { Duration::ZERO };
+            !row.expires_at.plus(kept).is_over(now)
+        });
         grants.retain(|_, row| {
             row.access_tokens.retain(|token| access_tokens.contains_key(token));
             row.refresh_tokens.retain(|token| refresh_tokens.contains_key(token));
-            let is_unspent =
-                |token| refresh_tokens.get(token).is_some_and(|row: &RefreshRow| !row.is_spent);
+            let is_unspent = |token| {
+                refresh_tokens.get(token).is_some_and(|row: &RefreshRow| row.successors.is_none())
+            };
             let lives = !row.access_tokens.is_empty() || row.refresh_tokens.iter().any(is_unspent);
             if !lives {
                 for token in &row.refresh_tokens {

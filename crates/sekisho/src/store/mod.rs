@@ -7,6 +7,9 @@
 pub mod cached;
 mod grants;
 pub mod memory;
+#[allow(clippy::duplicate_mod, reason = "what is in `sql/` is compiled once for each database")]
+pub mod postgres;
+#[allow(clippy::duplicate_mod, reason = "what is in `sql/` is compiled once for each database")]
 pub mod sqlite;
 
 use std::fmt;
@@ -15,12 +18,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sekisho_protocol::SecretHash;
-use sekisho_protocol::oauth::{ClientId, ClientMetadata, ResourceUri};
+use sekisho_protocol::oauth::{ClientId, ClientMetadata, ResourceUri, ScopeSet};
 
 use crate::clock::Timestamp;
 use crate::grant::{CodeGrant, Grant, GrantId, IssuedTokens};
 use crate::principal::{Identity, Principal};
-use crate::seal::Sealed;
+use crate::seal::{KeyId, Sealed};
 
 pub use self::cached::CachedStore;
 pub use self::grants::{
@@ -28,6 +31,7 @@ pub use self::grants::{
     PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken, PersonalTokenAdded,
 };
 pub use self::memory::MemoryStore;
+pub use self::postgres::{PostgresOpenError, PostgresStore};
 pub use self::sqlite::{Durability, OpenError, SqliteStore};
 
 /// The issuer of our own accounts, as [`Identity::issuer`] has it.
@@ -35,6 +39,13 @@ pub const LOCAL_ISSUER: &str = "local";
 
 /// How long a revocation is kept for other processes to notice.
 pub const REVOCATIONS_KEPT: Duration = Duration::from_hours(24);
+
+/// The longest window in which a traded refresh token may give its successors once more; a spent
+/// token is kept for as long past its own end.
+pub const REFRESH_GRACE_MAX: Duration = Duration::from_mins(10);
+
+/// How long a remembered yes holds after it was last given.
+pub const CONSENTS_KEPT: Duration = Duration::from_hours(365 * 24);
 
 /// The most revocations that one call of [`Store::revocations_since`] gives.
 pub const REVOCATIONS_READ_MAX: u16 = 256;
@@ -103,6 +114,39 @@ pub struct RefreshToken {
     pub expires_at: Timestamp,
     /// Whether it was traded for a successor already.
     pub is_spent: bool,
+    /// What it was traded for, once it was.
+    pub successors: Option<Successors>,
+}
+
+/// What a refresh token was traded for: enough to know the pair again when it is made once more,
+/// and nothing it could be read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Successors {
+    /// When the trade was.
+    pub spent_at: Timestamp,
+    /// Hash of the access token.
+    pub access: SecretHash,
+    /// When that access token ends.
+    pub access_expires_at: Timestamp,
+    /// What that access token may do.
+    pub scope: ScopeSet,
+}
+
+impl Successors {
+    /// Whether the token that was traded may still be answered with the same pair. Whether the
+    /// successor was traded in its turn does not matter, and does not prolong anything.
+    pub fn may_be_repeated(&self, time: RotationTime) -> bool {
+        !self.spent_at.plus(time.grace).is_over(time.now)
+    }
+}
+
+/// When a refresh token is traded, and how long a traded one may be shown again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RotationTime {
+    /// This moment.
+    pub now: Timestamp,
+    /// The window after the trade; zero for none, at most [`REFRESH_GRACE_MAX`].
+    pub grace: Duration,
 }
 
 /// What became of an attempt to redeem a code.
@@ -116,15 +160,46 @@ pub enum CodeRedemption {
     Unknown,
 }
 
-/// What became of an attempt to trade a refresh token.
+/// What became of an attempt to keep a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CodeIssue {
+    /// Kept.
+    Issued,
+    /// Its person had a local account, which was removed meanwhile; nothing was stored.
+    NoSuchUser,
+}
+
+/// What became of an attempt to trade a refresh token.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefreshRotation {
     /// First time: the successor pair is stored, the old refresh token is spent.
     Fresh,
+    /// Spent before, so lately that the same pair may be given again; nothing was stored.
+    InGrace(Successors),
     /// Spent before; nothing was stored.
     Replayed,
     /// No such token.
     Unknown,
+}
+
+/// What became of an attempt to use a refresh token that is not traded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefreshExtension {
+    /// The access token is stored, and the refresh token has its new end.
+    Extended,
+    /// It was traded before; nothing was stored.
+    Spent,
+    /// No such token.
+    Unknown,
+}
+
+/// Whether what is in the store was sealed with the keys at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyClaim {
+    /// It was, or nothing says otherwise.
+    Ours,
+    /// It was sealed with a key that is not among them.
+    Foreign,
 }
 
 /// What became of an attempt to begin a login.
@@ -210,7 +285,7 @@ pub enum StoreError {
     },
 }
 
-/// What a store can do. Implementations: memory, `SQLite`; one contract suite holds for all.
+/// What a store can do. Implementations: memory, `SQLite`, `PostgreSQL`; one contract suite holds for all.
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync {
     /// Random text made with the store, stable over restarts: keeps cookies of two instances apart.
@@ -231,8 +306,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn take_login(&self, login_state: &SecretHash)
     -> Result<Option<LoginRecord>, StoreError>;
 
-    /// Keeps a code, and marks its client as one that finished a login.
-    async fn issue_code(&self, code: &CodeRecord) -> Result<(), StoreError>;
+    /// Keeps a code, and marks its client as one that finished a login; unless its person is a
+    /// local one (`issuer` is `local`) whose account is gone, whoever removes it at the same time.
+    async fn issue_code(&self, code: &CodeRecord) -> Result<CodeIssue, StoreError>;
     /// The code, redeemed or not.
     async fn find_code(&self, code: &SecretHash) -> Result<Option<CodeRecord>, StoreError>;
     /// Marks the code as redeemed and stores grant and tokens, all or nothing.
@@ -249,6 +325,11 @@ pub trait Store: fmt::Debug + Send + Sync {
         &self,
         token: &SecretHash,
     ) -> Result<Option<Arc<AccessToken>>, StoreError>;
+    /// The access token, if it can be had without a wait, as [`CachedStore`] can. `None` says
+    /// nothing; ask [`Store::find_access_token`] then.
+    fn access_token_in_memory(&self, _token: &SecretHash) -> Option<Arc<AccessToken>> {
+        None
+    }
     /// The refresh token, spent, expired or not; `None` once revoked.
     async fn find_refresh_token(
         &self,
@@ -259,7 +340,15 @@ pub trait Store: fmt::Debug + Send + Sync {
         &self,
         token: &SecretHash,
         successors: &IssuedTokens,
+        time: RotationTime,
     ) -> Result<RefreshRotation, StoreError>;
+    /// Stores an access token and gives the refresh token, which stays what it is, the end that
+    /// `tokens` says, all or nothing. For clients that keep their refresh token.
+    async fn extend_refresh_token(
+        &self,
+        token: &SecretHash,
+        tokens: &IssuedTokens,
+    ) -> Result<RefreshExtension, StoreError>;
 
     /// Ends a grant and all its tokens. Ending one that is not there is fine.
     async fn revoke_grant(&self, grant: &GrantId, now: Timestamp) -> Result<(), StoreError>;
@@ -316,10 +405,18 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// (`issuer` is `local`); `false` if there is no such account.
     async fn remove_user(&self, name: &str, now: Timestamp) -> Result<bool, StoreError>;
 
-    /// Remembers a yes.
-    async fn remember_consent(&self, consent: &RememberedConsent) -> Result<(), StoreError>;
-    /// Whether that person said yes to that tuple before.
-    async fn is_consent_remembered(&self, consent: &RememberedConsent) -> Result<bool, StoreError>;
+    /// Remembers a yes given at `now`.
+    async fn remember_consent(
+        &self,
+        consent: &RememberedConsent,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+    /// Whether that person said yes to that tuple, less than [`CONSENTS_KEPT`] before `now`.
+    async fn is_consent_remembered(
+        &self,
+        consent: &RememberedConsent,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
     /// Remembers who is logged in at a browser, by the hash of its cookie.
     async fn begin_browser_session(
         &self,
@@ -352,15 +449,20 @@ pub trait Store: fmt::Debug + Send + Sync {
         idle_until: Timestamp,
     ) -> Result<Option<Identity>, StoreError>;
 
-    /// Removes what has expired: logins, tokens and sessions at their end; codes and spent refresh
-    /// tokens only once a replay of them could no longer hit a living grant; grants with no token
-    /// left; revocations a day old; clients that never finished a login, registered before
+    /// Removes what has expired: logins, tokens and sessions at their end; spent refresh tokens
+    /// [`REFRESH_GRACE_MAX`] after their own, or once their grant has nothing left to lose;
+    /// redeemed codes once a replay of them could no longer hit a living grant; grants with no
+    /// token left; consents [`CONSENTS_KEPT`] old; revocations a day old; clients that never finished a login, registered before
     /// `unused_clients_before`.
     async fn sweep(
         &self,
         now: Timestamp,
         unused_clients_before: Timestamp,
     ) -> Result<Swept, StoreError>;
+
+    /// Notes the first of these keys as the one that seals from now on, provided that the one
+    /// noted before is among them or there is none.
+    async fn claim_keys(&self, newest_first: &[KeyId]) -> Result<KeyClaim, StoreError>;
 
     /// Whether the store can be written to, for `/readyz`.
     async fn check(&self) -> Result<(), StoreError>;

@@ -9,6 +9,7 @@ mod leaks;
 mod limits;
 mod login_is_bound;
 mod metadata;
+mod refresh;
 mod register;
 mod remembered_consent;
 mod revoke;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use base64::Engine as _;
-use testkit::world::{ISSUER, VERIFIER, authorize_url, tokens};
-use testkit::{Browser, RegisteredClient, World};
+use testkit::world::{ISSUER, VERIFIER, tokens};
+use testkit::{RegisteredClient, World};
 
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 
@@ -274,58 +274,4 @@ async fn a_client_that_did_not_register_for_refresh_gets_no_refresh_token() {
     assert!(answer.get("refresh_token").is_none());
     let refresh = world.refresh(&client, "mcpr_x").await;
     assert_eq!((refresh.status.as_u16(), refresh.error().as_str()), (400, "unauthorized_client"));
-}
-
-#[tokio::test]
-async fn a_refresh_is_for_its_client_its_scope_and_its_resource() {
-    let world = World::new().await;
-    let client = world.confidential_client().await;
-    let other = world.confidential_client().await;
-    let changes = [("resource", "http://localhost:8000/other/mcp")];
-    let answer =
-        world.log_in(&mut Browser::default(), "alice", &authorize_url(&client, &changes)).await;
-    let first = tokens(&world.redeem(&client, &answer.parameter("code").unwrap(), VERIFIER).await);
-
-    assert_eq!(
-        world.refresh(&other, &first.refresh).await.error(),
-        "invalid_grant",
-        "other client"
-    );
-    let nobody = RegisteredClient { secret: None, ..client.clone() };
-    assert_eq!(world.refresh(&nobody, &first.refresh).await.status, 401, "no authentication");
-    let form = |name, value| {
-        [("grant_type", "refresh_token"), ("refresh_token", first.refresh.as_str()), (name, value)]
-    };
-    let wider = world.post_as(&client, "/token", &form("scope", "other fortune")).await;
-    assert_eq!(wider.error(), "invalid_scope");
-    let elsewhere =
-        world.post_as(&client, "/token", &form("resource", "http://localhost:8000/mcp")).await;
-    assert_eq!(elsewhere.error(), "invalid_target");
-
-    let narrower = world.post_as(&client, "/token", &form("scope", "other")).await;
-    assert_eq!(narrower.json()["scope"], "other", "none of the refused requests had rotated it");
-    let second = tokens(&narrower);
-    assert_ne!(first.refresh, second.refresh);
-    let full = world.refresh(&client, &second.refresh).await;
-    assert_eq!(full.json()["scope"], "other more", "narrowing lasts for one access token");
-}
-
-#[tokio::test]
-async fn a_refresh_token_used_twice_ends_its_family() {
-    let world = World::new().await;
-    let client = world.public_client("https://app.example/cb").await;
-    let first = world.tokens(&client, "alice").await;
-    let second = tokens(&world.refresh(&client, &first.refresh).await);
-    assert_eq!(world.refresh(&client, &first.refresh).await.error(), "invalid_grant");
-    assert_eq!(world.call("/mcp", &second.access).await.status, 401);
-    assert_eq!(world.refresh(&client, &second.refresh).await.error(), "invalid_grant");
-}
-
-#[tokio::test]
-async fn a_refresh_token_ends_after_its_time() {
-    let world = World::new().await;
-    let client = world.public_client("https://app.example/cb").await;
-    let first = world.tokens(&client, "alice").await;
-    world.clock.advance(Duration::from_secs(30 * 24 * 3600));
-    assert_eq!(world.refresh(&client, &first.refresh).await.error(), "invalid_grant");
 }

@@ -8,14 +8,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::migrate::{AppliedMigration, Migrate as _, MigrateError, Migration, MigrationType};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{ConnectOptions as _, Connection as _, SqlSafeStr as _};
+use sqlx::{ConnectOptions as _, Connection as _};
 
-use crate::mint;
+use super::schema::{self, SchemaError};
 
 /// What an acknowledged write survives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -196,61 +195,25 @@ async fn is_foreign(connection: &mut SqliteConnection) -> Result<bool, sqlx::Err
     Ok(tables > 0 && mark != APPLICATION_ID)
 }
 
-/// Brings the schema up to date and gives the instance id, which the first to open has made.
-/// All or nothing, and one process at a time.
+/// Brings the schema up to date and gives the instance id. All or nothing, and one process at a time.
 async fn migrate(path: &Path, writer: &SqlitePool) -> Result<String, OpenError> {
     let refused = |error| refusal(path, error);
     let mut step = writer.begin_with("BEGIN IMMEDIATE").await.map_err(refused)?;
-    let failed = |error| migration_failure(path, error);
-    step.ensure_migrations_table(MIGRATIONS_TABLE).await.map_err(failed)?;
-    let applied = step.list_applied_migrations(MIGRATIONS_TABLE).await.map_err(failed)?;
-    let known: Vec<Migration> = MIGRATIONS.iter().map(migration).collect();
-    for applied in &applied {
-        refuse_unknown(path, applied, &known)?;
-    }
-    for migration in known.get(applied.len()..).unwrap_or_default() {
-        step.apply(MIGRATIONS_TABLE, migration).await.map_err(failed)?;
-    }
-    let found: Option<String> = sqlx::query_scalar("SELECT id FROM instance LIMIT 1")
-        .fetch_optional(&mut *step)
+    let instance_id = schema::bring_up_to_date(&mut step, MIGRATIONS_TABLE, &MIGRATIONS)
         .await
-        .map_err(refused)?;
-    let instance_id = found.unwrap_or_else(mint::id);
-    sqlx::query("INSERT INTO instance (id) VALUES ($1) ON CONFLICT (id) DO NOTHING")
-        .bind(&instance_id)
-        .execute(&mut *step)
-        .await
-        .map_err(refused)?;
+        .map_err(|error| schema_refusal(path, error))?;
     step.commit().await.map_err(refused)?;
     Ok(instance_id)
 }
 
-fn refuse_unknown(
-    path: &Path,
-    applied: &AppliedMigration,
-    known: &[Migration],
-) -> Result<(), OpenError> {
+fn schema_refusal(path: &Path, error: SchemaError) -> OpenError {
     let path = path.to_owned();
-    let version = applied.version;
-    match known.iter().find(|known| known.version == version) {
-        Some(known) if known.checksum == applied.checksum => Ok(()),
-        Some(_) => Err(OpenError::Altered { path, version }),
-        None => {
-            let known = known.last().map_or(0, |newest| newest.version);
-            Err(OpenError::Newer { path, found: version, known })
-        }
+    match error {
+        SchemaError::Newer { found, known } => OpenError::Newer { path, found, known },
+        SchemaError::Altered { version } => OpenError::Altered { path, version },
+        SchemaError::Refused(error) => refusal(&path, error),
+        SchemaError::Failed(source) => OpenError::Unusable { path, source: Box::new(source) },
     }
-}
-
-fn migration(&(version, name, sql): &(i64, &'static str, &'static str)) -> Migration {
-    Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
-}
-
-fn migration_failure(path: &Path, error: MigrateError) -> OpenError {
-    if let MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) = error {
-        return refusal(path, error);
-    }
-    OpenError::Unusable { path: path.to_owned(), source: Box::new(error) }
 }
 
 fn refusal(path: &Path, error: sqlx::Error) -> OpenError {
@@ -290,8 +253,9 @@ const WAL_RETRY_EVERY: Duration = Duration::from_millis(10);
 const MIGRATIONS_TABLE: &str = "_sqlx_migrations";
 
 /// Every schema there ever was, oldest first. Never changed once released, only added to.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "tables", include_str!("../../../migrations/sqlite/0001_tables.sql")),
+    (2, "refresh", include_str!("../../../migrations/sqlite/0002_refresh.sql")),
     (
         5,
         "last use and personal tokens",

@@ -1,97 +1,32 @@
-//! A store in one `SQLite` file, shared by the server and the command line.
+//! Every verb as SQL, for each database alike: this file is compiled once for each of them, with the
+//! types of `super`.
 //!
-//! Every verb is one statement or one `BEGIN IMMEDIATE` transaction, sent through the one
-//! connection that writes; a step that is dropped half way is rolled back. The statements are kept
-//! to what `PostgreSQL` understands too. Only hashes and sealed bytes are written.
+//! Every verb is one statement, or one transaction that holds the right to write from its beginning;
+//! a step that is dropped half way is rolled back. The statements are those that all databases
+//! understand. Only hashes and sealed bytes are written.
 
-mod grants;
-mod open;
-mod rows;
-
-use std::fmt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::ClientId;
-use sqlx::sqlite::SqlitePool;
-use sqlx::{Sqlite, Transaction};
+use sqlx::Transaction;
 
-pub use self::open::{Durability, OpenError};
-use super::{
-    AccessToken, Client, CodeRecord, CodeRedemption, GrantsOf, LOCAL_ISSUER, ListedGrant,
-    LocalUser, LoginBegun, LoginRecord, PersonalToken, PersonalTokenAdded, REVOCATIONS_KEPT,
-    REVOCATIONS_READ_MAX, RefreshRotation, RefreshToken, RememberedConsent, Revocation, Store,
-    StoreError, Swept, TableLimits,
-};
+use super::{Database, SqlStore, grants, rows};
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
 use crate::principal::Identity;
-use crate::seal::Sealed;
-
-/// Longest that a verb waits for the file, or for its turn to write.
-pub const WAIT_MAX: Duration = Duration::from_secs(5);
-
-/// All tables in one file.
-pub struct SqliteStore {
-    path: PathBuf,
-    instance_id: String,
-    limits: TableLimits,
-    writer: SqlitePool,
-    readers: SqlitePool,
-}
-
-impl SqliteStore {
-    /// Opens the file, makes it (mode 0600) if it is not there, and brings its schema up to date.
-    ///
-    /// # Errors
-    /// One [`OpenError`] for each way to be unusable, with the remedy; the file is then as it was.
-    pub async fn open(
-        path: &Path,
-        limits: TableLimits,
-        durability: Durability,
-    ) -> Result<Self, OpenError> {
-        Self::open_waiting(path, limits, durability, WAIT_MAX).await
-    }
-
-    async fn open_waiting(
-        path: &Path,
-        limits: TableLimits,
-        durability: Durability,
-        wait_max: Duration,
-    ) -> Result<Self, OpenError> {
-        let open::Opened { path, instance_id, writer, readers } =
-            open::open(path, durability, wait_max).await?;
-        Ok(Self { path, instance_id, limits, writer, readers })
-    }
-
-    /// Ends all connections and folds the write-ahead log into the file. Without it nothing is
-    /// lost; the log is folded in when the file is next opened.
-    pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
-    }
-
-    /// A transaction that holds the right to write from its first statement on, so that what it
-    /// reads cannot change under it.
-    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)
-    }
-}
-
-impl fmt::Debug for SqliteStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqliteStore")
-            .field("path", &self.path)
-            .field("limits", &self.limits)
-            .finish_non_exhaustive()
-    }
-}
+use crate::seal::{KeyId, Sealed};
+use crate::store::{
+    AccessToken, CONSENTS_KEPT, Client, CodeIssue, CodeRecord, CodeRedemption, GrantsOf, KeyClaim,
+    LOCAL_ISSUER, ListedGrant, LocalUser, LoginBegun, LoginRecord, PersonalToken,
+    PersonalTokenAdded, REFRESH_GRACE_MAX, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX,
+    RefreshExtension, RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime,
+    Store, StoreError, Swept,
+};
 
 #[async_trait]
-impl Store for SqliteStore {
+impl Store for SqlStore {
     async fn instance_id(&self) -> Result<String, StoreError> {
         Ok(self.instance_id.clone())
     }
@@ -189,14 +124,15 @@ impl Store for SqliteStore {
         taken.first().map(rows::login).transpose()
     }
 
-    async fn issue_code(&self, code: &CodeRecord) -> Result<(), StoreError> {
+    async fn issue_code(&self, code: &CodeRecord) -> Result<CodeIssue, StoreError> {
         let CodeRecord { code, grant, expires_at, is_redeemed: _ } = code;
         let mut step = self.begin().await?;
-        sqlx::query(
+        let issued = sqlx::query(
             "INSERT INTO codes
                 (code, grant_id, request, issuer, subject, name, email, email_verified,
                  provider_tokens, expires_at, is_redeemed)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, FALSE)",
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, FALSE
+             WHERE $4 <> $11 OR EXISTS (SELECT 1 FROM users WHERE users.name = $5)",
         )
         .bind(bytes(code))
         .bind(grant.grant_id.as_str())
@@ -208,15 +144,20 @@ impl Store for SqliteStore {
         .bind(grant.identity.email_verified)
         .bind(grant.provider_tokens.as_ref().map(Sealed::as_bytes))
         .bind(expires_at.unix_seconds())
+        .bind(LOCAL_ISSUER)
         .execute(&mut *step)
         .await
         .map_err(unavailable)?;
+        if issued.rows_affected() == 0 {
+            return Ok(CodeIssue::NoSuchUser);
+        }
         sqlx::query("UPDATE clients SET has_finished_login = TRUE WHERE id = $1")
             .bind(grant.request.client_id.as_str())
             .execute(&mut *step)
             .await
             .map_err(unavailable)?;
-        step.commit().await.map_err(unavailable)
+        step.commit().await.map_err(unavailable)?;
+        Ok(CodeIssue::Issued)
     }
 
     async fn find_code(&self, code: &SecretHash) -> Result<Option<CodeRecord>, StoreError> {
@@ -287,7 +228,8 @@ impl Store for SqliteStore {
     ) -> Result<Option<RefreshToken>, StoreError> {
         let row = sqlx::query(
             "SELECT token, grant_id, client_id, issuer, subject, name, email, email_verified,
-                scope, resource, provider_tokens, created_at, expires_at, is_spent
+                scope, resource, provider_tokens, created_at, expires_at, is_spent, spent_at,
+                next_access, next_access_expires_at, next_scope
              FROM refresh_tokens JOIN grants ON grants.id = refresh_tokens.grant_id
              WHERE token = $1",
         )
@@ -302,31 +244,72 @@ impl Store for SqliteStore {
         &self,
         token: &SecretHash,
         successors: &IssuedTokens,
+        time: RotationTime,
     ) -> Result<RefreshRotation, StoreError> {
         let mut step = self.begin().await?;
         let spent: Option<String> = sqlx::query_scalar(
-            "UPDATE refresh_tokens SET is_spent = TRUE WHERE token = $1 AND is_spent = FALSE
+            "UPDATE refresh_tokens SET is_spent = TRUE, spent_at = $2, next_access = $3,
+                next_access_expires_at = $4, next_scope = $5
+             WHERE token = $1 AND is_spent = FALSE
              RETURNING grant_id",
         )
         .bind(bytes(token))
+        .bind(time.now.unix_seconds())
+        .bind(bytes(&successors.access))
+        .bind(successors.access_expires_at.unix_seconds())
+        .bind(successors.scope.to_string())
         .fetch_optional(&mut *step)
         .await
         .map_err(unavailable)?;
         let Some(grant_id) = spent else {
-            let known: i64 =
-                sqlx::query_scalar("SELECT COUNT(*) FROM refresh_tokens WHERE token = $1")
-                    .bind(bytes(token))
-                    .fetch_one(&mut *step)
-                    .await
-                    .map_err(unavailable)?;
-            return Ok(match known {
-                0 => RefreshRotation::Unknown,
-                _ => RefreshRotation::Replayed,
+            let known = sqlx::query(
+                "SELECT spent_at, next_access, next_access_expires_at, next_scope
+                 FROM refresh_tokens WHERE token = $1",
+            )
+            .bind(bytes(token))
+            .fetch_optional(&mut *step)
+            .await
+            .map_err(unavailable)?;
+            let Some(row) = known else { return Ok(RefreshRotation::Unknown) };
+            return Ok(match rows::successors(&row)? {
+                Some(earlier) if earlier.may_be_repeated(time) => RefreshRotation::InGrace(earlier),
+                Some(_) | None => RefreshRotation::Replayed,
             });
         };
         insert_tokens(&mut step, &GrantId::new(grant_id), successors).await?;
         step.commit().await.map_err(unavailable)?;
         Ok(RefreshRotation::Fresh)
+    }
+
+    async fn extend_refresh_token(
+        &self,
+        token: &SecretHash,
+        tokens: &IssuedTokens,
+    ) -> Result<RefreshExtension, StoreError> {
+        let mut step = self.begin().await?;
+        let found: Option<(String, bool)> =
+            sqlx::query_as("SELECT grant_id, is_spent FROM refresh_tokens WHERE token = $1")
+                .bind(bytes(token))
+                .fetch_optional(&mut *step)
+                .await
+                .map_err(unavailable)?;
+        let grant_id = match found {
+            None => return Ok(RefreshExtension::Unknown),
+            Some((_, true)) => return Ok(RefreshExtension::Spent),
+            Some((grant_id, false)) => GrantId::new(grant_id),
+        };
+        if let Some((_, expires_at)) = tokens.refresh {
+            sqlx::query("UPDATE refresh_tokens SET expires_at = $2 WHERE token = $1")
+                .bind(bytes(token))
+                .bind(expires_at.unix_seconds())
+                .execute(&mut *step)
+                .await
+                .map_err(unavailable)?;
+        }
+        let access_only = IssuedTokens { refresh: None, ..tokens.clone() };
+        insert_tokens(&mut step, &grant_id, &access_only).await?;
+        step.commit().await.map_err(unavailable)?;
+        Ok(RefreshExtension::Extended)
     }
 
     async fn revoke_grant(&self, grant: &GrantId, now: Timestamp) -> Result<(), StoreError> {
@@ -507,27 +490,38 @@ impl Store for SqliteStore {
         Ok(true)
     }
 
-    async fn remember_consent(&self, consent: &RememberedConsent) -> Result<(), StoreError> {
+    async fn remember_consent(
+        &self,
+        consent: &RememberedConsent,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO consents (issuer, subject, tuple) VALUES ($1, $2, $3)
-             ON CONFLICT (issuer, subject, tuple) DO NOTHING",
+            "INSERT INTO consents (issuer, subject, tuple, given_at) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (issuer, subject, tuple) DO UPDATE SET given_at = excluded.given_at",
         )
         .bind(&consent.identity.issuer)
         .bind(&consent.identity.subject)
         .bind(bytes(&consent.tuple))
+        .bind(now.unix_seconds())
         .execute(&self.writer)
         .await
         .map_err(unavailable)?;
         Ok(())
     }
 
-    async fn is_consent_remembered(&self, consent: &RememberedConsent) -> Result<bool, StoreError> {
+    async fn is_consent_remembered(
+        &self,
+        consent: &RememberedConsent,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         let found: i64 = sqlx::query_scalar(
-            "SELECT COUNT(*) FROM consents WHERE issuer = $1 AND subject = $2 AND tuple = $3",
+            "SELECT COUNT(*) FROM consents
+             WHERE issuer = $1 AND subject = $2 AND tuple = $3 AND given_at > $4",
         )
         .bind(&consent.identity.issuer)
         .bind(&consent.identity.subject)
         .bind(bytes(&consent.tuple))
+        .bind(now.minus(CONSENTS_KEPT).unix_seconds())
         .fetch_one(&self.readers)
         .await
         .map_err(unavailable)?;
@@ -638,9 +632,14 @@ impl Store for SqliteStore {
             ("DELETE FROM browser_sessions WHERE expires_at <= $1", Some(now)),
             ("DELETE FROM access_tokens WHERE expires_at <= $1", Some(now)),
             ("DELETE FROM refresh_tokens WHERE expires_at <= $1 AND is_spent = FALSE", Some(now)),
+            (
+                "DELETE FROM refresh_tokens WHERE expires_at <= $1 AND is_spent = TRUE",
+                Some(now.minus(REFRESH_GRACE_MAX)),
+            ),
             (SWEEP_SPENT_TOKENS, None),
             (SWEEP_GRANTS, None),
             (SWEEP_CODES, Some(now)),
+            ("DELETE FROM consents WHERE given_at <= $1", Some(now.minus(CONSENTS_KEPT))),
             ("DELETE FROM revocations WHERE revoked_at <= $1", Some(now.minus(REVOCATIONS_KEPT))),
             (SWEEP_CLIENTS, Some(unused_clients_before)),
         ] {
@@ -652,6 +651,24 @@ impl Store for SqliteStore {
             swept.rows += removed.rows_affected();
         }
         Ok(swept)
+    }
+
+    async fn claim_keys(&self, newest_first: &[KeyId]) -> Result<KeyClaim, StoreError> {
+        let mut step = self.begin().await?;
+        let noted: Option<String> = sqlx::query_scalar("SELECT sealing_key FROM instance")
+            .fetch_one(&mut *step)
+            .await
+            .map_err(unavailable)?;
+        if noted.is_some_and(|noted| newest_first.iter().all(|key| key.as_str() != noted)) {
+            return Ok(KeyClaim::Foreign);
+        }
+        sqlx::query("UPDATE instance SET sealing_key = $1")
+            .bind(newest_first.first().map(KeyId::as_str))
+            .execute(&mut *step)
+            .await
+            .map_err(unavailable)?;
+        step.commit().await.map_err(unavailable)?;
+        Ok(KeyClaim::Ours)
     }
 
     async fn check(&self) -> Result<(), StoreError> {
@@ -671,7 +688,7 @@ impl Store for SqliteStore {
 }
 
 async fn insert_grant(
-    step: &mut Transaction<'static, Sqlite>,
+    step: &mut Transaction<'static, Database>,
     grant: &Grant,
 ) -> Result<(), StoreError> {
     sqlx::query(
@@ -698,7 +715,7 @@ async fn insert_grant(
 }
 
 async fn insert_tokens(
-    step: &mut Transaction<'static, Sqlite>,
+    step: &mut Transaction<'static, Database>,
     grant_id: &GrantId,
     tokens: &IssuedTokens,
 ) -> Result<(), StoreError> {
@@ -728,7 +745,7 @@ async fn insert_tokens(
 
 /// Ends a person's grants and the codes that would have become some; gives the number of grants.
 async fn end_grants_of(
-    step: &mut Transaction<'static, Sqlite>,
+    step: &mut Transaction<'static, Database>,
     issuer: &str,
     subject: &str,
     now: Timestamp,
@@ -755,7 +772,7 @@ async fn end_grants_of(
     Ok(ended)
 }
 
-/// Spent refresh tokens, once their grant has nothing left that a replay could cost it.
+/// Spent refresh tokens before their own end, once their grant has nothing left that a replay could cost it.
 const SWEEP_SPENT_TOKENS: &str = "
     DELETE FROM refresh_tokens WHERE is_spent = TRUE
         AND NOT EXISTS (SELECT 1 FROM access_tokens AS living
@@ -776,7 +793,7 @@ const SWEEP_CODES: &str = "
 const SWEEP_CLIENTS: &str = "
     DELETE FROM clients WHERE has_finished_login = FALSE AND created_at < $1";
 
-fn bytes(hash: &SecretHash) -> &[u8] {
+pub(super) fn bytes(hash: &SecretHash) -> &[u8] {
     hash.as_bytes()
 }
 
@@ -789,55 +806,6 @@ fn as_json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("our own types serialise")
 }
 
-fn unavailable(error: sqlx::Error) -> StoreError {
+pub(super) fn unavailable(error: sqlx::Error) -> StoreError {
     StoreError::Unavailable(Box::new(error))
-}
-
-#[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may panic")]
-    use super::*;
-
-    #[tokio::test]
-    async fn a_locked_file_is_unavailable_for_writing_and_recovers() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = impatient(&folder).await.unwrap();
-        let other = impatient(&folder).await.unwrap();
-        let held = other.begin().await.unwrap();
-
-        let refused = store.add_user(&user("alice")).await;
-        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
-        let refused = store.remove_user("alice", NOW).await;
-        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
-        assert!(store.check().await.is_err(), "/readyz says so");
-        assert!(store.find_user("alice").await.unwrap().is_none(), "reading goes on");
-
-        held.rollback().await.unwrap();
-        assert!(store.add_user(&user("alice")).await.unwrap());
-        store.check().await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_file_that_stays_locked_is_not_opened() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = impatient(&folder).await.unwrap();
-        let held = store.begin().await.unwrap();
-        let refused = impatient(&folder).await.unwrap_err();
-        assert!(matches!(refused, OpenError::Locked { .. }), "{refused:?}");
-        held.rollback().await.unwrap();
-        impatient(&folder).await.unwrap();
-    }
-
-    async fn impatient(folder: &tempfile::TempDir) -> Result<SqliteStore, OpenError> {
-        let path = folder.path().join("sekisho.db");
-        let wait_max = Duration::from_millis(400);
-        let limits = TableLimits::default();
-        SqliteStore::open_waiting(&path, limits, Durability::Normal, wait_max).await
-    }
-
-    fn user(name: &str) -> LocalUser {
-        LocalUser { name: name.into(), password_hash: "hash".into(), created_at: NOW }
-    }
-
-    const NOW: Timestamp = Timestamp::from_unix_seconds(1_795_305_600);
 }

@@ -1,10 +1,11 @@
-//! Listing and ending grants, their last use, and personal access tokens, in SQL.
+//! Listing and ending grants, their last use, and personal access tokens, for each database alike (see
+//! `verbs.rs`).
 
 use sekisho_protocol::SecretHash;
-use sqlx::sqlite::SqlitePool;
-use sqlx::{Sqlite, Transaction};
+use sqlx::{Pool, Transaction};
 
-use super::{bytes, rows, unavailable};
+use super::verbs::{bytes, unavailable};
+use super::{Database, rows};
 use crate::clock::Timestamp;
 use crate::grant::GrantId;
 use crate::store::{
@@ -29,7 +30,7 @@ macro_rules! list {
 }
 
 pub(super) async fn list(
-    readers: &SqlitePool,
+    readers: &Pool<Database>,
     of: &GrantsOf,
     after: Option<&ListedGrant>,
 ) -> Result<Vec<ListedGrant>, StoreError> {
@@ -50,7 +51,7 @@ pub(super) async fn list(
 }
 
 pub(super) async fn end(
-    step: &mut Transaction<'static, Sqlite>,
+    step: &mut Transaction<'static, Database>,
     of: &GrantsOf,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
@@ -101,7 +102,7 @@ pub(super) async fn end(
 /// The codes of a client that were not redeemed: few, since a code lives for minutes. The client
 /// stands inside the request.
 async fn end_codes_of_client(
-    step: &mut Transaction<'static, Sqlite>,
+    step: &mut Transaction<'static, Database>,
     client: &str,
 ) -> Result<(), StoreError> {
     let found = sqlx::query("SELECT code, request FROM codes WHERE is_redeemed = FALSE")
@@ -132,7 +133,7 @@ fn values(of: &GrantsOf) -> Vec<&str> {
 }
 
 pub(super) async fn note_use(
-    writer: &SqlitePool,
+    writer: &Pool<Database>,
     grant: &GrantId,
     at: Timestamp,
 ) -> Result<(), StoreError> {
@@ -149,7 +150,7 @@ pub(super) async fn note_use(
 }
 
 pub(super) async fn add_personal_token(
-    step: &mut Transaction<'static, Sqlite>,
+    step: &mut Transaction<'static, Database>,
     token: &PersonalToken,
 ) -> Result<PersonalTokenAdded, StoreError> {
     let identity = &token.identity;
@@ -180,7 +181,7 @@ pub(super) async fn add_personal_token(
 }
 
 async fn insert_personal_token(
-    step: &mut Transaction<'static, Sqlite>,
+    step: &mut Transaction<'static, Database>,
     token: &PersonalToken,
 ) -> Result<(), StoreError> {
     let identity = &token.identity;

@@ -1,23 +1,23 @@
-//! Reads rows back into values. A row that does not hold what we wrote is an error, never a guess.
+//! Reads rows back into values, for each database alike (see `verbs.rs`). A row that does not hold what we wrote is an error, never a guess.
 
 use std::sync::Arc;
 
 use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::{ClientId, ResourceUri, ScopeSet};
 use serde::de::DeserializeOwned;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Decode, Row as _, Sqlite, Type};
+use sqlx::{Decode, Row as _, Type};
 
+use super::{Database, Row};
 use crate::clock::Timestamp;
 use crate::grant::{AuthorizationRequest, CodeGrant, Grant, GrantId};
 use crate::principal::{Identity, Principal};
 use crate::seal::Sealed;
 use crate::store::{
     AccessToken, Client, CodeRecord, LastNoted, ListedGrant, LocalUser, LoginRecord, Personal,
-    RefreshToken, Revocation, StoreError,
+    RefreshToken, Revocation, StoreError, Successors,
 };
 
-pub(super) fn client(row: &SqliteRow) -> Result<Client, StoreError> {
+pub(super) fn client(row: &Row) -> Result<Client, StoreError> {
     let row = Columns { row, table: "clients" };
     Ok(Client {
         id: ClientId::new(row.text("id")?),
@@ -30,7 +30,7 @@ pub(super) fn client(row: &SqliteRow) -> Result<Client, StoreError> {
     })
 }
 
-pub(super) fn login(row: &SqliteRow) -> Result<LoginRecord, StoreError> {
+pub(super) fn login(row: &Row) -> Result<LoginRecord, StoreError> {
     let row = Columns { row, table: "logins" };
     Ok(LoginRecord {
         login_state: row.hash("login_state")?,
@@ -40,7 +40,7 @@ pub(super) fn login(row: &SqliteRow) -> Result<LoginRecord, StoreError> {
     })
 }
 
-pub(super) fn code(row: &SqliteRow) -> Result<CodeRecord, StoreError> {
+pub(super) fn code(row: &Row) -> Result<CodeRecord, StoreError> {
     let row = Columns { row, table: "codes" };
     Ok(CodeRecord {
         code: row.hash("code")?,
@@ -55,7 +55,7 @@ pub(super) fn code(row: &SqliteRow) -> Result<CodeRecord, StoreError> {
     })
 }
 
-pub(super) fn access_token(row: &SqliteRow) -> Result<AccessToken, StoreError> {
+pub(super) fn access_token(row: &Row) -> Result<AccessToken, StoreError> {
     let row = Columns { row, table: "access_tokens" };
     let principal = Principal {
         identity: row.identity()?,
@@ -70,7 +70,8 @@ pub(super) fn access_token(row: &SqliteRow) -> Result<AccessToken, StoreError> {
     Ok(AccessToken { principal: Arc::new(principal), resource, last_noted })
 }
 
-pub(super) fn refresh_token(row: &SqliteRow) -> Result<RefreshToken, StoreError> {
+pub(super) fn refresh_token(row: &Row) -> Result<RefreshToken, StoreError> {
+    let successors = successors(row)?;
     let row = Columns { row, table: "refresh_tokens" };
     Ok(RefreshToken {
         token: row.hash("token")?,
@@ -85,10 +86,11 @@ pub(super) fn refresh_token(row: &SqliteRow) -> Result<RefreshToken, StoreError>
         },
         expires_at: row.time("expires_at")?,
         is_spent: row.read("is_spent")?,
+        successors,
     })
 }
 
-pub(super) fn listed_grant(row: &SqliteRow) -> Result<ListedGrant, StoreError> {
+pub(super) fn listed_grant(row: &Row) -> Result<ListedGrant, StoreError> {
     let row = Columns { row, table: "grants" };
     let expires_at = row.time_if_any("expires_at")?;
     let label = row.read("label")?;
@@ -112,14 +114,26 @@ pub(super) fn listed_grant(row: &SqliteRow) -> Result<ListedGrant, StoreError> {
 }
 
 /// A code with the client that it is for.
-pub(super) fn code_of_client(row: &SqliteRow) -> Result<(SecretHash, ClientId), StoreError> {
+pub(super) fn code_of_client(row: &Row) -> Result<(SecretHash, ClientId), StoreError> {
     let row = Columns { row, table: "codes" };
     let request: AuthorizationRequest = row.json("request")?;
     Ok((row.hash("code")?, request.client_id))
 }
 
+/// What a refresh token was traded for. A token traded under the first schema does not say.
+pub(super) fn successors(row: &Row) -> Result<Option<Successors>, StoreError> {
+    let row = Columns { row, table: "refresh_tokens" };
+    let Some(spent_at) = row.read::<Option<i64>>("spent_at")? else { return Ok(None) };
+    Ok(Some(Successors {
+        spent_at: Timestamp::from_unix_seconds(spent_at),
+        access: row.hash("next_access")?,
+        access_expires_at: row.time("next_access_expires_at")?,
+        scope: row.scope("next_scope")?,
+    }))
+}
+
 /// The number of a revocation and what was revoked.
-pub(super) fn revocation(row: &SqliteRow) -> Result<(i64, Revocation), StoreError> {
+pub(super) fn revocation(row: &Row) -> Result<(i64, Revocation), StoreError> {
     let row = Columns { row, table: "revocations" };
     let what = match row.read::<Option<String>>("grant_id")? {
         Some(grant) => Revocation::Grant(GrantId::new(grant)),
@@ -128,7 +142,7 @@ pub(super) fn revocation(row: &SqliteRow) -> Result<(i64, Revocation), StoreErro
     Ok((row.read("seq")?, what))
 }
 
-pub(super) fn user(row: &SqliteRow) -> Result<LocalUser, StoreError> {
+pub(super) fn user(row: &Row) -> Result<LocalUser, StoreError> {
     let row = Columns { row, table: "users" };
     Ok(LocalUser {
         name: row.text("name")?,
@@ -137,18 +151,21 @@ pub(super) fn user(row: &SqliteRow) -> Result<LocalUser, StoreError> {
     })
 }
 
-pub(super) fn browser_session(row: &SqliteRow) -> Result<Identity, StoreError> {
+pub(super) fn browser_session(row: &Row) -> Result<Identity, StoreError> {
     Columns { row, table: "browser_sessions" }.identity()
 }
 
 /// A row with the name of its table, for the error.
 struct Columns<'r> {
-    row: &'r SqliteRow,
+    row: &'r Row,
     table: &'static str,
 }
 
 impl<'r> Columns<'r> {
-    fn read<T: Decode<'r, Sqlite> + Type<Sqlite>>(&self, column: &str) -> Result<T, StoreError> {
+    fn read<T: Decode<'r, Database> + Type<Database>>(
+        &self,
+        column: &str,
+    ) -> Result<T, StoreError> {
         self.row.try_get(column).map_err(|error| self.unreadable(error))
     }
 

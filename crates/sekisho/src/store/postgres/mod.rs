@@ -1,0 +1,91 @@
+//! A store in a `PostgreSQL` database, shared by all instances of one service.
+//!
+//! Whatever reads before it writes takes one lock of the database first, so that instances write one
+//! after the other, as the processes on an `SQLite` file do. The verbs are those of every SQL
+//! database: `sql/verbs.rs`.
+
+#[path = "../sql/grants.rs"]
+mod grants;
+mod open;
+#[path = "../sql/rows.rs"]
+mod rows;
+#[path = "../sql/schema.rs"]
+mod schema;
+#[path = "../sql/verbs.rs"]
+mod verbs;
+
+use std::fmt;
+use std::time::Duration;
+
+use sekisho_protocol::Secret;
+use sqlx::Transaction;
+use sqlx::postgres::PgPool;
+
+pub use self::open::PostgresOpenError;
+use self::verbs::unavailable;
+use super::{StoreError, TableLimits};
+
+// What the files of `sql/` are compiled with.
+use self::PostgresStore as SqlStore;
+use sqlx::Postgres as Database;
+use sqlx::postgres::PgRow as Row;
+
+/// Longest that a verb waits for a connection, for its turn to write, or for the database to answer.
+pub const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Connections of one instance at once.
+pub const CONNECTIONS_MAX: u32 = 16;
+
+/// All tables in the schema `sekisho` of one database.
+pub struct PostgresStore {
+    /// Where it is, without a password.
+    place: String,
+    instance_id: String,
+    limits: TableLimits,
+    writer: PgPool,
+    readers: PgPool,
+}
+
+impl PostgresStore {
+    /// Connects to `url` (`postgres://user:password@host:port/database`, with the parameters of
+    /// libpq that concern the connection), makes the schema if it is not there, and brings it up to
+    /// date. What the URL leaves out is read from libpq's variables (`PGPASSWORD`, …) and `~/.pgpass`.
+    ///
+    /// # Errors
+    /// One [`PostgresOpenError`] for each way to be unusable, with the remedy and without the
+    /// password.
+    pub async fn open(url: &Secret, limits: TableLimits) -> Result<Self, PostgresOpenError> {
+        let open::Opened { place, instance_id, pool } = open::open(url, WAIT_MAX).await?;
+        Ok(Self { place, instance_id, limits, writer: pool.clone(), readers: pool })
+    }
+
+    /// Whether `url` is one to connect to, without connecting.
+    ///
+    /// # Errors
+    /// [`PostgresOpenError::Url`] says what is wrong with it, without repeating it.
+    pub fn check_url(url: &Secret) -> Result<(), PostgresOpenError> {
+        open::options(url, WAIT_MAX).map(|_| ())
+    }
+
+    /// Ends all connections.
+    pub async fn close(&self) {
+        self.writer.close().await;
+    }
+
+    /// A transaction that holds the right to write from its first statement on, so that what it
+    /// reads cannot change under it, and what is numbered in it comes in the order of the numbers.
+    async fn begin(&self) -> Result<Transaction<'static, Database>, StoreError> {
+        let mut step = self.writer.begin().await.map_err(unavailable)?;
+        open::take_turn(&mut step).await.map_err(unavailable)?;
+        Ok(step)
+    }
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStore")
+            .field("place", &self.place)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
