@@ -24,6 +24,12 @@ pub(crate) enum Command {
     /// Administer the accounts of the local provider
     #[command(subcommand)]
     User(UserCommand),
+    /// List or end what people allowed applications to do
+    #[command(subcommand)]
+    Grant(GrantCommand),
+    /// Make, list or end personal access tokens, for machines without a browser
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Check or show the settings
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -39,9 +45,6 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Client(ClientCommand),
     #[command(hide = true)]
-    Grant(ReservedArgs),
-    #[command(hide = true)]
-    Token(ReservedArgs),
     /// Administer the keys in `key_file`
     #[command(subcommand)]
     Key(KeyCommand),
@@ -112,6 +115,9 @@ pub(crate) enum UserCommand {
 pub(crate) struct OneUserArgs {
     /// The name typed at login
     pub(crate) name: String,
+    /// Say what was done as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) settings: SettingsArgs,
 }
@@ -200,6 +206,115 @@ pub(crate) struct OneClientArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) settings: SettingsArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GrantCommand {
+    /// List grants: whose, which application, for what, since when, last used
+    List(ListGrantsArgs),
+    /// End grants and all their tokens, at once; says so and fails if there were none
+    Revoke(RevokeGrantsArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListGrantsArgs {
+    #[command(flatten)]
+    pub(crate) whose: WhoseArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RevokeGrantsArgs {
+    #[command(flatten)]
+    pub(crate) whose: WhoseRequiredArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+#[group(multiple = false)]
+pub(crate) struct WhoseArgs {
+    /// Those of this person: a subject, a name or an e-mail address
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+    /// Those of this application
+    #[arg(long, value_name = "ID")]
+    pub(crate) client: Option<String>,
+    /// This one
+    #[arg(long, value_name = "ID")]
+    pub(crate) grant: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct WhoseRequiredArgs {
+    /// Those of this person: a subject, a name or an e-mail address
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+    /// Those of this application
+    #[arg(long, value_name = "ID")]
+    pub(crate) client: Option<String>,
+    /// This one
+    #[arg(long, value_name = "ID")]
+    pub(crate) grant: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct OutputArgs {
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a personal access token; it is shown once
+    Add(AddTokenArgs),
+    /// List personal access tokens
+    List(ListTokensArgs),
+    /// End a personal access token, at once
+    Revoke(RevokeTokenArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AddTokenArgs {
+    /// For whom it speaks: a local account, or somebody who has logged in before
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: String,
+    /// Where it works [default: the only server]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) server: Option<String>,
+    /// What it may do, several with spaces [default: all the server has]
+    #[arg(long, value_name = "SCOPES", default_value = "", hide_default_value = true)]
+    pub(crate) scope: String,
+    /// How long it works, at most 366d
+    #[arg(long, value_name = "TIME", default_value = "90d")]
+    pub(crate) expires: String,
+    /// What it is for, to tell it from others
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(crate) label: String,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListTokensArgs {
+    /// Only those of this person
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RevokeTokenArgs {
+    /// Its id, as `token list` shows it; never the token itself
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 #[derive(Debug, Subcommand)]

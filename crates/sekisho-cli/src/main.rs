@@ -5,6 +5,7 @@ mod client;
 mod config;
 mod connections;
 mod fortune;
+mod grant;
 mod key;
 mod key_rotate;
 mod memory;
@@ -16,6 +17,7 @@ mod stdio;
 mod stopping;
 mod store;
 mod telemetry;
+mod token;
 mod user;
 
 use std::process::ExitCode;
@@ -45,6 +47,8 @@ fn run(command: &Command) -> Result<(), Failure> {
         }
         Command::User(command) => user::run(command, load),
         Command::Client(command) => client::run(command, load),
+        Command::Grant(command) => grant::run(command, load),
+        Command::Token(command) => token::run(command, load),
         Command::Config(ConfigCommand::Check(args)) => {
             load(&args.flags())?;
             say("the settings can be used")
@@ -59,8 +63,6 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::Flows(_) => Err(reserved("flows")),
         Command::Explain(_) => Err(reserved("explain")),
         Command::Keycloak(_) => Err(reserved("keycloak")),
-        Command::Grant(_) => Err(reserved("grant")),
-        Command::Token(_) => Err(reserved("token")),
         Command::Key(KeyCommand::Rotate(args)) => key_rotate::run(args, load),
     }
 }

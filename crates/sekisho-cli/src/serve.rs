@@ -25,7 +25,9 @@ use sekisho::identity_provider::local::{self, LocalProvider};
 use sekisho::identity_provider::oidc::{OidcProvider, OidcSettings};
 use sekisho::mcp::{self, McpEndpoints, McpService, Posts};
 use sekisho::protocol::oauth::ProtectedResource;
-use sekisho::resource_server::{Guard, GuardLayer, OwnTokens, TokenVerifier, metadata_routes};
+use sekisho::resource_server::{
+    Guard, GuardLayer, OwnTokens, RefusedTokens, TokenVerifier, metadata_routes,
+};
 use sekisho::seal::Sealer;
 use sekisho::store::{Store, Swept};
 use tokio::net::{TcpListener, TcpSocket};
@@ -179,9 +181,10 @@ async fn application(
         ))
         .merge(readiness.routes())
         .merge(pages);
+    let refused = Arc::new(RefusedTokens::new(config.wrong_tokens_per_minute));
     let mut posts = Vec::new();
     for server in &config.servers {
-        let guarded = guarded(config, server, store, stopping, &clock)?;
+        let guarded = guarded(config, server, store, (stopping, &refused), &clock)?;
         routes = routes.merge(guarded.routes);
         posts.push(guarded.posts);
     }
@@ -255,7 +258,7 @@ fn guarded(
     config: &Config,
     server: &Server,
     store: &Arc<dyn Store>,
-    stopping: &CancellationToken,
+    (stopping, refused): (&CancellationToken, &Arc<RefusedTokens>),
     clock: &Arc<dyn Clock>,
 ) -> Result<Guarded, Failure> {
     let Server { resource, upstream } = server;
@@ -274,6 +277,7 @@ fn guarded(
     let guard = |endpoint: &str| {
         let metadata = resource.metadata_url(&config.public_url, endpoint);
         GuardLayer::new(Arc::clone(&verifier), resource.scopes.clone(), &metadata)
+            .map(|guard| guard.limiting(Arc::clone(refused)))
             .map_err(|error| Failure::because(&error))
     };
     // On each endpoint and not on the router, whose guarded fallback would answer 401 for paths

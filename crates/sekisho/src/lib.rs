@@ -4,6 +4,7 @@
 //! tokens out, the [`resource_server`] lets them in. What is guarded is an [`mcp`] service, or any
 //! `tower` service of yours.
 
+mod audit;
 pub mod authorization_server;
 pub mod clock;
 pub mod fetch;

@@ -12,6 +12,11 @@ pub(crate) fn refresh_token() -> Secret {
     Secret::new(format!("mcpr_{}", hex::<32>()))
 }
 
+/// `mcpp_` and 64 hex digits: a personal access token.
+pub(crate) fn personal_token() -> Secret {
+    Secret::new(format!("mcpp_{}", hex::<32>()))
+}
+
 /// An access token made of bytes that nobody can guess.
 pub(crate) fn access_token_of(bytes: &[u8; 32]) -> Secret {
     Secret::new(format!("mcp_{}", as_hex(bytes)))
@@ -70,6 +75,7 @@ mod tests {
         let rows = [
             (access_token(), "mcp_", 64),
             (refresh_token(), "mcpr_", 64),
+            (personal_token(), "mcpp_", 64),
             (access_token_of(&bytes()), "mcp_", 64),
             (refresh_token_of(&bytes()), "mcpr_", 64),
             (code(), "mcp_", 32),

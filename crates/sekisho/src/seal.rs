@@ -87,6 +87,10 @@ pub enum Purpose {
     LocalCode,
     /// The identity provider's tokens.
     ProviderTokens,
+    /// A login for the account page, on its way to the identity provider.
+    AccountLogin,
+    /// A form on the account page.
+    AccountForm,
 }
 
 impl Purpose {
@@ -96,6 +100,8 @@ impl Purpose {
             Self::Login => "login",
             Self::LocalCode => "local-code",
             Self::ProviderTokens => "provider-tokens",
+            Self::AccountLogin => "account-login",
+            Self::AccountForm => "account-form",
         }
     }
 }

@@ -49,7 +49,14 @@ fn served(world: &World) -> App {
     Router::new().fallback_service(front.layer(world.app.clone()))
 }
 
+/// The lines of the audit trail that tell of this event.
+fn audit_lines<'a>(log: &'a str, event: &str) -> impl Iterator<Item = &'a str> {
+    let told = format!("event=\"{event}\"");
+    log.lines().filter(move |line| line.contains("sekisho::audit:") && line.contains(&told))
+}
+
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one story, told to its end")]
 async fn no_secret_reaches_the_log_at_any_level() {
     let log = Log::default();
     let writer = log.clone();
@@ -102,7 +109,43 @@ async fn no_secret_reaches_the_log_at_any_level() {
     browser.open(&world.app, &callback).await;
     browser.decide(&world.app, &page, "neither").await;
 
+    // Another client is told no, then yes, and gives back what it got.
+    let other = world.public_client("https://app.example/cb").await;
+    let page = browser.open(&world.app, &authorize_url(&other, &[])).await;
+    browser.decide(&world.app, &page, "deny").await;
+    let given_back = world.tokens(&other, "bob").await;
+    world.revoke(&other, &given_back.refresh).await;
+    let thief = testkit::RegisteredClient { secret: Some("guess".into()), ..client.clone() };
+    world.revoke(&thief, &second.refresh).await;
+
     let log = log.text();
+    // A token in the query or in a form is no token at all, and no line; the replay of a code or of a
+    // refresh token is one line of its own; what is given back afterwards is gone already.
+    for (event, times, reason) in [
+        ("login", 1, "one person logged in"),
+        ("consent", 1, "and said yes once"),
+        ("code", 1, "for one code"),
+        ("token", 1, "which was redeemed"),
+        ("refresh", 1, "and refreshed"),
+        ("replay", 1, "the code came again; its grant is gone with the refresh token then"),
+        ("revoke", 0, "what is gone is not ended again"),
+    ] {
+        let lines: Vec<_> = audit_lines(&log, event).filter(|l| l.contains(&client.id)).collect();
+        assert_eq!(lines.len(), times, "{event}: {reason}: {lines:#?}");
+        assert!(lines.iter().all(|line| line.contains("trace_id=")), "{lines:#?}");
+    }
+    for (event, times) in [("consent", 2), ("login", 1), ("revoke", 1)] {
+        let lines = audit_lines(&log, event).filter(|line| line.contains(&other.id)).count();
+        assert_eq!(lines, times, "{event}");
+    }
+    let refused: Vec<_> = audit_lines(&log, "refused").collect();
+    for reason in
+        ["no such refresh token", "the access token is not valid here", "the secret is wrong"]
+    {
+        let lines = refused.iter().filter(|line| line.contains(reason)).count();
+        assert_eq!(lines, 1, "{reason}: {refused:#?}");
+    }
+    assert_eq!(refused.len(), 3, "{refused:#?}");
     for expected in ["registered", "approved, login begins", "tokens issued", "POST", "/mcp"] {
         assert!(log.contains(expected), "the log was listened to: {expected:?}\n{log}");
     }

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::BodyExt as _;
 use sekisho::pages::{
+    AccountApplication, AccountLoginPage, AccountPage, AccountProblem, AccountServer, AccountToken,
     ConsentPage, ErrorPage, Language, LoginPage, LoginProblem, LogoutPage, NoticePage, Problem,
     Referrer, WelcomePage, secure_headers,
 };
@@ -27,6 +28,7 @@ fn consent<'a>() -> ConsentPage<'a> {
         redirect_uri: "https://app.example/oauth/callback?tenant=blue",
         is_loopback_only: false,
         scopes: vec!["fortune"],
+        held: vec![],
         resource: "https://mcp.example/mcp",
         consent: "c2VhbGVk",
     }
@@ -60,6 +62,42 @@ const fn login<'a>(problem: Option<LoginProblem>) -> LoginPage<'a> {
     LoginPage { state: "f00d", username: "demo", problem }
 }
 
+/// Somebody with one application, whose name is markup, and one token.
+fn account<'a>(problem: Option<AccountProblem>) -> AccountPage<'a> {
+    let application = AccountApplication {
+        grant_id: "5f0c".into(),
+        name: Some("<b>Example</b> Notebook".into()),
+        client_id: "b7c1d0a2".into(),
+        hosts: vec!["app.example".into()],
+        scopes: vec!["fortune".into()],
+        resource: "https://mcp.example/mcp".into(),
+        since: "2026-11-22".into(),
+        last_used: None,
+    };
+    let token = AccountToken {
+        grant_id: "6a1d".into(),
+        label: Some("nightly <build>".into()),
+        scopes: vec!["fortune".into()],
+        resource: "https://mcp.example/mcp".into(),
+        since: "2026-11-22".into(),
+        until: "2027-02-20".into(),
+        last_used: Some("2026-11-23".into()),
+    };
+    AccountPage {
+        person: "alice",
+        form: "c2VhbGVk",
+        applications: vec![application],
+        tokens: vec![token],
+        servers: vec![AccountServer { name: "fortune", scopes: vec!["fortune", "more"] }],
+        made: Some("mcpp_0000000000000000000000000000000000000000000000000000000000000000"),
+        problem,
+    }
+}
+
+fn nobodys_account<'a>() -> AccountPage<'a> {
+    AccountPage { applications: vec![], tokens: vec![], made: None, ..account(None) }
+}
+
 fn error(status: StatusCode, problem: Problem<'_>) -> ErrorPage<'_> {
     ErrorPage { status, problem, trace_id: "4bf92f3577b34da6a3ce929d0e0e4736" }
 }
@@ -82,6 +120,12 @@ fn every_page(language: Language) -> Vec<(&'static str, u16, &'static str, Respo
             .respond(language),
         ),
         ("logout", 200, LogoutPage { csrf: "beef" }.respond(language)),
+        (
+            "consent-more",
+            200,
+            ConsentPage { scopes: vec!["fortune", "admin"], held: vec!["fortune"], ..consent() }
+                .respond(language),
+        ),
         ("login", 200, LoginPage { username: "", ..login(None) }.respond(language, StatusCode::OK)),
         (
             "login-wrong",
@@ -95,6 +139,22 @@ fn every_page(language: Language) -> Vec<(&'static str, u16, &'static str, Respo
             login(Some(LoginProblem::TooManyTries))
                 .respond(language, StatusCode::TOO_MANY_REQUESTS),
         ),
+    ];
+    let accounts = [
+        ("account", 200, account(None).respond(language, StatusCode::OK)),
+        ("account-empty", 200, nobodys_account().respond(language, StatusCode::OK)),
+        (
+            "account-problem",
+            400,
+            account(Some(AccountProblem::TokenNotMade)).respond(language, StatusCode::BAD_REQUEST),
+        ),
+        (
+            "account-full",
+            409,
+            account(Some(AccountProblem::TooManyTokens)).respond(language, StatusCode::CONFLICT),
+        ),
+        ("account-login", 200, AccountLoginPage::Asked.respond(language)),
+        ("account-login-failed", 403, AccountLoginPage::Failed.respond(language)),
     ];
     let without = [
         ("unknown-client", 400, Problem::UnknownClient { client_id: "b7c1d0a2-55a1-4a39-9c1f" }),
@@ -128,7 +188,8 @@ fn every_page(language: Language) -> Vec<(&'static str, u16, &'static str, Respo
         ("welcome", 200, welcome.respond(language)),
     ];
     let without = without.into_iter().chain(rest).map(|(n, s, page)| (n, s, "no-referrer", page));
-    with_form.into_iter().map(|(n, s, page)| (n, s, "same-origin", page)).chain(without).collect()
+    let with_form = with_form.into_iter().chain(accounts);
+    with_form.map(|(n, s, page)| (n, s, "same-origin", page)).chain(without).collect()
 }
 
 async fn text(page: Response) -> String {

@@ -191,7 +191,7 @@ async fn a_file_that_is_not_ours_is_refused_with_a_remedy_and_left_alone() {
     let rows: [(&str, File, &[&str]); 6] = [
         ("garbage", File::holding(&[b'x'; 5000]), &["not an SQLite database", "backup"]),
         ("another program's", File::made_by(foreign).await, &["another program", "another file"]),
-        ("newer", File::ours_after(newer).await, &["newer version", "schema 9999", "up to 4"]),
+        ("newer", File::ours_after(newer).await, &["newer version", "schema 9999", "up to 5"]),
         ("altered", File::ours_after(altered).await, &["another schema 1", "backup"]),
         ("in no folder", File::new().named("none/sekisho.db"), &["cannot create", "folder exists"]),
         ("a folder", File::new().named("."), &["cannot open", "permissions"]),

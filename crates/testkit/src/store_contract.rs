@@ -21,10 +21,12 @@ use sekisho::principal::{Identity, Principal};
 use sekisho::seal::{KeyId, Sealed, Sealer};
 use sekisho::store::{
     AccessToken, AssertionUse, CLIENTS_LISTED_MAX, CONSENTS_KEPT, ClaimedSession, Client,
-    ClientOrigin, CodeIssue, CodeRecord, CodeRedemption, KeyClaim, LOCAL_ISSUER, LocalUser,
-    LoggedOut, LoginBegun, LoginRecord, ProviderLogout, ProviderSession, REFRESH_GRACE_MAX,
-    REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshExtension, RefreshRotation, RefreshToken,
-    RememberedConsent, Revocation, RotationTime, Store, StoreError, Successors, Swept, TableLimits,
+    ClientOrigin, CodeIssue, CodeRecord, CodeRedemption, GrantsOf, KeyClaim, LOCAL_ISSUER,
+    LastNoted, LocalUser, LoggedOut, LoginBegun, LoginRecord, PERSONAL_CLIENT,
+    PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken, PersonalTokenAdded, ProviderLogout,
+    ProviderSession, REFRESH_GRACE_MAX, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshExtension,
+    RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime, Store, StoreError,
+    Successors, Swept, TableLimits,
 };
 use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::{
@@ -83,6 +85,11 @@ macro_rules! store_contract {
                 one_access_token_can_end_alone
                 revocations_are_told_in_order_and_once
                 revocations_are_told_in_pages
+                grants_are_listed_oldest_first_by_whose_they_are
+                grants_end_by_whose_they_are_and_their_codes_too
+                a_last_use_is_written_down_and_never_goes_back
+                a_personal_token_is_a_grant_that_opens_and_ends
+                a_personal_token_is_for_people_who_are_there_and_not_without_number
                 a_local_account_is_added_listed_and_changed
                 a_removed_account_leaves_nothing_behind
                 a_consent_is_remembered_for_one_person_and_one_tuple
@@ -101,6 +108,7 @@ macro_rules! store_contract {
                 a_logout_ends_a_code_that_was_not_redeemed_yet
                 a_logout_counts_once
                 a_sweep_removes_sessions_whose_grant_or_code_is_gone
+                an_account_session_ends_when_idle_and_at_its_end
                 a_sweep_of_a_living_store_removes_nothing
                 a_sweep_removes_logins_sessions_and_codes_at_their_end
                 a_sweep_removes_tokens_at_their_end_and_then_their_grant
@@ -357,7 +365,8 @@ pub async fn tokens_carry_what_was_granted(store: AnyStore) {
             expires_at: narrowed.access_expires_at,
         };
         let resource = grant.resource.clone();
-        let expected = AccessToken { principal: Arc::new(principal), resource };
+        let last_noted = LastNoted::new(None);
+        let expected = AccessToken { principal: Arc::new(principal), resource, last_noted };
         let found = store.find_access_token(&access_of(name)).await.unwrap().unwrap();
         assert_eq!(*found, expected);
         let (token, expires_at) = narrowed.refresh.unwrap();
@@ -742,6 +751,128 @@ pub async fn revocations_are_told_in_pages(store: AnyStore) {
 
 // --- people -----------------------------------------------------------------------------------
 
+pub async fn grants_are_listed_oldest_first_by_whose_they_are(store: AnyStore) {
+    store.register_client(&client("client", NOW)).await.unwrap();
+    let alice = sign_in(&store, "a", &person("alice")).await;
+    let bob = sign_in_later(&store, "b", "client", "bob", 1).await;
+    let others = sign_in_later(&store, "c", "other", "alice", 2).await;
+    let listed = async |of: GrantsOf| -> Vec<GrantId> {
+        store.list_grants(&of, None).await.unwrap().into_iter().map(|grant| grant.id).collect()
+    };
+    let ids = |grants: &[&Grant]| -> Vec<GrantId> {
+        grants.iter().map(|grant| grant.id.clone()).collect()
+    };
+    assert_eq!(listed(GrantsOf::Everyone).await, ids(&[&alice, &bob, &others]));
+    assert_eq!(listed(GrantsOf::person(&person("alice"))).await, ids(&[&alice, &others]));
+    assert_eq!(listed(GrantsOf::Client(ClientId::new("client"))).await, ids(&[&alice, &bob]));
+    assert_eq!(listed(GrantsOf::One(bob.id.clone())).await, ids(&[&bob]));
+    assert!(listed(GrantsOf::One(GrantId::new("none"))).await.is_empty());
+
+    let all = store.list_grants(&GrantsOf::Everyone, None).await.unwrap();
+    let rest = store.list_grants(&GrantsOf::Everyone, all.first()).await.unwrap();
+    assert_eq!(rest.as_slice(), all.get(1..).unwrap(), "a page begins after the last one seen");
+    let first = all.first().unwrap();
+    assert_eq!(first.client, Some(client("client", NOW).metadata));
+    assert_eq!((&first.identity, &first.scope), (&alice.identity, &alice.scope));
+    assert_eq!((&first.resource, first.created_at), (&alice.resource, alice.created_at));
+    assert_eq!((first.last_used_at, &first.personal), (None, &None));
+    assert_eq!(all.last().unwrap().client, None, "a client that is not registered");
+}
+
+pub async fn grants_end_by_whose_they_are_and_their_codes_too(store: AnyStore) {
+    let everyone = |name: &str| GrantsOf::person(&person(name));
+    for (of, ended, dead, reason) in [
+        (GrantsOf::One(GrantId::new("none")), 0, vec![], "nobody's"),
+        (GrantsOf::One(GrantId::new("grant a")), 1, vec!["a"], "one"),
+        (everyone("alice"), 1, vec!["a", "c"], "a person's"),
+        (everyone("alice"), 0, vec!["a", "c"], "again"),
+        (GrantsOf::Client(ClientId::new("client")), 1, vec!["a", "b", "c"], "a client's"),
+        (GrantsOf::Everyone, 1, vec!["a", "b", "c", "d"], "all"),
+    ] {
+        if reason == "nobody's" {
+            sign_in(&store, "a", &person("alice")).await;
+            sign_in_later(&store, "b", "client", "bob", 1).await;
+            sign_in_later(&store, "c", "other", "alice", 2).await;
+            sign_in_later(&store, "d", "other", "bob", 2).await;
+        }
+        assert_eq!(store.end_grants(&of, NOW).await.unwrap(), ended, "{reason}");
+        for name in ["a", "b", "c", "d"] {
+            assert_eq!(is_alive(&store, name).await, !dead.contains(&name), "{reason}: {name}");
+        }
+    }
+    let (_, told) = store.revocations_since(Some(0)).await.unwrap();
+    assert_eq!(told.len(), 4, "other processes hear of each: {told:?}");
+
+    for (number, of) in
+        [everyone("eve"), GrantsOf::Client(ClientId::new("client")), GrantsOf::Everyone]
+            .into_iter()
+            .enumerate()
+    {
+        let waiting = code(&format!("waiting {number}"), "client", &person("eve"));
+        store.issue_code(&waiting).await.unwrap();
+        assert_eq!(store.end_grants(&of, NOW).await.unwrap(), 0);
+        assert_eq!(store.find_code(&waiting.code).await.unwrap(), None, "{of:?}");
+    }
+}
+
+pub async fn a_last_use_is_written_down_and_never_goes_back(store: AnyStore) {
+    let grant = sign_in(&store, "a", &person("alice")).await;
+    let last_use = async || {
+        let listed = store.list_grants(&GrantsOf::One(grant.id.clone()), None).await.unwrap();
+        listed.first().unwrap().last_used_at
+    };
+    assert_eq!(last_use().await, None);
+    for (at, expected) in [(NOW, NOW), (NOW.plus(DAY), NOW.plus(DAY)), (NOW, NOW.plus(DAY))] {
+        store.note_use(&grant.id, at).await.unwrap();
+        assert_eq!(last_use().await, Some(expected));
+    }
+    store.note_use(&GrantId::new("none"), NOW).await.unwrap();
+}
+
+pub async fn a_personal_token_is_a_grant_that_opens_and_ends(store: AnyStore) {
+    let token = personal_token("a", &person("alice"));
+    assert_eq!(store.add_personal_token(&token).await.unwrap(), PersonalTokenAdded::Added);
+    let found = store.find_access_token(&token.token).await.unwrap().unwrap();
+    assert_eq!(found.principal.client_id, ClientId::new(PERSONAL_CLIENT));
+    assert_eq!(found.principal.identity, token.identity);
+    assert_eq!((&found.principal.scopes, &found.resource), (&token.scope, &token.resource));
+    assert_eq!(found.principal.expires_at, token.expires_at);
+    let listed = store.list_grants(&GrantsOf::person(&token.identity), None).await.unwrap();
+    let [listed] = listed.as_slice() else { panic!("one is listed: {listed:?}") };
+    let personal = Personal { label: token.label.clone(), expires_at: token.expires_at };
+    assert_eq!((&listed.id, &listed.personal), (&token.id, &Some(personal)));
+
+    store.sweep(token.expires_at.minus(DAY), NOW).await.unwrap();
+    assert!(store.find_access_token(&token.token).await.unwrap().is_some(), "not yet");
+    store.sweep(token.expires_at, NOW).await.unwrap();
+    assert!(store.list_grants(&GrantsOf::Everyone, None).await.unwrap().is_empty(), "over");
+
+    let again = personal_token("b", &person("alice"));
+    store.add_personal_token(&again).await.unwrap();
+    assert_eq!(store.end_grants(&GrantsOf::One(again.id), NOW).await.unwrap(), 1);
+    assert_eq!(store.find_access_token(&again.token).await.unwrap(), None);
+}
+
+pub async fn a_personal_token_is_for_people_who_are_there_and_not_without_number(store: AnyStore) {
+    let local = Identity { issuer: LOCAL_ISSUER.into(), ..person("demo") };
+    let token = personal_token("a", &local);
+    assert_eq!(store.add_personal_token(&token).await.unwrap(), PersonalTokenAdded::NoAccount);
+    assert_eq!(store.find_access_token(&token.token).await.unwrap(), None);
+    assert!(store.add_user(&user("demo", "hash")).await.unwrap());
+    assert_eq!(store.add_personal_token(&token).await.unwrap(), PersonalTokenAdded::Added);
+    for number in 1..PERSONAL_TOKENS_PER_PERSON_MAX {
+        let more = personal_token(&number.to_string(), &local);
+        assert_eq!(store.add_personal_token(&more).await.unwrap(), PersonalTokenAdded::Added);
+    }
+    let one_more = personal_token("more", &local);
+    assert_eq!(store.add_personal_token(&one_more).await.unwrap(), PersonalTokenAdded::TooMany);
+    let others = personal_token("other", &person("alice"));
+    assert_eq!(store.add_personal_token(&others).await.unwrap(), PersonalTokenAdded::Added);
+    assert!(store.remove_user("demo", NOW).await.unwrap());
+    assert_eq!(store.find_access_token(&token.token).await.unwrap(), None, "gone with the account");
+    assert!(store.find_access_token(&others.token).await.unwrap().is_some());
+}
+
 pub async fn a_local_account_is_added_listed_and_changed(store: AnyStore) {
     assert!(store.list_users().await.unwrap().is_empty());
     for name in ["demo", "alice", "Bob"] {
@@ -844,6 +975,36 @@ pub async fn a_browser_session_ends_in_time_and_belongs_to_the_last_login(store:
 }
 
 // --- sweeping ---------------------------------------------------------------------------------
+
+pub async fn an_account_session_ends_when_idle_and_at_its_end(store: AnyStore) {
+    let (hour, browser) = (Duration::from_hours(1), hash("browser"));
+    let alice = person("alice");
+    store.begin_browser_session(&browser, &alice, NOW.plus(DAY)).await.unwrap();
+    let use_at = async |at: Timestamp, browser: &SecretHash| {
+        store.use_account_session(browser, at, at.plus(hour)).await.unwrap()
+    };
+    assert_eq!(use_at(NOW, &browser).await, None, "a browser that is merely remembered");
+    let browser = hash("account");
+    let ends_at = NOW.plus(hour * 3);
+    store.begin_account_session(&browser, &alice, NOW.plus(hour), ends_at).await.unwrap();
+    let later = |minutes| NOW.plus(Duration::from_mins(minutes));
+    for (minutes, expected, reason) in [
+        (59, Some(&alice), "just in time"),
+        (118, Some(&alice), "kept by the last use"),
+        (178, None, "idle for an hour"),
+    ] {
+        assert_eq!(use_at(later(minutes), &browser).await.as_ref(), expected, "{reason}");
+    }
+    let found = store.find_browser_session(&browser, later(179)).await.unwrap();
+    assert_eq!(found, Some(alice.clone()), "the browser is known until the session's end");
+    let browser = hash("busy");
+    store.begin_account_session(&browser, &alice, NOW.plus(hour), ends_at).await.unwrap();
+    for minutes in [50, 100, 150] {
+        assert!(use_at(later(minutes), &browser).await.is_some());
+    }
+    assert_eq!(use_at(later(180), &browser).await, None, "over, though it was never idle");
+    assert_eq!(use_at(NOW, &hash("nobody's")).await, None);
+}
 
 pub async fn a_sweep_of_a_living_store_removes_nothing(store: AnyStore) {
     store.register_client(&client("new", NOW)).await.unwrap();
@@ -1445,6 +1606,35 @@ pub async fn sign_in(store: &AnyStore, name: &str, identity: &Identity) -> Grant
     let code = code(name, "client", identity);
     store.issue_code(&code).await.unwrap();
     redeem(store, &code, name).await
+}
+
+/// A sign-in of that person with that client, so many seconds later.
+async fn sign_in_later(
+    store: &AnyStore,
+    name: &str,
+    client: &str,
+    subject: &str,
+    seconds: u64,
+) -> Grant {
+    let code = code(name, client, &person(subject));
+    store.issue_code(&code).await.unwrap();
+    let grant = code.grant.redeemed(NOW.plus(Duration::from_secs(seconds)));
+    store.redeem_code(&code.code, &grant, &tokens(name)).await.unwrap();
+    grant
+}
+
+/// A personal access token that lives for ninety days.
+pub fn personal_token(name: &str, identity: &Identity) -> PersonalToken {
+    PersonalToken {
+        id: GrantId::new(format!("personal {name}")),
+        token: access_of(&format!("personal {name}")),
+        identity: identity.clone(),
+        scope: scope("fortune"),
+        resource: ResourceUri::new("http://localhost:8000/mcp"),
+        label: Some(format!("label of {name}")),
+        created_at: NOW,
+        expires_at: NOW.plus(DAY * 90),
+    }
 }
 
 /// Whether the access token of that pair is found.

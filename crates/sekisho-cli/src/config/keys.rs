@@ -172,6 +172,24 @@ pub(crate) const KEYS: &[Key] = &[
         Some("60"),
         "wrong secrets, codes and tokens from one address at /token and /revoke",
     ),
+    key(
+        "limits.pages_per_minute",
+        Number,
+        Some("600"),
+        "pages asked for, and forms posted from them, by one address",
+    ),
+    key(
+        "limits.calls_per_minute",
+        Number,
+        Some("6000"),
+        "requests to /token, /revoke and /introspect by one address",
+    ),
+    key(
+        "limits.wrong_tokens_per_minute",
+        Number,
+        Some("60"),
+        "wrong access tokens shown by one address",
+    ),
     key("limits.refreshes_per_minute", Number, Some("30"), "refreshes of one grant"),
     key("limits.sessions_max", Number, Some("10000"), "MCP sessions of one server"),
     key(

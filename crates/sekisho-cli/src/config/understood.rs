@@ -45,6 +45,7 @@ pub(crate) struct Config {
     pub(crate) servers: Vec<Server>,
     pub(crate) connections_max: usize,
     pub(crate) tables: TableLimits,
+    pub(crate) wrong_tokens_per_minute: NonZeroU32,
     pub(crate) sessions: SessionLimits,
     pub(crate) log: LogConfig,
 }
@@ -144,6 +145,7 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
         clients_max: number(settings, "limits.clients_max", 1..=1_000_000_000)?,
         logins_max: number(settings, "limits.logins_max", 1..=1_000_000_000)?,
     };
+    let wrong_tokens_per_minute = rate(settings, "limits.wrong_tokens_per_minute")?;
     let sessions = session_limits(settings)?;
     Ok(Config {
         public_url,
@@ -160,6 +162,7 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
         servers,
         connections_max,
         tables,
+        wrong_tokens_per_minute,
         sessions,
         log,
     })
@@ -577,6 +580,8 @@ fn authorization(
     understood.documents = documents(settings)?;
     understood.fetches_per_minute = rate(settings, "limits.document_fetches_per_minute")?;
     understood.failures_per_minute = rate(settings, "limits.failures_per_minute")?;
+    understood.pages_per_minute = rate(settings, "limits.pages_per_minute")?;
+    understood.calls_per_minute = rate(settings, "limits.calls_per_minute")?;
     understood.registrations_per_minute = rate(settings, "limits.registrations_per_minute")?;
     understood.logins_per_minute = rate(settings, "limits.logins_per_minute")?;
     understood.refreshes_per_minute = rate(settings, "limits.refreshes_per_minute")?;

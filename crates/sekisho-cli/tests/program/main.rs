@@ -8,6 +8,7 @@
 )]
 
 mod client;
+mod grant;
 mod harness;
 mod key;
 mod person;

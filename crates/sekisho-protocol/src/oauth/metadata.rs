@@ -35,6 +35,7 @@ pub struct AuthorizationServerMetadata {
     #[serde(skip_serializing_if = "Option::is_none")]
     registration_endpoint: Option<String>,
     revocation_endpoint: String,
+    introspection_endpoint: String,
     scopes_supported: Vec<String>,
     response_types_supported: [&'static str; 1],
     response_modes_supported: [&'static str; 1],
@@ -43,6 +44,8 @@ pub struct AuthorizationServerMetadata {
     token_endpoint_auth_signing_alg_values_supported: [&'static str; 9],
     revocation_endpoint_auth_methods_supported: [&'static str; 4],
     revocation_endpoint_auth_signing_alg_values_supported: [&'static str; 9],
+    introspection_endpoint_auth_methods_supported: [&'static str; 3],
+    introspection_endpoint_auth_signing_alg_values_supported: [&'static str; 9],
     code_challenge_methods_supported: [&'static str; 1],
     authorization_response_iss_parameter_supported: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -69,6 +72,7 @@ impl AuthorizationServerMetadata {
             token_endpoint: issuer.endpoint("/token"),
             registration_endpoint,
             revocation_endpoint: issuer.endpoint("/revoke"),
+            introspection_endpoint: issuer.endpoint("/introspect"),
             scopes_supported: tokens(&servers.scopes()),
             response_types_supported: ["code"],
             response_modes_supported: ["query"],
@@ -77,6 +81,13 @@ impl AuthorizationServerMetadata {
             token_endpoint_auth_signing_alg_values_supported: CLIENT_ASSERTION_ALGORITHMS,
             revocation_endpoint_auth_methods_supported: auth_methods,
             revocation_endpoint_auth_signing_alg_values_supported: CLIENT_ASSERTION_ALGORITHMS,
+            // Not `none`: whoever asks must prove who it is (RFC 7662 §2.1).
+            introspection_endpoint_auth_methods_supported: [
+                "client_secret_basic",
+                "client_secret_post",
+                "private_key_jwt",
+            ],
+            introspection_endpoint_auth_signing_alg_values_supported: CLIENT_ASSERTION_ALGORITHMS,
             code_challenge_methods_supported: ["S256"],
             authorization_response_iss_parameter_supported: true,
             client_id_metadata_document_supported: documents == ClientMetadataDocuments::Supported,

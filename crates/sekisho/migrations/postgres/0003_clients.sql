@@ -4,7 +4,7 @@ ALTER TABLE clients ADD COLUMN origin TEXT NOT NULL DEFAULT 'dynamic';
 ALTER TABLE clients ADD COLUMN last_used_at BIGINT NOT NULL DEFAULT 0;
 UPDATE clients SET last_used_at = created_at;
 CREATE INDEX clients_by_use ON clients (last_used_at);
-CREATE INDEX IF NOT EXISTS grants_by_client ON grants (client_id);
+CREATE INDEX grants_by_client ON grants (client_id);
 
 -- A code that is on its way ends with its client. What is older than this column ends by itself.
 ALTER TABLE codes ADD COLUMN client_id TEXT NOT NULL DEFAULT '';

@@ -13,7 +13,7 @@ use axum::response::Response;
 use http::{Extensions, HeaderMap, Uri};
 use sekisho_protocol::oauth::{
     AuthorizationRequest, ClientIdUrl, ClientMetadata, NoReturnAddress, OAuthError, OAuthErrorCode,
-    Parameters, ReturnAddress, named_client,
+    Parameters, ReturnAddress, ScopeSet, named_client,
 };
 use sekisho_protocol::{Secret, SecretHash};
 
@@ -25,7 +25,7 @@ use crate::grant::PendingConsent;
 use crate::pages::{ConsentPage, Problem};
 use crate::principal::Identity;
 use crate::seal::Purpose;
-use crate::store::{Client, ClientOrigin, RememberedConsent, StoreError};
+use crate::store::{Client, ClientOrigin, GrantsOf, RememberedConsent, StoreError};
 
 pub(super) async fn authorize(
     State(server): State<Arc<AuthorizationServer>>,
@@ -122,7 +122,7 @@ impl AuthorizationServer {
                 let document = document_of(client);
                 self.begin_login(visitor, extensions, request, document, Some(person)).await
             }
-            Ok(None) => self.ask(visitor, headers, request, client),
+            Ok(None) => self.ask(visitor, headers, request, client).await,
             Err(reason) => visitor.store_failed(&reason),
         }
     }
@@ -148,7 +148,7 @@ impl AuthorizationServer {
     }
 
     /// The consent page, with the request sealed into its form and bound to this browser.
-    pub(super) fn ask(
+    pub(super) async fn ask(
         &self,
         visitor: &Visitor,
         headers: &HeaderMap,
@@ -162,6 +162,10 @@ impl AuthorizationServer {
         let pending = PendingConsent { request, document, expires_at };
         let sealed = self.sealer.seal_value(Purpose::Consent, csrf.hash().as_bytes(), &pending);
         let request = &pending.request;
+        let held = match self.held(headers, request).await {
+            Ok(held) => held,
+            Err(reason) => return visitor.store_failed(&reason),
+        };
         let mut response = ConsentPage {
             client_name: client.metadata.client_name.as_deref(),
             client_id: request.client_id.as_str(),
@@ -170,12 +174,35 @@ impl AuthorizationServer {
             redirect_uri: request.redirect_uri.as_str(),
             is_loopback_only: client.metadata.is_loopback_only(),
             scopes: request.scope.iter().collect(),
+            held: held.iter().collect(),
             resource: request.resource.as_str(),
             consent: &sealed.to_text(),
         }
         .respond(visitor.language());
         response.headers_mut().append(SET_COOKIE, set_cookie);
         response
+    }
+}
+
+impl AuthorizationServer {
+    /// What the person at this browser, if we know one, allowed this client at this server before. It
+    /// is shown, so that what is new stands out; it is never added to what was asked, since a page
+    /// must show all that it grants.
+    async fn held(
+        &self,
+        headers: &HeaderMap,
+        request: &AuthorizationRequest,
+    ) -> Result<ScopeSet, StoreError> {
+        let Some(session) = self.cookies.session(headers) else { return Ok(ScopeSet::default()) };
+        let now = self.clock.now();
+        let Some(identity) = self.store.find_browser_session(&session.hash(), now).await? else {
+            return Ok(ScopeSet::default());
+        };
+        let grants = self.store.list_grants(&GrantsOf::person(&identity), None).await?;
+        let same = grants.iter().filter(|grant| {
+            grant.client_id == request.client_id && grant.resource == request.resource
+        });
+        Ok(ScopeSet::of(same.flat_map(|grant| grant.scope.iter())))
     }
 }
 

@@ -16,6 +16,7 @@ use super::clients::{NoClient, no_client};
 use super::provider_sessions::next_check;
 use super::refusal::{Visitor, provider_error, see_other};
 use super::{AuthorizationServer, BROWSER_SESSION_TTL, ConsentRule};
+use crate::audit::{self, Details, Event};
 use crate::grant::{AuthorizationRequest, CodeGrant, GrantId, PendingLogin};
 use crate::identity_provider::{LoggedIn, LoginAttempt, StoredProviderTokens};
 use crate::mint;
@@ -49,14 +50,14 @@ pub(super) async fn callback(
 }
 
 /// What the provider sent along, before anything is believed.
-struct Answer<'a> {
+pub(super) struct Answer<'a> {
     state: &'a str,
-    outcome: Outcome<'a>,
+    pub(super) outcome: Outcome<'a>,
     /// `Err` when it came more than once.
     iss: Result<Option<&'a str>, ()>,
 }
 
-enum Outcome<'a> {
+pub(super) enum Outcome<'a> {
     Code(&'a str),
     Error(&'a str),
 }
@@ -89,10 +90,14 @@ impl AuthorizationServer {
             .binding(headers, login_state)
             .is_some_and(|value| value.matches(&login.browser));
         if !is_same_browser {
-            tracing::warn!(login = ?login.login_state, "a login came back in another browser; it is void");
+            let detail = "a login came back in another browser; it is void";
+            audit::note(Event::Refused, &Details { detail: Some(&detail), ..Details::default() });
             return visitor.page(StatusCode::FORBIDDEN, Problem::OtherBrowser);
         }
         let place = login.login_state.as_bytes();
+        if let Some(pending) = self.pending_account_login(login) {
+            return self.finish_account_login(visitor, answer, login_state, &pending).await;
+        }
         let Ok(pending) =
             self.sealer.open_value::<PendingLogin>(Purpose::Login, place, &login.sealed)
         else {
@@ -102,7 +107,9 @@ impl AuthorizationServer {
         match self.is_from_provider(answer).await {
             Ok(true) => {}
             Ok(false) => {
-                tracing::warn!(login = ?login.login_state, "the answer's iss is not our provider's");
+                let detail = "a login came back with the iss of another provider";
+                let (client, detail) = (Some(&pending.request.client_id), Some(&detail as _));
+                audit::note(Event::Refused, &Details { client, detail, ..Details::default() });
                 return visitor.page(StatusCode::BAD_REQUEST, Problem::WrongProvider);
             }
             Err(error) => return self.tell_client(&pending.request, &error),
@@ -125,7 +132,7 @@ impl AuthorizationServer {
     }
 
     /// RFC 9207 §2.4: an answer that another provider could have sent is not looked at.
-    async fn is_from_provider(&self, answer: &Answer<'_>) -> Result<bool, OAuthError> {
+    pub(super) async fn is_from_provider(&self, answer: &Answer<'_>) -> Result<bool, OAuthError> {
         let Ok(iss) = answer.iss else { return Ok(false) };
         self.provider.is_answer_from_us(iss).await.map_err(|reason| provider_error(&reason))
     }
@@ -144,6 +151,9 @@ impl AuthorizationServer {
             // Consent was remembered for somebody else at this browser: this person is asked.
             return self.ask_again(visitor, headers, request).await;
         }
+        let (client, user) = (Some(&request.client_id), Some(&person.identity));
+        let details = Details { client, user, ..Details::default() };
+        audit::note(Event::Login, &details);
         let code = mint::code();
         let browser = (self.settings.consent == ConsentRule::Remember).then(mint::nonce);
         match self.issue_code(&code, &request, &person, browser.as_ref()).await {
@@ -154,11 +164,7 @@ impl AuthorizationServer {
             }
             Err(reason) => return visitor.store_failed(&reason),
         }
-        tracing::info!(
-            client.id = %request.client_id,
-            subject = %person.identity.subject,
-            "logged in, code issued"
-        );
+        audit::note(Event::Code, &details);
         let mut parameters = vec![("code", code.reveal())];
         parameters.extend(request.state.as_deref().map(|state| ("state", state)));
         parameters.push(("iss", self.settings.issuer.as_str()));
@@ -183,7 +189,7 @@ impl AuthorizationServer {
         request: AuthorizationRequest,
     ) -> Response {
         match self.known_client(&request.client_id).await {
-            Ok(Some(client)) => self.ask(visitor, headers, request, &client),
+            Ok(Some(client)) => self.ask(visitor, headers, request, &client).await,
             Ok(None) => no_client(visitor, &request.client_id, &NoClient::Unknown),
             Err(reason) => visitor.store_failed(&reason),
         }

@@ -13,6 +13,7 @@ use super::AuthorizationServer;
 use super::client_assertion::AssertionRefusal;
 use super::clients::caller;
 use super::refusal::Refusal;
+use crate::audit::{self, Details, Event};
 use crate::store::Client;
 
 /// Why a client is not believed. All that is wrong with ids and secrets shares one word, so that
@@ -68,8 +69,9 @@ impl AuthorizationServer {
             (Some(client), ClientProof::Secret(secret)) => self.believe(client, Some(secret)),
         };
         believed.map_err(|reason| {
-            let named = credentials.client_id.as_str();
-            tracing::info!(client.id = format!("{named:.64}"), "client refused: {reason}");
+            let client = Some(&credentials.client_id);
+            let details = Details { client, detail: Some(&reason), ..Details::default() };
+            audit::note(Event::Refused, &details);
             refusal(reason, used_basic)
         })
     }

@@ -18,6 +18,7 @@ use super::browser::is_posted_by_our_page;
 use super::clients::{NoClient, no_client};
 use super::refusal::{Visitor, provider_error, refuse_by_redirect, see_other};
 use super::{AuthorizationServer, LOGIN_TTL};
+use crate::audit::{self, Details, Event};
 use crate::front::ClientAddress;
 use crate::grant::{PendingConsent, PendingLogin};
 use crate::identity_provider::LoginAttempt;
@@ -44,6 +45,9 @@ pub(super) async fn consent(
     match form.value("decision") {
         Some("approve") => server.approved(&visitor, &extensions, pending).await,
         Some("deny") => {
+            let client = Some(&pending.request.client_id);
+            let details = Details { client, detail: Some(&"denied"), ..Details::default() };
+            audit::note(Event::Consent, &details);
             let error = OAuthError::new(OAuthErrorCode::AccessDenied, "the person said no");
             server.tell_client(&pending.request, &error)
         }
@@ -109,6 +113,7 @@ impl AuthorizationServer {
             Err(reason) => return self.tell_client(&request, &provider_error(&reason)),
         };
         let client_id = request.client_id.clone();
+        let user = expected.clone();
         let pending = PendingLogin {
             request,
             nonce: attempt.nonce.reveal().to_owned(),
@@ -133,7 +138,11 @@ impl AuthorizationServer {
             Ok(LoginBegun::Full) => return visitor.too_many(LOGIN_TTL),
             Err(reason) => return visitor.store_failed(&reason),
         }
-        tracing::info!(client.id = %client_id, login = ?login_state, "approved, login begins");
+        let answer = if user.is_some() { "remembered" } else { "approved" };
+        let (client, user) = (Some(&client_id), user.as_ref());
+        let details = Details { client, user, detail: Some(&answer), ..Details::default() };
+        audit::note(Event::Consent, &details);
+        tracing::debug!(client.id = %client_id, login = ?login_state, "approved, login begins");
         let mut response = see_other(&location);
         let cookie = self.cookies.bind(&attempt.login_state, &browser);
         response.headers_mut().append(SET_COOKIE, cookie);

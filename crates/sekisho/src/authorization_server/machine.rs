@@ -13,6 +13,7 @@ use sekisho_protocol::oauth::{
 use super::AuthorizationServer;
 use super::refusal::Refusal;
 use super::token::Minted;
+use crate::audit::{self, Details, Event};
 use crate::grant::{Grant, GrantId, IssuedTokens};
 use crate::mint;
 use crate::principal::Identity;
@@ -50,7 +51,14 @@ impl AuthorizationServer {
             scope,
         };
         self.store.issue_to_machine(&grant, &stored).await?;
-        tracing::info!(client.id = %client.id, grant.id = grant.id.as_str(), "token issued to a machine");
+        let details = Details {
+            client: Some(&client.id),
+            user: Some(&grant.identity),
+            grant: Some(&grant.id),
+            detail: Some(&"a machine"),
+            ..Details::default()
+        };
+        audit::note(Event::Token, &details);
         Ok(Minted { access, refresh: None, stored }.answer(now))
     }
 }

@@ -10,6 +10,7 @@
 //! Nothing is sent to the identity provider before a person approved, and nothing comes back to a
 //! browser that did not approve. Knows nothing of who guards the resources: both meet in the store.
 
+mod account;
 mod authorize;
 mod browser;
 mod callback;
@@ -18,9 +19,12 @@ mod client_authentication;
 mod clients;
 mod consent;
 mod failures;
+mod introspect;
+mod limits;
 mod logout;
 mod machine;
 mod metadata;
+pub mod personal_token;
 mod provider_logout;
 mod provider_sessions;
 mod rate;
@@ -37,6 +41,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use http::HeaderMap;
 use sekisho_protocol::oauth::{
@@ -134,6 +139,10 @@ pub struct Settings {
     pub fetches_per_minute: NonZeroU32,
     /// Wrong secrets, codes, refresh tokens and assertions from one address in a minute.
     pub failures_per_minute: NonZeroU32,
+    /// Requests for pages, and forms posted from them, from one address in a minute.
+    pub pages_per_minute: NonZeroU32,
+    /// Requests of clients to `/token`, `/revoke` and `/introspect` from one address in a minute.
+    pub calls_per_minute: NonZeroU32,
     /// Refreshes of one grant in a minute; one token shown many times counts once.
     pub refreshes_per_minute: NonZeroU32,
 }
@@ -162,6 +171,8 @@ impl Settings {
             logins_per_minute: PER_MINUTE_DEFAULT,
             fetches_per_minute: FETCHES_PER_MINUTE_DEFAULT,
             failures_per_minute: PER_MINUTE_DEFAULT,
+            pages_per_minute: PAGES_PER_MINUTE_DEFAULT,
+            calls_per_minute: CALLS_PER_MINUTE_DEFAULT,
             refreshes_per_minute: REFRESHES_PER_MINUTE_DEFAULT,
         }
     }
@@ -180,6 +191,11 @@ const MACHINE_TOKENS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(60).unwrap();
 /// Assertions of one client in a minute. Each is remembered until its end, and a client that asks
 /// for a token needs one.
 const ASSERTIONS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(120).unwrap();
+/// Ten a second: an office behind one address logs in.
+const PAGES_PER_MINUTE_DEFAULT: NonZeroU32 = NonZeroU32::new(600).unwrap();
+
+/// A hundred a second: an office behind one address refreshes, a resource server introspects.
+const CALLS_PER_MINUTE_DEFAULT: NonZeroU32 = NonZeroU32::new(6_000).unwrap();
 
 /// Each refresh leaves a row until the spent token's end, and a token lasts far longer than two
 /// seconds.
@@ -193,7 +209,7 @@ pub(crate) const LOGIN_TTL: Duration = Duration::from_mins(10);
 /// How long a browser is remembered under [`ConsentRule::Remember`].
 const BROWSER_SESSION_TTL: Duration = Duration::from_hours(12);
 
-/// Largest form of `/token`, `/revoke`, `/logout`, `/auth/logout`.
+/// Largest form of `/token`, `/revoke`, `/introspect`, `/account`, `/logout`, `/auth/logout`.
 const FORM_BYTES_MAX: usize = 16 * 1024;
 /// Largest consent form; it carries the sealed request with the client's `state`.
 const CONSENT_FORM_BYTES_MAX: usize = 64 * 1024;
@@ -212,6 +228,8 @@ pub struct AuthorizationServer {
     cookies: Cookies,
     registrations: PerAddress,
     logins: PerAddress,
+    pages: PerAddress,
+    calls: PerAddress,
     refreshes: PerGrant,
     bad_logouts: PerAddress,
     machine_tokens: PerGrant,
@@ -239,6 +257,8 @@ impl AuthorizationServer {
         let logins = PerAddress::new(settings.logins_per_minute);
         let fetches = PerAddress::new(settings.fetches_per_minute);
         let failures = Failures::new(settings.failures_per_minute, Arc::clone(&clock));
+        let pages = PerAddress::new(settings.pages_per_minute);
+        let calls = PerAddress::new(settings.calls_per_minute);
         let refreshes = PerGrant::new(settings.refreshes_per_minute);
         let bad_logouts = PerAddress::new(BAD_LOGOUTS_PER_MINUTE);
         let reach = &settings.reach;
@@ -254,6 +274,8 @@ impl AuthorizationServer {
             cookies,
             registrations,
             logins,
+            pages,
+            calls,
             refreshes,
             bad_logouts,
             machine_tokens: PerGrant::new(MACHINE_TOKENS_PER_MINUTE),
@@ -293,6 +315,14 @@ impl AuthorizationServer {
             )
             .route("/auth/callback", get(callback::callback))
             .merge(forms.layer(DefaultBodyLimit::max(FORM_BYTES_MAX)))
+            .route(
+                "/account",
+                get(account::show)
+                    .post(account::change)
+                    .layer(DefaultBodyLimit::max(FORM_BYTES_MAX)),
+            )
+            .route("/account/login", post(account::log_in))
+            .route_layer(from_fn_with_state(Arc::clone(self), limits::pages))
             .with_state(Arc::clone(self))
     }
 
@@ -301,7 +331,9 @@ impl AuthorizationServer {
         let forms = Router::new()
             .route("/token", post(token::token))
             .route("/revoke", post(revoke::revoke))
-            .layer(DefaultBodyLimit::max(FORM_BYTES_MAX));
+            .route("/introspect", post(introspect::introspect))
+            .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
+            .route_layer(from_fn_with_state(Arc::clone(self), limits::calls));
         let mut routes = metadata::routes(&self.settings).merge(forms);
         if !matches!(self.settings.registration, Registration::Off) {
             routes = routes.route(

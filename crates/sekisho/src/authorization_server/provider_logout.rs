@@ -20,6 +20,7 @@ use sekisho_protocol::oauth::{OAuthError, OAuthErrorCode};
 use super::AuthorizationServer;
 use super::refusal::Refusal;
 use super::token::read_form;
+use crate::audit::{self, Details, Event};
 use crate::front::ClientAddress;
 use crate::identity_provider::{LogoutToken, ProviderError};
 use crate::store::{LoggedOut, ProviderLogout};
@@ -63,6 +64,14 @@ impl AuthorizationServer {
                     grants = grants.len(),
                     "logged out at the identity provider: grants ended"
                 );
+                for grant in &grants {
+                    let details = Details {
+                        grant: Some(grant),
+                        detail: Some(&"logged out at the identity provider"),
+                        ..Details::default()
+                    };
+                    audit::note(Event::Revoke, &details);
+                }
                 Ok((StatusCode::OK, [(CACHE_CONTROL, "no-store")]).into_response())
             }
             LoggedOut::Replayed => {

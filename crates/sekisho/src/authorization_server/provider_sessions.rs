@@ -20,6 +20,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use sekisho_protocol::Secret;
 
+use crate::audit::{self, Details, Event};
 use crate::clock::{Clock, Timestamp};
 use crate::identity_provider::{IdentityProvider, ProviderError, StoredProviderTokens};
 use crate::mint;
@@ -245,6 +246,12 @@ impl ProviderSessions {
             reason,
             "the session at the identity provider is over: grant ended"
         );
+        let details = Details {
+            grant: Some(&claimed.grant_id),
+            detail: Some(&"the session at the identity provider is over"),
+            ..Details::default()
+        };
+        audit::note(Event::Revoke, &details);
         Ok(Outcome::Ended)
     }
 

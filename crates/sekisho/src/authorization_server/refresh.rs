@@ -20,8 +20,9 @@ use sekisho_protocol::oauth::{
 };
 
 use super::refusal::Refusal;
-use super::token::Minted;
+use super::token::{Minted, of_client};
 use super::{AuthorizationServer, Rotation};
+use crate::audit::{self, Details, Event};
 use crate::clock::Timestamp;
 use crate::grant::{GrantId, IssuedTokens};
 use crate::mint;
@@ -144,7 +145,10 @@ impl AuthorizationServer {
         let minted = self.minted(access, Some(refresh), scope.clone(), *now);
         let time = self.rotation_time(*now);
         match self.store.rotate_refresh_token(&token.token, &minted.stored, time).await? {
-            RefreshRotation::Fresh => Ok(minted.answer(*now)),
+            RefreshRotation::Fresh => {
+                note_refresh(trade);
+                Ok(minted.answer(*now))
+            }
             RefreshRotation::InGrace(successors) => self.repeat(trade, &successors),
             RefreshRotation::Replayed => self.refresh_replayed(client, &token.grant.id).await,
             RefreshRotation::Unknown => Err(refuse(RefreshRefusal::Unknown, client)),
@@ -170,6 +174,7 @@ impl AuthorizationServer {
             refresh: None,
             scope: earlier.scope.clone(),
         };
+        note_refresh(trade);
         Ok(Minted { access, refresh: Some(refresh), stored }.answer(*now))
     }
 
@@ -180,7 +185,10 @@ impl AuthorizationServer {
         let kept = Secret::clone(shown);
         let minted = self.minted(mint::access_token(), Some(kept), scope.clone(), *now);
         match self.store.extend_refresh_token(&token.token, &minted.stored).await? {
-            RefreshExtension::Extended => Ok(minted.answer(*now)),
+            RefreshExtension::Extended => {
+                note_refresh(trade);
+                Ok(minted.answer(*now))
+            }
             // By a process that rotates: it knows the successors.
             RefreshExtension::Spent => self.rotate(trade).await,
             RefreshExtension::Unknown => Err(refuse(RefreshRefusal::Unknown, client)),
@@ -194,11 +202,9 @@ impl AuthorizationServer {
         grant: &GrantId,
     ) -> Result<Response, Refusal> {
         self.store.revoke_grant(grant, self.clock.now()).await?;
-        tracing::warn!(
-            client.id = %client.id,
-            grant.id = grant.as_str(),
-            "refresh refused: {}", RefreshRefusal::Replayed
-        );
+        let details =
+            Details { grant: Some(grant), ..of_client(client, &RefreshRefusal::Replayed) };
+        audit::note(Event::Replay, &details);
         Err(invalid_grant())
     }
 
@@ -238,15 +244,14 @@ fn successors_of(deriver: &Deriver, traded: &Secret, grant: &GrantId) -> (Secret
     )
 }
 
+fn note_refresh(trade: &Trade<'_>) {
+    let (client, grant) = (Some(&trade.client.id), &trade.token.grant);
+    let (user, grant) = (Some(&grant.identity), Some(&grant.id));
+    audit::note(Event::Refresh, &Details { client, user, grant, ..Details::default() });
+}
+
 fn refuse(reason: RefreshRefusal, client: &Client) -> Refusal {
-    match reason {
-        RefreshRefusal::Replayed | RefreshRefusal::UnknownKey => {
-            tracing::warn!(client.id = %client.id, "refresh refused: {reason}");
-        }
-        RefreshRefusal::Unknown | RefreshRefusal::OtherClient | RefreshRefusal::Expired => {
-            tracing::info!(client.id = %client.id, "refresh refused: {reason}");
-        }
-    }
+    audit::note(Event::Refused, &of_client(client, &reason));
     invalid_grant()
 }
 

@@ -3,6 +3,7 @@
 //! An access token ends alone; a refresh token takes its whole grant with it (RFC 7009 §2.1).
 //! What is unknown, or somebody else's, is answered the same: 200, and nothing happens.
 
+use std::fmt;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -19,6 +20,9 @@ use super::AuthorizationServer;
 use super::clients::caller;
 use super::refusal::Refusal;
 use super::token::read_form;
+use crate::audit::{self, Details, Event};
+use crate::grant::GrantId;
+use crate::principal::{Identity, Principal};
 use crate::store::{Client, StoreError};
 
 pub(super) async fn revoke(
@@ -55,14 +59,21 @@ impl AuthorizationServer {
         if let Some(found) = self.store.find_refresh_token(&hash).await? {
             if found.grant.client_id == client.id {
                 self.store.revoke_grant(&found.grant.id, now).await?;
-                tracing::info!(client.id = %client.id, grant.id = found.grant.id.as_str(), "grant revoked");
+                note(client, &found.grant.identity, &found.grant.id, &"grant");
             }
         } else if let Some(found) = self.store.find_access_token(&hash).await?
             && found.principal.client_id == client.id
         {
             self.store.revoke_access_token(&hash, now).await?;
-            tracing::info!(client.id = %client.id, grant.id = found.principal.grant_id.as_str(), "access token revoked");
+            let Principal { identity, grant_id, .. } = &*found.principal;
+            note(client, identity, grant_id, &"access token");
         }
         Ok(())
     }
+}
+
+fn note(client: &Client, user: &Identity, grant: &GrantId, detail: &(dyn fmt::Display + Sync)) {
+    let (client, user, grant) = (Some(&client.id), Some(user), Some(grant));
+    let details = Details { client, user, grant, detail: Some(detail), ..Details::default() };
+    audit::note(Event::Revoke, &details);
 }

@@ -1,6 +1,7 @@
 //! `POST /token` (OAuth 2.1 §3.2): trades a code or a refresh token for tokens. Never talks to the
 //! identity provider.
 
+use std::fmt;
 use std::sync::Arc;
 
 use axum::Json;
@@ -19,6 +20,7 @@ use serde::Serialize;
 use super::AuthorizationServer;
 use super::clients::caller;
 use super::refusal::Refusal;
+use crate::audit::{self, Details, Event};
 use crate::clock::Timestamp;
 use crate::grant::{GrantId, IssuedTokens};
 use crate::mint;
@@ -126,7 +128,14 @@ impl AuthorizationServer {
         let minted = self.mint(client, grant.scope.clone(), now);
         match self.store.redeem_code(&hash, &grant, &minted.stored).await? {
             CodeRedemption::Fresh => {
-                tracing::info!(client.id = %client.id, grant.id = grant.id.as_str(), "tokens issued");
+                let details = Details {
+                    client: Some(&client.id),
+                    user: Some(&grant.identity),
+                    grant: Some(&grant.id),
+                    ..Details::default()
+                };
+                audit::note(Event::Token, &details);
+                tracing::debug!(client.id = %client.id, grant.id = grant.id.as_str(), "tokens issued");
                 Ok(minted.answer(now))
             }
             CodeRedemption::Replayed => self.replayed(client, &grant.id).await,
@@ -216,14 +225,22 @@ impl Minted {
 }
 
 fn refuse_code(reason: CodeRefusal, client: &Client) -> Refusal {
-    match reason {
-        CodeRefusal::Replayed => tracing::warn!(client.id = %client.id, "code refused: {reason}"),
+    let event = match reason {
+        CodeRefusal::Replayed => Event::Replay,
         CodeRefusal::Unknown
         | CodeRefusal::OtherClient
         | CodeRefusal::OtherRedirectUri
         | CodeRefusal::OtherResource
         | CodeRefusal::WrongVerifier
-        | CodeRefusal::Expired => tracing::info!(client.id = %client.id, "code refused: {reason}"),
-    }
+        | CodeRefusal::Expired => Event::Refused,
+    };
+    audit::note(event, &of_client(client, &reason));
     OAuthError::new(OAuthErrorCode::InvalidGrant, "the code is not valid for this request").into()
+}
+
+pub(super) fn of_client<'a>(
+    client: &'a Client,
+    reason: &'a (dyn fmt::Display + Sync),
+) -> Details<'a> {
+    Details { client: Some(&client.id), detail: Some(reason), ..Details::default() }
 }

@@ -29,6 +29,9 @@ pub struct ConsentPage<'a> {
     pub is_loopback_only: bool,
     /// What the application asks for.
     pub scopes: Vec<&'a str>,
+    /// What the person at this browser allowed it before, so that the rest is marked as new; empty
+    /// if nothing, or if nobody knows who is there.
+    pub held: Vec<&'a str>,
     /// The server it asks for it at.
     pub resource: &'a str,
     /// The sealed request, sent back in a hidden field of the form.
@@ -60,6 +63,12 @@ impl fmt::Debug for ConsentPage<'_> {
             .field("client_id", &self.client_id)
             .field("redirect_uri", &self.redirect_uri)
             .finish_non_exhaustive()
+    }
+}
+
+impl ConsentPage<'_> {
+    fn is_new(&self, scope: &str) -> bool {
+        !self.held.is_empty() && !self.held.contains(&scope)
     }
 }
 

@@ -1,4 +1,5 @@
-//! The pages people see on their way through: consent, login, logout, error, notice, welcome.
+//! The pages people see on their way through: consent, login, account, logout, error, notice,
+//! welcome.
 //!
 //! Every page is one card of plain HTML under a policy that allows nothing but its own stylesheet
 //! (RFC 9700 §4.16): no script, no picture, nothing loaded from anywhere. What a client says of
@@ -11,6 +12,7 @@
 //! no parser at run time, and its files are read as easily by a translator. Should a language come
 //! whose grammar needs more than functions of a number, that is the day to change.
 
+mod account;
 mod consent;
 mod error;
 mod frame;
@@ -23,6 +25,9 @@ mod untrusted;
 mod welcome;
 mod words;
 
+pub use account::{
+    AccountApplication, AccountLoginPage, AccountPage, AccountProblem, AccountServer, AccountToken,
+};
 pub use consent::ConsentPage;
 pub use error::{ErrorPage, Problem};
 pub use headers::{Referrer, secure_headers};

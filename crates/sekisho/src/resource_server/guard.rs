@@ -10,6 +10,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -21,7 +22,9 @@ use sekisho_protocol::Secret;
 use sekisho_protocol::oauth::{ChallengeReason, OAuthErrorCode, ScopeSet, challenge};
 use tower::{Layer, Service};
 
-use super::{TokenVerifier, VerifyError};
+use super::{RefusedTokens, TokenVerifier, VerifyError};
+use crate::audit::{self, Details, Event};
+use crate::front::ClientAddress;
 use crate::principal::Principal;
 
 /// Longest bearer token that is looked at, in bytes.
@@ -34,13 +37,15 @@ pub struct GuardLayer {
 }
 
 /// What is demanded at one endpoint, and the answers to whoever lacks it, made once.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Checkpoint {
     verifier: Arc<dyn TokenVerifier>,
     scopes: ScopeSet,
     no_token: HeaderValue,
     invalid_token: HeaderValue,
     insufficient_scope: HeaderValue,
+    resource_metadata: String,
+    refused: Option<Arc<RefusedTokens>>,
 }
 
 impl GuardLayer {
@@ -58,9 +63,24 @@ impl GuardLayer {
         let no_token = header(ChallengeReason::NoToken)?;
         let invalid_token = header(ChallengeReason::InvalidToken)?;
         let insufficient_scope = header(ChallengeReason::InsufficientScope)?;
-        let checkpoint =
-            Checkpoint { verifier, scopes, no_token, invalid_token, insufficient_scope };
+        let checkpoint = Checkpoint {
+            verifier,
+            scopes,
+            no_token,
+            invalid_token,
+            insufficient_scope,
+            resource_metadata: resource_metadata.to_owned(),
+            refused: None,
+        };
         Ok(Self { checkpoint: Arc::new(checkpoint) })
+    }
+
+    /// Answers 429 to an address that shows too many wrong tokens. Share one between all endpoints.
+    #[must_use]
+    pub fn limiting(self, refused: Arc<RefusedTokens>) -> Self {
+        let checkpoint =
+            Checkpoint { refused: Some(refused), ..Arc::unwrap_or_clone(self.checkpoint) };
+        Self { checkpoint: Arc::new(checkpoint) }
     }
 }
 
@@ -117,11 +137,15 @@ where
                             mark(&mut request, principal);
                             inner.call(request).await.map(IntoResponse::into_response)
                         }
-                        Err(refusal) => Ok(checkpoint.refuse(&refusal)),
+                        Err(refusal) => {
+                            let address = request.extensions().get().copied();
+                            Ok(checkpoint.refuse(&checkpoint.counted(refusal, address)))
+                        }
                     }
                 }))
             }
             Err(refusal) => {
+                let refusal = self.checkpoint.counted(refusal, request.extensions().get().copied());
                 Either::Right(Box::pin(std::future::ready(Ok(self.checkpoint.refuse(&refusal)))))
             }
         }
@@ -154,7 +178,8 @@ enum Refusal {
     NoToken,
     MalformedRequest,
     InvalidToken,
-    InsufficientScope,
+    InsufficientScope(Arc<Principal>),
+    TooMany(Duration),
     Unavailable,
 }
 
@@ -185,20 +210,69 @@ impl Checkpoint {
         if principal.scopes.covers(&self.scopes) {
             Ok(principal)
         } else {
-            Err(Refusal::InsufficientScope)
+            Err(Refusal::InsufficientScope(principal))
         }
+    }
+
+    /// Writes a refused token down, and counts a wrong one, unless nobody knows from where.
+    fn counted(&self, refusal: Refusal, address: Option<ClientAddress>) -> Refusal {
+        let from = address.map(|ClientAddress(address)| address);
+        match &refusal {
+            Refusal::InvalidToken => {
+                if let (Some(refused), Some(address)) = (&self.refused, address)
+                    && let Err(wait) = refused.count(address)
+                {
+                    // Said once for each that is counted: a flood does not fill the log.
+                    return Refusal::TooMany(wait);
+                }
+                let detail = Some(&"the access token is not valid here" as _);
+                let details = Details { detail, address: from, ..Details::default() };
+                audit::note(Event::Refused, &details);
+            }
+            Refusal::InsufficientScope(principal) => {
+                let details = Details {
+                    client: Some(&principal.client_id),
+                    user: Some(&principal.identity),
+                    grant: Some(&principal.grant_id),
+                    detail: Some(&"the access token lacks a scope"),
+                    address: from,
+                };
+                audit::note(Event::Refused, &details);
+            }
+            Refusal::NoToken
+            | Refusal::MalformedRequest
+            | Refusal::TooMany(_)
+            | Refusal::Unavailable => {}
+        }
+        refusal
+    }
+
+    /// Every scope that is needed and every one that is there already: a client that takes the
+    /// challenge for all it should ask for loses nothing by a step up.
+    fn step_up(&self, principal: &Principal) -> HeaderValue {
+        if self.scopes.covers(&principal.scopes) {
+            return self.insufficient_scope.clone();
+        }
+        let all = ScopeSet::of(self.scopes.iter().chain(principal.scopes.iter()));
+        let reason = ChallengeReason::InsufficientScope;
+        HeaderValue::try_from(challenge(reason, &self.resource_metadata, &all))
+            .unwrap_or_else(|_| self.insufficient_scope.clone())
     }
 
     fn refuse(&self, refusal: &Refusal) -> Response {
         let (status, challenge, error) = match refusal {
-            Refusal::NoToken => (StatusCode::UNAUTHORIZED, Some(&self.no_token), None),
+            Refusal::NoToken => (StatusCode::UNAUTHORIZED, Some(self.no_token.clone()), None),
             Refusal::InvalidToken => {
                 let error = Some(OAuthErrorCode::InvalidToken);
-                (StatusCode::UNAUTHORIZED, Some(&self.invalid_token), error)
+                (StatusCode::UNAUTHORIZED, Some(self.invalid_token.clone()), error)
             }
-            Refusal::InsufficientScope => {
+            Refusal::InsufficientScope(principal) => {
                 let error = Some(OAuthErrorCode::InsufficientScope);
-                (StatusCode::FORBIDDEN, Some(&self.insufficient_scope), error)
+                (StatusCode::FORBIDDEN, Some(self.step_up(principal)), error)
+            }
+            Refusal::TooMany(_) => {
+                let error = Some(OAuthErrorCode::TemporarilyUnavailable);
+                (StatusCode::TOO_MANY_REQUESTS, None, error)
             }
             Refusal::MalformedRequest => {
                 (StatusCode::BAD_REQUEST, None, Some(OAuthErrorCode::InvalidRequest))
@@ -214,10 +288,21 @@ impl Checkpoint {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(challenge) = challenge {
-            headers.insert(WWW_AUTHENTICATE, challenge.clone());
+            headers.insert(WWW_AUTHENTICATE, challenge);
         }
-        if matches!(refusal, Refusal::Unavailable) {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+        match refusal {
+            Refusal::Unavailable => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+            }
+            Refusal::TooMany(wait) => {
+                // Whole seconds, rounded up: who comes back a moment early is refused again.
+                let seconds = wait.as_secs().saturating_add(1);
+                headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+            }
+            Refusal::NoToken
+            | Refusal::MalformedRequest
+            | Refusal::InvalidToken
+            | Refusal::InsufficientScope(_) => {}
         }
         response
     }

@@ -5,10 +5,12 @@
 mod guard;
 mod metadata;
 mod own_tokens;
+mod refused_tokens;
 
 pub use guard::{Guard, GuardLayer};
 pub use metadata::metadata_routes;
 pub use own_tokens::OwnTokens;
+pub use refused_tokens::RefusedTokens;
 
 use std::fmt;
 use std::sync::Arc;

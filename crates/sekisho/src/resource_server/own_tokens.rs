@@ -5,11 +5,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sekisho_protocol::Secret;
 use sekisho_protocol::oauth::ResourceUri;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use super::{TokenVerifier, VerifyError};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::principal::Principal;
 use crate::store::{AccessToken, Store};
+
+/// Last uses that are being written down at once. Beyond it a use goes unnoted until the next one.
+const NOTES_AT_ONCE_MAX: usize = 64;
 
 /// Looks a token up by its hash and holds it against one resource. With a
 /// [`crate::store::CachedStore`] the look-up is in memory.
@@ -18,25 +23,57 @@ pub struct OwnTokens {
     store: Arc<dyn Store>,
     resource: ResourceUri,
     clock: Arc<dyn Clock>,
+    notes: Arc<Semaphore>,
 }
 
 impl OwnTokens {
     /// A verifier for the server whose canonical URI is `resource`.
     pub fn new(store: Arc<dyn Store>, resource: ResourceUri, clock: Arc<dyn Clock>) -> Self {
-        Self { store, resource, clock }
+        let notes = Arc::new(Semaphore::new(NOTES_AT_ONCE_MAX));
+        Self { store, resource, clock, notes }
     }
 
     /// Bound to this resource and not over. Unknown, foreign and expired are one answer.
-    fn opens(&self, token: &AccessToken) -> bool {
-        token.resource == self.resource && !token.principal.expires_at.is_over(self.clock.now())
+    fn opens(&self, token: &AccessToken, now: Timestamp) -> bool {
+        token.resource == self.resource && !token.principal.expires_at.is_over(now)
+    }
+
+    /// Has the use of a grant written down, at most once an hour and beside the request: who calls
+    /// does not wait for it, and a store that cannot keep up loses notes, not calls.
+    fn note_use(&self, token: &AccessToken, now: Timestamp) {
+        if !token.last_noted.is_due(now) {
+            return;
+        }
+        let (Ok(runtime), Ok(turn)) =
+            (Handle::try_current(), Arc::clone(&self.notes).try_acquire_owned())
+        else {
+            return;
+        };
+        if !token.last_noted.claim(now) {
+            return;
+        }
+        let store = Arc::clone(&self.store);
+        let grant = token.principal.grant_id.clone();
+        runtime.spawn(async move {
+            let _turn = turn;
+            if let Err(reason) = store.note_use(&grant, now).await {
+                let error = &reason as &dyn std::error::Error;
+                tracing::debug!(error, "a last use could not be written down");
+            }
+        });
     }
 }
 
 #[async_trait]
 impl TokenVerifier for OwnTokens {
     async fn verify(&self, token: &Secret) -> Result<Arc<Principal>, VerifyError> {
-        match self.store.find_access_token(&token.hash()).await {
-            Ok(Some(found)) if self.opens(&found) => Ok(Arc::clone(&found.principal)),
+        let found = self.store.find_access_token(&token.hash()).await;
+        let now = self.clock.now();
+        match found {
+            Ok(Some(found)) if self.opens(&found, now) => {
+                self.note_use(&found, now);
+                Ok(Arc::clone(&found.principal))
+            }
             Ok(Some(_) | None) => Err(VerifyError::Invalid),
             Err(reason) => Err(VerifyError::Unavailable(Box::new(reason))),
         }
@@ -44,16 +81,22 @@ impl TokenVerifier for OwnTokens {
 
     fn verify_from_memory(&self, token: &Secret) -> Option<Arc<Principal>> {
         let found = self.store.access_token_in_memory(&token.hash())?;
-        self.opens(&found).then(|| Arc::clone(&found.principal))
+        let now = self.clock.now();
+        if !self.opens(&found, now) {
+            return None;
+        }
+        self.note_use(&found, now);
+        Some(Arc::clone(&found.principal))
     }
 
     async fn is_live(&self, principal: &Principal) -> bool {
+        let now = self.clock.now();
         match self.store.find_access_token(&principal.token).await {
-            Ok(Some(found)) => self.opens(&found),
+            Ok(Some(found)) => self.opens(&found, now),
             Ok(None) => false,
             // An outage revokes nothing: the stream lives on until the store answers again, or
             // until its token's own end.
-            Err(_) => !principal.expires_at.is_over(self.clock.now()),
+            Err(_) => !principal.expires_at.is_over(now),
         }
     }
 }

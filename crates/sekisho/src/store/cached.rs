@@ -17,9 +17,10 @@ use tokio::time::MissedTickBehavior;
 
 use super::{
     AccessToken, AssertionUse, ClaimedSession, Client, CodeIssue, CodeRecord, CodeRedemption,
-    KeyClaim, LOCAL_ISSUER, LocalUser, LoggedOut, LoginBegun, LoginRecord, ProviderLogout,
-    ProviderSession, RefreshExtension, RefreshRotation, RefreshToken, RememberedConsent,
-    Revocation, RotationTime, Store, StoreError, Swept,
+    GrantsOf, KeyClaim, LOCAL_ISSUER, ListedGrant, LocalUser, LoggedOut, LoginBegun, LoginRecord,
+    PersonalToken, PersonalTokenAdded, ProviderLogout, ProviderSession, RefreshExtension,
+    RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime, Store, StoreError,
+    Swept,
 };
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
@@ -261,6 +262,19 @@ impl Store for CachedStore {
         outcome
     }
 
+    async fn end_grants(&self, of: &GrantsOf, now: Timestamp) -> Result<u64, StoreError> {
+        let outcome = self.behind.end_grants(of, now).await;
+        match of {
+            GrantsOf::Everyone => self.forget_all(),
+            GrantsOf::Person { issuer, subject } => self.forget_person(issuer, subject),
+            GrantsOf::Client(client) => {
+                self.forget_unless(|token| token.principal.client_id != *client);
+            }
+            GrantsOf::One(grant) => self.forget_grant(&mut self.index(), grant),
+        }
+        outcome
+    }
+
     async fn remove_user(&self, name: &str, now: Timestamp) -> Result<bool, StoreError> {
         let outcome = self.behind.remove_user(name, now).await;
         self.forget_person(LOCAL_ISSUER, name);
@@ -391,6 +405,25 @@ impl Store for CachedStore {
         cursor: Option<i64>,
     ) -> Result<(i64, Vec<Revocation>), StoreError> {
         self.behind.revocations_since(cursor).await
+    }
+
+    async fn list_grants(
+        &self,
+        of: &GrantsOf,
+        after: Option<&ListedGrant>,
+    ) -> Result<Vec<ListedGrant>, StoreError> {
+        self.behind.list_grants(of, after).await
+    }
+
+    async fn note_use(&self, grant: &GrantId, at: Timestamp) -> Result<(), StoreError> {
+        self.behind.note_use(grant, at).await
+    }
+
+    async fn add_personal_token(
+        &self,
+        token: &PersonalToken,
+    ) -> Result<PersonalTokenAdded, StoreError> {
+        self.behind.add_personal_token(token).await
     }
 
     async fn add_user(&self, user: &LocalUser) -> Result<bool, StoreError> {
@@ -527,6 +560,25 @@ impl Store for CachedStore {
         self.behind.use_assertion(assertion, expires_at).await
     }
 
+    async fn begin_account_session(
+        &self,
+        browser: &SecretHash,
+        identity: &Identity,
+        idle_until: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.behind.begin_account_session(browser, identity, idle_until, expires_at).await
+    }
+
+    async fn use_account_session(
+        &self,
+        browser: &SecretHash,
+        now: Timestamp,
+        idle_until: Timestamp,
+    ) -> Result<Option<Identity>, StoreError> {
+        self.behind.use_account_session(browser, now, idle_until).await
+    }
+
     async fn claim_keys(&self, newest_first: &[KeyId]) -> Result<KeyClaim, StoreError> {
         self.behind.claim_keys(newest_first).await
     }
@@ -542,7 +594,7 @@ mod tests {
 
     use super::*;
     use crate::principal::Principal;
-    use crate::store::{MemoryStore, TableLimits};
+    use crate::store::{LastNoted, MemoryStore, TableLimits};
 
     #[test]
     fn cache_and_index_stay_within_their_limits() {
@@ -617,6 +669,7 @@ mod tests {
             expires_at: Timestamp::from_unix_seconds(0),
         };
         let resource = ResourceUri::new("http://localhost:8000/mcp");
-        Arc::new(AccessToken { principal: Arc::new(principal), resource })
+        let last_noted = LastNoted::new(None);
+        Arc::new(AccessToken { principal: Arc::new(principal), resource, last_noted })
     }
 }

@@ -17,10 +17,12 @@ use sekisho_protocol::oauth::ClientId;
 use self::provider_sessions::ProviderSessions;
 use super::{
     ASSERTIONS_MAX, AccessToken, AssertionUse, CLIENTS_LISTED_MAX, CONSENTS_KEPT, ClaimedSession,
-    Client, ClientOrigin, CodeIssue, CodeRecord, CodeRedemption, KeyClaim, LOCAL_ISSUER, LocalUser,
-    LoggedOut, LoginBegun, LoginRecord, ProviderLogout, ProviderSession, REFRESH_GRACE_MAX,
-    REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshExtension, RefreshRotation, RefreshToken,
-    RememberedConsent, Revocation, RotationTime, Store, StoreError, Successors, Swept, TableLimits,
+    Client, ClientOrigin, CodeIssue, CodeRecord, CodeRedemption, GRANTS_LISTED_MAX, GrantsOf,
+    KeyClaim, LOCAL_ISSUER, LastNoted, ListedGrant, LocalUser, LoggedOut, LoginBegun, LoginRecord,
+    PERSONAL_CLIENT, PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken, PersonalTokenAdded,
+    ProviderLogout, ProviderSession, REFRESH_GRACE_MAX, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX,
+    RefreshExtension, RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime,
+    Store, StoreError, Successors, Swept, TableLimits,
 };
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
@@ -189,6 +191,32 @@ impl Store for MemoryStore {
         Ok((cursor, page.into_iter().map(|(_, row)| row.what.clone()).collect()))
     }
 
+    async fn list_grants(
+        &self,
+        of: &GrantsOf,
+        after: Option<&ListedGrant>,
+    ) -> Result<Vec<ListedGrant>, StoreError> {
+        Ok(self.tables().list_grants(of, after))
+    }
+
+    async fn end_grants(&self, of: &GrantsOf, now: Timestamp) -> Result<u64, StoreError> {
+        Ok(self.tables().end_grants(of, now))
+    }
+
+    async fn note_use(&self, grant: &GrantId, at: Timestamp) -> Result<(), StoreError> {
+        if let Some(row) = self.tables().grants.get_mut(grant) {
+            row.last_used_at = row.last_used_at.max(Some(at));
+        }
+        Ok(())
+    }
+
+    async fn add_personal_token(
+        &self,
+        token: &PersonalToken,
+    ) -> Result<PersonalTokenAdded, StoreError> {
+        self.tables().add_personal_token(token)
+    }
+
     async fn add_user(&self, user: &LocalUser) -> Result<bool, StoreError> {
         Ok(insert_new(&mut self.tables().users, user.name.clone(), user.clone()).is_ok())
     }
@@ -246,9 +274,38 @@ impl Store for MemoryStore {
         identity: &Identity,
         expires_at: Timestamp,
     ) -> Result<(), StoreError> {
-        let row = BrowserSessionRow { identity: identity.clone(), expires_at };
+        let row = BrowserSessionRow { identity: identity.clone(), expires_at, idle_until: None };
         self.tables().browser_sessions.insert(*browser, row);
         Ok(())
+    }
+
+    async fn begin_account_session(
+        &self,
+        browser: &SecretHash,
+        identity: &Identity,
+        idle_until: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let idle_until = Some(idle_until);
+        let row = BrowserSessionRow { identity: identity.clone(), expires_at, idle_until };
+        self.tables().browser_sessions.insert(*browser, row);
+        Ok(())
+    }
+
+    async fn use_account_session(
+        &self,
+        browser: &SecretHash,
+        now: Timestamp,
+        idle_until: Timestamp,
+    ) -> Result<Option<Identity>, StoreError> {
+        let mut tables = self.tables();
+        let Some(row) = tables.browser_sessions.get_mut(browser) else { return Ok(None) };
+        let is_idle = row.idle_until.is_none_or(|end| end.is_over(now));
+        if is_idle || row.expires_at.is_over(now) {
+            return Ok(None);
+        }
+        row.idle_until = Some(idle_until);
+        Ok(Some(row.identity.clone()))
     }
 
     async fn find_browser_session(
@@ -480,13 +537,21 @@ struct Tables {
 /// A grant with the keys of its tokens, so that ending it looks at nobody else's.
 struct GrantRow {
     grant: Grant,
+    last_used_at: Option<Timestamp>,
+    personal: Option<Personal>,
     access_tokens: HashSet<SecretHash>,
     refresh_tokens: HashSet<SecretHash>,
 }
 
 impl GrantRow {
     fn new(grant: &Grant) -> Self {
-        Self { grant: grant.clone(), access_tokens: HashSet::new(), refresh_tokens: HashSet::new() }
+        Self {
+            grant: grant.clone(),
+            last_used_at: None,
+            personal: None,
+            access_tokens: HashSet::new(),
+            refresh_tokens: HashSet::new(),
+        }
     }
 }
 
@@ -505,6 +570,8 @@ struct RevocationRow {
 struct BrowserSessionRow {
     identity: Identity,
     expires_at: Timestamp,
+    /// Until when it opens the account page; `None` for never.
+    idle_until: Option<Timestamp>,
 }
 
 #[derive(PartialEq, Eq, Hash)]
@@ -626,7 +693,8 @@ impl Tables {
             expires_at: tokens.access_expires_at,
         };
         let resource = owner.grant.resource.clone();
-        let access = AccessToken { principal: Arc::new(principal), resource };
+        let last_noted = LastNoted::new(owner.last_used_at);
+        let access = AccessToken { principal: Arc::new(principal), resource, last_noted };
         owner.access_tokens.insert(tokens.access);
         self.access_tokens.insert(tokens.access, Arc::new(access));
         if let Some((refresh, expires_at)) = tokens.refresh {
@@ -714,6 +782,94 @@ impl Tables {
             }
             is_kept
         });
+    }
+
+    fn list_grants(&self, of: &GrantsOf, after: Option<&ListedGrant>) -> Vec<ListedGrant> {
+        let mut found: Vec<_> = self
+            .grants
+            .values()
+            .filter(|row| is_of(of, &row.grant.id, &row.grant.client_id, &row.grant.identity))
+            .filter(|row| {
+                let place = (row.grant.created_at, &row.grant.id);
+                after.is_none_or(|last| place > (last.created_at, &last.id))
+            })
+            .collect();
+        found.sort_by_key(|row| (row.grant.created_at, row.grant.id.clone()));
+        found.truncate(usize::from(GRANTS_LISTED_MAX));
+        found.into_iter().map(|row| self.listed(row)).collect()
+    }
+
+    fn listed(&self, row: &GrantRow) -> ListedGrant {
+        let client = self.clients.get(&row.grant.client_id);
+        ListedGrant {
+            id: row.grant.id.clone(),
+            client_id: row.grant.client_id.clone(),
+            client: client.map(|client| client.metadata.clone()),
+            identity: row.grant.identity.clone(),
+            scope: row.grant.scope.clone(),
+            resource: row.grant.resource.clone(),
+            created_at: row.grant.created_at,
+            last_used_at: row.last_used_at,
+            personal: row.personal.clone(),
+        }
+    }
+
+    fn end_grants(&mut self, of: &GrantsOf, now: Timestamp) -> u64 {
+        self.codes.retain(|_, row| {
+            let grant = &row.grant;
+            row.is_redeemed
+                || !is_of(of, &grant.grant_id, &grant.request.client_id, &grant.identity)
+        });
+        let mut theirs: Vec<GrantId> = self
+            .grants
+            .values()
+            .filter(|row| is_of(of, &row.grant.id, &row.grant.client_id, &row.grant.identity))
+            .map(|row| row.grant.id.clone())
+            .collect();
+        theirs.sort();
+        count(theirs.iter().filter(|grant| self.end_grant(grant, now)).count())
+    }
+
+    fn add_personal_token(
+        &mut self,
+        token: &PersonalToken,
+    ) -> Result<PersonalTokenAdded, StoreError> {
+        let Identity { issuer, subject, .. } = &token.identity;
+        if issuer == LOCAL_ISSUER && !self.users.contains_key(subject) {
+            return Ok(PersonalTokenAdded::NoAccount);
+        }
+        let is_theirs = |row: &&GrantRow| {
+            row.personal.is_some() && is_person(&row.grant.identity, issuer, subject)
+        };
+        let theirs = self.grants.values().filter(is_theirs).count();
+        if theirs >= usize::from(PERSONAL_TOKENS_PER_PERSON_MAX) {
+            return Ok(PersonalTokenAdded::TooMany);
+        }
+        let grant = Grant {
+            id: token.id.clone(),
+            client_id: ClientId::new(PERSONAL_CLIENT),
+            identity: token.identity.clone(),
+            scope: token.scope.clone(),
+            resource: token.resource.clone(),
+            created_at: token.created_at,
+        };
+        let personal = Personal { label: token.label.clone(), expires_at: token.expires_at };
+        let owner = GrantRow {
+            grant,
+            last_used_at: None,
+            personal: Some(personal),
+            access_tokens: HashSet::new(),
+            refresh_tokens: HashSet::new(),
+        };
+        insert_new(&mut self.grants, token.id.clone(), owner)?;
+        let tokens = IssuedTokens {
+            access: token.token,
+            access_expires_at: token.expires_at,
+            refresh: None,
+            scope: token.scope.clone(),
+        };
+        self.insert_tokens(&token.id, &tokens);
+        Ok(PersonalTokenAdded::Added)
     }
 
     fn log_revocation(&mut self, what: Revocation, at: Timestamp) {
@@ -813,6 +969,15 @@ fn insert_new<K: Eq + std::hash::Hash, V>(
 fn consent_key(consent: &RememberedConsent) -> (Person, SecretHash) {
     let Identity { issuer, subject, .. } = &consent.identity;
     (Person { issuer: issuer.clone(), subject: subject.clone() }, consent.tuple)
+}
+
+fn is_of(of: &GrantsOf, grant: &GrantId, client: &ClientId, identity: &Identity) -> bool {
+    match of {
+        GrantsOf::Everyone => true,
+        GrantsOf::Person { issuer, subject } => is_person(identity, issuer, subject),
+        GrantsOf::Client(wanted) => client == wanted,
+        GrantsOf::One(wanted) => grant == wanted,
+    }
 }
 
 fn is_person(identity: &Identity, issuer: &str, subject: &str) -> bool {

@@ -5,6 +5,7 @@
 //! Only hashes of tokens, codes and client secrets arrive here, and sealed bytes.
 
 pub mod cached;
+mod grants;
 pub mod memory;
 #[allow(clippy::duplicate_mod, reason = "what is in `sql/` is compiled once for each database")]
 pub mod postgres;
@@ -25,6 +26,10 @@ use crate::principal::{Identity, Principal};
 use crate::seal::{KeyId, Sealed};
 
 pub use self::cached::CachedStore;
+pub use self::grants::{
+    GRANTS_LISTED_MAX, GrantsOf, LAST_USE_EXACT_TO, LastNoted, ListedGrant, PERSONAL_CLIENT,
+    PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken, PersonalTokenAdded,
+};
 pub use self::memory::MemoryStore;
 pub use self::postgres::{PostgresOpenError, PostgresStore};
 pub use self::sqlite::{Durability, OpenError, SqliteStore};
@@ -127,6 +132,8 @@ pub struct AccessToken {
     pub principal: Arc<Principal>,
     /// Where.
     pub resource: ResourceUri,
+    /// When the use of its grant was last written down.
+    pub last_noted: LastNoted,
 }
 
 /// A refresh token that was not yet traded, or was.
@@ -459,6 +466,26 @@ pub trait Store: fmt::Debug + Send + Sync {
         cursor: Option<i64>,
     ) -> Result<(i64, Vec<Revocation>), StoreError>;
 
+    /// Grants with what is told of them, oldest first, at most [`GRANTS_LISTED_MAX`], and those that
+    /// come after `after`.
+    async fn list_grants(
+        &self,
+        of: &GrantsOf,
+        after: Option<&ListedGrant>,
+    ) -> Result<Vec<ListedGrant>, StoreError>;
+    /// Ends all these grants, as [`Store::revoke_grant`] does, and the codes that would become some;
+    /// gives the number of grants.
+    async fn end_grants(&self, of: &GrantsOf, now: Timestamp) -> Result<u64, StoreError>;
+    /// Writes down that a grant was used at `at`, unless a later use is known.
+    async fn note_use(&self, grant: &GrantId, at: Timestamp) -> Result<(), StoreError>;
+    /// Keeps a personal access token: a grant of [`PERSONAL_CLIENT`] with one access token. For a
+    /// local person the account must be there, and nobody gets more than
+    /// [`PERSONAL_TOKENS_PER_PERSON_MAX`].
+    async fn add_personal_token(
+        &self,
+        token: &PersonalToken,
+    ) -> Result<PersonalTokenAdded, StoreError>;
+
     /// Adds a local account; `false` if the name is taken.
     async fn add_user(&self, user: &LocalUser) -> Result<bool, StoreError>;
     /// The account of that name.
@@ -557,6 +584,23 @@ pub trait Store: fmt::Debug + Send + Sync {
         logout: &ProviderLogout,
         now: Timestamp,
     ) -> Result<LoggedOut, StoreError>;
+    /// As [`Store::begin_browser_session`], for a session that also opens the account page until
+    /// `idle_until`.
+    async fn begin_account_session(
+        &self,
+        browser: &SecretHash,
+        identity: &Identity,
+        idle_until: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<(), StoreError>;
+    /// Who is at the account page in that browser at `now`; the session is then idle from
+    /// `idle_until` on.
+    async fn use_account_session(
+        &self,
+        browser: &SecretHash,
+        now: Timestamp,
+        idle_until: Timestamp,
+    ) -> Result<Option<Identity>, StoreError>;
 
     /// Removes what has expired: logins, tokens and sessions at their end; spent refresh tokens
     /// [`REFRESH_GRACE_MAX`] after their own, or once their grant has nothing left to lose;

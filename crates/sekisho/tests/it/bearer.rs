@@ -1,8 +1,11 @@
 //! The checkpoint: group E of the attacks, R1 to R7, R10.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
+use sekisho::resource_server::{GuardLayer, OwnTokens};
+use sekisho_protocol::oauth::{ResourceUri, ScopeSet};
 use testkit::world::{ISSUER, VERIFIER, authorize_url, tokens};
 use testkit::{Answer, Browser, World};
 
@@ -129,4 +132,57 @@ async fn a_narrow_token_hears_which_scopes_it_lacks() {
     assert!(challenge.contains("error=\"insufficient_scope\""), "{challenge}");
     assert!(challenge.contains("scope=\"other more\""), "{challenge}");
     assert!(challenge.contains(&metadata("/other/mcp")), "{challenge}");
+}
+
+/// The challenge names all a client must ask for, and the page all it grants: the new grant is the
+/// union, and nothing is added behind a person's back.
+#[tokio::test]
+async fn a_step_up_leads_to_a_grant_of_what_was_held_and_what_is_new() {
+    let world = World::new().await;
+    let client = world.public_client("https://app.example/cb").await;
+    let resource = ("resource", "http://localhost:8000/other/mcp");
+    let mut browser = Browser::default();
+    let begun = browser.post(&world.app, "/account/login", &[]).await;
+    let callback = world.provider.log_in("alice", begun.location().unwrap());
+    browser.open(&world.app, &callback).await;
+
+    let url = authorize_url(&client, &[resource, ("scope", "other")]);
+    assert!(!browser.open(&world.app, &url).await.body.contains("class=\"new\""), "none is held");
+    let back = world.log_in(&mut browser, "alice", &url).await;
+    let narrow = tokens(&world.redeem(&client, &back.parameter("code").unwrap(), VERIFIER).await);
+    let refused = world.call("/other/mcp", &narrow.access).await;
+    let challenge = refused.header("www-authenticate").to_owned();
+    let (_, scope) = challenge.split_once("scope=\"").unwrap();
+    let scope = scope.split('"').next().unwrap();
+
+    let url = authorize_url(&client, &[resource, ("scope", scope)]);
+    let page = browser.open(&world.app, &url).await;
+    assert!(page.body.contains("<li>other</li>"), "held before: {}", page.body);
+    assert!(
+        page.body.contains("<li>more <strong class=\"new\">new</strong></li>"),
+        "{}",
+        page.body
+    );
+    let stranger = Browser::default().open(&world.app, &url).await;
+    assert!(!stranger.body.contains("class=\"new\""), "nobody knows who is there");
+    let back = world.log_in(&mut browser, "alice", &url).await;
+    let wide = tokens(&world.redeem(&client, &back.parameter("code").unwrap(), VERIFIER).await);
+    assert_eq!(world.call("/other/mcp", &wide.access).await.json()["scope"], "other more");
+}
+
+/// As above where an endpoint asks for less than the token has otherwise.
+#[tokio::test]
+async fn a_challenge_keeps_what_the_token_has_already() {
+    let world = World::new().await;
+    let client = world.public_client("https://app.example/cb").await;
+    let token = world.tokens(&client, "alice").await.access;
+    let resource = ResourceUri::new("http://localhost:8000/mcp");
+    let verifier =
+        OwnTokens::new(Arc::clone(&world.store), resource, Arc::clone(&world.clock) as _);
+    let guard = GuardLayer::new(Arc::new(verifier), ScopeSet::of(["admin"]), "m").unwrap();
+    let app = axum::Router::new().route("/", axum::routing::any(|| async {})).layer(guard);
+    let refused = testkit::world::call(&app, "/", &token).await;
+    assert_eq!(refused.status, 403);
+    let challenge = refused.header("www-authenticate");
+    assert!(challenge.contains("scope=\"admin fortune\""), "{challenge}");
 }

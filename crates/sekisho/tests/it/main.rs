@@ -1,12 +1,15 @@
 //! The flows, in process: no sockets, and the clock stands still.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
+mod account;
 mod authorize;
 mod bearer;
 mod client_assertion;
 mod client_metadata_document;
 mod failures;
+mod introspect;
 mod leaks;
+mod limits;
 mod login_is_bound;
 mod logout;
 mod machine;

@@ -26,6 +26,7 @@ async fn the_authorization_server_is_found_where_every_revision_looks() {
         ("token_endpoint", "/token"),
         ("registration_endpoint", "/register"),
         ("revocation_endpoint", "/revoke"),
+        ("introspection_endpoint", "/introspect"),
     ] {
         assert_eq!(document[name], format!("{ISSUER}{path}"));
     }
@@ -41,6 +42,8 @@ async fn the_authorization_server_is_found_where_every_revision_looks() {
             .unwrap()
             .contains(&"none".into())
     );
+    let proofs = serde_json::json!(["client_secret_basic", "client_secret_post"]);
+    assert_eq!(document["introspection_endpoint_auth_methods_supported"], proofs);
     assert_eq!(get(&world, "/.well-known/openid-configuration").await.status, 404);
 }
 

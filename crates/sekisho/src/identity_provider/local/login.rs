@@ -17,6 +17,7 @@ use sekisho_protocol::oauth::{Issuer, Parameters};
 use super::accounts::UserName;
 use super::password::PasswordCheck;
 use super::{LocalProvider, LoginBinding};
+use crate::audit::{self, Details, Event};
 use crate::front::{ClientAddress, TraceId};
 use crate::pages::{self, ErrorPage, Language, LoginPage, LoginProblem, Problem};
 use crate::store::StoreError;
@@ -131,7 +132,7 @@ impl LocalProvider {
         let name = UserName::parse(&form.username).ok();
         let account = name.as_ref().map_or("", UserName::as_str);
         if let Err(wait) = self.tries.count(address, account) {
-            tracing::warn!(client.address = %address, "login refused: too many tries");
+            note_refused(address, "too many tries at a password");
             return Ok(Outcome::TooManyTries { wait });
         }
         let user = match &name {
@@ -141,11 +142,11 @@ impl LocalProvider {
         let (name, stored) = user.map(|user| (user.name, user.password_hash)).unzip();
         match (self.passwords.check(stored, form.password.clone()).await, name) {
             (PasswordCheck::Right, Some(name)) => {
-                tracing::info!(user = %name, client.address = %address, "logged in");
+                tracing::debug!(user = %name, client.address = %address, "the password is right");
                 Ok(Outcome::LoggedIn { code: self.code_for(&name, &form.login_state.hash()) })
             }
             (PasswordCheck::Right | PasswordCheck::Wrong, _) => {
-                tracing::warn!(client.address = %address, "login refused: wrong name or password");
+                note_refused(address, "wrong name or password");
                 Ok(Outcome::WrongNameOrPassword)
             }
             (PasswordCheck::Busy, _) => {
@@ -154,6 +155,12 @@ impl LocalProvider {
             }
         }
     }
+}
+
+/// The name that was typed is left out: people type passwords there.
+fn note_refused(address: IpAddr, reason: &str) {
+    let (address, detail) = (Some(address), Some(&reason as _));
+    audit::note(Event::Refused, &Details { detail, address, ..Details::default() });
 }
 
 impl LoginForm {

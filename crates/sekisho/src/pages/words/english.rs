@@ -1,7 +1,8 @@
 //! English.
 
 use super::{
-    ConsentWords, ErrorWords, LoginWords, LogoutWords, ProblemWords, Told, WelcomeWords, Words,
+    AccountWords, ConsentWords, ErrorWords, LoginWords, LogoutWords, ProblemWords, Told,
+    WelcomeWords, Words,
 };
 
 pub(super) const WORDS: Words = Words {
@@ -22,6 +23,7 @@ pub(super) const WORDS: Words = Words {
         name_advice: "A name the application gave itself. Nobody has checked it.",
         no_name: "The application gave no name.",
         scopes: "It asks for",
+        new: "new",
         resource: "At this server",
         details: "Technical details",
         client_id: "Application ID",
@@ -139,5 +141,31 @@ pub(super) const WORDS: Words = Words {
         sse_url: "HTTP+SSE, for older clients",
         then: "Your client will then open a page like this one, where you log in and say what it \
                may do.",
+    },
+    account: AccountWords {
+        title: "Who may act for you",
+        login_lead: "Log in to see which applications may act in your name at this server, and to remove them.",
+        login: "Log in",
+        login_failed: "The login did not work. Please try again.",
+        logged_in_as: "Logged in as",
+        log_out: "Log out",
+        applications: "Applications",
+        no_applications: "No application may act in your name here.",
+        may_do: "May do",
+        since: "Since",
+        last_used: "Last used",
+        never: "Not yet",
+        until: "Until",
+        remove: "Remove",
+        tokens: "Personal tokens",
+        tokens_advice: "For a machine that has no browser. Whoever holds one acts in your name until it ends or you remove it.",
+        no_label: "Without a label",
+        label: "What it is for",
+        life: "How long it works",
+        make: "Make a token",
+        made: "Copy it now. It is shown only this once.",
+        token_not_made: "No token was made. Choose at least one thing that it may do, and a label of one line.",
+        too_many_tokens: "No token was made, because you have too many already. Remove one first.",
+        days: |days| format!("{days} days"),
     },
 };

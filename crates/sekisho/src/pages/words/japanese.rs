@@ -1,7 +1,8 @@
 //! 日本語
 
 use super::{
-    ConsentWords, ErrorWords, LoginWords, LogoutWords, ProblemWords, Told, WelcomeWords, Words,
+    AccountWords, ConsentWords, ErrorWords, LoginWords, LogoutWords, ProblemWords, Told,
+    WelcomeWords, Words,
 };
 
 pub(super) const WORDS: Words = Words {
@@ -22,6 +23,7 @@ pub(super) const WORDS: Words = Words {
         name_advice: "アプリケーションが自ら名乗った名前です。確認されていません。",
         no_name: "アプリケーションは名乗っていません。",
         scopes: "求める権限",
+        new: "新規",
         resource: "対象のサーバー",
         details: "技術的な詳細",
         client_id: "アプリケーション ID",
@@ -129,5 +131,31 @@ pub(super) const WORDS: Words = Words {
         mcp_url: "Streamable HTTP",
         sse_url: "HTTP+SSE（以前のクライアント用）",
         then: "するとクライアントがこのような画面を開きます。そこでログインし、何を許可するかを決めてください。",
+    },
+    account: AccountWords {
+        title: "あなたの代わりに動けるもの",
+        login_lead: "ログインすると、このサーバーであなたの代わりに動けるアプリケーションを確かめ、取り消すことができます。",
+        login: "ログイン",
+        login_failed: "ログインできませんでした。もう一度お試しください。",
+        logged_in_as: "ログイン中：",
+        log_out: "ログアウト",
+        applications: "アプリケーション",
+        no_applications: "ここであなたの代わりに動けるアプリケーションはありません。",
+        may_do: "許可されていること",
+        since: "開始日",
+        last_used: "最後に使われた日",
+        never: "まだ使われていません",
+        until: "期限",
+        remove: "取り消す",
+        tokens: "個人用トークン",
+        tokens_advice: "ブラウザーのない機械のためのものです。これを持つ者は、期限が来るか取り消されるまで、あなたの代わりに動けます。",
+        no_label: "名前なし",
+        label: "用途",
+        life: "有効期間",
+        make: "トークンを作る",
+        made: "今すぐ書き写してください。表示されるのはこの一度だけです。",
+        token_not_made: "トークンは作られませんでした。許可することを一つ以上選び、用途は一行で書いてください。",
+        too_many_tokens: "すでに数が多すぎるため、トークンは作られませんでした。先にどれかを取り消してください。",
+        days: |days| format!("{days} 日間"),
     },
 };

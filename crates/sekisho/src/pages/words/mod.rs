@@ -17,6 +17,7 @@ pub(in crate::pages) struct Words {
     pub(in crate::pages) problems: ProblemWords,
     pub(in crate::pages) closable: Told,
     pub(in crate::pages) welcome: WelcomeWords,
+    pub(in crate::pages) account: AccountWords,
 }
 
 impl Words {
@@ -45,6 +46,7 @@ pub(in crate::pages) struct ConsentWords {
     pub(in crate::pages) name_advice: &'static str,
     pub(in crate::pages) no_name: &'static str,
     pub(in crate::pages) scopes: &'static str,
+    pub(in crate::pages) new: &'static str,
     pub(in crate::pages) resource: &'static str,
     pub(in crate::pages) details: &'static str,
     pub(in crate::pages) client_id: &'static str,
@@ -111,4 +113,33 @@ pub(in crate::pages) struct WelcomeWords {
     pub(in crate::pages) mcp_url: &'static str,
     pub(in crate::pages) sse_url: &'static str,
     pub(in crate::pages) then: &'static str,
+}
+
+#[derive(Debug)]
+pub(in crate::pages) struct AccountWords {
+    pub(in crate::pages) title: &'static str,
+    pub(in crate::pages) login_lead: &'static str,
+    pub(in crate::pages) login: &'static str,
+    pub(in crate::pages) login_failed: &'static str,
+    pub(in crate::pages) logged_in_as: &'static str,
+    pub(in crate::pages) log_out: &'static str,
+    pub(in crate::pages) applications: &'static str,
+    pub(in crate::pages) no_applications: &'static str,
+    pub(in crate::pages) may_do: &'static str,
+    pub(in crate::pages) since: &'static str,
+    pub(in crate::pages) last_used: &'static str,
+    pub(in crate::pages) never: &'static str,
+    pub(in crate::pages) until: &'static str,
+    pub(in crate::pages) remove: &'static str,
+    pub(in crate::pages) tokens: &'static str,
+    pub(in crate::pages) tokens_advice: &'static str,
+    pub(in crate::pages) no_label: &'static str,
+    pub(in crate::pages) label: &'static str,
+    pub(in crate::pages) life: &'static str,
+    pub(in crate::pages) make: &'static str,
+    pub(in crate::pages) made: &'static str,
+    pub(in crate::pages) token_not_made: &'static str,
+    pub(in crate::pages) too_many_tokens: &'static str,
+    /// Of a number of days.
+    pub(in crate::pages) days: fn(u16) -> String,
 }

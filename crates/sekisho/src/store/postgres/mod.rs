@@ -4,6 +4,8 @@
 //! after the other, as the processes on an `SQLite` file do. The verbs are those of every SQL
 //! database: `sql/verbs.rs`.
 
+#[path = "../sql/grants.rs"]
+mod grants;
 mod open;
 #[path = "../sql/rows.rs"]
 mod rows;

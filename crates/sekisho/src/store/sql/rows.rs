@@ -9,12 +9,13 @@ use sqlx::{Decode, Row as _, Type};
 
 use super::{Database, Row};
 use crate::clock::Timestamp;
-use crate::grant::{CodeGrant, Grant, GrantId};
+use crate::grant::{AuthorizationRequest, CodeGrant, Grant, GrantId};
 use crate::principal::{Identity, Principal};
 use crate::seal::Sealed;
 use crate::store::{
-    AccessToken, ClaimedSession, Client, ClientOrigin, CodeRecord, LocalUser, LoginRecord,
-    ProviderSession, RefreshToken, Revocation, StoreError, Successors,
+    AccessToken, ClaimedSession, Client, ClientOrigin, CodeRecord, LastNoted, ListedGrant,
+    LocalUser, LoginRecord, Personal, ProviderSession, RefreshToken, Revocation, StoreError,
+    Successors,
 };
 
 pub(super) fn client(row: &Row) -> Result<Client, StoreError> {
@@ -76,7 +77,8 @@ pub(super) fn access_token(row: &Row) -> Result<AccessToken, StoreError> {
         expires_at: row.time("expires_at")?,
     };
     let resource = ResourceUri::new(row.text("resource")?);
-    Ok(AccessToken { principal: Arc::new(principal), resource })
+    let last_noted = LastNoted::new(row.time_if_any("last_used_at")?);
+    Ok(AccessToken { principal: Arc::new(principal), resource, last_noted })
 }
 
 pub(super) fn refresh_token(row: &Row) -> Result<RefreshToken, StoreError> {
@@ -96,6 +98,36 @@ pub(super) fn refresh_token(row: &Row) -> Result<RefreshToken, StoreError> {
         is_spent: row.read("is_spent")?,
         successors,
     })
+}
+
+pub(super) fn listed_grant(row: &Row) -> Result<ListedGrant, StoreError> {
+    let row = Columns { row, table: "grants" };
+    let expires_at = row.time_if_any("expires_at")?;
+    let label = row.read("label")?;
+    let client = match row.read::<Option<String>>("metadata")? {
+        Some(metadata) => {
+            Some(serde_json::from_str(&metadata).map_err(|error| row.unreadable(error))?)
+        }
+        None => None,
+    };
+    Ok(ListedGrant {
+        id: GrantId::new(row.text("id")?),
+        client_id: ClientId::new(row.text("client_id")?),
+        client,
+        identity: row.identity()?,
+        scope: row.scope("scope")?,
+        resource: ResourceUri::new(row.text("resource")?),
+        created_at: row.time("created_at")?,
+        last_used_at: row.time_if_any("last_used_at")?,
+        personal: expires_at.map(|expires_at| Personal { label, expires_at }),
+    })
+}
+
+/// A code with the client that it is for.
+pub(super) fn code_of_client(row: &Row) -> Result<(SecretHash, ClientId), StoreError> {
+    let row = Columns { row, table: "codes" };
+    let request: AuthorizationRequest = row.json("request")?;
+    Ok((row.hash("code")?, request.client_id))
 }
 
 /// What a refresh token was traded for. A token traded under the first schema does not say.
@@ -184,6 +216,10 @@ impl<'r> Columns<'r> {
 
     fn time(&self, column: &str) -> Result<Timestamp, StoreError> {
         self.read(column).map(Timestamp::from_unix_seconds)
+    }
+
+    fn time_if_any(&self, column: &str) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.read::<Option<i64>>(column)?.map(Timestamp::from_unix_seconds))
     }
 
     fn hash(&self, column: &str) -> Result<SecretHash, StoreError> {

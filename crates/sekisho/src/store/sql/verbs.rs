@@ -12,17 +12,18 @@ use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::ClientId;
 use sqlx::Transaction;
 
-use super::{Database, SqlStore, rows};
+use super::{Database, SqlStore, grants, rows};
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
 use crate::principal::Identity;
 use crate::seal::{KeyId, Sealed};
 use crate::store::{
     ASSERTIONS_MAX, AccessToken, AssertionUse, CLIENTS_LISTED_MAX, CONSENTS_KEPT, ClaimedSession,
-    Client, ClientOrigin, CodeIssue, CodeRecord, CodeRedemption, KeyClaim, LOCAL_ISSUER, LocalUser,
-    LoggedOut, LoginBegun, LoginRecord, ProviderLogout, ProviderSession, REFRESH_GRACE_MAX,
-    REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshExtension, RefreshRotation, RefreshToken,
-    RememberedConsent, Revocation, RotationTime, Store, StoreError, Swept,
+    Client, ClientOrigin, CodeIssue, CodeRecord, CodeRedemption, GrantsOf, KeyClaim, LOCAL_ISSUER,
+    ListedGrant, LocalUser, LoggedOut, LoginBegun, LoginRecord, PersonalToken, PersonalTokenAdded,
+    ProviderLogout, ProviderSession, REFRESH_GRACE_MAX, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX,
+    RefreshExtension, RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime,
+    Store, StoreError, Swept,
 };
 
 #[async_trait]
@@ -154,7 +155,7 @@ impl Store for SqlStore {
     ) -> Result<Option<Arc<AccessToken>>, StoreError> {
         let row = sqlx::query(
             "SELECT token, grant_id, client_id, issuer, subject, name, email, email_verified,
-                access_tokens.scope AS scope, resource, expires_at
+                access_tokens.scope AS scope, resource, expires_at, last_used_at
              FROM access_tokens JOIN grants ON grants.id = access_tokens.grant_id
              WHERE token = $1",
         )
@@ -326,6 +327,35 @@ impl Store for SqlStore {
         Ok((newest, revocations))
     }
 
+    async fn list_grants(
+        &self,
+        of: &GrantsOf,
+        after: Option<&ListedGrant>,
+    ) -> Result<Vec<ListedGrant>, StoreError> {
+        grants::list(&self.readers, of, after).await
+    }
+
+    async fn end_grants(&self, of: &GrantsOf, now: Timestamp) -> Result<u64, StoreError> {
+        let mut step = self.begin().await?;
+        let ended = grants::end(&mut step, of, now).await?;
+        step.commit().await.map_err(unavailable)?;
+        Ok(ended)
+    }
+
+    async fn note_use(&self, grant: &GrantId, at: Timestamp) -> Result<(), StoreError> {
+        grants::note_use(&self.writer, grant, at).await
+    }
+
+    async fn add_personal_token(
+        &self,
+        token: &PersonalToken,
+    ) -> Result<PersonalTokenAdded, StoreError> {
+        let mut step = self.begin().await?;
+        let added = grants::add_personal_token(&mut step, token).await?;
+        step.commit().await.map_err(unavailable)?;
+        Ok(added)
+    }
+
     async fn add_user(&self, user: &LocalUser) -> Result<bool, StoreError> {
         let added = sqlx::query(
             "INSERT INTO users (name, password_hash, created_at) VALUES ($1, $2, $3)
@@ -440,7 +470,7 @@ impl Store for SqlStore {
              ON CONFLICT (browser) DO UPDATE SET
                 issuer = excluded.issuer, subject = excluded.subject, name = excluded.name,
                 email = excluded.email, email_verified = excluded.email_verified,
-                expires_at = excluded.expires_at",
+                expires_at = excluded.expires_at, idle_until = NULL",
         )
         .bind(bytes(browser))
         .bind(&identity.issuer)
@@ -686,6 +716,53 @@ impl Store for SqlStore {
         }
         step.commit().await.map_err(unavailable)?;
         Ok(LoggedOut::Ended(ended))
+    }
+
+    async fn begin_account_session(
+        &self,
+        browser: &SecretHash,
+        identity: &Identity,
+        idle_until: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO browser_sessions
+                (browser, issuer, subject, name, email, email_verified, expires_at, idle_until)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(bytes(browser))
+        .bind(&identity.issuer)
+        .bind(&identity.subject)
+        .bind(&identity.name)
+        .bind(&identity.email)
+        .bind(identity.email_verified)
+        .bind(expires_at.unix_seconds())
+        .bind(idle_until.unix_seconds())
+        .execute(&self.writer)
+        .await
+        .map_err(unavailable)?;
+        Ok(())
+    }
+
+    async fn use_account_session(
+        &self,
+        browser: &SecretHash,
+        now: Timestamp,
+        idle_until: Timestamp,
+    ) -> Result<Option<Identity>, StoreError> {
+        // All rows, though there is one at most: see take_login.
+        let used = sqlx::query(
+            "UPDATE browser_sessions SET idle_until = $3
+             WHERE browser = $1 AND expires_at > $2 AND idle_until > $2
+             RETURNING issuer, subject, name, email, email_verified",
+        )
+        .bind(bytes(browser))
+        .bind(now.unix_seconds())
+        .bind(idle_until.unix_seconds())
+        .fetch_all(&self.writer)
+        .await
+        .map_err(unavailable)?;
+        used.first().map(rows::browser_session).transpose()
     }
 
     async fn sweep(
@@ -1125,7 +1202,7 @@ const SWEEP_PROVIDER_SESSIONS: &str = "
 const SWEEP_CLIENTS: &str = "
     DELETE FROM clients WHERE has_finished_login = FALSE AND created_at < $1";
 
-fn bytes(hash: &SecretHash) -> &[u8] {
+pub(super) fn bytes(hash: &SecretHash) -> &[u8] {
     hash.as_bytes()
 }
 

@@ -2,6 +2,8 @@
 //!
 //! One connection writes, a few read. The verbs are those of every SQL database: `sql/verbs.rs`.
 
+#[path = "../sql/grants.rs"]
+mod grants;
 mod open;
 #[path = "../sql/rows.rs"]
 mod rows;
