@@ -6,6 +6,8 @@ import { binary, chromium, root, scratch, screenshots } from './settings.mjs';
 import { launch, Person } from './drivers/chromium.mjs';
 import { Keycloak } from './drivers/keycloak.mjs';
 import { Sekisho } from './drivers/sekisho.mjs';
+import { cases as clock } from './cases/clock.mjs';
+import { cases as conformance } from './cases/conformance.mjs';
 import { cases as consent } from './cases/consent.mjs';
 import { cases as inspector } from './cases/inspector.mjs';
 import { cases as kill } from './cases/kill.mjs';
@@ -15,7 +17,7 @@ import { cases as pythonSdk } from './cases/python_sdk.mjs';
 const CASE_MS_MAX = 180_000;
 const LOGINS = ['local', '26.1.0', '26.7.0'];
 
-const cases = [...consent, ...pages, ...inspector, ...pythonSdk, ...kill];
+const cases = [...consent, ...pages, ...inspector, ...pythonSdk, ...kill, ...clock, ...conformance];
 
 /** What one case may use, and what must be put away after it. */
 class World {
@@ -29,8 +31,9 @@ class World {
     return thing;
   }
 
-  async sekisho() {
-    return this.until(this.keycloak ? await Sekisho.startWithKeycloak(this.name, this.keycloak) : await Sekisho.startWithLocalLogin(this.name));
+  /** The program; where the `local` provider logs people in, with `more` settings and an environment of its own. */
+  async sekisho(more = '', env = {}) {
+    return this.until(this.keycloak ? await Sekisho.startWithKeycloak(this.name, this.keycloak) : await Sekisho.startWithLocalLogin(this.name, more, env));
   }
 
   /** Somebody with a browser of their own; the album is the folder of their pictures. */
