@@ -6,6 +6,8 @@ import { binary, chromium, root, scratch, screenshots } from './settings.mjs';
 import { launch, Person } from './drivers/chromium.mjs';
 import { Keycloak } from './drivers/keycloak.mjs';
 import { Sekisho } from './drivers/sekisho.mjs';
+import { cases as clock } from './cases/clock.mjs';
+import { cases as conformance } from './cases/conformance.mjs';
 import { cases as consent } from './cases/consent.mjs';
 import { cases as inspector } from './cases/inspector.mjs';
 import { cases as kill } from './cases/kill.mjs';
@@ -16,7 +18,7 @@ import { cases as sessions } from './cases/sessions.mjs';
 const CASE_MS_MAX = 180_000;
 const LOGINS = ['local', '26.1.0', '26.7.0'];
 
-const cases = [...consent, ...pages, ...inspector, ...pythonSdk, ...kill, ...sessions];
+const cases = [...consent, ...pages, ...inspector, ...pythonSdk, ...kill, ...clock, ...sessions, ...conformance];
 
 /** What one case may use, and what must be put away after it. */
 class World {
@@ -30,9 +32,12 @@ class World {
     return thing;
   }
 
-  /** `identity` holds more settings of that table, where Keycloak logs people in. */
-  async sekisho(identity = {}) {
-    return this.until(this.keycloak ? await Sekisho.startWithKeycloak(this.name, this.keycloak, identity) : await Sekisho.startWithLocalLogin(this.name));
+  /**
+   * The program. `more` are more settings: of the table `identity` where Keycloak logs people in (an object), of the whole file (text)
+   * where the `local` provider does, with an environment of its own.
+   */
+  async sekisho(more, env = {}) {
+    return this.until(this.keycloak ? await Sekisho.startWithKeycloak(this.name, this.keycloak, more ?? {}) : await Sekisho.startWithLocalLogin(this.name, typeof more === 'string' ? more : '', env));
   }
 
   /** Somebody with a browser of their own; the album is the folder of their pictures. */

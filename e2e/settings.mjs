@@ -18,10 +18,13 @@ export const screenshots = join(scratch, 'screenshots');
 export const binary = resolve(root, env.SEKISHO_BIN ?? 'target/release/sekisho');
 export const chromium = env.E2E_CHROMIUM ?? ['/usr/bin/chromium', '/usr/bin/chromium-browser'].find(existsSync) ?? '/usr/bin/chromium';
 export const python = join(ring, '.venv', 'bin', 'python');
+export const conformance = join(ring, 'node_modules', '@modelcontextprotocol', 'conformance', 'dist', 'index.js');
 export const inspectorProgram = join(ring, 'node_modules', '.bin', 'mcp-inspector');
 
 export const sekishoPort = port('E2E_PORT', 8000);
 export const keycloakPort = port('E2E_KEYCLOAK_PORT', 8080);
+/** Where the conformance suite waits for the browser to come back. */
+export const callbackPort = port('E2E_CALLBACK_PORT', 3040);
 export const inspectorPort = port('E2E_INSPECTOR_PORT', 6274);
 
 export const publicUrl = `http://localhost:${sekishoPort}`;

@@ -94,6 +94,12 @@ export class NativeClient {
     return this.askForTokens({ grant_type: 'refresh_token', refresh_token: refreshToken });
   }
 
+  /** Gives a token back; answers the status. */
+  async revoke(token) {
+    const body = new URLSearchParams({ client_id: this.id, token });
+    return (await fetch(`${publicUrl}/revoke`, { method: 'POST', body, signal: within() })).status;
+  }
+
   async askForTokens(parameters) {
     const answer = await fetch(`${publicUrl}/token`, {
       method: 'POST',

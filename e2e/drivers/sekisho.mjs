@@ -8,8 +8,9 @@ const START_MS_MAX = 15_000;
 
 export class Sekisho {
   /** With nothing configured but the port: the built-in tool and the `local` provider, whose password it prints. */
-  static async startWithLocalLogin(name) {
-    const sekisho = new Sekisho(name, `listen = "127.0.0.1:${sekishoPort}"\n`);
+  static async startWithLocalLogin(name, more = '', env = {}) {
+    const sekisho = new Sekisho(name, `listen = "127.0.0.1:${sekishoPort}"\n${more}`);
+    sekisho.env = env;
     await sekisho.start();
     sekisho.person = { username: 'demo', password: printedPassword(sekisho.child.output) };
     return sekisho;
@@ -55,7 +56,7 @@ upstream = { builtin = "fortune" }
     const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('SEKISHO_')));
     this.child = new Child('sekisho', binary, ['serve', '--config', this.settings], {
       cwd: this.folder,
-      env: { ...env, NO_COLOR: '1' },
+      env: { ...env, NO_COLOR: '1', ...this.env },
       log: join(this.folder, 'sekisho.log'),
     });
     await this.child.printed(/^listening on http:\/\/\S+/m, START_MS_MAX);

@@ -12,6 +12,8 @@ use tokio::time::timeout;
 /// Far longer than anything here takes, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_sekisho");
+
 /// A folder of its own for each test; what runs in it sees no settings but those of the test.
 pub(crate) struct Folder(TempDir);
 
@@ -31,7 +33,10 @@ impl Folder {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sekisho"));
+        self.clean(Command::new(PROGRAM), arguments)
+    }
+
+    fn clean(&self, mut command: Command, arguments: &[&str]) -> Command {
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("SEKISHO_") {
                 command.env_remove(name);
@@ -60,10 +65,23 @@ impl Folder {
 
     /// Starts the server at that port, and waits until it listens.
     pub(crate) async fn serve_at(&self, port: u16, settings: &str) -> Server {
+        self.started(self.command(&["serve"]), port, settings).await
+    }
+
+    /// Starts the server at a free port by another program, which must become it.
+    pub(crate) async fn serve_by(&self, other: &[&str]) -> Server {
+        let (name, arguments) = other.split_first().unwrap();
+        let mut command = Command::new(name);
+        command.args(arguments);
+        let command = self.clean(command, &[PROGRAM, "serve"]);
+        self.started(command, free_port(), "").await
+    }
+
+    async fn started(&self, mut command: Command, port: u16, settings: &str) -> Server {
         let settings = format!("listen = \"127.0.0.1:{port}\"\n{settings}");
         self.write("sekisho.toml", &settings);
         let log = std::fs::File::create(self.path().join("log")).unwrap();
-        let mut child = self.command(&["serve"]).stderr(log).spawn().unwrap();
+        let mut child = command.stderr(log).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut server = Server { child, lines, said: Vec::new(), port };
         if !server.hears("listening on http://").await {
@@ -119,8 +137,13 @@ impl Server {
         false
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> String {
+        self.child.id().expect("it is running").to_string()
+    }
+
     pub(crate) async fn signal(&self, name: &str) {
-        let id = self.child.id().expect("it is running").to_string();
+        let id = self.id();
         let sent = Command::new("sh").args(["-c", &format!("kill -{name} {id}")]).status().await;
         assert!(sent.unwrap().success());
     }

@@ -8,6 +8,7 @@
 )]
 
 mod client;
+mod faults;
 mod grant;
 mod harness;
 mod key;

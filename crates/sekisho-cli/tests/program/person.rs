@@ -9,7 +9,7 @@ use testkit::{Answer, App, Browser, RegisteredClient, Tokens};
 
 use crate::harness::{Server, http};
 
-const REDIRECT_URI: &str = "http://127.0.0.1:33418/callback";
+pub(crate) const REDIRECT_URI: &str = "http://127.0.0.1:33418/callback";
 
 /// The server as the testkit knows it: an application that passes everything on to the socket.
 pub(crate) fn app(server: &Server) -> App {

@@ -229,6 +229,24 @@ async fn an_account_allows_five_tries_and_then_one_every_twelve_seconds() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_set_back_locks_nobody_out() {
+    let scene = Scene::new().await;
+    let year = Duration::from_hours(365 * 24);
+    scene.clock.advance(year);
+    let attempt = scene.begin().await;
+    let state = &attempt.login_state;
+    for _ in 0..5 {
+        assert!(scene.log_in(&visitor(), state, "alice", "wrong horse").await.is_page(200));
+    }
+    scene.clock.set_back(year);
+    let at_once = scene.log_in(&visitor(), state, "alice", PASSWORD).await;
+    assert!(at_once.is_page(429), "setting the clock forgives nothing: {at_once:?}");
+    scene.clock.advance(Duration::from_secs(12));
+    let soon = scene.log_in(&visitor(), state, "alice", PASSWORD).await;
+    assert_eq!(soon.status, 303, "and what was counted passes as ever");
+}
+
+#[tokio::test]
 async fn an_account_allows_twenty_tries_from_everywhere() {
     let scene = Scene::new().await;
     let attempt = scene.begin().await;

@@ -7,7 +7,7 @@ use std::fmt;
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use governor::clock::Clock as _;
@@ -15,7 +15,7 @@ use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::front::ClientAddress;
 
 /// Counters of each kind. Names and addresses are mapped onto so many by a hash that nobody
@@ -97,7 +97,7 @@ impl Counters {
         let quota = Quota::with_period(allowance.one_more_every)
             .unwrap_or(Quota::per_second(NonZeroU32::MIN))
             .allow_burst(allowance.burst);
-        let time = Time(Arc::clone(clock));
+        let time = Time::new(clock);
         Self {
             places: RandomState::new(),
             limiter: RateLimiter::new(quota, DashMapStateStore::default(), time),
@@ -118,14 +118,35 @@ impl fmt::Debug for Counters {
     }
 }
 
-/// Our clock as `governor` reads it.
+/// Our clock as `governor` reads it: the sum of its steps ahead. What was counted under a clock that
+/// is set back afterwards would else count until the time comes round again, be it in a year.
 #[derive(Debug, Clone)]
-struct Time(Arc<dyn Clock>);
+struct Time {
+    clock: Arc<dyn Clock>,
+    passed: Arc<Mutex<Passed>>,
+}
+
+#[derive(Debug)]
+struct Passed {
+    last: Timestamp,
+    sum: Duration,
+}
+
+impl Time {
+    fn new(clock: &Arc<dyn Clock>) -> Self {
+        let passed = Passed { last: clock.now(), sum: Duration::ZERO };
+        Self { clock: Arc::clone(clock), passed: Arc::new(Mutex::new(passed)) }
+    }
+}
 
 impl governor::clock::Clock for Time {
     type Instant = Duration;
 
     fn now(&self) -> Duration {
-        Duration::from_secs(u64::try_from(self.0.now().unix_seconds()).unwrap_or(0))
+        let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
+        passed.sum = passed.sum.saturating_add(now.left(passed.last));
+        passed.last = now;
+        passed.sum
     }
 }

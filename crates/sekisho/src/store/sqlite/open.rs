@@ -126,6 +126,12 @@ pub(super) async fn open(
         || SqlitePoolOptions::new().acquire_timeout(wait_max).idle_timeout(None).max_lifetime(None);
     let writer = pool()
         .max_connections(1)
+        // A step that could not be written, as on a full disk, is undone by SQLite itself. sqlx does
+        // not notice and goes on waiting for its end: only a new connection begins another.
+        .before_acquire(|connection, _| {
+            let is_free = !connection.is_in_transaction();
+            Box::pin(async move { Ok(is_free) })
+        })
         .connect_with(file.clone())
         .await
         .map_err(|error| refusal(&path, error))?;

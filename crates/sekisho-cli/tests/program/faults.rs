@@ -1,0 +1,138 @@
+//! What the caller sees while the machine fails us, and that it passes by itself: the store locked
+//! by somebody else, the disk full, a folder that nobody may write to. What was acknowledged before
+//! goes on all the while.
+
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::http::Request;
+use sqlx::{Connection as _, Executor as _, SqliteConnection};
+use testkit::world::{call, public_client, tokens};
+use testkit::{Answer, App, RegisteredClient, Tokens};
+use tokio::process::Command;
+
+use crate::harness::{Folder, Server, free_port, http};
+use crate::person::{REDIRECT_URI, app, log_in, open_login};
+
+/// No answer may take longer, whatever the store does.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// Bytes that a full disk still takes: none of a page of the store.
+const ROOM_LEFT: u64 = 100;
+
+#[tokio::test]
+async fn a_locked_store_is_503_for_a_while_and_tokens_in_force_go_on() {
+    let folder = Folder::new();
+    let server = folder.serve("").await;
+    let person = SignedIn::at(&server).await;
+    let path = folder.path().join("sekisho.db");
+    let mut other = SqliteConnection::connect(&path.to_string_lossy()).await.unwrap();
+
+    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    person.cannot_write_but_may_enter().await;
+    other.execute("ROLLBACK").await.unwrap();
+
+    person.goes_on(&server).await;
+}
+
+#[tokio::test]
+async fn a_full_disk_is_503_until_there_is_room_and_tokens_in_force_go_on() {
+    let folder = Folder::new();
+    // A limit on the size of files stands in for the disk: it needs no rights, and it can be lifted.
+    let server = folder.serve_by(&["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).await;
+    let person = SignedIn::at(&server).await;
+
+    limit_files(&server, &ROOM_LEFT.to_string()).await;
+    person.cannot_write_but_may_enter().await;
+    limit_files(&server, "unlimited").await;
+
+    person.goes_on(&server).await;
+}
+
+#[tokio::test]
+async fn a_place_that_nobody_may_write_to_is_one_sentence_and_no_start() {
+    let rows = [
+        ("store = \"sqlite:/proc/sekisho.db\"", 1, "/proc/sekisho.db", "not even root may"),
+        ("store = \"sqlite:nowhere/sekisho.db\"", 1, "nowhere/sekisho.db", "no such folder"),
+        ("key_file = \"/proc/sekisho.key\"", 2, "/proc/sekisho.key", "the same for the key"),
+    ];
+    for (setting, expected, named, reason) in rows {
+        let folder = Folder::new();
+        folder
+            .write("sekisho.toml", &format!("listen = \"127.0.0.1:{}\"\n{setting}\n", free_port()));
+        let done = folder.run(&["serve"], "").await;
+        assert_eq!((done.code, done.out.as_str()), (Some(expected), ""), "{reason}: {done:?}");
+        assert!(
+            done.err.starts_with("sekisho: ") && done.err.contains(named),
+            "{reason}: {done:?}"
+        );
+        assert_eq!(done.err.lines().count(), 1, "{reason}: {done:?}");
+    }
+}
+
+/// Who logged in before the trouble began.
+struct SignedIn {
+    app: App,
+    client: RegisteredClient,
+    tokens: Tokens,
+    password: String,
+}
+
+impl SignedIn {
+    async fn at(server: &Server) -> Self {
+        let password = server.password().unwrap();
+        let form = open_login(server).await;
+        let client = form.client.clone();
+        let tokens = form.finish(server, "demo", &password).await;
+        Self { app: app(server), client, tokens, password }
+    }
+
+    /// Whatever must be written is refused in time, and asked to come again; who is in stays in.
+    async fn cannot_write_but_may_enter(&self) {
+        for (what, path) in [("a refresh", "/token"), ("a revocation", "/revoke")] {
+            let began = Instant::now();
+            let answer = self.post(path).await;
+            assert_eq!(answer.status, 503, "{what}: {answer:?}");
+            assert!(!answer.header("retry-after").is_empty(), "{what}: {answer:?}");
+            assert!(began.elapsed() < ANSWER_MAX, "{what} took {:?}", began.elapsed());
+        }
+        assert_ne!(self.door().await, 401, "a token in force goes on");
+        assert!(self.door().await < 500, "a token in force goes on");
+    }
+
+    /// Nothing was lost, nothing was half done, and nobody had to start anything again.
+    async fn goes_on(self, server: &Server) {
+        assert!(self.door().await < 500 && self.door().await != 401);
+        let renewed = self.post("/token").await;
+        assert_eq!(renewed.status, 200, "the refresh token was not spent: {renewed:?}");
+        let renewed = Self { tokens: tokens(&renewed), ..self };
+        assert_ne!(renewed.door().await, 401);
+        assert_eq!(renewed.post("/revoke").await.status, 200);
+        assert_eq!(renewed.door().await, 401, "and revoked is revoked");
+        public_client(&renewed.app, REDIRECT_URI).await;
+        log_in(server, "demo", &renewed.password).await;
+        let ready = http().get(server.url("/readyz")).send().await.unwrap();
+        assert_eq!(ready.status(), 200);
+    }
+
+    async fn door(&self) -> u16 {
+        call(&self.app, "/mcp", &self.tokens.access).await.status.as_u16()
+    }
+
+    /// Sends the refresh token to be traded or given back.
+    async fn post(&self, path: &str) -> Answer {
+        let (client, refresh) = (&self.client.id, &self.tokens.refresh);
+        let form = format!(
+            "client_id={client}&grant_type=refresh_token&refresh_token={refresh}&token={refresh}"
+        );
+        let request =
+            Request::post(path).header("content-type", "application/x-www-form-urlencoded");
+        Answer::to(&self.app, request.body(Body::from(form)).unwrap()).await
+    }
+}
+
+/// From now on no file of the server's may grow beyond so many bytes.
+async fn limit_files(server: &Server, bytes: &str) {
+    let process = format!("--pid={}", server.id());
+    let limited = Command::new("prlimit").args([&process, &format!("--fsize={bytes}:")]).status();
+    assert!(limited.await.unwrap().success(), "prlimit (Debian: util-linux) works");
+}
