@@ -58,7 +58,9 @@ impl Program {
             "listen = \"127.0.0.1:{port}\"\nstore = \"{store}\"\nlog = \"warn\"\n\
              [identity]\nprovider = \"oidc\"\nissuer = \"{issuer}\"\n\
              client_id = \"{CLIENT_ID}\"\nclient_secret = \"{CLIENT_SECRET}\"\n\
-             [limits]\nlogins_per_minute = 1000000\nregistrations_per_minute = 1000000\n"
+             [limits]\nlogins_per_minute = 1000000\nregistrations_per_minute = 1000000\n\
+             wrong_tokens_per_minute = 1000000\nfailures_per_minute = 1000000\n\
+             calls_per_minute = 1000000\npages_per_minute = 1000000\n"
         );
         std::fs::write(folder.path().join("sekisho.toml"), settings).unwrap();
         if store.starts_with("postgres") {

@@ -253,7 +253,7 @@ mod tests {
             ("https://0x7f.1/c", Some(Address), "an address in hex"),
             ("https://0177.0.0.1/c", Some(Address), "an address in octal"),
             ("https://8.8.8.8/c", Some(Address), "a public address tells nobody who it is"),
-            ("https:///c", Some(OddSpelling), "no host"),
+            ("https:///c", Some(NoPath), "no host, and so read as the host c"),
             ("https://", Some(OddSpelling), "nothing"),
             (&long, Some(TooLong), "1 KiB"),
         ];
