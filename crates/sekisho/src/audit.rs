@@ -76,19 +76,35 @@ pub(crate) async fn within<F: Future>(address: Option<IpAddr>, future: F) -> F::
 pub(crate) fn note(event: Event, details: &Details<'_>) {
     let known = ADDRESS.try_with(|address| *address).ok().flatten();
     let address = details.address.or(known);
-    let event = event.as_str();
-    tracing::info!(
-        target: "sekisho::audit",
-        event,
-        trace_id = TraceId::current().map(tracing::field::display),
-        client.id = details.client.map(|id| short(id.as_str())),
-        client.address = address.map(tracing::field::display),
-        user.issuer = details.user.map(|user| short(&user.issuer)),
-        user.subject = details.user.map(|user| short(&user.subject)),
-        grant.id = details.grant.map(GrantId::as_str),
-        detail = details.detail.map(tracing::field::display),
-        "audit: {event}"
-    );
+    let name = event.as_str();
+    macro_rules! write {
+        ($level:ident) => {
+            tracing::$level!(
+                target: "sekisho::audit",
+                event = name,
+                trace_id = TraceId::current().map(tracing::field::display),
+                client.id = details.client.map(|id| short(id.as_str())),
+                client.address = address.map(tracing::field::display),
+                user.issuer = details.user.map(|user| short(&user.issuer)),
+                user.subject = details.user.map(|user| short(&user.subject)),
+                grant.id = details.grant.map(GrantId::as_str),
+                detail = details.detail.map(tracing::field::display),
+                "audit: {name}"
+            )
+        };
+    }
+    match event {
+        // Two hold what one should: somebody may have stolen it.
+        Event::Replay => write!(warn),
+        Event::Login
+        | Event::Consent
+        | Event::Code
+        | Event::Token
+        | Event::Refresh
+        | Event::Revoke
+        | Event::Refused
+        | Event::PersonalToken => write!(info),
+    }
 }
 
 /// What others chose is cut: an event is a line, not a page.

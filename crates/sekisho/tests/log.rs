@@ -122,12 +122,12 @@ async fn no_secret_reaches_the_log_at_any_level() {
     // A token in the query or in a form is no token at all, and no line; the replay of a code or of a
     // refresh token is one line of its own; what is given back afterwards is gone already.
     for (event, times, reason) in [
-        ("login", 1, "one person logged in"),
-        ("consent", 1, "and said yes once"),
-        ("code", 1, "for one code"),
-        ("token", 1, "which was redeemed"),
-        ("refresh", 1, "and refreshed"),
-        ("replay", 1, "the code came again; its grant is gone with the refresh token then"),
+        ("login", 2, "a person logged in twice"),
+        ("consent", 2, "and said yes each time"),
+        ("code", 2, "for a code"),
+        ("token", 2, "which was redeemed"),
+        ("refresh", 2, "and refreshed"),
+        ("replay", 2, "a code came again, and a refresh token after its window"),
         ("revoke", 0, "what is gone is not ended again"),
     ] {
         let lines: Vec<_> = audit_lines(&log, event).filter(|l| l.contains(&client.id)).collect();

@@ -42,7 +42,8 @@ async fn the_authorization_server_is_found_where_every_revision_looks() {
             .unwrap()
             .contains(&"none".into())
     );
-    let proofs = serde_json::json!(["client_secret_basic", "client_secret_post"]);
+    let proofs =
+        serde_json::json!(["client_secret_basic", "client_secret_post", "private_key_jwt"]);
     assert_eq!(document["introspection_endpoint_auth_methods_supported"], proofs);
     assert_eq!(get(&world, "/.well-known/openid-configuration").await.status, 404);
 }

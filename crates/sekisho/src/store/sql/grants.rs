@@ -17,7 +17,7 @@ macro_rules! list {
     ($whose:literal) => {
         concat!(
             "SELECT grants.id, grants.client_id, clients.metadata, issuer, subject, name, email,
-                email_verified, scope, resource, grants.created_at, last_used_at,
+                email_verified, scope, resource, grants.created_at, grants.last_used_at,
                 personal_tokens.label, personal_tokens.expires_at
              FROM grants
              LEFT JOIN clients ON clients.id = grants.client_id
