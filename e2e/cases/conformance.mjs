@@ -9,9 +9,6 @@ import { must, mustBe } from './must.mjs';
 const SUITE_MS_MAX = 90_000;
 const STEP_MS_MAX = 30_000;
 
-/** What the suite may warn of, and why it is no failure. A warning that is not here fails the case. */
-const WARNINGS_KNOWN = new Map([['authorization-server-metadata-cimd', 'client ID metadata documents are a SHOULD']]);
-
 const logIn = (world, person, who) => (world.keycloak ? person.logInAtKeycloak(who) : person.logIn(who));
 
 /** Registers a public client for the one address where the suite listens. */
@@ -54,7 +51,7 @@ const officialSuite = (more) => async (world) => {
 
   const checks = checksIn(results);
   const told = checks.map(({ id, status }) => `${id} ${status}`).join(', ');
-  const failed = checks.filter(({ id, status }) => status !== 'SUCCESS' && !(status === 'WARNING' && WARNINGS_KNOWN.has(id)));
+  const failed = checks.filter(({ status }) => status !== 'SUCCESS');
   must(failed.length === 0, failed.map(({ id, status, errorMessage }) => `${id}: ${status}: ${errorMessage}`).join(' | '));
   for (const id of ['authorization-server-metadata', 'authorization-code-grant']) {
     mustBe(`how often the suite checked ${id}`, checks.filter((check) => check.id === id).length, 1);

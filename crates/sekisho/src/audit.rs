@@ -73,15 +73,15 @@ pub(crate) async fn within<F: Future>(address: Option<IpAddr>, future: F) -> F::
 }
 
 /// Writes the line.
-pub(crate) fn note(kind: Event, details: &Details<'_>) {
+pub(crate) fn note(event: Event, details: &Details<'_>) {
     let known = ADDRESS.try_with(|address| *address).ok().flatten();
     let address = details.address.or(known);
-    let event = kind.as_str();
-    macro_rules! line {
+    let name = event.as_str();
+    macro_rules! write {
         ($level:ident) => {
             tracing::$level!(
                 target: "sekisho::audit",
-                event,
+                event = name,
                 trace_id = TraceId::current().map(tracing::field::display),
                 client.id = details.client.map(|id| short(id.as_str())),
                 client.address = address.map(tracing::field::display),
@@ -89,13 +89,13 @@ pub(crate) fn note(kind: Event, details: &Details<'_>) {
                 user.subject = details.user.map(|user| short(&user.subject)),
                 grant.id = details.grant.map(GrantId::as_str),
                 detail = details.detail.map(tracing::field::display),
-                "audit: {event}"
-        )
+                "audit: {name}"
+            )
         };
     }
-    // Somebody may hold what is not theirs: for that one an operator is woken.
-    match kind {
-        Event::Replay => line!(warn),
+    match event {
+        // Two hold what one should: somebody may have stolen it.
+        Event::Replay => write!(warn),
         Event::Login
         | Event::Consent
         | Event::Code
@@ -103,7 +103,7 @@ pub(crate) fn note(kind: Event, details: &Details<'_>) {
         | Event::Refresh
         | Event::Revoke
         | Event::Refused
-        | Event::PersonalToken => line!(info),
+        | Event::PersonalToken => write!(info),
     }
 }
 

@@ -303,9 +303,15 @@ impl AuthorizationServer {
     /// All endpoints a browser or the identity provider is sent to: no CORS belongs in front of
     /// these.
     pub fn browser_routes(self: &Arc<Self>) -> Router {
-        let mut forms = Router::new().route("/logout", get(logout::show).post(logout::log_out));
+        let forms = Router::new()
+            .route("/account", get(account::show).post(account::change))
+            .route("/account/login", post(account::log_in))
+            .route("/logout", get(logout::show).post(logout::log_out));
+        let mut logouts = Router::new();
         if self.provider.sends_logouts() {
-            forms = forms.route("/auth/logout", post(provider_logout::provider_logout));
+            // Counted only where it is not believed: all come from the provider's address, and none
+            // may be missed.
+            logouts = logouts.route("/auth/logout", post(provider_logout::provider_logout));
         }
         Router::new()
             .route("/authorize", get(authorize::authorize))
@@ -315,14 +321,8 @@ impl AuthorizationServer {
             )
             .route("/auth/callback", get(callback::callback))
             .merge(forms.layer(DefaultBodyLimit::max(FORM_BYTES_MAX)))
-            .route(
-                "/account",
-                get(account::show)
-                    .post(account::change)
-                    .layer(DefaultBodyLimit::max(FORM_BYTES_MAX)),
-            )
-            .route("/account/login", post(account::log_in))
             .route_layer(from_fn_with_state(Arc::clone(self), limits::pages))
+            .merge(logouts.layer(DefaultBodyLimit::max(FORM_BYTES_MAX)))
             .with_state(Arc::clone(self))
     }
 

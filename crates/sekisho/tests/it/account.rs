@@ -128,6 +128,20 @@ async fn a_token_that_the_form_cannot_ask_for_is_not_made() {
     }
 }
 
+#[tokio::test]
+async fn the_way_out_asks_first_and_then_the_page_is_closed() {
+    let world = World::new().await;
+    let mut browser = Browser::default();
+    let page = log_in(&world, &mut browser, "alice").await;
+    assert!(page.body.contains("<form action=\"/logout\" method=\"get\">"), "{}", page.body);
+    let asked = browser.open(&world.app, "/logout").await;
+    let csrf = asked.input("csrf").unwrap();
+    let left = browser.post(&world.app, "/logout", &[("csrf", &csrf)]).await;
+    assert_eq!(left.status, 303, "on to the provider: {left:?}");
+    let page = browser.open(&world.app, "/account").await;
+    assert!(page.body.contains("/account/login") && !page.body.contains("Log out"), "{page:?}");
+}
+
 /// Case 69, and 4 for this page.
 #[tokio::test]
 async fn a_form_counts_only_from_our_page_in_that_session() {
