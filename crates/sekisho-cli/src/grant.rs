@@ -96,6 +96,9 @@ pub(crate) async fn find_person(store: &dyn Store, name: &str) -> Result<GrantsO
     let (mut by_subject, mut by_name) = (Vec::new(), Vec::new());
     for grant in all(store, &GrantsOf::Everyone).await? {
         let identity = grant.identity;
+        if identity.is_machine() {
+            continue;
+        }
         let person = (identity.issuer, identity.subject);
         if person.1 == name {
             by_subject.push(person);

@@ -109,6 +109,7 @@ macro_rules! store_contract {
                 a_logout_counts_once
                 a_sweep_removes_sessions_whose_grant_or_code_is_gone
                 an_account_session_ends_when_idle_and_at_its_end
+                a_new_password_or_no_grant_left_ends_browser_sessions
                 a_sweep_of_a_living_store_removes_nothing
                 a_sweep_removes_logins_sessions_and_codes_at_their_end
                 a_sweep_removes_tokens_at_their_end_and_then_their_grant
@@ -975,6 +976,30 @@ pub async fn a_browser_session_ends_in_time_and_belongs_to_the_last_login(store:
 }
 
 // --- sweeping ---------------------------------------------------------------------------------
+
+pub async fn a_new_password_or_no_grant_left_ends_browser_sessions(store: AnyStore) {
+    let end = NOW.plus(DAY);
+    let local = |name: &str| Identity { issuer: LOCAL_ISSUER.into(), ..person(name) };
+    let begin = async |name: &str| {
+        store.begin_account_session(&hash(name), &local(name), end, end).await.unwrap();
+    };
+    let is_there = async |name: &str| {
+        store.use_account_session(&hash(name), NOW, end).await.unwrap().is_some()
+    };
+    for name in ["alice", "bob"] {
+        let password_hash = "hash".to_owned();
+        let user = LocalUser { name: local(name).subject, password_hash, created_at: NOW };
+        assert!(store.add_user(&user).await.unwrap());
+        begin(name).await;
+    }
+    assert!(store.set_password(&local("alice").subject, "another hash").await.unwrap());
+    assert!(!is_there("alice").await && is_there("bob").await, "whoever knew the old one is out");
+
+    begin("alice").await;
+    let Identity { issuer, subject, .. } = local("alice");
+    store.end_grants(&GrantsOf::Person { issuer, subject }, NOW).await.unwrap();
+    assert!(!is_there("alice").await && is_there("bob").await, "and makes no new tokens there");
+}
 
 pub async fn an_account_session_ends_when_idle_and_at_its_end(store: AnyStore) {
     let (hour, browser) = (Duration::from_hours(1), hash("browser"));

@@ -72,7 +72,9 @@ async fn a_revocation_at_one_instance_holds_at_the_other_within_a_second() {
 async fn without_a_key_no_instance_begins() {
     let folder = Folder::new();
     let url = testkit::postgres::database();
-    let done = folder.run(&["serve", "--store", url.reveal()], "").await;
+    let listen = format!("127.0.0.1:{}", free_port());
+    let serve = ["serve", "--store", url.reveal(), "--listen", &listen];
+    let done = folder.run(&serve, "").await;
     assert_eq!(done.code, Some(2), "{done:?}");
     assert!(done.err.contains("give every instance the same"), "{}", done.err);
     assert!(!folder.path().join("sekisho.key").exists(), "none is made");

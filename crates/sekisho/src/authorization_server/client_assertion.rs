@@ -16,6 +16,7 @@ use sekisho_protocol::{Secret, SecretHash};
 use url::Url;
 
 use super::AuthorizationServer;
+use super::clients::NoClient;
 use crate::clock::Timestamp;
 use crate::fetch::Fault;
 use crate::jwks::{KeySet, SIGNING_ALGORITHMS, Wanted};
@@ -24,6 +25,9 @@ use crate::store::{AssertionUse, Client, ClientOrigin, StoreError};
 /// How old fetched keys may be when one is missing: what made-up key ids cost is one fetch in this
 /// time.
 const MISSING_KEY_COOL_DOWN: Duration = Duration::from_secs(30);
+
+/// How long a client waits when too many documents are being fetched.
+const BUSY_WAIT: Duration = Duration::from_secs(1);
 
 /// Why an assertion is not believed. Never holds a part of it.
 #[derive(Debug, thiserror::Error)]
@@ -110,7 +114,14 @@ impl AuthorizationServer {
     ) -> Result<Arc<KeySet>, AssertionRefusal> {
         let today = match client.origin {
             ClientOrigin::Document => {
-                self.client_no_older_than(age_max, &client.id, caller).await.ok()
+                match self.client_no_older_than(age_max, &client.id, caller).await {
+                    Ok(today) => Some(today),
+                    // Who may not ask must not choose between old keys and new ones by it.
+                    Err(NoClient::TooMany(wait)) => return Err(AssertionRefusal::TooMany(wait)),
+                    Err(NoClient::Busy) => return Err(AssertionRefusal::TooMany(BUSY_WAIT)),
+                    Err(NoClient::Store(reason)) => return Err(AssertionRefusal::Store(reason)),
+                    Err(NoClient::Unknown | NoClient::Document(_)) => None,
+                }
             }
             ClientOrigin::Dynamic | ClientOrigin::Preregistered => None,
         };

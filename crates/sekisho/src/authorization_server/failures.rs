@@ -1,7 +1,7 @@
 //! How often one address may be wrong at `/token` and `/revoke` (RFC 6749 §10.10).
 //!
-//! Counts by address alone: whoever guesses at a client's secret or a person's code locks out
-//! nobody but themselves. An address that was wrong too often is not heard until its minute is over.
+//! Counts by address alone, and answers 429 only in place of a wrong answer: whoever guesses at a
+//! client's secret or a person's code locks out nobody, not even those who share the address.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,6 +10,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::refusal::Refusal;
 use crate::clock::{Clock, Timestamp};
 use crate::front::ClientAddress;
 
@@ -37,11 +38,22 @@ impl Failures {
         Self { per_window: per_minute.get(), clock, counted: Mutex::default() }
     }
 
-    /// Whether an address is still heard.
-    ///
-    /// # Errors
-    /// How long it is not.
-    pub(super) fn check(&self, address: Option<IpAddr>) -> Result<(), Duration> {
+    /// Counts what was refused, and puts "too many" in its place where the address had too many.
+    /// What is no wrong guess passes as it is.
+    pub(super) fn instead_of(&self, refusal: Refusal, address: Option<IpAddr>) -> Refusal {
+        if !refusal.is_wrong_guess() {
+            return refusal;
+        }
+        match self.check(address) {
+            Ok(()) => {
+                self.note(address);
+                refusal
+            }
+            Err(wait) => Refusal::TooMany(wait),
+        }
+    }
+
+    fn check(&self, address: Option<IpAddr>) -> Result<(), Duration> {
         let Some(address) = address.map(network) else { return Ok(()) };
         let now = self.clock.now();
         match self.counted().get(&address) {
@@ -53,8 +65,7 @@ impl Failures {
         }
     }
 
-    /// Counts a failure.
-    pub(super) fn note(&self, address: Option<IpAddr>) {
+    fn note(&self, address: Option<IpAddr>) {
         let Some(address) = address.map(network) else { return };
         let now = self.clock.now();
         let mut counted = self.counted();

@@ -20,6 +20,7 @@ use sekisho_protocol::oauth::{
 use serde::Serialize;
 
 use super::AuthorizationServer;
+use super::clients::caller;
 use super::refusal::Refusal;
 use super::token::read_form;
 use crate::clock::Timestamp;
@@ -60,7 +61,10 @@ pub(super) async fn introspect(
         let doubled = "a parameter came more than once";
         return Err(OAuthError::new(OAuthErrorCode::InvalidRequest, doubled).into());
     }
-    let client = server.authenticate(&headers, &extensions, &form).await?;
+    let client = server
+        .authenticate(&headers, &extensions, &form)
+        .await
+        .map_err(|refusal| server.failures.instead_of(refusal, caller(&extensions)))?;
     if client.metadata.token_endpoint_auth_method == TokenEndpointAuthMethod::None {
         // RFC 7662 §2.1: the endpoint must not be scanned for tokens, and a public client is anybody.
         let error = OAuthError::new(

@@ -32,18 +32,15 @@ pub(super) async fn revoke(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
     let address = caller(&extensions);
-    server.failures.check(address).map_err(Refusal::TooMany)?;
     let form = read_form(&headers, body)?;
     if form.has_doubled() {
         let doubled = "a parameter came more than once";
         return Err(OAuthError::new(OAuthErrorCode::InvalidRequest, doubled).into());
     }
-    let client =
-        server.authenticate(&headers, &extensions, &form).await.inspect_err(|refusal| {
-            if refusal.is_wrong_guess() {
-                server.failures.note(address);
-            }
-        })?;
+    let client = server
+        .authenticate(&headers, &extensions, &form)
+        .await
+        .map_err(|refusal| server.failures.instead_of(refusal, address))?;
     let Some(token) = form.value("token").map(Secret::new) else {
         return Err(OAuthError::new(OAuthErrorCode::InvalidRequest, "token is missing").into());
     };

@@ -63,13 +63,9 @@ pub(super) async fn token(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
     let address = caller(&extensions);
-    server.failures.check(address).map_err(Refusal::TooMany)?;
     let form = read_form(&headers, body)?;
     let answer = server.trade(&headers, &extensions, &form).await;
-    if answer.as_ref().is_err_and(Refusal::is_wrong_guess) {
-        server.failures.note(address);
-    }
-    answer
+    answer.map_err(|refusal| server.failures.instead_of(refusal, address))
 }
 
 /// The form of a request, which must be one: nothing is ever read from the query.

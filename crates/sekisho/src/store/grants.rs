@@ -12,7 +12,7 @@ use crate::grant::GrantId;
 use crate::principal::Identity;
 
 /// The client id of every personal access token. No client can register under it.
-pub const PERSONAL_CLIENT: &str = "personal-access-token";
+pub const PERSONAL_CLIENT: &str = "@personal-access-token";
 
 /// The most personal access tokens that one person can have at a time.
 pub const PERSONAL_TOKENS_PER_PERSON_MAX: u16 = 50;

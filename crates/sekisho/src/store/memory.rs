@@ -235,6 +235,7 @@ impl Store for MemoryStore {
         let mut tables = self.tables();
         let Some(user) = tables.users.get_mut(name) else { return Ok(false) };
         password_hash.clone_into(&mut user.password_hash);
+        tables.browser_sessions.retain(|_, row| !is_person(&row.identity, LOCAL_ISSUER, name));
         Ok(true)
     }
 
@@ -820,6 +821,16 @@ impl Tables {
             row.is_redeemed
                 || !is_of(of, &grant.grant_id, &grant.request.client_id, &grant.identity)
         });
+        match of {
+            GrantsOf::Everyone => self.browser_sessions.clear(),
+            GrantsOf::Person { issuer, subject } => {
+                self.browser_sessions.retain(|_, row| !is_person(&row.identity, issuer, subject));
+                self.provider_sessions
+                    .retain(|row| row.issuer != *issuer || row.subject != *subject);
+            }
+            GrantsOf::One(grant) => self.provider_sessions.remove(grant),
+            GrantsOf::Client(_) => {}
+        }
         let mut theirs: Vec<GrantId> = self
             .grants
             .values()

@@ -492,7 +492,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn find_user(&self, name: &str) -> Result<Option<LocalUser>, StoreError>;
     /// All accounts by name.
     async fn list_users(&self) -> Result<Vec<LocalUser>, StoreError>;
-    /// Gives an account a new password hash; `false` if there is no such account.
+    /// Gives an account a new password hash and ends its browser sessions; `false` if there is no
+    /// such account.
     async fn set_password(&self, name: &str, password_hash: &str) -> Result<bool, StoreError>;
     /// Removes an account with its remembered consents and browser sessions, and ends its grants
     /// (`issuer` is `local`); `false` if there is no such account.

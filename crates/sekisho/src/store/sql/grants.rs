@@ -87,6 +87,23 @@ pub(super) async fn end(
         query = query.bind(value);
     }
     query.execute(&mut **step).await.map_err(unavailable)?;
+    let besides: &[&'static str] = match of {
+        GrantsOf::Everyone => &["DELETE FROM provider_sessions", "DELETE FROM browser_sessions"],
+        GrantsOf::Person { .. } => &[
+            "DELETE FROM provider_sessions WHERE issuer = $1 AND subject = $2",
+            "DELETE FROM browser_sessions WHERE issuer = $1 AND subject = $2",
+        ],
+        GrantsOf::Client(_) => &["DELETE FROM provider_sessions WHERE grant_id IN
+            (SELECT id FROM grants WHERE client_id = $1)"],
+        GrantsOf::One(_) => &["DELETE FROM provider_sessions WHERE grant_id = $1"],
+    };
+    for statement in besides {
+        let mut query = sqlx::query(*statement);
+        for value in values(of) {
+            query = query.bind(value);
+        }
+        query.execute(&mut **step).await.map_err(unavailable)?;
+    }
     let mut ended = 0;
     // The grants last: theirs is the number that is given.
     for statement in [codes, end].into_iter().filter(|statement| !statement.is_empty()) {

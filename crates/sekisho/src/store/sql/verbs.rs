@@ -388,12 +388,20 @@ impl Store for SqlStore {
     }
 
     async fn set_password(&self, name: &str, password_hash: &str) -> Result<bool, StoreError> {
+        let mut step = self.begin().await?;
         let changed = sqlx::query("UPDATE users SET password_hash = $2 WHERE name = $1")
             .bind(name)
             .bind(password_hash)
-            .execute(&self.writer)
+            .execute(&mut *step)
             .await
             .map_err(unavailable)?;
+        sqlx::query("DELETE FROM browser_sessions WHERE issuer = $1 AND subject = $2")
+            .bind(LOCAL_ISSUER)
+            .bind(name)
+            .execute(&mut *step)
+            .await
+            .map_err(unavailable)?;
+        step.commit().await.map_err(unavailable)?;
         Ok(changed.rows_affected() > 0)
     }
 
@@ -795,7 +803,9 @@ impl Store for SqlStore {
             if let Some(moment) = moment {
                 statement = statement.bind(moment.unix_seconds());
             }
-            let removed = statement.execute(&self.writer).await.map_err(unavailable)?;
+            let mut step = self.begin().await?;
+            let removed = statement.execute(&mut *step).await.map_err(unavailable)?;
+            step.commit().await.map_err(unavailable)?;
             swept.rows += removed.rows_affected();
         }
         Ok(swept)
