@@ -110,6 +110,7 @@ macro_rules! store_contract {
                 a_sweep_removes_sessions_whose_grant_or_code_is_gone
                 an_account_session_ends_when_idle_and_at_its_end
                 a_new_password_or_no_grant_left_ends_browser_sessions
+                whose_grant_is_ended_is_asked_anew
                 a_sweep_of_a_living_store_removes_nothing
                 a_sweep_removes_logins_sessions_and_codes_at_their_end
                 a_sweep_removes_tokens_at_their_end_and_then_their_grant
@@ -976,6 +977,29 @@ pub async fn a_browser_session_ends_in_time_and_belongs_to_the_last_login(store:
 }
 
 // --- sweeping ---------------------------------------------------------------------------------
+
+pub async fn whose_grant_is_ended_is_asked_anew(store: AnyStore) {
+    let yes = |name: &str| RememberedConsent {
+        identity: person(name),
+        tuple: hash(&format!("what {name} allowed")),
+    };
+    let is_remembered =
+        async |name: &str| store.is_consent_remembered(&yes(name), NOW).await.unwrap();
+    for name in ["alice", "bob", "carol"] {
+        sign_in(&store, name, &person(name)).await;
+        store.remember_consent(&yes(name), NOW).await.unwrap();
+    }
+    let one = GrantsOf::One(GrantId::new("grant alice"));
+    assert_eq!(store.end_grants(&one, NOW).await.unwrap(), 1);
+    assert!(!is_remembered("alice").await && is_remembered("bob").await);
+    let Identity { issuer, subject, .. } = person("bob");
+    store.end_grants(&GrantsOf::Person { issuer, subject }, NOW).await.unwrap();
+    assert!(!is_remembered("bob").await && is_remembered("carol").await);
+    let client = store.find_access_token(&access_of("carol")).await.unwrap().unwrap();
+    let client = client.principal.client_id.clone();
+    store.end_grants(&GrantsOf::Client(client), NOW).await.unwrap();
+    assert!(!is_remembered("carol").await);
+}
 
 pub async fn a_new_password_or_no_grant_left_ends_browser_sessions(store: AnyStore) {
     let end = NOW.plus(DAY);

@@ -838,6 +838,17 @@ impl Tables {
             .map(|row| row.grant.id.clone())
             .collect();
         theirs.sort();
+        let concerned: Vec<Identity> = (theirs.iter())
+            .filter_map(|grant| self.grants.get(grant))
+            .map(|row| row.grant.identity.clone())
+            .collect();
+        self.consents.retain(|(person, _), _| match of {
+            GrantsOf::Everyone => false,
+            GrantsOf::Person { issuer, subject } => !person.is(issuer, subject),
+            GrantsOf::Client(_) | GrantsOf::One(_) => {
+                !concerned.iter().any(|one| person.is(&one.issuer, &one.subject))
+            }
+        });
         count(theirs.iter().filter(|grant| self.end_grant(grant, now)).count())
     }
 

@@ -474,7 +474,8 @@ pub trait Store: fmt::Debug + Send + Sync {
         after: Option<&ListedGrant>,
     ) -> Result<Vec<ListedGrant>, StoreError>;
     /// Ends all these grants, as [`Store::revoke_grant`] does, and the codes that would become some;
-    /// gives the number of grants.
+    /// gives the number of grants. Whose grants these were is asked anew by every client; where all
+    /// of a person's end, so do their browser sessions.
     async fn end_grants(&self, of: &GrantsOf, now: Timestamp) -> Result<u64, StoreError>;
     /// Writes down that a grant was used at `at`, unless a later use is known.
     async fn note_use(&self, grant: &GrantId, at: Timestamp) -> Result<(), StoreError>;

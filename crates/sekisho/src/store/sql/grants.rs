@@ -88,14 +88,27 @@ pub(super) async fn end(
     }
     query.execute(&mut **step).await.map_err(unavailable)?;
     let besides: &[&'static str] = match of {
-        GrantsOf::Everyone => &["DELETE FROM provider_sessions", "DELETE FROM browser_sessions"],
+        GrantsOf::Everyone => &[
+            "DELETE FROM provider_sessions",
+            "DELETE FROM browser_sessions",
+            "DELETE FROM consents",
+        ],
         GrantsOf::Person { .. } => &[
             "DELETE FROM provider_sessions WHERE issuer = $1 AND subject = $2",
             "DELETE FROM browser_sessions WHERE issuer = $1 AND subject = $2",
+            "DELETE FROM consents WHERE issuer = $1 AND subject = $2",
         ],
-        GrantsOf::Client(_) => &["DELETE FROM provider_sessions WHERE grant_id IN
-            (SELECT id FROM grants WHERE client_id = $1)"],
-        GrantsOf::One(_) => &["DELETE FROM provider_sessions WHERE grant_id = $1"],
+        GrantsOf::Client(_) => &[
+            "DELETE FROM provider_sessions WHERE grant_id IN
+                (SELECT id FROM grants WHERE client_id = $1)",
+            "DELETE FROM consents WHERE EXISTS (SELECT 1 FROM grants WHERE client_id = $1
+                AND grants.issuer = consents.issuer AND grants.subject = consents.subject)",
+        ],
+        GrantsOf::One(_) => &[
+            "DELETE FROM provider_sessions WHERE grant_id = $1",
+            "DELETE FROM consents WHERE EXISTS (SELECT 1 FROM grants WHERE grants.id = $1
+                AND grants.issuer = consents.issuer AND grants.subject = consents.subject)",
+        ],
     };
     for statement in besides {
         let mut query = sqlx::query(*statement);
