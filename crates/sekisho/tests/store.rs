@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use sekisho::seal::{Purpose, Sealer};
 use sekisho::store::{
-    CachedStore, Client, CodeRecord, CodeRedemption, Durability, LOCAL_ISSUER, LocalUser,
+    CachedStore, Client, CodeRecord, CodeRedemption, Durability, GrantsOf, LOCAL_ISSUER, LocalUser,
     LoginRecord, MemoryStore, OpenError, PostgresStore, ProviderSession, SqliteStore, Store,
     StoreError, TableLimits,
 };
@@ -462,7 +462,7 @@ async fn what_another_process_revokes_is_refused_here_within_a_second() {
     let user = LocalUser { name: "bob".into(), password_hash: "hash".into(), created_at: NOW };
     there.add_user(&user).await.unwrap();
 
-    for verb in ["revoke_grant", "revoke_access_token", "revoke_person", "remove_user"] {
+    for verb in ["revoke_grant", "revoke_access_token", "end_grants", "remove_user"] {
         let identity = if verb == "remove_user" { &local } else { &alice };
         let grant = sign_in(&seen, verb, identity).await;
         wait_until(|| async {
@@ -474,11 +474,8 @@ async fn what_another_process_revokes_is_refused_here_within_a_second() {
             "revoke_access_token" => {
                 there.revoke_access_token(&access_of(verb), NOW).await.unwrap();
             }
-            "revoke_person" => {
-                assert_eq!(
-                    there.revoke_person(&alice.issuer, &alice.subject, NOW).await.unwrap(),
-                    2
-                );
+            "end_grants" => {
+                assert_eq!(there.end_grants(&GrantsOf::person(&alice), NOW).await.unwrap(), 2);
             }
             _ => assert!(there.remove_user("bob", NOW).await.unwrap()),
         }

@@ -658,11 +658,15 @@ pub async fn a_revoked_token_is_not_found_by_those_who_just_looked(store: AnySto
     }
 }
 
+fn all_of(issuer: &str, subject: &str) -> GrantsOf {
+    GrantsOf::Person { issuer: issuer.into(), subject: subject.into() }
+}
+
 pub async fn ending_what_is_not_there_is_fine_and_leaves_no_trace(store: AnyStore) {
     let (before, _) = store.revocations_since(None).await.unwrap();
     store.revoke_grant(&GrantId::new("none"), NOW).await.unwrap();
     store.revoke_access_token(&access_of("none"), NOW).await.unwrap();
-    assert_eq!(store.revoke_person("https://idp.example", "nobody", NOW).await.unwrap(), 0);
+    assert_eq!(store.end_grants(&all_of("https://idp.example", "nobody"), NOW).await.unwrap(), 0);
     assert!(!store.remove_user("nobody", NOW).await.unwrap());
     assert_eq!(store.revocations_since(Some(before)).await.unwrap(), (before, vec![]));
 }
@@ -679,7 +683,7 @@ pub async fn a_person_loses_every_grant_and_nobody_else_does(store: AnyStore) {
     let pending = code("pending", "client", &alice);
     store.issue_code(&pending).await.unwrap();
 
-    assert_eq!(store.revoke_person(&alice.issuer, &alice.subject, NOW).await.unwrap(), 2);
+    assert_eq!(store.end_grants(&GrantsOf::person(&alice), NOW).await.unwrap(), 2);
 
     assert!(!is_alive(&store, "first").await && !is_alive(&store, "second").await);
     assert!(is_alive(&store, "bob's").await && is_alive(&store, "namesake's").await);
@@ -689,7 +693,7 @@ pub async fn a_person_loses_every_grant_and_nobody_else_does(store: AnyStore) {
     let (_, mut told) = store.revocations_since(Some(cursor)).await.unwrap();
     told.sort_by_key(|revocation| format!("{revocation:?}"));
     assert_eq!(told, [Revocation::Grant(first.id), Revocation::Grant(second.id)]);
-    assert_eq!(store.revoke_person(&alice.issuer, &alice.subject, NOW).await.unwrap(), 0);
+    assert_eq!(store.end_grants(&GrantsOf::person(&alice), NOW).await.unwrap(), 0);
 }
 
 pub async fn one_access_token_can_end_alone(store: AnyStore) {
@@ -1108,7 +1112,7 @@ pub async fn a_sweep_removes_tokens_at_their_end_and_then_their_grant(store: Any
     assert_eq!(swept, Swept { rows: 3 }, "the refresh token, the grant and the code it came from");
     assert_eq!(store.find_refresh_token(&refresh_of("a")).await.unwrap(), None);
     assert_eq!(store.find_code(&hash("a")).await.unwrap(), None);
-    assert_eq!(store.revoke_person(IDP, "alice", NOW).await.unwrap(), 0, "no grant is left");
+    assert_eq!(store.end_grants(&all_of(IDP, "alice"), NOW).await.unwrap(), 0, "no grant is left");
 }
 
 pub async fn a_sweep_keeps_what_a_replay_could_still_hit(store: AnyStore) {
@@ -1211,7 +1215,7 @@ pub async fn a_providers_session_is_found_with_its_grant_and_ends_with_it(store:
         }),
         ("bob", |store, _| {
             Box::pin(async move {
-                store.revoke_person(IDP, "bob", NOW).await.unwrap();
+                store.end_grants(&all_of(IDP, "bob"), NOW).await.unwrap();
             })
         }),
         ("carol", |store, _| {
@@ -1380,7 +1384,7 @@ pub async fn a_logout_ends_the_sessions_it_names(store: AnyStore) {
             assert_eq!(found.is_none(), is_theirs, "{reason}: the browser of {name}");
         }
         for person in ["alice", "bob"] {
-            store.revoke_person(IDP, person, NOW).await.unwrap();
+            store.end_grants(&all_of(IDP, person), NOW).await.unwrap();
         }
     }
 }

@@ -17,10 +17,9 @@ use tokio::time::MissedTickBehavior;
 
 use super::{
     AccessToken, AssertionUse, ClaimedSession, Client, CodeIssue, CodeRecord, CodeRedemption,
-    GrantsOf, KeyClaim, LOCAL_ISSUER, ListedGrant, LocalUser, LoggedOut, LoginBegun, LoginRecord,
-    PersonalToken, PersonalTokenAdded, ProviderLogout, ProviderSession, RefreshExtension,
-    RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime, Store, StoreError,
-    Swept,
+    GrantsOf, KeyClaim, ListedGrant, LocalUser, LoggedOut, LoginBegun, LoginRecord, PersonalToken,
+    PersonalTokenAdded, ProviderLogout, ProviderSession, RefreshExtension, RefreshRotation,
+    RefreshToken, RememberedConsent, Revocation, RotationTime, Store, StoreError, Swept,
 };
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
@@ -149,11 +148,18 @@ impl CachedStore {
         self.forget_unless(|_| false);
     }
 
-    fn forget_person(&self, issuer: &str, subject: &str) {
-        self.forget_unless(|token| {
-            let identity = &token.principal.identity;
-            identity.issuer != issuer || identity.subject != subject
-        });
+    fn forget(&self, of: &GrantsOf) {
+        match of {
+            GrantsOf::Everyone => self.forget_all(),
+            GrantsOf::Person { issuer, subject } => self.forget_unless(|token| {
+                let identity = &token.principal.identity;
+                identity.issuer != *issuer || identity.subject != *subject
+            }),
+            GrantsOf::Client(client) => {
+                self.forget_unless(|token| token.principal.client_id != *client);
+            }
+            GrantsOf::One(grant) => self.forget_grant(&mut self.index(), grant),
+        }
     }
 }
 
@@ -241,17 +247,6 @@ impl Store for CachedStore {
         outcome
     }
 
-    async fn revoke_person(
-        &self,
-        issuer: &str,
-        subject: &str,
-        now: Timestamp,
-    ) -> Result<u64, StoreError> {
-        let outcome = self.behind.revoke_person(issuer, subject, now).await;
-        self.forget_person(issuer, subject);
-        outcome
-    }
-
     async fn revoke_access_token(
         &self,
         token: &SecretHash,
@@ -264,20 +259,13 @@ impl Store for CachedStore {
 
     async fn end_grants(&self, of: &GrantsOf, now: Timestamp) -> Result<u64, StoreError> {
         let outcome = self.behind.end_grants(of, now).await;
-        match of {
-            GrantsOf::Everyone => self.forget_all(),
-            GrantsOf::Person { issuer, subject } => self.forget_person(issuer, subject),
-            GrantsOf::Client(client) => {
-                self.forget_unless(|token| token.principal.client_id != *client);
-            }
-            GrantsOf::One(grant) => self.forget_grant(&mut self.index(), grant),
-        }
+        self.forget(of);
         outcome
     }
 
     async fn remove_user(&self, name: &str, now: Timestamp) -> Result<bool, StoreError> {
         let outcome = self.behind.remove_user(name, now).await;
-        self.forget_person(LOCAL_ISSUER, name);
+        self.forget(&GrantsOf::local(name));
         outcome
     }
 
@@ -313,7 +301,7 @@ impl Store for CachedStore {
 
     async fn remove_client(&self, id: &ClientId, now: Timestamp) -> Result<bool, StoreError> {
         let outcome = self.behind.remove_client(id, now).await;
-        self.forget_unless(|token| token.principal.client_id != *id);
+        self.forget(&GrantsOf::Client(id.clone()));
         outcome
     }
 
@@ -630,7 +618,10 @@ mod tests {
             match what {
                 "grant" => cached.forget_grant(&mut cached.index(), &grant(1)),
                 "token" => cached.forget_token(&mut cached.index(), &one.principal.token),
-                "person" => cached.forget_person("issuer", "subject"),
+                "person" => cached.forget(&GrantsOf::Person {
+                    issuer: "issuer".into(),
+                    subject: "subject".into(),
+                }),
                 _ => cached.forget_all(),
             }
             cached.remember(&one, epoch);

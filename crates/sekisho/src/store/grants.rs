@@ -8,8 +8,9 @@ use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::{ClientId, ClientMetadata, ResourceUri, ScopeSet};
 
 use crate::clock::Timestamp;
-use crate::grant::GrantId;
+use crate::grant::{Grant, GrantId, IssuedTokens};
 use crate::principal::Identity;
+use crate::store::LOCAL_ISSUER;
 
 /// The client id of every personal access token. No client can register under it.
 pub const PERSONAL_CLIENT: &str = "@personal-access-token";
@@ -42,6 +43,11 @@ pub enum GrantsOf {
 }
 
 impl GrantsOf {
+    /// The grants of the local account of that name.
+    pub(super) fn local(name: &str) -> Self {
+        Self::Person { issuer: LOCAL_ISSUER.to_owned(), subject: name.to_owned() }
+    }
+
     /// The grants of this person.
     pub fn person(identity: &Identity) -> Self {
         Self::Person { issuer: identity.issuer.clone(), subject: identity.subject.clone() }
@@ -99,6 +105,30 @@ pub struct PersonalToken {
     pub created_at: Timestamp,
     /// When it ends.
     pub expires_at: Timestamp,
+}
+
+impl PersonalToken {
+    /// The grant that it is kept as.
+    pub(super) fn grant(&self) -> Grant {
+        Grant {
+            id: self.id.clone(),
+            client_id: ClientId::new(PERSONAL_CLIENT),
+            identity: self.identity.clone(),
+            scope: self.scope.clone(),
+            resource: self.resource.clone(),
+            created_at: self.created_at,
+        }
+    }
+
+    /// The one token of that grant.
+    pub(super) fn tokens(&self) -> IssuedTokens {
+        IssuedTokens {
+            access: self.token,
+            access_expires_at: self.expires_at,
+            refresh: None,
+            scope: self.scope.clone(),
+        }
+    }
 }
 
 /// What became of an attempt to keep a personal access token.

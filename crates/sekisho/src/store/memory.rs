@@ -19,10 +19,10 @@ use super::{
     ASSERTIONS_MAX, AccessToken, AssertionUse, CLIENTS_LISTED_MAX, CONSENTS_KEPT, ClaimedSession,
     Client, ClientOrigin, CodeIssue, CodeRecord, CodeRedemption, GRANTS_LISTED_MAX, GrantsOf,
     KeyClaim, LOCAL_ISSUER, LastNoted, ListedGrant, LocalUser, LoggedOut, LoginBegun, LoginRecord,
-    PERSONAL_CLIENT, PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken, PersonalTokenAdded,
-    ProviderLogout, ProviderSession, REFRESH_GRACE_MAX, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX,
-    RefreshExtension, RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime,
-    Store, StoreError, Successors, Swept, TableLimits,
+    PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken, PersonalTokenAdded, ProviderLogout,
+    ProviderSession, REFRESH_GRACE_MAX, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshExtension,
+    RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime, Store, StoreError,
+    Successors, Swept, TableLimits,
 };
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
@@ -149,17 +149,8 @@ impl Store for MemoryStore {
     }
 
     async fn revoke_grant(&self, grant: &GrantId, now: Timestamp) -> Result<(), StoreError> {
-        self.tables().revoke_grant(grant, now);
+        self.tables().end_grants(&GrantsOf::One(grant.clone()), now);
         Ok(())
-    }
-
-    async fn revoke_person(
-        &self,
-        issuer: &str,
-        subject: &str,
-        now: Timestamp,
-    ) -> Result<u64, StoreError> {
-        Ok(self.tables().end_grants_of(issuer, subject, now))
     }
 
     async fn revoke_access_token(
@@ -200,7 +191,7 @@ impl Store for MemoryStore {
     }
 
     async fn end_grants(&self, of: &GrantsOf, now: Timestamp) -> Result<u64, StoreError> {
-        Ok(self.tables().end_grants(of, now))
+        Ok(self.tables().take_back(of, now))
     }
 
     async fn note_use(&self, grant: &GrantId, at: Timestamp) -> Result<(), StoreError> {
@@ -244,9 +235,7 @@ impl Store for MemoryStore {
         if tables.users.remove(name).is_none() {
             return Ok(false);
         }
-        tables.consents.retain(|(person, _), _| !person.is(LOCAL_ISSUER, name));
-        tables.browser_sessions.retain(|_, row| !is_person(&row.identity, LOCAL_ISSUER, name));
-        tables.end_grants_of(LOCAL_ISSUER, name, now);
+        tables.take_back(&GrantsOf::local(name), now);
         Ok(true)
     }
 
@@ -394,7 +383,7 @@ impl Store for MemoryStore {
         let mut tables = self.tables();
         let is_ours = tables.provider_sessions.is_claimed(claimed);
         if is_ours {
-            tables.revoke_grant(&claimed.grant_id, now);
+            tables.end_grants(&GrantsOf::One(claimed.grant_id.clone()), now);
         }
         Ok(is_ours)
     }
@@ -451,7 +440,7 @@ impl Store for MemoryStore {
 
     async fn remove_client(&self, id: &ClientId, now: Timestamp) -> Result<bool, StoreError> {
         let mut tables = self.tables();
-        tables.end_grants_of_client(id, now);
+        tables.end_grants(&GrantsOf::Client(id.clone()), now);
         let Some(client) = tables.clients.remove(id) else { return Ok(false) };
         tables.unfinished_clients.remove(&(client.created_at, client.id));
         Ok(true)
@@ -719,13 +708,6 @@ impl Tables {
         true
     }
 
-    /// As `end_grant`, and what has not become a grant yet.
-    fn revoke_grant(&mut self, grant: &GrantId, now: Timestamp) {
-        self.end_grant(grant, now);
-        self.codes.retain(|_, row| row.is_redeemed || row.grant.grant_id != *grant);
-        self.provider_sessions.remove(grant);
-    }
-
     fn log_out_at_provider(&mut self, logout: &ProviderLogout, now: Timestamp) -> LoggedOut {
         let message = insert_new(&mut self.logout_messages, logout.message, logout.message_ends_at);
         if message.is_err() {
@@ -734,41 +716,13 @@ impl Tables {
         let ending = self.provider_sessions.meant_by(logout);
         let mut people: HashSet<String> = logout.subject.iter().cloned().collect();
         for session in &ending {
-            self.revoke_grant(&session.grant_id, now);
+            self.end_grants(&GrantsOf::One(session.grant_id.clone()), now);
             people.insert(session.subject.clone());
         }
         self.browser_sessions.retain(|_, row| {
             row.identity.issuer != logout.issuer || !people.contains(&row.identity.subject)
         });
         LoggedOut::Ended(ending.into_iter().map(|session| session.grant_id).collect())
-    }
-
-    fn end_grants_of(&mut self, issuer: &str, subject: &str, now: Timestamp) -> u64 {
-        self.codes
-            .retain(|_, row| row.is_redeemed || !is_person(&row.grant.identity, issuer, subject));
-        self.provider_sessions.retain(|row| row.issuer != issuer || row.subject != subject);
-        let mut theirs: Vec<GrantId> = self
-            .grants
-            .values()
-            .filter(|row| is_person(&row.grant.identity, issuer, subject))
-            .map(|row| row.grant.id.clone())
-            .collect();
-        theirs.sort();
-        count(theirs.iter().filter(|grant| self.end_grant(grant, now)).count())
-    }
-
-    fn end_grants_of_client(&mut self, client: &ClientId, now: Timestamp) {
-        self.codes.retain(|_, row| row.is_redeemed || row.grant.request.client_id != *client);
-        let mut its: Vec<GrantId> = self
-            .grants
-            .values()
-            .filter(|row| row.grant.client_id == *client)
-            .map(|row| row.grant.id.clone())
-            .collect();
-        its.sort();
-        for grant in &its {
-            self.end_grant(grant, now);
-        }
     }
 
     fn sweep_idle_clients(&mut self, unused_since: Timestamp) {
@@ -815,30 +769,31 @@ impl Tables {
         }
     }
 
+    /// Ends grants with their tokens, the codes that would become some, and the provider's sessions
+    /// behind them; gives the number of grants.
     fn end_grants(&mut self, of: &GrantsOf, now: Timestamp) -> u64 {
         self.codes.retain(|_, row| {
             let grant = &row.grant;
             row.is_redeemed
                 || !is_of(of, &grant.grant_id, &grant.request.client_id, &grant.identity)
         });
+        // Those behind a grant go with it; a code that was not redeemed may have one, too.
         match of {
-            GrantsOf::Everyone => self.browser_sessions.clear(),
-            GrantsOf::Person { issuer, subject } => {
-                self.browser_sessions.retain(|_, row| !is_person(&row.identity, issuer, subject));
-                self.provider_sessions
-                    .retain(|row| row.issuer != *issuer || row.subject != *subject);
-            }
+            GrantsOf::Person { issuer, subject } => self
+                .provider_sessions
+                .retain(|row| row.issuer != *issuer || row.subject != *subject),
             GrantsOf::One(grant) => self.provider_sessions.remove(grant),
+            GrantsOf::Everyone => self.provider_sessions.retain(|_| false),
             GrantsOf::Client(_) => {}
         }
-        let mut theirs: Vec<GrantId> = self
-            .grants
-            .values()
-            .filter(|row| is_of(of, &row.grant.id, &row.grant.client_id, &row.grant.identity))
-            .map(|row| row.grant.id.clone())
-            .collect();
-        theirs.sort();
-        let concerned: Vec<Identity> = (theirs.iter())
+        let theirs = self.ids_of(of);
+        count(theirs.iter().filter(|grant| self.end_grant(grant, now)).count())
+    }
+
+    /// As `end_grants`, for whoever takes back what was allowed: everybody concerned is asked anew,
+    /// and where all of a person's goes, so do their browser sessions.
+    fn take_back(&mut self, of: &GrantsOf, now: Timestamp) -> u64 {
+        let concerned: Vec<Identity> = (self.ids_of(of).iter())
             .filter_map(|grant| self.grants.get(grant))
             .map(|row| row.grant.identity.clone())
             .collect();
@@ -849,7 +804,24 @@ impl Tables {
                 !concerned.iter().any(|one| person.is(&one.issuer, &one.subject))
             }
         });
-        count(theirs.iter().filter(|grant| self.end_grant(grant, now)).count())
+        self.browser_sessions.retain(|_, row| match of {
+            GrantsOf::Everyone => false,
+            GrantsOf::Person { issuer, subject } => !is_person(&row.identity, issuer, subject),
+            GrantsOf::Client(_) | GrantsOf::One(_) => true,
+        });
+        self.end_grants(of, now)
+    }
+
+    /// In order, so that revocations are.
+    fn ids_of(&self, of: &GrantsOf) -> Vec<GrantId> {
+        if let GrantsOf::One(grant) = of {
+            return vec![grant.clone()];
+        }
+        let is_theirs = |grant: &&Grant| is_of(of, &grant.id, &grant.client_id, &grant.identity);
+        let grants = self.grants.values().map(|row| &row.grant);
+        let mut theirs: Vec<_> = grants.filter(is_theirs).map(|grant| grant.id.clone()).collect();
+        theirs.sort();
+        theirs
     }
 
     fn add_personal_token(
@@ -867,30 +839,10 @@ impl Tables {
         if theirs >= usize::from(PERSONAL_TOKENS_PER_PERSON_MAX) {
             return Ok(PersonalTokenAdded::TooMany);
         }
-        let grant = Grant {
-            id: token.id.clone(),
-            client_id: ClientId::new(PERSONAL_CLIENT),
-            identity: token.identity.clone(),
-            scope: token.scope.clone(),
-            resource: token.resource.clone(),
-            created_at: token.created_at,
-        };
         let personal = Personal { label: token.label.clone(), expires_at: token.expires_at };
-        let owner = GrantRow {
-            grant,
-            last_used_at: None,
-            personal: Some(personal),
-            access_tokens: HashSet::new(),
-            refresh_tokens: HashSet::new(),
-        };
+        let owner = GrantRow { personal: Some(personal), ..GrantRow::new(&token.grant()) };
         insert_new(&mut self.grants, token.id.clone(), owner)?;
-        let tokens = IssuedTokens {
-            access: token.token,
-            access_expires_at: token.expires_at,
-            refresh: None,
-            scope: token.scope.clone(),
-        };
-        self.insert_tokens(&token.id, &tokens);
+        self.insert_tokens(&token.id, &token.tokens());
         Ok(PersonalTokenAdded::Added)
     }
 

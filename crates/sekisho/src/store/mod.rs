@@ -445,13 +445,6 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Ends a grant and all its tokens. Ending one that is not there is fine.
     async fn revoke_grant(&self, grant: &GrantId, now: Timestamp) -> Result<(), StoreError>;
-    /// Ends every grant of a person; gives their number.
-    async fn revoke_person(
-        &self,
-        issuer: &str,
-        subject: &str,
-        now: Timestamp,
-    ) -> Result<u64, StoreError>;
     /// Ends one access token.
     async fn revoke_access_token(
         &self,

@@ -1,10 +1,9 @@
 //! Listing and ending grants, their last use, and personal access tokens, for each database alike (see
 //! `verbs.rs`).
 
-use sekisho_protocol::SecretHash;
 use sqlx::{Pool, Transaction};
 
-use super::verbs::{bytes, unavailable};
+use super::verbs::{insert_grant, insert_tokens, unavailable};
 use super::{Database, rows};
 use crate::clock::Timestamp;
 use crate::grant::GrantId;
@@ -50,107 +49,93 @@ pub(super) async fn list(
     found.iter().map(rows::listed_grant).collect()
 }
 
+/// What ends grants: they are written down, and what hangs on them goes. `$now` is the parameter
+/// behind those that say whose they are. The grants last: theirs is the number that is given.
+macro_rules! ending {
+    (grants: $grants:literal, codes: $codes:literal, sessions: $sessions:literal, $now:literal) => {
+        [
+            concat!(
+                "INSERT INTO revocations (grant_id, revoked_at)
+                 SELECT id, ",
+                $now,
+                " FROM grants WHERE ",
+                $grants,
+                " ORDER BY id"
+            ),
+            concat!("DELETE FROM codes WHERE is_redeemed = FALSE AND ", $codes),
+            concat!("DELETE FROM provider_sessions WHERE ", $sessions),
+            concat!("DELETE FROM grants WHERE ", $grants),
+        ]
+    };
+}
+
+/// Ends grants with their tokens, the codes that would become some, and the provider's sessions
+/// behind them; gives the number of grants.
 pub(super) async fn end(
     step: &mut Transaction<'static, Database>,
     of: &GrantsOf,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
-    let [log, codes, end] = match of {
-        GrantsOf::Everyone => [
-            "INSERT INTO revocations (grant_id, revoked_at) SELECT id, $1 FROM grants ORDER BY id",
-            "DELETE FROM codes WHERE is_redeemed = FALSE",
-            "DELETE FROM grants",
-        ],
-        GrantsOf::Person { .. } => [
-            "INSERT INTO revocations (grant_id, revoked_at)
-             SELECT id, $1 FROM grants WHERE issuer = $2 AND subject = $3 ORDER BY id",
-            "DELETE FROM codes WHERE is_redeemed = FALSE AND issuer = $1 AND subject = $2",
-            "DELETE FROM grants WHERE issuer = $1 AND subject = $2",
-        ],
-        GrantsOf::Client(client) => {
-            end_codes_of_client(step, client.as_str()).await?;
-            [
-                "INSERT INTO revocations (grant_id, revoked_at)
-                 SELECT id, $1 FROM grants WHERE client_id = $2 ORDER BY id",
-                "",
-                "DELETE FROM grants WHERE client_id = $1",
-            ]
+    let [log, codes, sessions, grants] = match of {
+        GrantsOf::Everyone => ending!(grants: "TRUE", codes: "TRUE", sessions: "TRUE", "$1"),
+        GrantsOf::Person { .. } => ending!(
+            grants: "issuer = $1 AND subject = $2",
+            codes: "issuer = $1 AND subject = $2",
+            sessions: "issuer = $1 AND subject = $2",
+            "$3"
+        ),
+        GrantsOf::Client(_) => ending!(
+            grants: "client_id = $1",
+            codes: "client_id = $1",
+            sessions: "grant_id IN (SELECT id FROM grants WHERE client_id = $1)",
+            "$2"
+        ),
+        GrantsOf::One(_) => {
+            ending!(grants: "id = $1", codes: "grant_id = $1", sessions: "grant_id = $1", "$2")
         }
-        GrantsOf::One(_) => [
-            "INSERT INTO revocations (grant_id, revoked_at) SELECT id, $1 FROM grants WHERE id = $2",
-            "DELETE FROM codes WHERE is_redeemed = FALSE AND grant_id = $1",
-            "DELETE FROM grants WHERE id = $1",
-        ],
     };
-    let mut query = sqlx::query(log).bind(now.unix_seconds());
-    for value in values(of) {
-        query = query.bind(value);
-    }
-    query.execute(&mut **step).await.map_err(unavailable)?;
-    let besides: &[&'static str] = match of {
-        GrantsOf::Everyone => &[
-            "DELETE FROM provider_sessions",
-            "DELETE FROM browser_sessions",
-            "DELETE FROM consents",
-        ],
-        GrantsOf::Person { .. } => &[
-            "DELETE FROM provider_sessions WHERE issuer = $1 AND subject = $2",
-            "DELETE FROM browser_sessions WHERE issuer = $1 AND subject = $2",
-            "DELETE FROM consents WHERE issuer = $1 AND subject = $2",
-        ],
-        GrantsOf::Client(_) => &[
-            "DELETE FROM provider_sessions WHERE grant_id IN
-                (SELECT id FROM grants WHERE client_id = $1)",
-            "DELETE FROM consents WHERE EXISTS (SELECT 1 FROM grants WHERE client_id = $1
-                AND grants.issuer = consents.issuer AND grants.subject = consents.subject)",
-        ],
-        GrantsOf::One(_) => &[
-            "DELETE FROM provider_sessions WHERE grant_id = $1",
-            "DELETE FROM consents WHERE EXISTS (SELECT 1 FROM grants WHERE grants.id = $1
-                AND grants.issuer = consents.issuer AND grants.subject = consents.subject)",
-        ],
-    };
-    for statement in besides {
-        let mut query = sqlx::query(*statement);
-        for value in values(of) {
-            query = query.bind(value);
-        }
-        query.execute(&mut **step).await.map_err(unavailable)?;
-    }
+    let log = about(log, of).bind(now.unix_seconds());
+    log.execute(&mut **step).await.map_err(unavailable)?;
     let mut ended = 0;
-    // The grants last: theirs is the number that is given.
-    for statement in [codes, end].into_iter().filter(|statement| !statement.is_empty()) {
-        let mut query = sqlx::query(statement);
-        for value in values(of) {
-            query = query.bind(value);
-        }
-        ended = query.execute(&mut **step).await.map_err(unavailable)?.rows_affected();
+    for statement in [codes, sessions, grants] {
+        let done = about(statement, of).execute(&mut **step).await.map_err(unavailable)?;
+        ended = done.rows_affected();
     }
     Ok(ended)
 }
 
-/// The codes of a client that were not redeemed: few, since a code lives for minutes. The client
-/// stands inside the request.
-async fn end_codes_of_client(
+/// As [`end`], for whoever takes back what was allowed: everybody concerned is asked anew, and where
+/// all of a person's goes, so do their browser sessions.
+pub(super) async fn take_back(
     step: &mut Transaction<'static, Database>,
-    client: &str,
-) -> Result<(), StoreError> {
-    let found = sqlx::query("SELECT code, request FROM codes WHERE is_redeemed = FALSE")
-        .fetch_all(&mut **step)
-        .await
-        .map_err(unavailable)?;
-    let codes: Result<Vec<_>, _> = found.iter().map(rows::code_of_client).collect();
-    let theirs: Vec<SecretHash> =
-        codes?.into_iter().filter(|(_, id)| id.as_str() == client).map(|(code, _)| code).collect();
-    for code in theirs {
-        sqlx::query("DELETE FROM codes WHERE code = $1")
-            .bind(bytes(&code))
-            .execute(&mut **step)
-            .await
-            .map_err(unavailable)?;
+    of: &GrantsOf,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let statements: &[&'static str] = match of {
+        GrantsOf::Everyone => &["DELETE FROM browser_sessions", "DELETE FROM consents"],
+        GrantsOf::Person { .. } => &[
+            "DELETE FROM browser_sessions WHERE issuer = $1 AND subject = $2",
+            "DELETE FROM consents WHERE issuer = $1 AND subject = $2",
+        ],
+        GrantsOf::Client(_) => &["DELETE FROM consents WHERE EXISTS (SELECT 1 FROM grants
+            WHERE client_id = $1
+                AND grants.issuer = consents.issuer AND grants.subject = consents.subject)"],
+        GrantsOf::One(_) => &["DELETE FROM consents WHERE EXISTS (SELECT 1 FROM grants
+            WHERE grants.id = $1
+                AND grants.issuer = consents.issuer AND grants.subject = consents.subject)"],
+    };
+    for statement in statements {
+        about(statement, of).execute(&mut **step).await.map_err(unavailable)?;
     }
-    Ok(())
+    end(step, of, now).await
 }
+
+/// A statement with the values that say whose grants it is about.
+fn about<'q>(statement: &'static str, of: &'q GrantsOf) -> Query<'q> {
+    values(of).into_iter().fold(sqlx::query(statement), Query::bind)
+}
+
+type Query<'q> = sqlx::query::Query<'q, Database, <Database as sqlx::Database>::Arguments>;
 
 /// What the statements about these grants ask for, in order.
 fn values(of: &GrantsOf) -> Vec<&str> {
@@ -206,34 +191,7 @@ pub(super) async fn add_personal_token(
     if theirs >= i64::from(PERSONAL_TOKENS_PER_PERSON_MAX) {
         return Ok(PersonalTokenAdded::TooMany);
     }
-    insert_personal_token(step, token).await?;
-    Ok(PersonalTokenAdded::Added)
-}
-
-async fn insert_personal_token(
-    step: &mut Transaction<'static, Database>,
-    token: &PersonalToken,
-) -> Result<(), StoreError> {
-    let identity = &token.identity;
-    sqlx::query(
-        "INSERT INTO grants
-            (id, client_id, issuer, subject, name, email, email_verified, scope, resource,
-             created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-    )
-    .bind(token.id.as_str())
-    .bind(PERSONAL_CLIENT)
-    .bind(&identity.issuer)
-    .bind(&identity.subject)
-    .bind(&identity.name)
-    .bind(&identity.email)
-    .bind(identity.email_verified)
-    .bind(token.scope.to_string())
-    .bind(token.resource.as_str())
-    .bind(token.created_at.unix_seconds())
-    .execute(&mut **step)
-    .await
-    .map_err(unavailable)?;
+    insert_grant(step, &token.grant()).await?;
     sqlx::query("INSERT INTO personal_tokens (grant_id, label, expires_at) VALUES ($1, $2, $3)")
         .bind(token.id.as_str())
         .bind(&token.label)
@@ -241,15 +199,6 @@ async fn insert_personal_token(
         .execute(&mut **step)
         .await
         .map_err(unavailable)?;
-    sqlx::query(
-        "INSERT INTO access_tokens (token, grant_id, scope, expires_at) VALUES ($1, $2, $3, $4)",
-    )
-    .bind(bytes(&token.token))
-    .bind(token.id.as_str())
-    .bind(token.scope.to_string())
-    .bind(token.expires_at.unix_seconds())
-    .execute(&mut **step)
-    .await
-    .map_err(unavailable)?;
-    Ok(())
+    insert_tokens(step, &token.id, &token.tokens()).await?;
+    Ok(PersonalTokenAdded::Added)
 }

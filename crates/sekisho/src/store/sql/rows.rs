@@ -9,7 +9,7 @@ use sqlx::{Decode, Row as _, Type};
 
 use super::{Database, Row};
 use crate::clock::Timestamp;
-use crate::grant::{AuthorizationRequest, CodeGrant, Grant, GrantId};
+use crate::grant::{CodeGrant, Grant, GrantId};
 use crate::principal::{Identity, Principal};
 use crate::seal::Sealed;
 use crate::store::{
@@ -121,13 +121,6 @@ pub(super) fn listed_grant(row: &Row) -> Result<ListedGrant, StoreError> {
         last_used_at: row.time_if_any("last_used_at")?,
         personal: expires_at.map(|expires_at| Personal { label, expires_at }),
     })
-}
-
-/// A code with the client that it is for.
-pub(super) fn code_of_client(row: &Row) -> Result<(SecretHash, ClientId), StoreError> {
-    let row = Columns { row, table: "codes" };
-    let request: AuthorizationRequest = row.json("request")?;
-    Ok((row.hash("code")?, request.client_id))
 }
 
 /// What a refresh token was traded for. A token traded under the first schema does not say.

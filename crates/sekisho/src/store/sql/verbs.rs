@@ -258,20 +258,8 @@ impl Store for SqlStore {
 
     async fn revoke_grant(&self, grant: &GrantId, now: Timestamp) -> Result<(), StoreError> {
         let mut step = self.begin().await?;
-        end_grant(&mut step, grant, now).await?;
+        grants::end(&mut step, &GrantsOf::One(grant.clone()), now).await?;
         step.commit().await.map_err(unavailable)
-    }
-
-    async fn revoke_person(
-        &self,
-        issuer: &str,
-        subject: &str,
-        now: Timestamp,
-    ) -> Result<u64, StoreError> {
-        let mut step = self.begin().await?;
-        let ended = end_grants_of(&mut step, issuer, subject, now).await?;
-        step.commit().await.map_err(unavailable)?;
-        Ok(ended)
     }
 
     async fn revoke_access_token(
@@ -337,7 +325,7 @@ impl Store for SqlStore {
 
     async fn end_grants(&self, of: &GrantsOf, now: Timestamp) -> Result<u64, StoreError> {
         let mut step = self.begin().await?;
-        let ended = grants::end(&mut step, of, now).await?;
+        let ended = grants::take_back(&mut step, of, now).await?;
         step.commit().await.map_err(unavailable)?;
         Ok(ended)
     }
@@ -415,14 +403,7 @@ impl Store for SqlStore {
         if removed.rows_affected() == 0 {
             return Ok(false);
         }
-        for statement in [
-            "DELETE FROM consents WHERE issuer = $1 AND subject = $2",
-            "DELETE FROM browser_sessions WHERE issuer = $1 AND subject = $2",
-        ] {
-            let statement = sqlx::query(statement).bind(LOCAL_ISSUER).bind(name);
-            statement.execute(&mut *step).await.map_err(unavailable)?;
-        }
-        end_grants_of(&mut step, LOCAL_ISSUER, name, now).await?;
+        grants::take_back(&mut step, &GrantsOf::local(name), now).await?;
         step.commit().await.map_err(unavailable)?;
         Ok(true)
     }
@@ -659,7 +640,7 @@ impl Store for SqlStore {
         if ended.rows_affected() == 0 {
             return Ok(false);
         }
-        end_grant(&mut step, &claimed.grant_id, now).await?;
+        grants::end(&mut step, &GrantsOf::One(claimed.grant_id.clone()), now).await?;
         step.commit().await.map_err(unavailable)?;
         Ok(true)
     }
@@ -708,7 +689,7 @@ impl Store for SqlStore {
         let mut people: Vec<String> = logout.subject.iter().cloned().collect();
         for row in &found {
             let (grant, subject) = rows::ending_session(row)?;
-            end_grant(&mut step, &grant, now).await?;
+            grants::end(&mut step, &GrantsOf::One(grant.clone()), now).await?;
             ended.push(grant);
             people.push(subject);
         }
@@ -855,29 +836,14 @@ impl Store for SqlStore {
 
     async fn remove_client(&self, id: &ClientId, now: Timestamp) -> Result<bool, StoreError> {
         let mut step = self.begin().await?;
-        sqlx::query(
-            "INSERT INTO revocations (grant_id, revoked_at)
-             SELECT id, $2 FROM grants WHERE client_id = $1 ORDER BY id",
-        )
-        .bind(id.as_str())
-        .bind(now.unix_seconds())
-        .execute(&mut *step)
-        .await
-        .map_err(unavailable)?;
-        let mut removed = 0;
-        for statement in [
-            "DELETE FROM codes WHERE client_id = $1 AND is_redeemed = FALSE",
-            "DELETE FROM provider_sessions WHERE grant_id IN
-                (SELECT id FROM grants WHERE client_id = $1)",
-            "DELETE FROM grants WHERE client_id = $1",
-            // The last: its number is the answer.
-            "DELETE FROM clients WHERE id = $1",
-        ] {
-            let statement = sqlx::query(statement).bind(id.as_str());
-            removed = statement.execute(&mut *step).await.map_err(unavailable)?.rows_affected();
-        }
+        grants::end(&mut step, &GrantsOf::Client(id.clone()), now).await?;
+        let removed = sqlx::query("DELETE FROM clients WHERE id = $1")
+            .bind(id.as_str())
+            .execute(&mut *step)
+            .await
+            .map_err(unavailable)?;
         step.commit().await.map_err(unavailable)?;
-        Ok(removed > 0)
+        Ok(removed.rows_affected() > 0)
     }
 
     async fn note_client_use(&self, id: &ClientId, now: Timestamp) -> Result<(), StoreError> {
@@ -1073,7 +1039,7 @@ async fn make_room(
     Ok(())
 }
 
-async fn insert_grant(
+pub(super) async fn insert_grant(
     step: &mut Transaction<'static, Database>,
     grant: &Grant,
 ) -> Result<(), StoreError> {
@@ -1099,7 +1065,7 @@ async fn insert_grant(
     Ok(())
 }
 
-async fn insert_tokens(
+pub(super) async fn insert_tokens(
     step: &mut Transaction<'static, Database>,
     grant_id: &GrantId,
     tokens: &IssuedTokens,
@@ -1126,62 +1092,6 @@ async fn insert_tokens(
     .await
     .map_err(unavailable)?;
     Ok(())
-}
-
-/// Ends a grant with its tokens, its code if that is not redeemed, and the provider's session.
-async fn end_grant(
-    step: &mut Transaction<'static, Database>,
-    grant: &GrantId,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO revocations (grant_id, revoked_at) SELECT id, $2 FROM grants WHERE id = $1",
-    )
-    .bind(grant.as_str())
-    .bind(now.unix_seconds())
-    .execute(&mut **step)
-    .await
-    .map_err(unavailable)?;
-    for statement in [
-        // The tokens go with it.
-        "DELETE FROM grants WHERE id = $1",
-        "DELETE FROM codes WHERE grant_id = $1 AND is_redeemed = FALSE",
-        "DELETE FROM provider_sessions WHERE grant_id = $1",
-    ] {
-        let statement = sqlx::query(statement).bind(grant.as_str());
-        statement.execute(&mut **step).await.map_err(unavailable)?;
-    }
-    Ok(())
-}
-
-/// Ends a person's grants and the codes that would have become some; gives the number of grants.
-async fn end_grants_of(
-    step: &mut Transaction<'static, Database>,
-    issuer: &str,
-    subject: &str,
-    now: Timestamp,
-) -> Result<u64, StoreError> {
-    sqlx::query(
-        "INSERT INTO revocations (grant_id, revoked_at)
-         SELECT id, $3 FROM grants WHERE issuer = $1 AND subject = $2 ORDER BY id",
-    )
-    .bind(issuer)
-    .bind(subject)
-    .bind(now.unix_seconds())
-    .execute(&mut **step)
-    .await
-    .map_err(unavailable)?;
-    let mut ended = 0;
-    for statement in [
-        "DELETE FROM codes WHERE issuer = $1 AND subject = $2 AND is_redeemed = FALSE",
-        "DELETE FROM provider_sessions WHERE issuer = $1 AND subject = $2",
-        // The last: theirs is the number that is given.
-        "DELETE FROM grants WHERE issuer = $1 AND subject = $2",
-    ] {
-        let statement = sqlx::query(statement).bind(issuer).bind(subject);
-        ended = statement.execute(&mut **step).await.map_err(unavailable)?.rows_affected();
-    }
-    Ok(ended)
 }
 
 /// Spent refresh tokens before their own end, once their grant has nothing left that a replay could cost it.
