@@ -26,6 +26,7 @@ mod family;
 mod program;
 mod report;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,7 +40,9 @@ use testkit::FakeIdentityProvider;
 /// How many clients work at once.
 const CLIENTS: u64 = 8;
 /// The kill comes after so many requests, and a moment that nobody chose.
-const REQUESTS: std::ops::Range<u64> = 1..250;
+const REQUESTS: Range<u64> = 1..250;
+/// So many that every client has tokens by then: one that is killed before has nothing to forget.
+const REQUESTS_WITH_TOKENS: Range<u64> = 200..250;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_kill_9() {
@@ -49,7 +52,7 @@ async fn what_was_acknowledged_survives_kill_9() {
         Some(store) => store.to_owned(),
         None => "sqlite:sekisho.db".to_owned(),
     };
-    let report = crash(&store, kills).await;
+    let report = crash(&store, kills, REQUESTS).await;
     report.tell();
     assert!(report.is_clean(), "{}", report.violations());
     assert!(report.has_seen_everything(kills), "the load was none: {report:?}");
@@ -57,13 +60,13 @@ async fn what_was_acknowledged_survives_kill_9() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_forgets_is_seen_to_forget() {
-    let report = crash("memory:", 10).await;
+    let report = crash("memory:", 10, REQUESTS_WITH_TOKENS).await;
     let violations = report.violations();
     assert!(violations.contains("an acknowledged token is lost"), "{violations}");
 }
 
 /// Kills the program so often, or until it broke a promise.
-async fn crash(store: &str, kills: u64) -> Arc<Report> {
+async fn crash(store: &str, kills: u64, requests: Range<u64>) -> Arc<Report> {
     let seed = variable("CRASH_SEED").map_or_else(chance::seed, |text| text.parse().unwrap());
     let mut chance = Chance::from(seed);
     let report = Arc::new(Report::new(store, seed));
@@ -83,7 +86,7 @@ async fn crash(store: &str, kills: u64) -> Arc<Report> {
         if !report.is_clean() {
             return report;
         }
-        let enough = report.requests() + chance.within(REQUESTS);
+        let enough = report.requests() + chance.within(requests.clone());
         let loaded: Vec<_> = clients
             .drain(..)
             .map(|client| tokio::spawn(client.work(running.app.clone(), running.dying.clone())))
