@@ -104,7 +104,7 @@ pub(crate) enum UserCommand {
     /// Add an account; asks for the password, or reads it as a line from standard input
     Add(OneUserArgs),
     /// List the accounts
-    List(ListUsersArgs),
+    List(OutputArgs),
     /// Remove an account, and end everything granted under it
     Remove(OneUserArgs),
     /// Give an account a new password; asks for it, or reads it as a line from standard input
@@ -115,35 +115,14 @@ pub(crate) enum UserCommand {
 pub(crate) struct OneUserArgs {
     /// The name typed at login
     pub(crate) name: String,
-    /// Say what was done as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) settings: SettingsArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ListUsersArgs {
-    /// As JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) settings: SettingsArgs,
+    pub(crate) output: OutputArgs,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {
     /// Put a new key in front of the old ones; nobody is logged out, and no restart is needed
-    Rotate(RotateKeyArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RotateKeyArgs {
-    /// As JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) settings: SettingsArgs,
+    Rotate(OutputArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -151,7 +130,7 @@ pub(crate) enum ClientCommand {
     /// Add a client; prints its id and, once, its secret
     Add(AddClientArgs),
     /// List all clients
-    List(ListClientsArgs),
+    List(OutputArgs),
     /// Remove a client, and end everything granted to it
     Remove(OneClientArgs),
 }
@@ -181,31 +160,16 @@ pub(crate) struct AddClientArgs {
     /// It signs instead of having a secret; the https URL of its public keys
     #[arg(long, value_name = "URL")]
     pub(crate) jwks_uri: Option<String>,
-    /// As JSON
-    #[arg(long)]
-    pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) settings: SettingsArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ListClientsArgs {
-    /// As JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) settings: SettingsArgs,
+    pub(crate) output: OutputArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct OneClientArgs {
     /// Its id
     pub(crate) id: String,
-    /// As JSON
-    #[arg(long)]
-    pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) settings: SettingsArgs,
+    pub(crate) output: OutputArgs,
 }
 
 #[derive(Debug, Subcommand)]

@@ -22,8 +22,8 @@ pub(crate) fn run(
     load: impl Fn(&Flags) -> Result<Config, Failure>,
 ) -> Result<(), Failure> {
     match command {
-        ClientCommand::Add(args) => add(&load(&args.settings.flags())?, args),
-        ClientCommand::Remove(args) => remove(&load(&args.settings.flags())?, args),
+        ClientCommand::Add(args) => add(&load(&args.output.settings.flags())?, args),
+        ClientCommand::Remove(args) => remove(&load(&args.output.settings.flags())?, args),
         ClientCommand::List(args) => {
             let config = load(&args.settings.flags())?;
             let show = if args.json { as_json } else { as_lines };
@@ -78,7 +78,7 @@ fn add(config: &Config, args: &AddClientArgs) -> Result<(), Failure> {
             return Err(ClientError::Taken(client.id.to_string()));
         }
         store.register_client(&client).await?;
-        Ok(if args.json {
+        Ok(if args.output.json {
             let mut told = described(&client);
             if let (Some(secret), Value::Object(fields)) = (&secret, &mut told) {
                 fields.insert("client_secret".to_owned(), secret.reveal().into());
@@ -100,7 +100,7 @@ fn remove(config: &Config, args: &OneClientArgs) -> Result<(), Failure> {
         if !store.remove_client(&id, SystemClock.now()).await? {
             return Err(ClientError::Unknown(id.to_string()));
         }
-        Ok(if args.json {
+        Ok(if args.output.json {
             json!({ "client_id": id.as_str() }).to_string()
         } else {
             format!("removed {id} and everything granted to it")

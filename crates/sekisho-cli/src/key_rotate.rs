@@ -18,7 +18,7 @@ use std::time::Duration;
 use sekisho::seal::random_key;
 use serde_json::json;
 
-use crate::cli::RotateKeyArgs;
+use crate::cli::OutputArgs;
 use crate::config::{Config, Flags, KeyFile};
 use crate::key::{self, KEYS_MAX, KeyError, Keys};
 use crate::outcome::{Failure, say};
@@ -29,7 +29,7 @@ const STEP_WAIT: Duration = key::KEY_FILE_READ_EVERY.saturating_mul(3);
 
 /// Does what was asked and says so.
 pub(crate) fn run(
-    args: &RotateKeyArgs,
+    args: &OutputArgs,
     load: impl Fn(&Flags) -> Result<Config, Failure>,
 ) -> Result<(), Failure> {
     let config = load(&args.settings.flags())?;

@@ -65,14 +65,14 @@ pub(crate) fn run(
 
 /// What was done, as asked: a sentence or JSON.
 fn done(args: &OneUserArgs, what: &str, sentence: String) -> String {
-    if args.json { json!({ what: args.name.trim() }).to_string() } else { sentence }
+    if args.output.json { json!({ what: args.name.trim() }).to_string() } else { sentence }
 }
 
 fn begin(
     load: &impl Fn(&Flags) -> Result<Config, Failure>,
     args: &OneUserArgs,
 ) -> Result<(Config, UserName), Failure> {
-    let config = load(&args.settings.flags())?;
+    let config = load(&args.output.settings.flags())?;
     let name = UserName::parse(&args.name).map_err(|error| Failure::because(&error))?;
     Ok((config, name))
 }
