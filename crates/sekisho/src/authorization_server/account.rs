@@ -20,18 +20,18 @@ use axum::http::StatusCode;
 use axum::http::header::SET_COOKIE;
 use axum::response::Response;
 use http::{Extensions, HeaderMap};
-use sekisho_protocol::Secret;
 use sekisho_protocol::oauth::{ClientMetadata, Parameters, ScopeSet};
+use sekisho_protocol::{Secret, SecretHash};
 use serde::{Deserialize, Serialize};
 
-use super::browser::is_posted_by_our_page;
+use super::AuthorizationServer;
 use super::callback::{Answer, Outcome};
+use super::login::new_attempt;
 use super::personal_token::{self, NewPersonalToken, PersonalTokenError, PersonalTokenRequest};
 use super::refusal::{Visitor, provider_error, see_other};
-use super::{AuthorizationServer, LOGIN_TTL};
 use crate::audit::{self, Details, Event};
 use crate::clock::Timestamp;
-use crate::front::ClientAddress;
+use crate::front::is_posted_by_our_page;
 use crate::grant::GrantId;
 use crate::identity_provider::LoginAttempt;
 use crate::mint;
@@ -41,7 +41,7 @@ use crate::pages::{
 };
 use crate::principal::Identity;
 use crate::seal::{Purpose, Sealed};
-use crate::store::{GrantsOf, ListedGrant, LoginBegun, LoginRecord, StoreError};
+use crate::store::{GrantsOf, ListedGrant, LoginRecord, StoreError};
 
 /// How long the page stays open unused.
 const SESSION_IDLE: Duration = Duration::from_mins(30);
@@ -263,16 +263,10 @@ impl AuthorizationServer {
 
     /// Sends the browser to the identity provider, for nobody but this page.
     async fn begin_account_login(&self, visitor: &Visitor, extensions: &Extensions) -> Response {
-        if let Some(ClientAddress(address)) = extensions.get()
-            && let Err(wait) = self.logins.count(*address)
-        {
+        if let Err(wait) = self.logins.count_caller(extensions) {
             return visitor.too_many(wait);
         }
-        let attempt = LoginAttempt {
-            login_state: mint::nonce(),
-            nonce: mint::nonce(),
-            code_verifier: mint::nonce(),
-        };
+        let attempt = new_attempt();
         let location = match self.provider.authorization_url(&attempt).await {
             Ok(location) => location,
             Err(reason) => {
@@ -284,24 +278,10 @@ impl AuthorizationServer {
             nonce: attempt.nonce.reveal().to_owned(),
             code_verifier: attempt.code_verifier.reveal().to_owned(),
         };
-        let browser = mint::nonce();
-        let login_state = attempt.login_state.hash();
-        let place = login_state.as_bytes();
-        let login = LoginRecord {
-            login_state,
-            browser: browser.hash(),
-            sealed: self.sealer.seal_value(Purpose::AccountLogin, place, &pending),
-            expires_at: self.clock.now().plus(LOGIN_TTL),
+        let seal = |login_state: &SecretHash| {
+            self.sealer.seal_value(Purpose::AccountLogin, login_state.as_bytes(), &pending)
         };
-        match self.store.begin_login(&login).await {
-            Ok(LoginBegun::Begun) => {}
-            Ok(LoginBegun::Full) => return visitor.too_many(LOGIN_TTL),
-            Err(reason) => return visitor.store_failed(&reason),
-        }
-        let mut response = see_other(&location);
-        let cookie = self.cookies.bind(&attempt.login_state, &browser);
-        response.headers_mut().append(SET_COOKIE, cookie);
-        response
+        self.depart(visitor, &attempt, &location, seal).await.unwrap_or_else(|page| page)
     }
 
     /// What a login is for, if it is for the account page.

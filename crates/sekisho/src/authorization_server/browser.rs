@@ -3,7 +3,7 @@
 //! Cookies ignore ports, so their names carry the instance's id. Over https they are `__Host-`
 //! (Secure, path `/`, no domain), so that no neighbouring host can plant one.
 
-use http::header::{COOKIE, ORIGIN};
+use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
 use sekisho_protocol::Secret;
 use sekisho_protocol::oauth::Issuer;
@@ -109,18 +109,6 @@ fn binding_name(login_state: &Secret) -> String {
     format!("login-{a:02x}{b:02x}{c:02x}{d:02x}")
 }
 
-/// Whether a form was posted by a page of ours: no other site may say yes for a person.
-///
-/// `Sec-Fetch-Site` is sent by every current browser; `Origin` by older ones too. A request with
-/// neither comes from no browser, and still needs the cookie.
-pub(super) fn is_posted_by_our_page(headers: &HeaderMap, issuer: &Issuer) -> bool {
-    let header = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    let fetch_site_is_ours =
-        header("sec-fetch-site").is_none_or(|site| matches!(site, "same-origin" | "none"));
-    let origin_is_ours = header(ORIGIN.as_str()).is_none_or(|origin| origin == issuer.as_str());
-    fetch_site_is_ours && origin_is_ours
-}
-
 /// Whether a person went here themselves (typed it, or an application opened it) or came from a
 /// page of ours. Anything else, also an unknown origin, may be somebody else's doing.
 pub(super) fn is_own_navigation(headers: &HeaderMap) -> bool {
@@ -179,33 +167,6 @@ mod tests {
         ];
         for (cookie, expected, reason) in rows {
             assert_eq!(cookies.csrf_sent(&request(&cookie)).is_some(), expected, "{reason}");
-        }
-    }
-
-    #[test]
-    fn only_our_own_page_posts_a_form() {
-        let issuer = Issuer::parse("http://localhost:8000").unwrap();
-        let rows: &[(&[(&'static str, &str)], bool, &str)] = &[
-            (&[], true, "no browser"),
-            (&[("origin", "http://localhost:8000")], true, "ours"),
-            (&[("origin", "http://evil.example")], false, "another origin"),
-            (&[("origin", "null")], false, "an opaque origin"),
-            (&[("origin", "http://localhost:8001")], false, "another port"),
-            (&[("sec-fetch-site", "same-origin")], true, "ours by metadata"),
-            (&[("sec-fetch-site", "cross-site")], false, "cross-site"),
-            (&[("sec-fetch-site", "same-site")], false, "a sibling"),
-            (
-                &[("sec-fetch-site", "same-origin"), ("origin", "http://evil.example")],
-                false,
-                "one lies",
-            ),
-        ];
-        for (lines, expected, reason) in rows {
-            let mut headers = HeaderMap::new();
-            for (name, value) in *lines {
-                headers.insert(*name, HeaderValue::from_str(value).unwrap());
-            }
-            assert_eq!(is_posted_by_our_page(&headers, &issuer), *expected, "{reason}");
         }
     }
 }

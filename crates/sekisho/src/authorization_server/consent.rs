@@ -7,26 +7,23 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
-use axum::http::header::SET_COOKIE;
 use axum::response::Response;
 use http::{Extensions, HeaderMap};
+use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::{
     AuthorizationRequest, ClientMetadata, OAuthError, OAuthErrorCode, Parameters,
 };
 
-use super::browser::is_posted_by_our_page;
+use super::AuthorizationServer;
 use super::clients::{NoClient, no_client};
-use super::refusal::{Visitor, provider_error, refuse_by_redirect, see_other};
-use super::{AuthorizationServer, LOGIN_TTL};
+use super::login::new_attempt;
+use super::refusal::{Visitor, provider_error, refuse_by_redirect};
 use crate::audit::{self, Details, Event};
-use crate::front::ClientAddress;
+use crate::front::is_posted_by_our_page;
 use crate::grant::{PendingConsent, PendingLogin};
-use crate::identity_provider::LoginAttempt;
-use crate::mint;
 use crate::pages::Problem;
 use crate::principal::Identity;
 use crate::seal::{Purpose, Sealed};
-use crate::store::{LoginBegun, LoginRecord};
 
 pub(super) async fn consent(
     State(server): State<Arc<AuthorizationServer>>,
@@ -98,16 +95,10 @@ impl AuthorizationServer {
         document: Option<ClientMetadata>,
         expected: Option<Identity>,
     ) -> Response {
-        if let Some(ClientAddress(address)) = extensions.get()
-            && let Err(wait) = self.logins.count(*address)
-        {
+        if let Err(wait) = self.logins.count_caller(extensions) {
             return visitor.too_many(wait);
         }
-        let attempt = LoginAttempt {
-            login_state: mint::nonce(),
-            nonce: mint::nonce(),
-            code_verifier: mint::nonce(),
-        };
+        let attempt = new_attempt();
         let location = match self.provider.authorization_url(&attempt).await {
             Ok(location) => location,
             Err(reason) => return self.tell_client(&request, &provider_error(&reason)),
@@ -125,27 +116,19 @@ impl AuthorizationServer {
         {
             return visitor.store_failed(&reason);
         }
-        let browser = mint::nonce();
-        let login_state = attempt.login_state.hash();
-        let login = LoginRecord {
-            login_state,
-            browser: browser.hash(),
-            sealed: self.sealer.seal_value(Purpose::Login, login_state.as_bytes(), &pending),
-            expires_at: self.clock.now().plus(LOGIN_TTL),
+        let seal = |login_state: &SecretHash| {
+            self.sealer.seal_value(Purpose::Login, login_state.as_bytes(), &pending)
         };
-        match self.store.begin_login(&login).await {
-            Ok(LoginBegun::Begun) => {}
-            Ok(LoginBegun::Full) => return visitor.too_many(LOGIN_TTL),
-            Err(reason) => return visitor.store_failed(&reason),
-        }
+        let response = match self.depart(visitor, &attempt, &location, seal).await {
+            Ok(response) => response,
+            Err(page) => return page,
+        };
         let answer = if user.is_some() { "remembered" } else { "approved" };
         let (client, user) = (Some(&client_id), user.as_ref());
         let details = Details { client, user, detail: Some(&answer), ..Details::default() };
         audit::note(Event::Consent, &details);
-        tracing::debug!(client.id = %client_id, login = ?login_state, "approved, login begins");
-        let mut response = see_other(&location);
-        let cookie = self.cookies.bind(&attempt.login_state, &browser);
-        response.headers_mut().append(SET_COOKIE, cookie);
+        let login = attempt.login_state.hash();
+        tracing::debug!(client.id = %client_id, ?login, "approved, login begins");
         response
     }
 

@@ -11,9 +11,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::AuthorizationServer;
+use super::clients::caller;
 use super::refusal::{Refusal, Visitor};
 use crate::audit;
-use crate::front::ClientAddress;
 
 /// For what a browser is sent to.
 pub(super) async fn pages(
@@ -21,11 +21,10 @@ pub(super) async fn pages(
     request: Request,
     next: Next,
 ) -> Response {
-    let address = request.extensions().get().map(|ClientAddress(address)| *address);
-    if let Some(Err(wait)) = address.map(|address| server.pages.count(address)) {
+    if let Err(wait) = server.pages.count_caller(request.extensions()) {
         return Visitor::of(request.headers(), request.extensions()).too_many(wait);
     }
-    audit::within(address, next.run(request)).await
+    audit::within(caller(request.extensions()), next.run(request)).await
 }
 
 /// For what a client calls itself.
@@ -34,9 +33,8 @@ pub(super) async fn calls(
     request: Request,
     next: Next,
 ) -> Response {
-    let address = request.extensions().get().map(|ClientAddress(address)| *address);
-    if let Some(Err(wait)) = address.map(|address| server.calls.count(address)) {
+    if let Err(wait) = server.calls.count_caller(request.extensions()) {
         return Refusal::TooMany(wait).into_response();
     }
-    audit::within(address, next.run(request)).await
+    audit::within(caller(request.extensions()), next.run(request)).await
 }

@@ -22,8 +22,8 @@ use sekisho_protocol::Secret;
 use sekisho_protocol::oauth::Parameters;
 
 use super::AuthorizationServer;
-use super::browser::is_posted_by_our_page;
 use super::refusal::{Visitor, see_other};
+use crate::front::is_posted_by_our_page;
 use crate::identity_provider::StoredProviderTokens;
 use crate::pages::{LogoutPage, NoticePage, Problem};
 use crate::seal::Purpose;

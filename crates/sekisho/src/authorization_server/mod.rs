@@ -21,6 +21,7 @@ mod consent;
 mod failures;
 mod introspect;
 mod limits;
+mod login;
 mod logout;
 mod machine;
 mod metadata;
@@ -45,12 +46,15 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use http::HeaderMap;
 use sekisho_protocol::oauth::{
-    CLIENT_METADATA_DOCUMENT_BYTES_MAX, ClientMetadata, Issuer, JWKS_BYTES_MAX, ProtectedResources,
+    CLIENT_METADATA_DOCUMENT_BYTES_MAX, ClientId, ClientMetadata, Issuer, JWKS_BYTES_MAX,
+    ProtectedResources,
 };
 use sekisho_protocol::{Secret, SecretHash};
 
 use crate::clock::Clock;
 use crate::fetch::{Cached, Reach};
+use crate::front::rate::{Per, PerAddress};
+use crate::grant::GrantId;
 use crate::identity_provider::IdentityProvider;
 use crate::identity_provider::local::LoginBinding;
 use crate::jwks::KeySet;
@@ -65,7 +69,7 @@ pub use provider_sessions::{
 use browser::Cookies;
 pub use clients::Documents;
 use failures::Failures;
-use rate::{PerAddress, PerClient, PerGrant};
+use rate::PerGrant;
 pub use register::new_client_credentials;
 
 /// Who may register a client dynamically (RFC 7591).
@@ -232,8 +236,8 @@ pub struct AuthorizationServer {
     calls: PerAddress,
     refreshes: PerGrant,
     bad_logouts: PerAddress,
-    machine_tokens: PerGrant,
-    assertions: PerClient,
+    machine_tokens: Per<GrantId>,
+    assertions: Per<ClientId>,
     fetches: PerAddress,
     failures: Failures,
     documents: Cached<ClientMetadata>,
@@ -278,8 +282,8 @@ impl AuthorizationServer {
             calls,
             refreshes,
             bad_logouts,
-            machine_tokens: PerGrant::new(MACHINE_TOKENS_PER_MINUTE),
-            assertions: PerClient::new(ASSERTIONS_PER_MINUTE),
+            machine_tokens: Per::new(MACHINE_TOKENS_PER_MINUTE),
+            assertions: Per::new(ASSERTIONS_PER_MINUTE),
             fetches,
             failures,
             documents,

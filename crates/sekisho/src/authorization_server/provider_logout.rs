@@ -21,7 +21,6 @@ use super::AuthorizationServer;
 use super::refusal::Refusal;
 use super::token::read_form;
 use crate::audit::{self, Details, Event};
-use crate::front::ClientAddress;
 use crate::identity_provider::{LogoutToken, ProviderError};
 use crate::store::{LoggedOut, ProviderLogout};
 
@@ -83,9 +82,7 @@ impl AuthorizationServer {
 
     /// Why exactly is for the log alone: a forger learns nothing.
     fn not_believed(&self, extensions: &Extensions, reason: &ProviderError) -> Refusal {
-        if let Some(ClientAddress(address)) = extensions.get()
-            && let Err(wait) = self.bad_logouts.count(*address)
-        {
+        if let Err(wait) = self.bad_logouts.count_caller(extensions) {
             return Refusal::TooMany(wait);
         }
         tracing::warn!(

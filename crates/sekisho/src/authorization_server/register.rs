@@ -22,7 +22,6 @@ use serde_json::value::RawValue;
 use super::refusal::Refusal;
 use super::{AuthorizationServer, Registration};
 use crate::clock::Timestamp;
-use crate::front::ClientAddress;
 use crate::mint;
 use crate::store::{Client, ClientOrigin};
 
@@ -59,9 +58,7 @@ pub(super) async fn register(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
     // Counted before the token is looked at, so that it cannot be guessed at leisure.
-    if let Some(ClientAddress(address)) = extensions.get() {
-        server.registrations.count(*address).map_err(Refusal::TooMany)?;
-    }
+    server.registrations.count_caller(&extensions).map_err(Refusal::TooMany)?;
     server.may_register(&headers)?;
     let body = body.map_err(|_| Refusal::TooLarge)?;
     let known = server.settings.servers.scopes();

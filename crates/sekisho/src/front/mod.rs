@@ -13,6 +13,7 @@ mod client_address;
 mod health;
 mod host;
 mod origin;
+pub(crate) mod rate;
 mod service;
 mod trace_id;
 
@@ -20,6 +21,7 @@ pub use body_deadline::REQUEST_BODY_DEADLINE;
 pub use client_address::{ClientAddress, TrustedProxies};
 pub use health::{READINESS_WAIT, Readiness};
 pub use host::{HostPolicy, HostRefusal, MalformedHost};
+pub(crate) use origin::is_posted_by_our_page;
 pub use origin::{MalformedOrigin, OriginPolicy, Surfaces};
 pub use service::{Front, FrontService, URI_BYTES_MAX};
 pub use trace_id::TraceId;

@@ -252,6 +252,20 @@ const ALLOWED_HEADERS: &str = "authorization, content-type, accept, last-event-i
 const EXPOSED: HeaderValue =
     HeaderValue::from_static("www-authenticate, mcp-session-id, mcp-protocol-version");
 
+/// Whether a form was posted by a page of ours: no other site may act for a person.
+///
+/// `Sec-Fetch-Site` is sent by every current browser; `Origin` by older ones too. A request with
+/// neither comes from no browser, and still needs the cookie.
+pub(crate) fn is_posted_by_our_page(headers: &HeaderMap, issuer: &Issuer) -> bool {
+    let are_ours = |name: HeaderName, is_ours: &dyn Fn(&str) -> bool| {
+        headers.get_all(name).iter().all(|value| value.to_str().is_ok_and(is_ours))
+    };
+    are_ours(SEC_FETCH_SITE, &|site| matches!(site, "same-origin" | "none"))
+        && are_ours(header::ORIGIN, &|origin| origin == issuer.as_str())
+}
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
@@ -327,5 +341,32 @@ mod tests {
         asked.insert(header::ACCESS_CONTROL_REQUEST_HEADERS, names.parse().unwrap());
         let allowed = allowed_headers(&asked);
         assert_eq!(allowed.to_str().unwrap(), format!("{ALLOWED_HEADERS}, mcp-param-region"));
+    }
+
+    #[test]
+    fn only_our_own_page_posts_a_form() {
+        let issuer = Issuer::parse("http://localhost:8000").unwrap();
+        let rows: &[(&[(&'static str, &str)], bool, &str)] = &[
+            (&[], true, "no browser"),
+            (&[("origin", "http://localhost:8000")], true, "ours"),
+            (&[("origin", "http://evil.example")], false, "another origin"),
+            (&[("origin", "null")], false, "an opaque origin"),
+            (&[("origin", "http://localhost:8001")], false, "another port"),
+            (&[("sec-fetch-site", "same-origin")], true, "ours by metadata"),
+            (&[("sec-fetch-site", "cross-site")], false, "cross-site"),
+            (&[("sec-fetch-site", "same-site")], false, "a sibling"),
+            (
+                &[("sec-fetch-site", "same-origin"), ("origin", "http://evil.example")],
+                false,
+                "one lies",
+            ),
+        ];
+        for (lines, expected, reason) in rows {
+            let mut headers = HeaderMap::new();
+            for (name, value) in *lines {
+                headers.insert(*name, HeaderValue::from_str(value).unwrap());
+            }
+            assert_eq!(is_posted_by_our_page(&headers, &issuer), *expected, "{reason}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::body::{self, Body};
 use axum::extract::{ConnectInfo, State};
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, LOCATION, ORIGIN, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{Extensions, HeaderMap, HeaderValue, Request, StatusCode, Uri};
 use sekisho_protocol::Secret;
 use sekisho_protocol::oauth::{Issuer, Parameters};
@@ -18,7 +18,7 @@ use super::accounts::UserName;
 use super::password::PasswordCheck;
 use super::{LocalProvider, LoginBinding};
 use crate::audit::{self, Details, Event};
-use crate::front::{ClientAddress, TraceId};
+use crate::front::{ClientAddress, TraceId, is_posted_by_our_page};
 use crate::pages::{self, ErrorPage, Language, LoginPage, LoginProblem, Problem};
 use crate::store::StoreError;
 
@@ -190,16 +190,6 @@ impl LoginForm {
             password: Secret::new(field("password")),
         })
     }
-}
-
-/// No other site may log a browser in (login CSRF). `Sec-Fetch-Site` is sent by every current
-/// browser, `Origin` by older ones too; a request with neither still needs the cookie.
-fn is_posted_by_our_page(headers: &HeaderMap, public_url: &Issuer) -> bool {
-    let is_ours = |name: &str, ours: &dyn Fn(&str) -> bool| {
-        headers.get_all(name).iter().all(|value| value.to_str().is_ok_and(ours))
-    };
-    is_ours("sec-fetch-site", &|site| matches!(site, "same-origin" | "none"))
-        && is_ours(ORIGIN.as_str(), &|origin| origin == public_url.as_str())
 }
 
 /// The address to count by. Where no connection is known everybody shares one.
