@@ -14,7 +14,7 @@ use crate::cli::{AddClientArgs, ClientCommand, OneClientArgs};
 use crate::config::{Config, Flags, client_id};
 use crate::outcome::Failure;
 use crate::store::Missing;
-use crate::user::{Accounts, date};
+use crate::user::Accounts;
 
 /// Does what was asked and says so.
 pub(crate) fn run(
@@ -217,8 +217,8 @@ fn described(client: &Client) -> Value {
         "scope": metadata.scope.to_string(),
     });
     if let (Value::Object(fields), false) = (&mut told, is_written(client)) {
-        fields.insert("created_at".to_owned(), date(client.created_at.unix_seconds()).into());
-        fields.insert("last_used_at".to_owned(), date(client.last_used_at.unix_seconds()).into());
+        fields.insert("created_at".to_owned(), client.created_at.to_string().into());
+        fields.insert("last_used_at".to_owned(), client.last_used_at.to_string().into());
     }
     told
 }
@@ -248,7 +248,7 @@ fn moment(client: &Client) -> String {
     if is_written(client) {
         return String::new();
     }
-    format!("last used {}", date(client.last_used_at.unix_seconds()))
+    format!("last used {}", client.last_used_at)
 }
 
 /// What stands in the settings has no beginning and no use.

@@ -1,6 +1,8 @@
 //! Who is calling `/token` and `/revoke` (OAuth 2.1 §2.4): a client with its secret, a client that
 //! signs, or a public one without proof. One way a request, and the one it is registered for.
 
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use http::header::AUTHORIZATION;
 use http::{Extensions, HeaderMap};
 use sekisho_protocol::Secret;
@@ -13,6 +15,7 @@ use super::AuthorizationServer;
 use super::client_assertion::AssertionRefusal;
 use super::clients::caller;
 use super::refusal::Refusal;
+use super::token::read_form;
 use crate::audit::{self, Details, Event};
 use crate::store::Client;
 
@@ -39,6 +42,25 @@ enum Disbelief {
 }
 
 impl AuthorizationServer {
+    /// The client that sends a form, and the form, in which nothing may stand twice. Wrong proofs
+    /// are counted.
+    pub(super) async fn identified(
+        &self,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+        body: Result<Bytes, BytesRejection>,
+    ) -> Result<(Client, Parameters), Refusal> {
+        let form = read_form(headers, body)?;
+        if form.has_doubled() {
+            let doubled = "a parameter came more than once";
+            return Err(OAuthError::new(OAuthErrorCode::InvalidRequest, doubled).into());
+        }
+        match self.authenticate(headers, extensions, &form).await {
+            Ok(client) => Ok((client, form)),
+            Err(refusal) => Err(self.failures.instead_of(refusal, caller(extensions))),
+        }
+    }
+
     /// The client behind a request to `/token` or `/revoke`.
     ///
     /// Basic and post are both accepted from a client that has a secret, whichever it registered:

@@ -20,9 +20,8 @@ use sekisho_protocol::oauth::{
 use serde::Serialize;
 
 use super::AuthorizationServer;
-use super::clients::caller;
 use super::refusal::Refusal;
-use super::token::read_form;
+use super::revoke::token_in;
 use crate::clock::Timestamp;
 use crate::principal::Identity;
 use crate::store::{Client, StoreError};
@@ -56,15 +55,7 @@ pub(super) async fn introspect(
     extensions: Extensions,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
-    let form = read_form(&headers, body)?;
-    if form.has_doubled() {
-        let doubled = "a parameter came more than once";
-        return Err(OAuthError::new(OAuthErrorCode::InvalidRequest, doubled).into());
-    }
-    let client = server
-        .authenticate(&headers, &extensions, &form)
-        .await
-        .map_err(|refusal| server.failures.instead_of(refusal, caller(&extensions)))?;
+    let (client, form) = server.identified(&headers, &extensions, body).await?;
     if client.metadata.token_endpoint_auth_method == TokenEndpointAuthMethod::None {
         // RFC 7662 §2.1: the endpoint must not be scanned for tokens, and a public client is anybody.
         let error = OAuthError::new(
@@ -73,10 +64,7 @@ pub(super) async fn introspect(
         );
         return Err(Refusal::Client { error, used_basic: headers.contains_key(AUTHORIZATION) });
     }
-    let Some(token) = form.value("token").map(Secret::new) else {
-        return Err(OAuthError::new(OAuthErrorCode::InvalidRequest, "token is missing").into());
-    };
-    let token = server.look_at(&client, &token).await?;
+    let token = server.look_at(&client, &token_in(&form)?).await?;
     let answer = Introspection { active: token.is_some(), token };
     Ok(([(CACHE_CONTROL, "no-store")], Json(answer)).into_response())
 }

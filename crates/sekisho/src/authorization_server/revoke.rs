@@ -14,12 +14,10 @@ use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
 use http::{Extensions, HeaderMap};
 use sekisho_protocol::Secret;
-use sekisho_protocol::oauth::{OAuthError, OAuthErrorCode};
+use sekisho_protocol::oauth::{OAuthError, OAuthErrorCode, Parameters};
 
 use super::AuthorizationServer;
-use super::clients::caller;
 use super::refusal::Refusal;
-use super::token::read_form;
 use crate::audit::{self, Details, Event};
 use crate::grant::GrantId;
 use crate::principal::{Identity, Principal};
@@ -31,21 +29,16 @@ pub(super) async fn revoke(
     extensions: Extensions,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
-    let address = caller(&extensions);
-    let form = read_form(&headers, body)?;
-    if form.has_doubled() {
-        let doubled = "a parameter came more than once";
-        return Err(OAuthError::new(OAuthErrorCode::InvalidRequest, doubled).into());
-    }
-    let client = server
-        .authenticate(&headers, &extensions, &form)
-        .await
-        .map_err(|refusal| server.failures.instead_of(refusal, address))?;
-    let Some(token) = form.value("token").map(Secret::new) else {
-        return Err(OAuthError::new(OAuthErrorCode::InvalidRequest, "token is missing").into());
-    };
+    let (client, form) = server.identified(&headers, &extensions, body).await?;
+    let token = token_in(&form)?;
     server.give_back(&client, &token).await?;
     Ok((StatusCode::OK, [(CACHE_CONTROL, "no-store")]).into_response())
+}
+
+/// The one token that a form is about.
+pub(super) fn token_in(form: &Parameters) -> Result<Secret, Refusal> {
+    let missing = || OAuthError::new(OAuthErrorCode::InvalidRequest, "token is missing");
+    Ok(form.value("token").map(Secret::new).ok_or_else(missing)?)
 }
 
 impl AuthorizationServer {

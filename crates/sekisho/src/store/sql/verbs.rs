@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::ClientId;
-use sqlx::Transaction;
+use sqlx::{Pool, Transaction};
 
 use super::{Database, SqlStore, grants, rows};
 use crate::clock::Timestamp;
@@ -452,26 +452,7 @@ impl Store for SqlStore {
         identity: &Identity,
         expires_at: Timestamp,
     ) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO browser_sessions
-                (browser, issuer, subject, name, email, email_verified, expires_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)
-             ON CONFLICT (browser) DO UPDATE SET
-                issuer = excluded.issuer, subject = excluded.subject, name = excluded.name,
-                email = excluded.email, email_verified = excluded.email_verified,
-                expires_at = excluded.expires_at, idle_until = NULL",
-        )
-        .bind(bytes(browser))
-        .bind(&identity.issuer)
-        .bind(&identity.subject)
-        .bind(&identity.name)
-        .bind(&identity.email)
-        .bind(identity.email_verified)
-        .bind(expires_at.unix_seconds())
-        .execute(&self.writer)
-        .await
-        .map_err(unavailable)?;
-        Ok(())
+        put_browser_session(&self.writer, browser, identity, expires_at, None).await
     }
 
     async fn find_browser_session(
@@ -714,23 +695,7 @@ impl Store for SqlStore {
         idle_until: Timestamp,
         expires_at: Timestamp,
     ) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO browser_sessions
-                (browser, issuer, subject, name, email, email_verified, expires_at, idle_until)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        )
-        .bind(bytes(browser))
-        .bind(&identity.issuer)
-        .bind(&identity.subject)
-        .bind(&identity.name)
-        .bind(&identity.email)
-        .bind(identity.email_verified)
-        .bind(expires_at.unix_seconds())
-        .bind(idle_until.unix_seconds())
-        .execute(&self.writer)
-        .await
-        .map_err(unavailable)?;
-        Ok(())
+        put_browser_session(&self.writer, browser, identity, expires_at, Some(idle_until)).await
     }
 
     async fn use_account_session(
@@ -948,6 +913,37 @@ impl Store for SqlStore {
             _ => Ok(()),
         }
     }
+}
+
+/// Who is logged in at a browser; at the account page too until `idle_until`.
+async fn put_browser_session(
+    writer: &Pool<Database>,
+    browser: &SecretHash,
+    identity: &Identity,
+    expires_at: Timestamp,
+    idle_until: Option<Timestamp>,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO browser_sessions
+            (browser, issuer, subject, name, email, email_verified, expires_at, idle_until)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+         ON CONFLICT (browser) DO UPDATE SET
+            issuer = excluded.issuer, subject = excluded.subject, name = excluded.name,
+            email = excluded.email, email_verified = excluded.email_verified,
+            expires_at = excluded.expires_at, idle_until = excluded.idle_until",
+    )
+    .bind(bytes(browser))
+    .bind(&identity.issuer)
+    .bind(&identity.subject)
+    .bind(&identity.name)
+    .bind(&identity.email)
+    .bind(identity.email_verified)
+    .bind(expires_at.unix_seconds())
+    .bind(idle_until.map(Timestamp::unix_seconds))
+    .execute(writer)
+    .await
+    .map_err(unavailable)?;
+    Ok(())
 }
 
 /// Keeps a code, and marks its client as one that finished a login.
