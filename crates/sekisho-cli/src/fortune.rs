@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use async_trait::async_trait;
-use sekisho::mcp::{Context, ServerInfo, Tool, Tools};
+use sekisho::mcp::{CallError, Context, ServerInfo, Tool, Tools};
 use sekisho::protocol::mcp::{McpError, ToolResult};
 use serde_json::value::RawValue;
 
@@ -40,7 +40,7 @@ impl Tool for Fortune {
         &self,
         _arguments: Option<&RawValue>,
         _context: &Context,
-    ) -> Result<ToolResult, McpError> {
+    ) -> Result<ToolResult, CallError> {
         let fortune = draw().ok_or_else(McpError::internal)?;
         Ok(ToolResult::text(["今日の運勢は: ", fortune].concat()))
     }
@@ -95,7 +95,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_fortune_is_told_whatever_the_arguments() {
-        let context = Context::new(None, ProtocolVersion::LATEST);
+        let context = Context::new(None, ProtocolVersion::LATEST_WITH_HANDSHAKE);
         for params in [
             r#"{"name":"fortune"}"#,
             r#"{"name":"fortune","arguments":{}}"#,
@@ -113,7 +113,7 @@ mod tests {
 
     #[tokio::test]
     async fn another_tool_is_an_error_of_the_call() {
-        let context = Context::new(None, ProtocolVersion::LATEST);
+        let context = Context::new(None, ProtocolVersion::LATEST_WITH_HANDSHAKE);
         let params: &RawValue = serde_json::from_str(r#"{"name":"misfortune"}"#).unwrap();
         let error = service().call("tools/call", Some(params), &context).await.unwrap_err();
         assert!(error.to_string().contains("-32602"), "{error}");

@@ -91,6 +91,8 @@ pub enum Purpose {
     AccountLogin,
     /// A form on the account page.
     AccountForm,
+    /// What a call of 2026-07-28 goes on with once its client has answered.
+    RequestState,
 }
 
 impl Purpose {
@@ -102,6 +104,7 @@ impl Purpose {
             Self::ProviderTokens => "provider-tokens",
             Self::AccountLogin => "account-login",
             Self::AccountForm => "account-form",
+            Self::RequestState => "request-state",
         }
     }
 }

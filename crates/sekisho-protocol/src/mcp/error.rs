@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// The body is not JSON.
@@ -16,6 +16,12 @@ pub const METHOD_NOT_FOUND: i64 = -32601;
 pub const INVALID_PARAMS: i64 = -32602;
 /// It is our fault.
 pub const INTERNAL_ERROR: i64 = -32603;
+/// 2026-07-28: a header and the body say different things, or the header is missing.
+pub const HEADER_MISMATCH: i64 = -32020;
+/// 2026-07-28: the request needs something of its client that the client did not declare.
+pub const MISSING_CLIENT_CAPABILITY: i64 = -32021;
+/// 2026-07-28: the revision that the request names is not served.
+pub const UNSUPPORTED_PROTOCOL_VERSION: i64 = -32022;
 
 /// Why a request got no result. Travels to the client as it is, so it holds no secret.
 #[derive(Debug, Clone)]
@@ -51,6 +57,20 @@ impl McpError {
     /// The `error` member of somebody else's answer, to be passed on text for text.
     pub fn forwarded(error: Box<RawValue>) -> Self {
         Self(Object::Forwarded(error))
+    }
+
+    /// The code, also of somebody else's error; nothing if that has none.
+    pub fn code(&self) -> Option<i64> {
+        #[derive(Deserialize)]
+        struct Coded {
+            code: i64,
+        }
+        match &self.0 {
+            Object::Ours { code, .. } => Some(*code),
+            Object::Forwarded(raw) => {
+                serde_json::from_str::<Coded>(raw.get()).ok().map(|error| error.code)
+            }
+        }
     }
 
     /// Adds the `data` member. Data that cannot be written as JSON is left out.

@@ -255,7 +255,7 @@ impl<'a> Envelope<'a> {
 }
 
 /// The text in a JSON string, if it is one; borrowed unless something in it is escaped.
-fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
+pub(super) fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
     let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') {
         return serde_json::from_str(raw.get()).ok().map(Cow::Owned);
@@ -361,6 +361,21 @@ pub fn write_error(id: Option<&RequestId>, error: &McpError) -> Vec<u8> {
     }
     out.extend_from_slice(br#""error":"#);
     error.write(&mut out);
+    out.push(b'}');
+    out
+}
+
+/// A request of ours, by a number we chose.
+pub fn write_request(id: u64, method: &str, params: Option<&RawValue>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(80 + params.map_or(0, |params| params.get().len()));
+    out.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
+    out.extend_from_slice(id.to_string().as_bytes());
+    out.extend_from_slice(br#","method":"#);
+    write_text(method, &mut out);
+    if let Some(params) = params {
+        out.extend_from_slice(br#","params":"#);
+        out.extend_from_slice(params.get().as_bytes());
+    }
     out.push(b'}');
     out
 }

@@ -5,18 +5,25 @@
 
 mod error;
 mod initialize;
+mod log_level;
 mod message;
+mod mirrored_header;
+mod request_meta;
 mod tool;
 mod version;
 
 pub use error::{
-    INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, McpError, PARSE_ERROR,
+    HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND,
+    MISSING_CLIENT_CAPABILITY, McpError, PARSE_ERROR, UNSUPPORTED_PROTOCOL_VERSION,
 };
 pub use initialize::InitializeParams;
+pub use log_level::LogLevel;
 pub use message::{
     BATCH_MESSAGES_MAX, Incoming, JSON_DEPTH_MAX, Message, MessageError, Notification,
     REQUEST_ID_BYTES_MAX, Request, RequestId, Response, write_error, write_notification,
-    write_result,
+    write_request, write_result,
 };
+pub use mirrored_header::{HeaderValueError, MirroredParam, mirrored_params, unwrap_header_value};
+pub use request_meta::{RequestMeta, RequiredMeta};
 pub use tool::{ToolCallParams, ToolResult};
 pub use version::ProtocolVersion;

@@ -1,10 +1,9 @@
-//! The dated revisions of MCP that begin with `initialize`, and how one is agreed upon.
+//! The dated revisions of MCP, and how one is agreed upon where there is a handshake.
 
 use std::fmt;
 
-/// A revision whose clients begin with `initialize`.
-///
-/// 2026-07-28 is not among them: it has no handshake, so nothing can be agreed upon.
+/// A revision of MCP. Those up to 2025-11-25 begin with `initialize`; 2026-07-28 has no handshake,
+/// so nothing is agreed upon: each request names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ProtocolVersion {
     /// The first one: HTTP+SSE, no authorization.
@@ -15,19 +14,25 @@ pub enum ProtocolVersion {
     V2025_06_18,
     /// Streams that begin with a priming event.
     V2025_11_25,
+    /// No handshake, no sessions: every request says all it needs.
+    V2026_07_28,
 }
 
 impl ProtocolVersion {
-    /// Every revision served, oldest first.
-    pub const ALL: [Self; 4] =
+    /// The revisions that begin with `initialize`, oldest first.
+    pub const WITH_HANDSHAKE: [Self; 4] =
         [Self::V2024_11_05, Self::V2025_03_26, Self::V2025_06_18, Self::V2025_11_25];
 
-    /// What is offered to whoever asks for something else.
-    pub const LATEST: Self = Self::V2025_11_25;
+    /// The revisions without a handshake.
+    pub const STATELESS: [Self; 1] = [Self::V2026_07_28];
+
+    /// What `initialize` offers to whoever asks for something else.
+    pub const LATEST_WITH_HANDSHAKE: Self = Self::V2025_11_25;
 
     /// The revision of this name, if it is served.
     pub fn from_text(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|version| version.as_str() == text)
+        let mut served = Self::WITH_HANDSHAKE.into_iter().chain(Self::STATELESS);
+        served.find(|version| version.as_str() == text)
     }
 
     /// The date that names it on the wire.
@@ -37,13 +42,25 @@ impl ProtocolVersion {
             Self::V2025_03_26 => "2025-03-26",
             Self::V2025_06_18 => "2025-06-18",
             Self::V2025_11_25 => "2025-11-25",
+            Self::V2026_07_28 => "2026-07-28",
         }
+    }
+
+    /// Whether it has neither handshake nor sessions.
+    pub const fn is_stateless(self) -> bool {
+        matches!(self, Self::V2026_07_28)
+    }
+
+    /// Whether `text` names a revision without a handshake, be it one of the future.
+    pub fn is_named_stateless(text: &str) -> bool {
+        text >= Self::V2026_07_28.as_str() && is_date(text)
     }
 
     /// The answer to an `initialize` that asks for `requested`: the same if it is served, else
     /// the latest with a handshake, also to a client that names 2026-07-28 there.
     pub fn negotiate(requested: &str) -> Self {
-        Self::from_text(requested).unwrap_or(Self::LATEST)
+        let served = Self::from_text(requested).filter(|version| !version.is_stateless());
+        served.unwrap_or(Self::LATEST_WITH_HANDSHAKE)
     }
 
     /// Whether several messages may come in one array: demanded by 2025-03-26, dropped after it.
@@ -52,9 +69,17 @@ impl ProtocolVersion {
     }
 
     /// Whether a stream opens with an event of empty data. Older clients fail to parse that.
-    pub fn has_priming_events(self) -> bool {
-        self >= Self::V2025_11_25
+    pub const fn has_priming_events(self) -> bool {
+        matches!(self, Self::V2025_11_25)
     }
+}
+
+fn is_date(text: &str) -> bool {
+    text.len() == 10
+        && text.bytes().enumerate().all(|(place, byte)| match place {
+            4 | 7 => byte == b'-',
+            _ => byte.is_ascii_digit(),
+        })
 }
 
 impl fmt::Display for ProtocolVersion {
@@ -94,10 +119,27 @@ mod tests {
             (ProtocolVersion::V2025_03_26, true, false),
             (ProtocolVersion::V2025_06_18, false, false),
             (ProtocolVersion::V2025_11_25, false, true),
+            (ProtocolVersion::V2026_07_28, false, false),
         ];
         for (version, batches, priming) in rows {
             assert_eq!(version.has_batches(), batches, "{version}");
             assert_eq!(version.has_priming_events(), priming, "{version}");
+        }
+    }
+
+    #[test]
+    fn a_name_tells_the_era_even_of_a_revision_not_yet_written() {
+        let rows = [
+            ("2025-11-25", false, "the last with a handshake"),
+            ("2026-07-27", false, "before the change"),
+            ("2026-07-28", true, "the first without"),
+            ("2031-01-01", true, "later than all we know"),
+            ("2026-7-28", false, "no date as MCP writes it"),
+            ("DRAFT-2026-v1", false, "no date"),
+            ("9", false, "no date"),
+        ];
+        for (text, stateless, reason) in rows {
+            assert_eq!(ProtocolVersion::is_named_stateless(text), stateless, "{text}: {reason}");
         }
     }
 }

@@ -10,7 +10,9 @@
 //! `Arc<`[`Principal`](crate::principal::Principal)`>` in each request; Origin, Host and CORS are
 //! checked before them as well. A request without a principal is nobody's, and so is its session.
 
+mod changes;
 mod http_sse;
+mod input;
 mod legacy;
 mod refusal;
 mod request;
@@ -27,9 +29,11 @@ use axum::Router;
 use axum::routing::{MethodRouter, get, post};
 use tokio_util::sync::CancellationToken;
 
+pub use self::changes::Changes;
+pub use self::input::{CallError, InputRequest, InputRequired};
 pub use self::legacy::SessionLimits;
 use self::legacy::Sessions;
-pub use self::service::{Context, McpService, Peer, ServerInfo};
+pub use self::service::{CacheHint, Context, McpService, Peer, ServerInfo, Subscription};
 pub use self::stdio::serve_stdio;
 pub use self::streamable_http::Posts;
 pub use self::tools::{Tool, Tools};

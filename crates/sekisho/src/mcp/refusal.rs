@@ -117,7 +117,7 @@ impl Refusal {
             Self::VersionUnserved { requested } => {
                 invalid("this MCP-Protocol-Version is not served").with_data(&serde_json::json!({
                     "requested": requested,
-                    "supported": ProtocolVersion::ALL.map(ProtocolVersion::as_str),
+                    "supported": ProtocolVersion::WITH_HANDSHAKE.map(ProtocolVersion::as_str),
                 }))
             }
         }

@@ -3,41 +3,107 @@
 //! The transports do the handshake, `ping`, sessions and cancellation; a service never sees them.
 //! JSON goes in and out as text, so that whoever forwards it loses nothing.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use sekisho_protocol::mcp::{McpError, ProtocolVersion, write_notification};
+use sekisho_protocol::mcp::{
+    LogLevel, McpError, MirroredParam, ProtocolVersion, write_notification,
+};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
+use super::changes::Changes;
+use super::input::{
+    CallError, InputRequest, InputRequired, Inputs, missing_capability, unreachable_client,
+};
 use super::legacy::{EventStream, Session};
 use crate::principal::Principal;
 
-/// Answers the methods of MCP, for every client at once.
+/// Answers the methods of MCP, for every client at once, whichever revision it speaks.
 #[async_trait]
 pub trait McpService: fmt::Debug + Send + Sync {
-    /// What `initialize` tells the client. What it says may depend on who asks.
-    async fn info(&self, context: &Context) -> Result<ServerInfo, McpError>;
+    /// What clients are told first, by `initialize` or `server/discover`. It may depend on who
+    /// asks. Asked at every request of 2026-07-28, so it should be at hand.
+    async fn info(&self, context: &Context) -> Result<Arc<ServerInfo>, McpError>;
 
-    /// Answers a request with the text of its `result`. Never asked about `initialize` or `ping`.
+    /// Answers a request with the text of its `result`, in the form that revisions up to
+    /// 2025-11-25 have: what 2026-07-28 adds is added by the transports, unless it is there.
     ///
-    /// The future is dropped when the client cancels the request; a client that merely hangs up
-    /// cancels nothing.
+    /// Never asked about `initialize`, `server/discover`, `ping`, `resources/subscribe` and
+    /// `subscriptions/listen`, which the transports answer.
+    ///
+    /// The future is dropped when the client cancels the request. A client of 2026-07-28 does so
+    /// by hanging up; one of an older revision that merely hangs up cancels nothing.
     async fn call(
         &self,
         method: &str,
         params: Option<&RawValue>,
         context: &Context,
-    ) -> Result<Box<RawValue>, McpError>;
+    ) -> Result<Box<RawValue>, CallError>;
 
     /// Takes note of a client's notification. Never told of `notifications/initialized` or
     /// `notifications/cancelled`, which the transports understand themselves.
     async fn notice(&self, _method: &str, _params: Option<&RawValue>, _context: &Context) {}
+
+    /// Where it says that a list or a resource changed; nothing if none ever does.
+    fn changes(&self) -> Option<&Changes> {
+        None
+    }
+
+    /// Lets a client follow a resource, until what is returned is dropped. What happens to the
+    /// resource is said by [`changes`](Self::changes).
+    async fn subscribe(&self, _uri: &str, _context: &Context) -> Result<Subscription, McpError> {
+        Err(McpError::method_not_found("resources/subscribe"))
+    }
+
+    /// Which arguments of a tool clients of 2026-07-28 repeat in headers.
+    fn mirrored_params(&self, _tool: &str) -> &[MirroredParam] {
+        &[]
+    }
+
+    /// How long clients of 2026-07-28 may keep the answer to `method`. What depends on who asks
+    /// stays private, which is the default.
+    fn cache_hint(&self, _method: &str, _context: &Context) -> CacheHint {
+        CacheHint::default()
+    }
 }
 
-/// What a server says of itself in the answer to `initialize`.
+/// How long an answer may be kept, and by whom. The default: not at all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CacheHint {
+    /// How long it stays fresh, in milliseconds.
+    pub ttl_ms: u64,
+    /// Whether it is the same for everyone who may ask at all.
+    pub is_public: bool,
+}
+
+/// A client's wish to hear of a resource; dropping it ends it.
+pub struct Subscription {
+    _ends_when_dropped: Option<Box<dyn Any + Send + Sync>>,
+}
+
+impl Subscription {
+    /// One that needs nothing done when it ends.
+    pub const fn plain() -> Self {
+        Self { _ends_when_dropped: None }
+    }
+
+    /// One that drops `guard` when it ends.
+    pub fn holding(guard: impl Any + Send + Sync) -> Self {
+        Self { _ends_when_dropped: Some(Box::new(guard)) }
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Subscription")
+    }
+}
+
+/// What a server says of itself in the answer to `initialize` and `server/discover`.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServerInfo {
@@ -62,28 +128,75 @@ impl ServerInfo {
     }
 }
 
-/// Who asks, and how to tell them something before the answer.
+/// Who asks, and how to tell and ask them something before the answer.
 #[derive(Debug, Clone)]
 pub struct Context {
     principal: Option<Arc<Principal>>,
     version: ProtocolVersion,
+    progress_token: Option<Arc<RawValue>>,
     exchange: Option<Arc<EventStream>>,
-    session: Weak<Session>,
+    client: Client,
+    inputs: Option<Arc<Inputs>>,
+}
+
+/// What is known of the client, and from where.
+#[derive(Debug, Clone)]
+enum Client {
+    /// Nothing: whatever is told is dropped.
+    Nobody,
+    /// From its `initialize`.
+    Session(Weak<Session>),
+    /// From the request itself.
+    Request(Arc<Declared>),
+}
+
+/// What a request of 2026-07-28 declares about its client.
+#[derive(Debug)]
+pub(super) struct Declared {
+    pub(super) capabilities: Box<RawValue>,
+    pub(super) log_level: Option<LogLevel>,
 }
 
 impl Context {
     /// A caller without a connection: whatever is told to it is dropped.
     pub fn new(principal: Option<Arc<Principal>>, version: ProtocolVersion) -> Self {
-        Self { principal, version, exchange: None, session: Weak::new() }
+        Self {
+            principal,
+            version,
+            progress_token: None,
+            exchange: None,
+            client: Client::Nobody,
+            inputs: None,
+        }
     }
 
-    pub(super) fn of(
+    pub(super) fn of_session(
         session: &Arc<Session>,
         principal: Option<Arc<Principal>>,
         version: ProtocolVersion,
         exchange: Option<Arc<EventStream>>,
     ) -> Self {
-        Self { principal, version, exchange, session: Arc::downgrade(session) }
+        let client = Client::Session(Arc::downgrade(session));
+        Self { exchange, client, ..Self::new(principal, version) }
+    }
+
+    pub(super) fn of_request(
+        principal: Option<Arc<Principal>>,
+        version: ProtocolVersion,
+        exchange: Option<Arc<EventStream>>,
+        declared: Arc<Declared>,
+    ) -> Self {
+        Self { exchange, client: Client::Request(declared), ..Self::new(principal, version) }
+    }
+
+    pub(super) fn with_progress_token(mut self, token: Option<&RawValue>) -> Self {
+        self.progress_token = token.map(|token| Arc::from(token.to_owned()));
+        self
+    }
+
+    pub(super) fn with_inputs(mut self, inputs: Inputs) -> Self {
+        self.inputs = Some(Arc::new(inputs));
+        self
     }
 
     /// The verified caller; nobody where nothing guards the server, as over stdio.
@@ -91,7 +204,7 @@ impl Context {
         self.principal.as_ref()
     }
 
-    /// The version agreed upon in `initialize`.
+    /// The version agreed upon in `initialize`, or named by the request.
     pub fn version(&self) -> ProtocolVersion {
         self.version
     }
@@ -104,9 +217,122 @@ impl Context {
         }
     }
 
-    /// The client itself, to be told of what happens later.
+    /// Tells how far this request got, if the client asked to know. `progress` only grows.
+    pub fn progress(&self, progress: f64, total: Option<f64>, message: Option<&str>) {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Progress<'a> {
+            progress_token: &'a RawValue,
+            progress: f64,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            total: Option<f64>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            message: Option<&'a str>,
+        }
+        let Some(progress_token) = self.progress_token.as_deref() else { return };
+        let params = Progress { progress_token, progress, total, message };
+        if let Ok(params) = to_raw_value(&params) {
+            self.notify("notifications/progress", Some(&params));
+        }
+    }
+
+    /// Tells the client what goes on in this request, if it wants to hear of that level.
+    pub fn log(&self, level: LogLevel, logger: Option<&str>, data: &impl Serialize) {
+        #[derive(Serialize)]
+        struct Log<'a, D> {
+            level: &'static str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            logger: Option<&'a str>,
+            data: &'a D,
+        }
+        let wanted = match &self.client {
+            Client::Nobody => None,
+            Client::Session(session) => session.upgrade().map(|session| session.log_level()),
+            Client::Request(declared) => declared.log_level,
+        };
+        if wanted.is_none_or(|wanted| level < wanted) {
+            return;
+        }
+        if let Ok(params) = to_raw_value(&Log { level: level.as_str(), logger, data }) {
+            self.notify("notifications/message", Some(&params));
+        }
+    }
+
+    /// Whether the client declared that it can do this: `sampling`, `elicitation`, `roots`. Never
+    /// believed beyond this request, or this session.
+    pub fn client_can(&self, capability: &str) -> bool {
+        let declares = |capabilities: &RawValue| {
+            serde_json::from_str::<serde_json::Value>(capabilities.get())
+                .is_ok_and(|all| all.get(capability).is_some_and(serde_json::Value::is_object))
+        };
+        match &self.client {
+            Client::Nobody => false,
+            Client::Session(session) => session
+                .upgrade()
+                .is_some_and(|session| session.client_capabilities().is_some_and(declares)),
+            Client::Request(declared) => declares(&declared.capabilities),
+        }
+    }
+
+    /// Asks the client for one thing. See [`ask_all`](Self::ask_all).
+    pub async fn ask(&self, request: InputRequest) -> Result<Box<RawValue>, CallError> {
+        let mut answers = self.ask_all(vec![request]).await?;
+        answers.pop().ok_or_else(|| McpError::internal().into())
+    }
+
+    /// Asks the client for several things and returns its answers in their order.
+    ///
+    /// To be left with `?`: where the client has to call again (2026-07-28) the error is
+    /// [`CallError::InputRequired`], and the service runs anew, with the answers given so far. So
+    /// what comes before the first question should do nothing that must not be done twice.
+    pub async fn ask_all(
+        &self,
+        requests: Vec<InputRequest>,
+    ) -> Result<Vec<Box<RawValue>>, CallError> {
+        let known = |request: &InputRequest| {
+            self.inputs.as_ref()?.answers.get(request.key.as_ref()).cloned()
+        };
+        let answers: Vec<Option<Box<RawValue>>> = requests.iter().map(known).collect();
+        let unknown: Vec<InputRequest> = (requests.into_iter().zip(&answers))
+            .filter_map(|(request, answer)| answer.is_none().then_some(request))
+            .collect();
+        if let Some(request) = unknown.iter().find(|request| !self.client_can(request.capability()))
+        {
+            return Err(missing_capability(request.capability()).into());
+        }
+        let mut fresh = match &self.client {
+            _ if unknown.is_empty() => Vec::new(),
+            Client::Nobody => return Err(unreachable_client().into()),
+            Client::Request(_) => {
+                let state = self.state().map(ToOwned::to_owned);
+                return Err(CallError::InputRequired(InputRequired { requests: unknown, state }));
+            }
+            Client::Session(session) => {
+                let session = session.upgrade().ok_or_else(unreachable_client)?;
+                let exchange = self.exchange.as_ref().ok_or_else(unreachable_client)?;
+                session.ask(exchange, &unknown).await?
+            }
+        }
+        .into_iter();
+        let all = answers.into_iter().map(|answer| answer.or_else(|| fresh.next()));
+        all.collect::<Option<Vec<_>>>().ok_or_else(|| McpError::internal().into())
+    }
+
+    /// What the service left itself in [`InputRequired::state`] when it was last called.
+    pub fn state(&self) -> Option<&RawValue> {
+        self.inputs.as_ref()?.state.as_deref()
+    }
+
+    pub(super) fn inputs(&self) -> Option<&Inputs> {
+        self.inputs.as_deref()
+    }
+
+    /// The client itself, to be told of what happens later. Without a session nobody can be.
     pub fn peer(&self) -> Peer {
-        Peer { session: Weak::clone(&self.session) }
+        match &self.client {
+            Client::Session(session) => Peer { session: Weak::clone(session) },
+            Client::Nobody | Client::Request(_) => Peer { session: Weak::new() },
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! (whoever starts a process speaks for it). Ends when the input ends.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,6 +34,10 @@ pub async fn serve_stdio(
     let session = Session::new(Transport::Stdio, None, &limits, never, CancellationToken::new());
     let out = EventStream::new(&limits, Retention::None);
     session.listen_on(&out);
+    if let Some(changes) = service.changes() {
+        let session: Weak<Session> = Arc::downgrade(&session);
+        changes.add(session);
+    }
     let mut writing = tokio::spawn(write_lines(out.read(None), output));
     let duplex = Duplex { session, sender: None, out, reader_wait: limits.reader_wait };
 

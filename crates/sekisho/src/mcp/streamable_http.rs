@@ -17,7 +17,8 @@ use tower::Service;
 
 use super::Endpoint;
 use super::legacy::{
-    Call, Caller, EventStream, First, Retention, Session, Transport, batch, take_notice,
+    Call, Caller, EventStream, First, Retention, Session, Transport, batch, take_answer,
+    take_notice,
 };
 use super::refusal::{Refusal, Refused};
 use super::request::{Accepts, caller, only, read_body, require_json};
@@ -99,8 +100,8 @@ impl Endpoint {
                 take_notice(&self.service, &find()?, &sender, &notification)?;
                 Ok(StatusCode::ACCEPTED.into_response())
             }
-            Incoming::Single(Message::Response(_)) => {
-                find()?;
+            Incoming::Single(Message::Response(response)) => {
+                take_answer(&*find()?, &response);
                 Ok(StatusCode::ACCEPTED.into_response())
             }
             Incoming::Batch(messages) => {

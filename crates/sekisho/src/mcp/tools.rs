@@ -4,10 +4,15 @@ use std::collections::HashMap;
 use std::fmt;
 
 use async_trait::async_trait;
-use sekisho_protocol::mcp::{McpError, ToolCallParams, ToolResult};
+use sekisho_protocol::mcp::{McpError, MirroredParam, ToolCallParams, ToolResult, mirrored_params};
 use serde_json::value::RawValue;
+use std::sync::Arc;
 
-use super::service::{Context, McpService, ServerInfo};
+use super::input::CallError;
+use super::service::{CacheHint, Context, McpService, ServerInfo};
+
+/// How long clients may keep the list: it changes with the program only.
+const LIST_TTL_MS: u64 = 60_000;
 
 /// One tool.
 #[async_trait]
@@ -16,28 +21,39 @@ pub trait Tool: fmt::Debug + Send + Sync {
     fn definition(&self) -> serde_json::Value;
 
     /// Runs it. What goes wrong inside is a [`ToolResult::failure`], which a model can read;
-    /// an [`McpError`] says that the call itself was wrong.
+    /// a [`CallError`] says that the call itself was wrong, or needs an answer of the client first.
     async fn call(
         &self,
         arguments: Option<&RawValue>,
         context: &Context,
-    ) -> Result<ToolResult, McpError>;
+    ) -> Result<ToolResult, CallError>;
 }
 
 /// Serves `tools/list` and `tools/call`.
 #[derive(Debug)]
 pub struct Tools {
-    info: ServerInfo,
+    info: Arc<ServerInfo>,
     definitions: Vec<serde_json::Value>,
     list: Box<RawValue>,
-    by_name: HashMap<String, Box<dyn Tool>>,
+    by_name: HashMap<String, Named>,
+}
+
+/// A tool and which of its arguments are repeated in headers.
+#[derive(Debug)]
+struct Named {
+    tool: Box<dyn Tool>,
+    mirrored: Vec<MirroredParam>,
 }
 
 impl Tools {
     /// A server without tools yet.
     pub fn new(info: ServerInfo) -> Self {
-        let mut tools =
-            Self { info, definitions: Vec::new(), list: Box::default(), by_name: HashMap::new() };
+        let mut tools = Self {
+            info: Arc::new(info),
+            definitions: Vec::new(),
+            list: Box::default(),
+            by_name: HashMap::new(),
+        };
         tools.write_list();
         tools
     }
@@ -50,7 +66,12 @@ impl Tools {
         if let Some(name) = definition.get("name").and_then(serde_json::Value::as_str)
             && !self.by_name.contains_key(name)
         {
-            self.by_name.insert(name.to_owned(), Box::new(tool));
+            let schema = definition.get("inputSchema").unwrap_or(&serde_json::Value::Null);
+            let mirrored = mirrored_params(schema).unwrap_or_else(|reason| {
+                tracing::warn!(mcp.tool = name, reason, "clients will leave this tool out");
+                Vec::new()
+            });
+            self.by_name.insert(name.to_owned(), Named { tool: Box::new(tool), mirrored });
             self.definitions.push(definition);
             self.write_list();
         }
@@ -67,22 +88,23 @@ impl Tools {
         &self,
         params: Option<&RawValue>,
         context: &Context,
-    ) -> Result<Box<RawValue>, McpError> {
+    ) -> Result<Box<RawValue>, CallError> {
         let asked = ToolCallParams::parse(params)?;
-        let Some(tool) = self.by_name.get(asked.name.as_ref()) else {
+        let Some(Named { tool, .. }) = self.by_name.get(asked.name.as_ref()) else {
             return Err(McpError::invalid_params(format!(
                 "there is no tool {:?} here",
                 asked.name
-            )));
+            ))
+            .into());
         };
-        tool.call(asked.arguments, context).await?.to_raw()
+        Ok(tool.call(asked.arguments, context).await?.to_raw()?)
     }
 }
 
 #[async_trait]
 impl McpService for Tools {
-    async fn info(&self, _context: &Context) -> Result<ServerInfo, McpError> {
-        Ok(self.info.clone())
+    async fn info(&self, _context: &Context) -> Result<Arc<ServerInfo>, McpError> {
+        Ok(Arc::clone(&self.info))
     }
 
     async fn call(
@@ -90,11 +112,23 @@ impl McpService for Tools {
         method: &str,
         params: Option<&RawValue>,
         context: &Context,
-    ) -> Result<Box<RawValue>, McpError> {
+    ) -> Result<Box<RawValue>, CallError> {
         match method {
             "tools/list" => Ok(self.list.clone()),
             "tools/call" => self.call_tool(params, context).await,
-            _ => Err(McpError::method_not_found(method)),
+            _ => Err(McpError::method_not_found(method).into()),
+        }
+    }
+
+    fn mirrored_params(&self, tool: &str) -> &[MirroredParam] {
+        self.by_name.get(tool).map_or(&[], |named| &named.mirrored)
+    }
+
+    /// The list is the same for everyone and as long as the program runs.
+    fn cache_hint(&self, method: &str, _context: &Context) -> CacheHint {
+        match method {
+            "tools/list" => CacheHint { ttl_ms: LIST_TTL_MS, is_public: false },
+            _ => CacheHint::default(),
         }
     }
 }

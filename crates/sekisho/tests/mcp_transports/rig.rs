@@ -9,7 +9,7 @@ use axum::extract::Request;
 use axum::middleware::{self, Next};
 use sekisho::clock::{Clock, Timestamp};
 use sekisho::grant::GrantId;
-use sekisho::mcp::{Context, McpEndpoints, ServerInfo, Settings, Tool, Tools};
+use sekisho::mcp::{CallError, Context, McpEndpoints, ServerInfo, Settings, Tool, Tools};
 use sekisho::principal::{Identity, Principal};
 use sekisho::protocol::mcp::{McpError, ToolResult};
 use sekisho::protocol::oauth::{ClientId, ScopeSet};
@@ -211,7 +211,7 @@ impl Tool for Scripted {
         &self,
         arguments: Option<&RawValue>,
         context: &Context,
-    ) -> Result<ToolResult, McpError> {
+    ) -> Result<ToolResult, CallError> {
         let arguments = arguments.map_or("", RawValue::get);
         match self.name {
             "echo" => Ok(ToolResult::text(arguments)),
@@ -238,14 +238,15 @@ impl Tool for Scripted {
                     "{\r\n  \"code\": 7,\n  \"message\": \"a\\nb\"\n}".to_owned(),
                 )
                 .unwrap(),
-            )),
+            )
+            .into()),
             other => panic!("the tool {other} panics"),
         }
     }
 }
 
 impl Scripted {
-    async fn wait(&self) -> Result<ToolResult, McpError> {
+    async fn wait(&self) -> Result<ToolResult, CallError> {
         struct Waiting<'a>(&'a Gate);
         impl Drop for Waiting<'_> {
             fn drop(&mut self) {

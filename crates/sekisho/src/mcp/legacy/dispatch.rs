@@ -8,14 +8,15 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::join_all;
 use sekisho_protocol::mcp::{
-    INVALID_REQUEST, InitializeParams, McpError, Message, MessageError, Notification,
-    ProtocolVersion, Request, RequestId, write_error, write_result,
+    INVALID_REQUEST, InitializeParams, LogLevel, McpError, Message, MessageError, Notification,
+    ProtocolVersion, Request, RequestId, RequestMeta, Response, write_error, write_result,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::event_stream::EventStream;
 use super::session::Session;
+use crate::mcp::input::CallError;
 use crate::mcp::refusal::Refusal;
 use crate::mcp::service::{Context, McpService, ServerInfo};
 use crate::principal::Principal;
@@ -80,31 +81,119 @@ impl Call {
                     return Err(McpError::new(INVALID_REQUEST, "the first request is initialize"));
                 };
                 let caller = self.caller.clone();
-                let context = Context::of(&self.session, caller, version, self.exchange.clone());
-                self.service.call(method, params, &context).await
+                let exchange = self.exchange.clone();
+                let context = Context::of_session(&self.session, caller, version, exchange);
+                self.serve(method, params, context).await
             }
         }
+    }
+
+    async fn serve(
+        &self,
+        method: &str,
+        params: Option<&RawValue>,
+        context: Context,
+    ) -> Result<Box<RawValue>, McpError> {
+        match method {
+            "resources/subscribe" => {
+                let uri = uri_in(params)?;
+                if !self.session.has_room_for_subscription() {
+                    return Err(McpError::new(INVALID_REQUEST, "too many resources are followed"));
+                }
+                let subscription = self.service.subscribe(&uri, &context).await?;
+                self.session.follow(uri, subscription);
+                Ok(empty_object())
+            }
+            "resources/unsubscribe" => {
+                self.session.unfollow(&uri_in(params)?);
+                Ok(empty_object())
+            }
+            "logging/setLevel" => {
+                let level = level_in(params)?;
+                let answer = self.call_service(method, params, context).await?;
+                self.session.set_log_level(level);
+                Ok(answer)
+            }
+            _ => self.call_service(method, params, context).await,
+        }
+    }
+
+    /// Calls the service, as often as it needs something of the client.
+    async fn call_service(
+        &self,
+        method: &str,
+        params: Option<&RawValue>,
+        mut context: Context,
+    ) -> Result<Box<RawValue>, McpError> {
+        if params.is_some_and(|params| params.get().contains("progressToken")) {
+            let meta = RequestMeta::parse(params)?;
+            context = context.with_progress_token(meta.progress_token());
+        }
+        for _ in 0..ROUNDS_MAX {
+            let needed = match self.service.call(method, params, &context).await {
+                Ok(result) => return Ok(result),
+                Err(CallError::Failed(error)) => return Err(error),
+                Err(CallError::InputRequired(needed)) => needed,
+            };
+            let mut inputs = context.inputs().cloned().unwrap_or_default();
+            inputs.state = needed.state;
+            let keys: Vec<String> =
+                needed.requests.iter().map(|request| request.key.clone().into_owned()).collect();
+            let answers = match context.ask_all(needed.requests).await {
+                Ok(answers) => answers,
+                Err(CallError::Failed(error)) => return Err(error),
+                Err(CallError::InputRequired(_)) => return Err(McpError::internal()),
+            };
+            inputs.answers.extend(keys.into_iter().zip(answers));
+            context = context.with_inputs(inputs);
+        }
+        tracing::warn!(mcp.method = method, "the service asks its client without end");
+        Err(McpError::internal())
     }
 
     async fn initialize(&self, params: Option<&RawValue>) -> Result<Box<RawValue>, McpError> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
-        struct InitializeResult {
+        struct InitializeResult<'a> {
             protocol_version: &'static str,
             #[serde(flatten)]
-            info: ServerInfo,
+            info: &'a ServerInfo,
         }
 
         let asked = InitializeParams::parse(params)?;
         let version = ProtocolVersion::negotiate(&asked.protocol_version);
-        let context = Context::of(&self.session, self.caller.clone(), version, None);
+        let context = Context::of_session(&self.session, self.caller.clone(), version, None);
         let info = self.service.info(&context).await?;
-        if !self.session.agree_on(version) {
+        if !self.session.agree_on(version, asked.capabilities) {
             return Err(McpError::new(INVALID_REQUEST, "this session is initialized already"));
         }
-        let result = InitializeResult { protocol_version: version.as_str(), info };
+        let result = InitializeResult { protocol_version: version.as_str(), info: &info };
         to_raw_value(&result).map_err(|_| McpError::internal())
     }
+}
+
+/// How often one call may ask its client before it is taken for broken.
+const ROUNDS_MAX: usize = 16;
+
+fn uri_in(params: Option<&RawValue>) -> Result<String, McpError> {
+    #[derive(Deserialize)]
+    struct Named {
+        uri: String,
+    }
+    let named = params.and_then(|params| serde_json::from_str::<Named>(params.get()).ok());
+    named.map(|named| named.uri).ok_or_else(|| McpError::invalid_params("params need one uri"))
+}
+
+fn level_in(params: Option<&RawValue>) -> Result<LogLevel, McpError> {
+    #[derive(Deserialize)]
+    struct Named {
+        level: String,
+    }
+    let named = params.and_then(|params| serde_json::from_str::<Named>(params.get()).ok());
+    named.and_then(|named| LogLevel::from_text(&named.level)).ok_or_else(|| {
+        let levels = LogLevel::ALL.map(LogLevel::as_str).join(", ");
+        McpError::invalid_params(format!("params need one level of {levels}"))
+    })
 }
 
 fn empty_object() -> Box<RawValue> {
@@ -127,7 +216,7 @@ pub(in crate::mcp) fn take_notice(
         }
         method => {
             let Some(version) = session.version() else { return Err(Refusal::NotInitialized) };
-            let context = Context::of(session, caller.clone(), version, None);
+            let context = Context::of_session(session, caller.clone(), version, None);
             let (service, method) = (Arc::clone(service), method.to_owned());
             let params = notification.params.map(ToOwned::to_owned);
             let mut work = Box::pin(async move {
@@ -141,6 +230,13 @@ pub(in crate::mcp) fn take_notice(
         }
     }
     Ok(())
+}
+
+/// Takes a client's answer to a request of ours. One that nobody waits for is dropped.
+pub(in crate::mcp) fn take_answer(session: &Session, response: &Response<'_>) {
+    if let Some(id) = &response.id {
+        session.answered(id, response.outcome);
+    }
 }
 
 fn cancelled_id(params: &RawValue) -> Option<RequestId> {
@@ -178,7 +274,7 @@ pub(in crate::mcp) fn batch(
             Ok(Message::Notification(notification)) => {
                 take_notice(service, session, caller, notification)?;
             }
-            Ok(Message::Response(_)) => {}
+            Ok(Message::Response(response)) => take_answer(session, response),
             Err(error) => {
                 answers.push(Bytes::from(write_error(error.id(), &error.to_mcp_error())));
             }

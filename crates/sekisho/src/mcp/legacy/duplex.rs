@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use sekisho_protocol::mcp::{Incoming, Message, RequestId};
 
-use super::dispatch::{Call, Caller, batch, take_notice};
+use super::dispatch::{Call, Caller, batch, take_answer, take_notice};
 use super::event_stream::{EventStream, Offered};
 use super::session::Session;
 use crate::mcp::refusal::{Refusal, Refused};
@@ -43,7 +43,10 @@ impl Duplex {
             Incoming::Single(Message::Notification(notification)) => {
                 Ok(take_notice(service, &self.session, &self.sender, &notification)?)
             }
-            Incoming::Single(Message::Response(_)) => Ok(()),
+            Incoming::Single(Message::Response(response)) => {
+                take_answer(&self.session, &response);
+                Ok(())
+            }
             Incoming::Batch(messages) => {
                 match batch(service, &self.session, &self.sender, &messages)? {
                     Some(answers) => Ok(self.answer(None, answers)?),

@@ -17,6 +17,15 @@ pub struct SessionLimits {
     pub streams_per_session_max: usize,
     /// Requests and notifications of one session that are being worked on.
     pub calls_per_session_max: usize,
+    /// Requests of ours that one session has not answered yet.
+    pub questions_per_session_max: usize,
+    /// How long an answer to such a request may take: a person may be at it.
+    pub answer_wait: Duration,
+    /// Resources that one session, or one stream of 2026-07-28, follows.
+    pub subscriptions_max: usize,
+    /// Requests of 2026-07-28, with open streams, that one person may have at once, over all their
+    /// clients. Not counted where nothing guards the server.
+    pub calls_per_person_max: usize,
     /// A request's body, or a line over stdio, in bytes.
     pub body_bytes_max: usize,
     /// How long a body may take to arrive.
@@ -37,6 +46,10 @@ impl Default for SessionLimits {
             idle: Duration::from_mins(30),
             streams_per_session_max: 16,
             calls_per_session_max: 64,
+            questions_per_session_max: 16,
+            answer_wait: Duration::from_mins(5),
+            subscriptions_max: 256,
+            calls_per_person_max: 256,
             body_bytes_max: 4 * 1024 * 1024,
             body_wait: Duration::from_secs(30),
             queue_events_max: 256,

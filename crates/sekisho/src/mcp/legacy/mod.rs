@@ -5,10 +5,11 @@ mod dispatch;
 mod duplex;
 mod event_stream;
 mod limits;
+mod questions;
 mod session;
 mod sessions;
 
-pub(super) use dispatch::{Call, Caller, batch, take_notice};
+pub(super) use dispatch::{Call, Caller, batch, take_answer, take_notice};
 pub(super) use duplex::Duplex;
 pub(super) use event_stream::{EventStream, First, Reader, Retention};
 pub use limits::SessionLimits;

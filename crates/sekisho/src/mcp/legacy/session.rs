@@ -5,12 +5,13 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use sekisho_protocol::mcp::{ProtocolVersion, RequestId};
+use sekisho_protocol::mcp::{LogLevel, McpError, ProtocolVersion, RequestId, write_notification};
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
@@ -18,8 +19,12 @@ use tracing::Instrument;
 
 use super::event_stream::EventStream;
 use super::limits::SessionLimits;
+use super::questions::Questions;
 use crate::clock::Timestamp;
+use crate::mcp::changes::{Audience, Change};
+use crate::mcp::input::InputRequest;
 use crate::mcp::refusal::Refusal;
+use crate::mcp::service::Subscription;
 use crate::principal::Principal;
 
 /// How a session's messages travel. A session never changes transports.
@@ -38,6 +43,11 @@ pub(in crate::mcp) struct Session {
     /// Who began it, with the newest token seen; nobody where nothing guards the server.
     principal: Option<Mutex<Arc<Principal>>>,
     version: OnceLock<ProtocolVersion>,
+    client_capabilities: OnceLock<Box<RawValue>>,
+    log_level: AtomicU8,
+    followed: Mutex<HashMap<String, Subscription>>,
+    followed_max: usize,
+    questions: Questions,
     is_initialized: AtomicBool,
     used_at: AtomicI64,
     streams: Mutex<Streams>,
@@ -71,6 +81,11 @@ impl Session {
             transport,
             principal: principal.map(Mutex::new),
             version: OnceLock::new(),
+            client_capabilities: OnceLock::new(),
+            log_level: AtomicU8::new(LOG_LEVEL_AT_FIRST),
+            followed: Mutex::default(),
+            followed_max: limits.subscriptions_max,
+            questions: Questions::new(limits.questions_per_session_max, limits.answer_wait),
             is_initialized: AtomicBool::new(false),
             used_at: AtomicI64::new(now.unix_seconds()),
             streams: Mutex::default(),
@@ -122,9 +137,61 @@ impl Session {
         self.version.get().copied()
     }
 
-    /// Settles the version; `false` if it was settled before.
-    pub(super) fn agree_on(&self, version: ProtocolVersion) -> bool {
-        self.version.set(version).is_ok()
+    /// Settles the version and what the client can do; `false` if that was settled before.
+    pub(super) fn agree_on(
+        &self,
+        version: ProtocolVersion,
+        client_capabilities: Option<&RawValue>,
+    ) -> bool {
+        if self.version.set(version).is_err() {
+            return false;
+        }
+        if let Some(capabilities) = client_capabilities {
+            // The version was settled by nobody else, so neither were these.
+            let _ = self.client_capabilities.set(capabilities.to_owned());
+        }
+        true
+    }
+
+    /// What the client said in `initialize` that it can do.
+    pub(in crate::mcp) fn client_capabilities(&self) -> Option<&RawValue> {
+        self.client_capabilities.get().map(AsRef::as_ref)
+    }
+
+    /// From which level on the client wants log messages.
+    pub(in crate::mcp) fn log_level(&self) -> LogLevel {
+        let place = usize::from(self.log_level.load(Ordering::Relaxed));
+        LogLevel::ALL.get(place).copied().unwrap_or(LogLevel::Emergency)
+    }
+
+    pub(super) fn set_log_level(&self, level: LogLevel) {
+        self.log_level.store(level as u8, Ordering::Relaxed);
+    }
+
+    /// Asks the client on the stream of a request of its own.
+    pub(in crate::mcp) async fn ask(
+        &self,
+        stream: &Arc<EventStream>,
+        requests: &[InputRequest],
+    ) -> Result<Vec<Box<RawValue>>, McpError> {
+        self.questions.ask(stream, requests).await
+    }
+
+    pub(super) fn answered(&self, id: &RequestId, outcome: Result<&RawValue, &RawValue>) {
+        self.questions.answered(id, outcome);
+    }
+
+    pub(super) fn has_room_for_subscription(&self) -> bool {
+        lock(&self.followed).len() < self.followed_max
+    }
+
+    pub(super) fn follow(&self, uri: String, subscription: Subscription) {
+        lock(&self.followed).insert(uri, subscription);
+    }
+
+    pub(super) fn unfollow(&self, uri: &str) {
+        let subscription = lock(&self.followed).remove(uri);
+        drop(subscription);
     }
 
     pub(super) fn set_initialized(&self) {
@@ -156,6 +223,7 @@ impl Session {
     /// Ends the streams and what is being worked on.
     pub(in crate::mcp) fn end(&self) {
         self.ended.cancel();
+        lock(&self.followed).clear();
         for (_, call) in lock(&self.running).drain() {
             call.abort();
         }
@@ -243,6 +311,17 @@ impl Session {
     }
 }
 
+impl Audience for Session {
+    fn hear(&self, change: Change<'_>) {
+        let params = match change {
+            Change::Resource(uri) if !lock(&self.followed).contains_key(uri) => return,
+            Change::Resource(uri) => to_raw_value(&serde_json::json!({ "uri": uri })).ok(),
+            Change::Tools | Change::Prompts | Change::Resources => None,
+        };
+        self.tell(Bytes::from(write_notification(change.method(), params.as_deref())));
+    }
+}
+
 /// What a request takes up while it runs; given back however it ends.
 struct Place {
     session: Arc<Session>,
@@ -288,3 +367,6 @@ impl Streams {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// What clients hear that never asked for a level.
+const LOG_LEVEL_AT_FIRST: u8 = LogLevel::Info as u8;

@@ -111,6 +111,11 @@ impl Sessions {
         self.lock().remove(session.id());
     }
 
+    /// Everyone with a session.
+    pub(in crate::mcp) fn all(&self) -> Vec<Arc<Session>> {
+        self.lock().sessions.values().cloned().collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,0 +1,74 @@
+//! What changes in a service while clients listen: its lists, and the resources they follow.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// Where a service says what changed. Clones speak to the same clients.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    audiences: Arc<Mutex<Vec<Weak<dyn Audience>>>>,
+}
+
+/// What changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change<'a> {
+    Tools,
+    Prompts,
+    Resources,
+    Resource(&'a str),
+}
+
+/// Whoever passes a change on to clients: the sessions and streams of one transport.
+pub(super) trait Audience: fmt::Debug + Send + Sync {
+    /// Never waits: a client that does not read is cut off.
+    fn hear(&self, change: Change<'_>);
+}
+
+impl Changes {
+    /// The list of tools is another one.
+    pub fn tools_changed(&self) {
+        self.say(Change::Tools);
+    }
+
+    /// The list of prompts is another one.
+    pub fn prompts_changed(&self) {
+        self.say(Change::Prompts);
+    }
+
+    /// The list of resources is another one.
+    pub fn resources_changed(&self) {
+        self.say(Change::Resources);
+    }
+
+    /// The resource of this URI reads otherwise now.
+    pub fn resource_updated(&self, uri: &str) {
+        self.say(Change::Resource(uri));
+    }
+
+    pub(super) fn add(&self, audience: Weak<dyn Audience>) {
+        self.audiences.lock().unwrap_or_else(PoisonError::into_inner).push(audience);
+    }
+
+    fn say(&self, change: Change<'_>) {
+        let present: Vec<Arc<dyn Audience>> = {
+            let mut audiences = self.audiences.lock().unwrap_or_else(PoisonError::into_inner);
+            audiences.retain(|audience| audience.strong_count() > 0);
+            audiences.iter().filter_map(Weak::upgrade).collect()
+        };
+        for audience in present {
+            audience.hear(change);
+        }
+    }
+}
+
+impl Change<'_> {
+    /// The notification that tells it.
+    pub(super) fn method(&self) -> &'static str {
+        match self {
+            Self::Tools => "notifications/tools/list_changed",
+            Self::Prompts => "notifications/prompts/list_changed",
+            Self::Resources => "notifications/resources/list_changed",
+            Self::Resource(_) => "notifications/resources/updated",
+        }
+    }
+}
