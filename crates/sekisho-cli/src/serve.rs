@@ -159,7 +159,7 @@ async fn application(
         config.authorization.clone(),
         Arc::clone(store),
         Arc::clone(&provider),
-        sealer,
+        sealer.clone(),
         Arc::clone(&clock),
     )
     .await
@@ -184,7 +184,7 @@ async fn application(
     let refused = Arc::new(RefusedTokens::new(config.wrong_tokens_per_minute));
     let mut posts = Vec::new();
     for server in &config.servers {
-        let guarded = guarded(config, server, store, (stopping, &refused), &clock)?;
+        let guarded = guarded(config, server, store, &sealer, (stopping, &refused), &clock)?;
         routes = routes.merge(guarded.routes);
         posts.push(guarded.posts);
     }
@@ -258,6 +258,7 @@ fn guarded(
     config: &Config,
     server: &Server,
     store: &Arc<dyn Store>,
+    sealer: &Sealer,
     (stopping, refused): (&CancellationToken, &Arc<RefusedTokens>),
     clock: &Arc<dyn Clock>,
 ) -> Result<Guarded, Failure> {
@@ -267,6 +268,7 @@ fn guarded(
     let [mcp_path, sse_path, messages_path] = endpoints(resource);
     let mut settings = mcp::Settings::new(messages_path.clone());
     settings.limits = config.sessions.clone();
+    settings.sealer = sealer.clone();
     let transports = McpEndpoints::new(
         service(*upstream),
         settings,

@@ -28,6 +28,6 @@ pub use client_key::ClientKey;
 pub use clock::ManualClock;
 pub use document_host::DocumentHost;
 pub use identity_provider::FakeIdentityProvider;
-pub use mcp_client::{McpClient, SseClient};
+pub use mcp_client::{Event, McpAnswer, McpClient, SseClient};
 pub use scripted_provider::ScriptedProvider;
 pub use world::{App, RegisteredClient, Tokens, World, WorldBuilder};

@@ -289,6 +289,42 @@ impl McpClient {
         self.request("tools/call", json!({ "name": name, "arguments": arguments })).await
     }
 
+    /// The message of a request of 2026-07-28 with the next id, and a client that sends the headers
+    /// that repeat it.
+    pub fn next_stateless(
+        &mut self,
+        capabilities: &Value,
+        method: &str,
+        mut params: Value,
+    ) -> (Self, Value) {
+        params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
+        params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = capabilities.clone();
+        let body = self.next_request(method, &params);
+        let mut sender = self.clone();
+        sender.version = Some("2026-07-28".to_owned());
+        sender.set_header("mcp-method", method);
+        if let Some(name) = params["name"].as_str().or(params["uri"].as_str()) {
+            sender.set_header("mcp-name", name);
+        }
+        (sender, body)
+    }
+
+    /// Sends a request of 2026-07-28 from a client that can do nothing, and reads the answer.
+    pub async fn stateless(&mut self, method: &str, params: Value) -> McpAnswer {
+        self.stateless_with(&json!({}), method, params).await
+    }
+
+    /// Sends a request of 2026-07-28 from a client that declares these capabilities.
+    pub async fn stateless_with(
+        &mut self,
+        capabilities: &Value,
+        method: &str,
+        params: Value,
+    ) -> McpAnswer {
+        let (sender, body) = self.next_stateless(capabilities, method, params);
+        sender.post(body.to_string()).await
+    }
+
     /// Posts any text as JSON and reads the answer to its end.
     pub async fn post(&self, body: impl Into<String>) -> McpAnswer {
         McpAnswer::of(self.send_post(body.into()).await).await

@@ -50,7 +50,7 @@ impl Endpoint {
         let out = session.stream(1).ok_or(Refusal::SessionUnknown)?;
         let reader_wait = self.sessions.limits().reader_wait;
         let sender = caller(&head.extensions).cloned();
-        Duplex { session, sender, out, reader_wait }.accept(&self.service, &body)
+        Duplex { session, sender, out, reader_wait, stateless: None }.accept(&self.service, &body)
     }
 }
 

@@ -13,19 +13,15 @@ use sekisho_protocol::mcp::{INTERNAL_ERROR, MISSING_CLIENT_CAPABILITY, McpError}
 use serde_json::value::{RawValue, to_raw_value};
 
 /// Why a call has no result.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// It is answered with this error.
-    Failed(McpError),
+    #[error(transparent)]
+    Failed(#[from] McpError),
     /// The client has to supply something first. Only calls of tools, prompts and resources may
     /// end so.
+    #[error("the client has to supply something first")]
     InputRequired(InputRequired),
-}
-
-impl From<McpError> for CallError {
-    fn from(error: McpError) -> Self {
-        Self::Failed(error)
-    }
 }
 
 /// What a call needs before it can go on.

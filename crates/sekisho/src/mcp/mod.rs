@@ -1,9 +1,9 @@
 //! MCP: the service that is guarded, and the transports that carry it.
 //!
 //! ```text
-//! POST GET DELETE mcp ── streamable_http ─┐
-//! GET sse, POST messages ────── http_sse ─┼─▶ legacy (sessions, handshake) ─▶ McpService
-//! stdin, stdout ─────────────────── stdio ┘
+//! POST GET DELETE mcp ── streamable_http ─┬─ era ─▶ modern (2026-07-28) ────┐
+//! stdin, stdout ─────────────────── stdio ┘   └──▶ legacy (handshake, ──────┴─▶ McpService
+//! GET sse, POST messages ────── http_sse ─────────▶         sessions)
 //! ```
 //!
 //! The transports expect whoever guards them to stand in front and to leave an
@@ -11,9 +11,11 @@
 //! checked before them as well. A request without a principal is nobody's, and so is its session.
 
 mod changes;
+mod era;
 mod http_sse;
 mod input;
 mod legacy;
+mod modern;
 mod refusal;
 mod request;
 mod service;
@@ -30,18 +32,22 @@ use axum::routing::{MethodRouter, get, post};
 use tokio_util::sync::CancellationToken;
 
 pub use self::changes::Changes;
+use self::changes::{Audience, Change};
 pub use self::input::{CallError, InputRequest, InputRequired};
 pub use self::legacy::SessionLimits;
 use self::legacy::Sessions;
+use self::modern::Stateless;
 pub use self::service::{CacheHint, Context, McpService, Peer, ServerInfo, Subscription};
 pub use self::stdio::serve_stdio;
 pub use self::streamable_http::Posts;
 pub use self::tools::{Tool, Tools};
 use crate::clock::Clock;
+use crate::principal::Principal;
 use crate::resource_server::TokenVerifier;
+use crate::seal::Sealer;
 
 /// How the HTTP transports behave.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// Where HTTP+SSE clients post to: an absolute path of ours, such as `/messages`.
     pub messages_path: String,
@@ -49,17 +55,21 @@ pub struct Settings {
     pub limits: SessionLimits,
     /// How often an idle stream gets a comment, so that no proxy takes it for dead.
     pub keep_alive: Duration,
+    /// Seals what clients of 2026-07-28 bring back in a later call (`requestState`). Instances that
+    /// serve the same clients share its keys.
+    pub sealer: Sealer,
     /// How often each open stream asks whether its caller may still listen.
     pub liveness_poll: Duration,
 }
 
 impl Settings {
-    /// The defaults, for HTTP+SSE messages at `messages_path`.
+    /// The defaults, for HTTP+SSE messages at `messages_path`, with a key of this process alone.
     pub fn new(messages_path: impl Into<String>) -> Self {
         Self {
             messages_path: messages_path.into(),
             limits: SessionLimits::default(),
             keep_alive: Duration::from_secs(15),
+            sealer: Sealer::ephemeral(),
             liveness_poll: Duration::from_millis(500),
         }
     }
@@ -77,6 +87,8 @@ struct Endpoint {
     service: Arc<dyn McpService>,
     settings: Settings,
     sessions: Sessions,
+    stateless: Stateless,
+    shutdown: CancellationToken,
     verifier: Option<Arc<dyn TokenVerifier>>,
     clock: Arc<dyn Clock>,
 }
@@ -91,11 +103,27 @@ impl McpEndpoints {
         shutdown: CancellationToken,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let sessions = Sessions::new(settings.limits.clone(), Arc::clone(&clock), shutdown);
-        Self { endpoint: Arc::new(Endpoint { service, settings, sessions, verifier, clock }) }
+        let sessions = Sessions::new(settings.limits.clone(), Arc::clone(&clock), shutdown.clone());
+        let sealer = settings.sealer.clone();
+        let stateless =
+            Stateless::new(Arc::clone(&service), &settings.limits, sealer, Arc::clone(&clock));
+        let endpoint = Arc::new(Endpoint {
+            service,
+            settings,
+            sessions,
+            stateless,
+            shutdown,
+            verifier,
+            clock,
+        });
+        if let Some(changes) = endpoint.service.changes() {
+            let audience = Arc::downgrade(&endpoint);
+            changes.add(audience);
+        }
+        Self { endpoint }
     }
 
-    /// Streamable HTTP: POST, GET and DELETE.
+    /// Streamable HTTP: POST, GET and DELETE, for every revision.
     pub fn mcp(&self) -> MethodRouter {
         post(streamable_http::post)
             .get(streamable_http::get)
@@ -124,5 +152,27 @@ impl McpEndpoints {
             .route(&format!("{prefix}mcp"), self.mcp())
             .route(&format!("{prefix}sse"), self.sse())
             .route(&format!("{prefix}messages"), self.messages())
+    }
+}
+
+impl Endpoint {
+    /// Whether a stream of this caller may stay open: the token lasts, and nobody took it back.
+    async fn may_listen(&self, caller: Option<&Arc<Principal>>) -> bool {
+        let Some(principal) = caller else { return true };
+        if principal.expires_at.is_over(self.clock.now()) {
+            return false;
+        }
+        match &self.verifier {
+            Some(verifier) => verifier.is_live(principal).await,
+            None => true,
+        }
+    }
+}
+
+impl Audience for Endpoint {
+    fn hear(&self, change: Change<'_>) {
+        for session in self.sessions.all() {
+            session.hear(change);
+        }
     }
 }

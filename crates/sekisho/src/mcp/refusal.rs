@@ -1,6 +1,6 @@
-//! Why a transport refuses a message, and how that reads on the wire: a status and a JSON-RPC
-//! error without any code that only 2026-07-28 defines, so that a client of that revision takes us
-//! for what we are and begins with `initialize`.
+//! Why a transport refuses a message of a revision with a handshake, or what is no request at all,
+//! and how that reads on the wire: a status and a JSON-RPC error. Clients infer the era from it, so
+//! there is no code here that 2026-07-28 defines, but for one.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use sekisho_protocol::mcp::{
     INTERNAL_ERROR, INVALID_REQUEST, McpError, MessageError, ProtocolVersion, RequestId,
-    write_error,
+    UNSUPPORTED_PROTOCOL_VERSION, write_error,
 };
 
 /// A reason. Somebody else's session has none of its own: it is unknown.
@@ -22,9 +22,11 @@ pub(super) enum Refusal {
     HeaderTwice(&'static str),
     IdInUse,
     InitializeInBatch,
+    NoMessageOfThisEra,
     NotAnEventStream,
     NotInitialized,
     NotJson,
+    PostOnly,
     ServerFull,
     SessionMissing,
     SessionUnknown,
@@ -43,6 +45,7 @@ impl Refusal {
             | Self::HeaderTwice(_)
             | Self::IdInUse
             | Self::InitializeInBatch
+            | Self::NoMessageOfThisEra
             | Self::NotInitialized
             | Self::SessionMissing
             | Self::Unreadable(_)
@@ -51,6 +54,7 @@ impl Refusal {
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::NotAnEventStream => StatusCode::NOT_ACCEPTABLE,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::PostOnly => StatusCode::METHOD_NOT_ALLOWED,
             Self::ServerFull => StatusCode::SERVICE_UNAVAILABLE,
             Self::SessionUnknown => StatusCode::NOT_FOUND,
             Self::TooManyCalls | Self::TooManySessions | Self::TooManyStreams => {
@@ -73,9 +77,11 @@ impl Refusal {
             | Self::HeaderTwice(_)
             | Self::IdInUse
             | Self::InitializeInBatch
+            | Self::NoMessageOfThisEra
             | Self::NotAnEventStream
             | Self::NotInitialized
             | Self::NotJson
+            | Self::PostOnly
             | Self::SessionMissing
             | Self::SessionUnknown
             | Self::Unreadable(_)
@@ -100,9 +106,15 @@ impl Refusal {
             ),
             Self::IdInUse => invalid("a request of this id is still being worked on"),
             Self::InitializeInBatch => invalid("initialize comes alone, never in an array"),
+            Self::NoMessageOfThisEra => {
+                invalid("2026-07-28 has one request or notification in a body, nothing else")
+            }
             Self::NotAnEventStream => invalid("a GET here is answered with text/event-stream only"),
             Self::NotInitialized => invalid("the first request is initialize"),
             Self::NotJson => invalid("a message comes as application/json"),
+            Self::PostOnly => {
+                invalid("2026-07-28 has POST alone: there is no session to listen to")
+            }
             Self::ServerFull => {
                 McpError::new(INTERNAL_ERROR, "the server has no room for a session")
             }
@@ -114,10 +126,17 @@ impl Refusal {
             Self::TooManySessions => invalid("too many sessions: end one before beginning another"),
             Self::TooManyStreams => invalid("too many streams are open in this session"),
             Self::Unreadable(error) => error.to_mcp_error(),
+            // The one code of 2026-07-28 here: clients of both eras can choose by its data.
             Self::VersionUnserved { requested } => {
-                invalid("this MCP-Protocol-Version is not served").with_data(&serde_json::json!({
+                let served = ProtocolVersion::WITH_HANDSHAKE.into_iter();
+                let served = served.chain(ProtocolVersion::STATELESS).map(ProtocolVersion::as_str);
+                McpError::new(
+                    UNSUPPORTED_PROTOCOL_VERSION,
+                    "this MCP-Protocol-Version is not served",
+                )
+                .with_data(&serde_json::json!({
                     "requested": requested,
-                    "supported": ProtocolVersion::WITH_HANDSHAKE.map(ProtocolVersion::as_str),
+                    "supported": served.collect::<Vec<_>>(),
                 }))
             }
         }
@@ -163,6 +182,9 @@ impl IntoResponse for Refused {
         *response.status_mut() = self.refusal.status();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if self.refusal == Refusal::PostOnly {
+            headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
+        }
         if let Some(wait) = self.refusal.retry_after() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs()));
         }

@@ -220,17 +220,17 @@ impl Context {
     /// Tells how far this request got, if the client asked to know. `progress` only grows.
     pub fn progress(&self, progress: f64, total: Option<f64>, message: Option<&str>) {
         #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Progress<'a> {
-            progress_token: &'a RawValue,
+        struct Params<'a> {
+            #[serde(rename = "progressToken")]
+            token: &'a RawValue,
             progress: f64,
             #[serde(skip_serializing_if = "Option::is_none")]
             total: Option<f64>,
             #[serde(skip_serializing_if = "Option::is_none")]
             message: Option<&'a str>,
         }
-        let Some(progress_token) = self.progress_token.as_deref() else { return };
-        let params = Progress { progress_token, progress, total, message };
+        let Some(token) = self.progress_token.as_deref() else { return };
+        let params = Params { token, progress, total, message };
         if let Ok(params) = to_raw_value(&params) {
             self.notify("notifications/progress", Some(&params));
         }
@@ -261,7 +261,7 @@ impl Context {
     /// Whether the client declared that it can do this: `sampling`, `elicitation`, `roots`. Never
     /// believed beyond this request, or this session.
     pub fn client_can(&self, capability: &str) -> bool {
-        let declares = |capabilities: &RawValue| {
+        let names_it = |capabilities: &RawValue| {
             serde_json::from_str::<serde_json::Value>(capabilities.get())
                 .is_ok_and(|all| all.get(capability).is_some_and(serde_json::Value::is_object))
         };
@@ -269,8 +269,8 @@ impl Context {
             Client::Nobody => false,
             Client::Session(session) => session
                 .upgrade()
-                .is_some_and(|session| session.client_capabilities().is_some_and(declares)),
-            Client::Request(declared) => declares(&declared.capabilities),
+                .is_some_and(|session| session.client_capabilities().is_some_and(names_it)),
+            Client::Request(declared) => names_it(&declared.capabilities),
         }
     }
 

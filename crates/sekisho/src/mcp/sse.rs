@@ -46,7 +46,12 @@ pub(super) fn respond(
         let chunk = open.next().await?;
         Some((Ok::<_, Infallible>(chunk), open))
     });
-    let mut response = Response::new(Body::from_stream(chunks));
+    event_stream(Body::from_stream(chunks))
+}
+
+/// The head of every stream.
+pub(super) fn event_stream(chunks: Body) -> Response {
+    let mut response = Response::new(chunks);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -54,7 +59,7 @@ pub(super) fn respond(
     response
 }
 
-fn every(period: std::time::Duration) -> Interval {
+pub(super) fn every(period: std::time::Duration) -> Interval {
     // An interval of nothing would panic.
     let period = period.max(std::time::Duration::from_millis(1));
     let mut interval = interval_at(Instant::now() + period, period);
@@ -105,16 +110,7 @@ impl Open {
 
     async fn may_go_on(&self) -> bool {
         let now = self.endpoint.clock.now();
-        let Some(principal) = self.session.principal() else {
-            self.session.touch(now);
-            return true;
-        };
-        if principal.expires_at.is_over(now) {
-            return false;
-        }
-        if let Some(verifier) = &self.endpoint.verifier
-            && !verifier.is_live(&principal).await
-        {
+        if !self.endpoint.may_listen(self.session.principal().as_ref()).await {
             return false;
         }
         self.session.touch(now);
@@ -146,7 +142,7 @@ pub(super) fn parse_event_id(text: &str) -> Option<(u64, u64)> {
     Some((stream.parse().ok()?, position.parse().ok()?))
 }
 
-fn message(place: Option<(u64, u64)>, json: &Bytes) -> Bytes {
+pub(super) fn message(place: Option<(u64, u64)>, json: &Bytes) -> Bytes {
     let mut out = Vec::with_capacity(json.len() + 48);
     if let Some((stream, position)) = place {
         out.extend_from_slice(format!("id: {stream}-{position}\n").as_bytes());

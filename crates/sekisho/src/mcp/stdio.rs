@@ -1,5 +1,5 @@
 //! MCP over standard input and output: a message a line, nothing else on the output, no OAuth
-//! (whoever starts a process speaks for it). Ends when the input ends.
+//! (whoever starts a process speaks for it). Serves requests with and without a handshake. Ends when the input ends.
 
 use std::io;
 use std::sync::{Arc, Weak};
@@ -12,10 +12,12 @@ use tokio::io::{
 use tokio_util::sync::CancellationToken;
 
 use super::legacy::{Duplex, EventStream, Reader, Retention, Session, SessionLimits, Transport};
+use super::modern::Stateless;
 use super::refusal::{Refusal, Refused};
 use super::service::McpService;
 use super::sse::keep_on_one_line;
-use crate::clock::Timestamp;
+use crate::clock::{SystemClock, Timestamp};
+use crate::seal::Sealer;
 
 /// How long answers may take once the input has ended, and how long writing them may.
 const SETTLE_WAIT: Duration = Duration::from_secs(2);
@@ -39,7 +41,15 @@ pub async fn serve_stdio(
         changes.add(session);
     }
     let mut writing = tokio::spawn(write_lines(out.read(None), output));
-    let duplex = Duplex { session, sender: None, out, reader_wait: limits.reader_wait };
+    let sealer = Sealer::ephemeral();
+    let stateless = Stateless::new(Arc::clone(&service), &limits, sealer, Arc::new(SystemClock));
+    let duplex = Duplex {
+        session,
+        sender: None,
+        out,
+        reader_wait: limits.reader_wait,
+        stateless: Some(Arc::new(stateless)),
+    };
 
     let served = tokio::select! {
         served = read_lines(&duplex, &service, &limits, BufReader::new(input)) => served,

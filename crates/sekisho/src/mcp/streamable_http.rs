@@ -1,4 +1,5 @@
-//! Streamable HTTP (2025-03-26 and later): POST, GET and DELETE at one endpoint. Expects the guard
+//! Streamable HTTP (2025-03-26 and later): POST, GET and DELETE at one endpoint, of which
+//! 2026-07-28 has POST alone. Expects the guard
 //! in front and trusts the principal it left in the request; never looks at a token itself.
 
 use std::convert::Infallible;
@@ -16,18 +17,18 @@ use sekisho_protocol::mcp::{Incoming, Message, ProtocolVersion, Request as McpRe
 use tower::Service;
 
 use super::Endpoint;
+use super::era::{self, Era, PROTOCOL_VERSION};
 use super::legacy::{
     Call, Caller, EventStream, First, Retention, Session, Transport, batch, take_answer,
     take_notice,
 };
+use super::modern::Answer;
 use super::refusal::{Refusal, Refused};
 use super::request::{Accepts, caller, only, read_body, require_json};
 use super::sse::{self, Framing};
 
 /// Names the session, on every request after `initialize` and on its answer.
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
-/// Names the agreed version, from 2025-06-18 on.
-const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// POST: a message from the client.
@@ -77,6 +78,19 @@ impl Endpoint {
         let sender = caller(&head.extensions).cloned();
 
         let incoming = Incoming::parse(&body)?;
+        if let Incoming::Single(Message::Request(request)) = &incoming {
+            match era::of_request(Some(&head.headers), request) {
+                Ok(Era::Handshake) => {}
+                Ok(Era::Stateless(meta)) => {
+                    return self
+                        .take_stateless(&head.headers, sender, request, meta, accepts)
+                        .await;
+                }
+                Err(error) => return Ok(Answer::unreadable(&request.id, &error).into_json()),
+            }
+        } else if era::is_stateless(&head.headers) {
+            return Ok(self.take_stateless_notice(&sender, &incoming).await?);
+        }
         if let Incoming::Single(Message::Request(request)) = &incoming
             && request.method == "initialize"
         {
@@ -197,6 +211,7 @@ impl Endpoint {
 
     fn open_stream(self: &Arc<Self>, request: &Request) -> Result<Response, Refusal> {
         let headers = request.headers();
+        refuse_stateless(headers)?;
         if !Accepts::of(headers).event_stream {
             return Err(Refusal::NotAnEventStream);
         }
@@ -228,6 +243,7 @@ impl Endpoint {
     }
 
     fn end_session(&self, request: &Request) -> Result<Response, Refusal> {
+        refuse_stateless(request.headers())?;
         require_served_version(request.headers())?;
         let session = self.find_session(request.headers(), caller(request.extensions()))?;
         self.sessions.end(&session);
@@ -273,14 +289,19 @@ fn refuse(refusal: Refusal, id: &RequestId) -> Refused {
     Refused { refusal, id: Some(id.clone()) }
 }
 
+/// 2026-07-28 has POST alone.
+fn refuse_stateless(headers: &HeaderMap) -> Result<(), Refusal> {
+    if era::is_stateless(headers) { Err(Refusal::PostOnly) } else { Ok(()) }
+}
+
 /// Refuses a version nobody serves. The agreed one is known from the session, so a client that
 /// names another served one, or none, is understood all the same.
 fn require_served_version(headers: &HeaderMap) -> Result<(), Refusal> {
     let Some(value) = headers.get(PROTOCOL_VERSION) else { return Ok(()) };
     let requested = only(headers, &PROTOCOL_VERSION, "MCP-Protocol-Version")?;
     match requested.and_then(ProtocolVersion::from_text) {
-        Some(_) => Ok(()),
-        None => Err(Refusal::VersionUnserved {
+        Some(version) if !version.is_stateless() => Ok(()),
+        _ => Err(Refusal::VersionUnserved {
             requested: String::from_utf8_lossy(value.as_bytes()).into_owned(),
         }),
     }

@@ -11,6 +11,7 @@ mod http_sse;
 mod limits;
 mod rig;
 mod sessions;
+mod stateless;
 mod stdio;
 mod streamable_http;
 mod streams;

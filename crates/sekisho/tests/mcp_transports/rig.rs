@@ -9,7 +9,9 @@ use axum::extract::Request;
 use axum::middleware::{self, Next};
 use sekisho::clock::{Clock, Timestamp};
 use sekisho::grant::GrantId;
-use sekisho::mcp::{CallError, Context, McpEndpoints, ServerInfo, Settings, Tool, Tools};
+use sekisho::mcp::{
+    CallError, Context, McpEndpoints, McpService, ServerInfo, Settings, Tool, Tools,
+};
 use sekisho::principal::{Identity, Principal};
 use sekisho::protocol::mcp::{McpError, ToolResult};
 use sekisho::protocol::oauth::{ClientId, ScopeSet};
@@ -38,15 +40,24 @@ impl Rig {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
+        let gate = Arc::new(Gate::default());
+        Self::serve(Arc::new(tools(&gate)), gate, change).await
+    }
+
+    /// Serves another service than the tools at the gate.
+    pub(crate) async fn serve(
+        service: Arc<dyn McpService>,
+        gate: Arc<Gate>,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
         let clock = Arc::new(ManualClock::default());
         let verifier = Arc::new(KnownTokens::new(clock.now()));
-        let gate = Arc::new(Gate::default());
         let shutdown = CancellationToken::new();
         let mut settings = Settings::new("/messages");
         settings.liveness_poll = Duration::from_millis(10);
         change(&mut settings);
         let endpoints = McpEndpoints::new(
-            Arc::new(tools(&gate)),
+            service,
             settings,
             Some(Arc::clone(&verifier) as _),
             shutdown.clone(),

@@ -61,6 +61,33 @@ async fn what_cannot_be_served_is_answered_with_an_error() {
     }
 }
 
+/// T26, T40: `_meta` alone tells the era where there are no headers.
+#[tokio::test]
+async fn requests_without_a_handshake_are_served_between_those_with_one() {
+    let stateless = |id: u32, method: &str, mut params: Value| {
+        params["_meta"] = json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+        });
+        json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params })
+    };
+    let input = [
+        stateless(1, "server/discover", json!({})),
+        stateless(2, "tools/call", json!({ "name": "echo", "arguments": {} })),
+        stateless(3, "ping", json!({})),
+        initialize("2025-11-25"),
+        stateless(4, "tools/list", json!({})),
+        stateless(5, "subscriptions/listen", json!({ "notifications": {} })),
+    ];
+    let written = everything_written(input.map(|line| line.to_string()).join("\n")).await;
+    assert_eq!(written[0]["result"]["supportedVersions"], json!(["2026-07-28"]));
+    assert_eq!(written[1]["result"]["resultType"], "complete");
+    assert_eq!(written[2]["error"]["code"], -32601, "removed");
+    assert_eq!(written[3]["result"]["protocolVersion"], "2025-11-25");
+    assert_eq!(written[4]["result"]["cacheScope"], "private");
+    assert_eq!(written[5]["error"]["code"], -32601, "nothing to listen to");
+}
+
 #[tokio::test]
 async fn a_forwarded_line_end_does_not_break_the_line() {
     let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": "multi_line" } });

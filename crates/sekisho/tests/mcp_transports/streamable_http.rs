@@ -94,7 +94,7 @@ async fn the_version_header_names_a_served_version_or_nothing() {
         (Some("2025-11-25"), 200, "the agreed one"),
         (Some("2025-06-18"), 200, "another served one: the session knows better"),
         (None, 200, "absent: the session knows it"),
-        (Some("2026-07-28"), 400, "not served yet"),
+        (Some("2026-07-28"), 400, "says it is stateless, and lacks what that needs"),
         (Some("1999-12-31"), 400, "never was"),
         (Some("junk"), 400, "no version at all"),
         (Some(""), 400, "empty"),
@@ -106,33 +106,23 @@ async fn the_version_header_names_a_served_version_or_nothing() {
         assert_eq!(answer.status.as_u16(), status, "{version:?}: {reason}");
         if status == 400 {
             let error = &answer.message()["error"];
-            // X5: a code of 2026-07-28 would forbid the client to fall back to initialize.
-            assert_eq!(error["code"], -32600, "{version:?}: {reason}");
-            assert_eq!(error["data"]["supported"], json!(VERSIONS), "{version:?}: {reason}");
-            assert_eq!(client.listen().await.status.as_u16(), 400, "GET {version:?}: {reason}");
-            assert_eq!(client.end().await.status.as_u16(), 400, "DELETE {version:?}: {reason}");
+            let is_stateless = version == Some("2026-07-28");
+            if is_stateless {
+                assert_eq!(error["code"], -32602, "{version:?}: {reason}");
+            } else {
+                let served: Vec<&str> = VERSIONS.into_iter().chain(["2026-07-28"]).collect();
+                assert_eq!(error["code"], -32022, "{version:?}: {reason}");
+                assert_eq!(error["data"]["supported"], json!(served), "{version:?}: {reason}");
+            }
+            let status = if is_stateless { 405 } else { 400 };
+            assert_eq!(client.listen().await.status.as_u16(), status, "GET {version:?}: {reason}");
+            assert_eq!(client.end().await.status.as_u16(), status, "DELETE {version:?}: {reason}");
         }
 
         let mut beginner = rig.client("alice");
         beginner.version = version.map(ToOwned::to_owned);
         let begun = beginner.post(INITIALIZE).await;
         assert_eq!(begun.status, StatusCode::OK, "initialize with {version:?} is never refused");
-    }
-}
-
-/// X5, X30: a probe of 2026-07-28 hears what makes it begin with initialize, whatever session it
-/// names.
-#[tokio::test]
-async fn a_probe_of_the_stateless_revision_is_told_to_begin_with_initialize() {
-    let rig = Rig::start().await;
-    for session in [None, Some("0123456789abcdef0123456789abcdef".to_owned())] {
-        let mut client = rig.client("alice");
-        client.version = Some("2026-07-28".to_owned());
-        client.session = session;
-        let answer = client.request("server/discover", json!({ "_meta": {} })).await;
-        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
-        assert_eq!(answer.error_code(), Some(-32600));
-        assert_eq!(answer.message()["id"], 1);
     }
 }
 

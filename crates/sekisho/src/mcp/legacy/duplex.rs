@@ -11,6 +11,8 @@ use sekisho_protocol::mcp::{Incoming, Message, RequestId};
 use super::dispatch::{Call, Caller, batch, take_answer, take_notice};
 use super::event_stream::{EventStream, Offered};
 use super::session::Session;
+use crate::mcp::era::{self, Era};
+use crate::mcp::modern::Stateless;
 use crate::mcp::refusal::{Refusal, Refused};
 use crate::mcp::service::McpService;
 
@@ -23,6 +25,8 @@ pub(in crate::mcp) struct Duplex {
     pub(in crate::mcp) out: Arc<EventStream>,
     /// How long an answer waits for room.
     pub(in crate::mcp) reader_wait: Duration,
+    /// Answers requests that speak 2026-07-28, which HTTP+SSE never does.
+    pub(in crate::mcp) stateless: Option<Arc<Stateless>>,
 }
 
 impl Duplex {
@@ -34,6 +38,16 @@ impl Duplex {
     ) -> Result<(), Refused> {
         match Incoming::parse(body)? {
             Incoming::Single(Message::Request(request)) => {
+                if let Some(stateless) = &self.stateless
+                    && let Ok(Era::Stateless(meta)) = era::of_request(None, &request)
+                {
+                    let out = Arc::clone(&self.out);
+                    let work = Arc::clone(stateless).work(out, self.sender.clone(), &request, meta);
+                    let id = request.id;
+                    return self
+                        .answer(Some(id.clone()), work)
+                        .map_err(|refusal| Refused { refusal, id: Some(id) });
+                }
                 let telling = Some(Arc::clone(&self.out));
                 let call = Call::new(service, &self.session, &self.sender, &request, telling);
                 let id = request.id.clone();

@@ -192,6 +192,17 @@ impl EventStream {
         self.lock().next == 1
     }
 
+    /// Waits until something is told on it.
+    pub(in crate::mcp) async fn told(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if !self.is_silent() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// Whether somebody reads it at the moment.
     pub(super) fn is_read(&self) -> bool {
         self.lock().is_read

@@ -1,0 +1,193 @@
+//! What 2026-07-28 adds to every result: its type, how long it stays fresh, and who answered.
+//! Added to the text as it is, so that nothing else in it changes; what is there already, stays.
+
+use sekisho_protocol::mcp::McpError;
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::mcp::input::InputRequest;
+use crate::mcp::service::CacheHint;
+
+const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
+
+/// Whether clients may keep answers to this method.
+pub(super) fn is_cacheable(method: &str) -> bool {
+    matches!(
+        method,
+        "server/discover"
+            | "tools/list"
+            | "prompts/list"
+            | "resources/list"
+            | "resources/templates/list"
+            | "resources/read"
+    )
+}
+
+/// A result that ends the call.
+pub(super) fn complete(
+    result: &RawValue,
+    server_info: &RawValue,
+    hint: Option<CacheHint>,
+) -> Result<Box<RawValue>, McpError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct There<'a> {
+        #[serde(borrow, default)]
+        result_type: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        ttl_ms: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        cache_scope: Option<&'a RawValue>,
+        #[serde(borrow, default, rename = "_meta")]
+        meta: Option<&'a RawValue>,
+    }
+    let text = result.get();
+    let there: There<'_> = serde_json::from_str(text).map_err(|_| not_an_object())?;
+    let inside = text.strip_prefix('{').ok_or_else(not_an_object)?;
+
+    let mut out = String::with_capacity(text.len() + server_info.get().len() + 128);
+    out.push('{');
+    if there.result_type.is_none() {
+        out.push_str(r#""resultType":"complete","#);
+    }
+    if let Some(CacheHint { ttl_ms, is_public }) = hint {
+        if there.ttl_ms.is_none() {
+            out.push_str(r#""ttlMs":"#);
+            out.push_str(&ttl_ms.to_string());
+            out.push(',');
+        }
+        if there.cache_scope.is_none() {
+            let scope = if is_public { "public" } else { "private" };
+            out.push_str(r#""cacheScope":""#);
+            out.push_str(scope);
+            out.push_str("\",");
+        }
+    }
+    match there.meta {
+        None => {
+            out.push_str(r#""_meta":{"io.modelcontextprotocol/serverInfo":"#);
+            out.push_str(server_info.get());
+            out.push('}');
+            if !inside.trim_start().starts_with('}') {
+                out.push(',');
+            }
+            out.push_str(inside.trim_start());
+        }
+        Some(meta) if meta.get().starts_with('{') && !meta.get().contains(SERVER_INFO) => {
+            // Where `_meta` stands in the text it was read from.
+            let start = meta.get().as_ptr() as usize - inside.as_ptr() as usize;
+            let (before, after) = inside.split_at_checked(start + 1).ok_or_else(not_an_object)?;
+            out.push_str(before);
+            out.push('"');
+            out.push_str(SERVER_INFO);
+            out.push_str("\":");
+            out.push_str(server_info.get());
+            if !after.trim_start().starts_with('}') {
+                out.push(',');
+            }
+            out.push_str(after);
+        }
+        Some(_) => out.push_str(inside),
+    }
+    RawValue::from_string(out).map_err(|_| not_an_object())
+}
+
+/// A result that asks the client to call again with what it answers.
+pub(super) fn input_required(
+    requests: &[InputRequest],
+    state: &str,
+    server_info: &RawValue,
+) -> Result<Box<RawValue>, McpError> {
+    #[derive(Serialize)]
+    struct Asked<'a> {
+        method: &'a str,
+        params: &'a RawValue,
+    }
+    let asked = |request: &InputRequest| {
+        let asked = Asked { method: &request.method, params: &request.params };
+        Some((request.key.clone().into_owned(), serde_json::to_value(asked).ok()?))
+    };
+    let requests: serde_json::Map<String, serde_json::Value> =
+        requests.iter().filter_map(asked).collect();
+    let mut result = serde_json::json!({ "resultType": "input_required", "requestState": state });
+    if !requests.is_empty()
+        && let Some(members) = result.as_object_mut()
+    {
+        members.insert("inputRequests".to_owned(), serde_json::Value::Object(requests));
+    }
+    let result = to_raw_value(&result).map_err(|_| McpError::internal())?;
+    complete(&result, server_info, None)
+}
+
+fn not_an_object() -> McpError {
+    tracing::error!("the service's result is no object that names its members once");
+    McpError::internal()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+
+    #[test]
+    fn a_result_says_what_it_is_and_keeps_the_rest_byte_for_byte() {
+        const INFO: &str = r#"{"name":"s"}"#;
+        const META: &str = r#""_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s"}}"#;
+        let public = Some(CacheHint { ttl_ms: 5, is_public: true });
+        let rows = [
+            (
+                r#"{"a" : 1.0e2}"#,
+                None,
+                format!(r#"{{"resultType":"complete",{META},"a" : 1.0e2}}"#),
+                "the rest as it came",
+            ),
+            ("{}", None, format!(r#"{{"resultType":"complete",{META}}}"#), "nothing else"),
+            ("{ }", None, format!(r#"{{"resultType":"complete",{META}}}"#), "nothing but space"),
+            (
+                r#"{"tools":[]}"#,
+                public,
+                format!(
+                    r#"{{"resultType":"complete","ttlMs":5,"cacheScope":"public",{META},"tools":[]}}"#
+                ),
+                "a list that may be kept",
+            ),
+            (
+                r#"{"ttlMs":9,"cacheScope":"private","tools":[]}"#,
+                public,
+                format!(
+                    r#"{{"resultType":"complete",{META},"ttlMs":9,"cacheScope":"private","tools":[]}}"#
+                ),
+                "what the service says itself, stays",
+            ),
+            (
+                r#"{"_meta":{"x":1},"a":2}"#,
+                None,
+                r#"{"resultType":"complete","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s"},"x":1},"a":2}"#.to_owned(),
+                "beside the service's own",
+            ),
+            (
+                r#"{"a":2,"_meta":{ }}"#,
+                None,
+                r#"{"resultType":"complete","a":2,"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s"} }}"#.to_owned(),
+                "into an empty one",
+            ),
+            (
+                r#"{"_meta":{"io.modelcontextprotocol/serverInfo":{}},"resultType":"x"}"#,
+                None,
+                r#"{"_meta":{"io.modelcontextprotocol/serverInfo":{}},"resultType":"x"}"#.to_owned(),
+                "all is there",
+            ),
+        ];
+        let info = RawValue::from_string(INFO.to_owned()).unwrap();
+        for (result, hint, expected, reason) in rows {
+            let result = RawValue::from_string(result.to_owned()).unwrap();
+            let stamped = complete(&result, &info, hint).unwrap();
+            assert_eq!(stamped.get(), expected, "{result}: {reason}");
+        }
+        for result in ["[]", "1", r#"{"_meta":{},"_meta":{}}"#] {
+            let result = RawValue::from_string(result.to_owned()).unwrap();
+            assert!(complete(&result, &info, None).is_err(), "{result} is no result");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! `requestState`: what a call goes on with once its client has answered, kept by the client.
+//!
+//! Sealed, so that no client reads or alters it, and bound to the caller, the method and its
+//! parameters: taken to another call, or by another person, it does not open. It holds the answers
+//! given so far, so that each round brings only what is new.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sekisho_protocol::mcp::{McpError, Request};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
+
+use super::{Checked, wrong_params};
+use crate::clock::{Clock, Timestamp};
+use crate::mcp::input::Inputs;
+use crate::principal::Principal;
+use crate::seal::{Purpose, Sealed, Sealer};
+
+/// How long a client has to answer: a person may be at it.
+const LIFE: Duration = Duration::from_mins(15);
+
+/// Seals and opens.
+#[derive(Debug)]
+pub(super) struct RequestState {
+    sealer: Sealer,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    until: i64,
+    answers: HashMap<String, Box<RawValue>>,
+    state: Option<Box<RawValue>>,
+}
+
+/// Whether calls of this method may end with a question.
+pub(super) fn may_need_input(method: &str) -> bool {
+    matches!(method, "tools/call" | "prompts/get" | "resources/read")
+}
+
+impl RequestState {
+    pub(super) fn new(sealer: Sealer, clock: Arc<dyn Clock>) -> Self {
+        Self { sealer, clock }
+    }
+
+    /// What a request brings along of answers and state; nothing if it is a first call.
+    ///
+    /// # Errors
+    /// −32602 when the state is not ours, not for this call or too old, or the answers are no
+    /// object of objects.
+    pub(super) fn inputs_of(
+        &self,
+        request: &Request<'_>,
+        principal: Option<&Principal>,
+    ) -> Result<Option<Inputs>, McpError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Brought<'a> {
+            #[serde(borrow, default)]
+            input_responses: Option<&'a RawValue>,
+            #[serde(borrow, default)]
+            request_state: Option<&'a RawValue>,
+        }
+        let Some(params) = request.params.filter(|params| {
+            may_need_input(&request.method)
+                && (params.get().contains("inputResponses")
+                    || params.get().contains("requestState")
+                    || params.get().contains('\\'))
+        }) else {
+            return Ok(None);
+        };
+        let brought: Brought<'_> = serde_json::from_str(params.get())
+            .map_err(|_| wrong_params("inputResponses and requestState come once"))?;
+        let mut inputs = match brought.request_state {
+            None => Inputs::default(),
+            Some(state) => self.open(state, request, principal)?,
+        };
+        if let Some(answers) = brought.input_responses {
+            let answers: HashMap<String, Box<RawValue>> = serde_json::from_str(answers.get())
+                .ok()
+                .filter(|answers: &HashMap<String, Box<RawValue>>| {
+                    answers.values().all(|answer| answer.get().starts_with('{'))
+                })
+                .ok_or_else(|| wrong_params("inputResponses are an object of objects"))?;
+            inputs.answers.extend(answers);
+        }
+        Ok(Some(inputs))
+    }
+
+    fn open(
+        &self,
+        state: &RawValue,
+        request: &Request<'_>,
+        principal: Option<&Principal>,
+    ) -> Result<Inputs, McpError> {
+        let text: Option<String> = serde_json::from_str(state.get()).ok();
+        let sealed = text.and_then(|text| Sealed::from_text(&text));
+        let place = place(principal, &request.method, request.params);
+        let kept = sealed.and_then(|sealed| {
+            self.sealer.open_value::<Kept>(Purpose::RequestState, &place, &sealed).ok()
+        });
+        let kept =
+            kept.filter(|kept| !Timestamp::from_unix_seconds(kept.until).is_over(self.clock.now()));
+        let kept = kept.ok_or_else(|| {
+            wrong_params("requestState is not ours, not for this call, or too old: call again")
+        })?;
+        Ok(Inputs { answers: kept.answers, state: kept.state })
+    }
+
+    /// The state for the client to bring along next time.
+    pub(super) fn seal(&self, checked: &Checked, state: Option<Box<RawValue>>) -> String {
+        let Checked { method, params, context, .. } = checked;
+        let principal = context.principal().map(AsRef::as_ref);
+        let place = place(principal, method, params.as_deref());
+        let answers = context.inputs().map(|inputs| inputs.answers.clone()).unwrap_or_default();
+        let until = self.clock.now().plus(LIFE).unix_seconds();
+        let kept = Kept { until, answers, state };
+        self.sealer.seal_value(Purpose::RequestState, &place, &kept).to_text()
+    }
+}
+
+/// Whose call of what this is. A token may change between rounds, its person and client may not.
+fn place(principal: Option<&Principal>, method: &str, params: Option<&RawValue>) -> Vec<u8> {
+    let mut hash = Sha256::new();
+    let mut add = |part: &str| {
+        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(part.as_bytes());
+    };
+    match principal {
+        None => add(""),
+        Some(principal) => {
+            add(&principal.identity.issuer);
+            add(&principal.identity.subject);
+            add(principal.client_id.as_str());
+        }
+    }
+    add(method);
+    // As a value, so that a client may write the same parameters in another order.
+    let params: Option<serde_json::Map<String, serde_json::Value>> =
+        params.and_then(|params| serde_json::from_str(params.get()).ok());
+    let mut params: Vec<(String, serde_json::Value)> = params.into_iter().flatten().collect();
+    params.sort_by(|(one, _), (other, _)| one.cmp(other));
+    for (name, value) in params {
+        let is_empty = value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty);
+        if !matches!(name.as_str(), "_meta" | "inputResponses" | "requestState") && !is_empty {
+            add(&name);
+            add(&value.to_string());
+        }
+    }
+    hash.finalize().to_vec()
+}
