@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The transports expect whoever guards them to stand in front and to leave an
-//! `Arc<`[`Principal`](crate::principal::Principal)`>` in each request; Origin, Host and CORS are
-//! checked before them as well. A request without a principal is nobody's, and so is its session.
+//! `Arc<`[`Principal`]`>` in each request; Origin, Host and CORS are checked before them as well.
+//! A request without a principal is nobody's, and so is its session.
 
 mod changes;
 mod era;
