@@ -1,10 +1,12 @@
 //! What goes through: all of it, as it came, for clients of both eras.
 
+use std::time::Duration;
+
 use sekisho::mcp::McpService as _;
 use serde_json::json;
 
 use crate::child::ODD_RESULT;
-use crate::rig::{Plan, caller, meta, raw};
+use crate::rig::{Plan, after_the_greeting, caller, meta, raw, until};
 
 #[tokio::test]
 async fn a_result_comes_back_byte_for_byte() {
@@ -35,7 +37,11 @@ async fn params_go_through_byte_for_byte() {
 
 #[tokio::test]
 async fn a_call_that_two_readers_could_read_differently_goes_nowhere() {
-    let rig = Plan::scripted().begin();
+    let folder = tempfile::tempdir().unwrap();
+    let seen = folder.path().join("seen");
+    let mut plan = Plan::shell(&after_the_greeting(&format!("cat > '{}'", seen.display())));
+    plan.limits.answer_wait = Duration::from_secs(20);
+    let rig = plan.begin();
     for params in [
         r#"{"name":"odd","name":"who"}"#,
         r#"{"name":"odd","\u006eame":"who"}"#,
@@ -47,6 +53,13 @@ async fn a_call_that_two_readers_could_read_differently_goes_nowhere() {
         let error = error.unwrap_err().to_string();
         assert!(error.contains("-32602"), "{params}: {error}");
     }
+    let written = || std::fs::read_to_string(&seen).unwrap_or_default();
+    let alice = caller("alice");
+    tokio::select! {
+        answer = rig.gateway.call("tools/list", None, &alice) => panic!("nobody answers: {answer:?}"),
+        () = until("what came before it is there", || written().contains("tools/list")) => {}
+    }
+    assert!(!written().contains("tools/call"), "{}", written());
     rig.stop().await;
 }
 

@@ -7,17 +7,7 @@ use sekisho::gateway::Per;
 use sekisho::mcp::McpService as _;
 use serde_json::json;
 
-use crate::rig::{PATIENCE, Plan, caller, raw};
-
-/// Waits until something is so; what is waited for has no signal of its own.
-async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let wait = async {
-        while !is_so() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("never: {what}"));
-}
+use crate::rig::{PATIENCE, Plan, after_the_greeting, caller, raw, until};
 
 fn is_there(process: u64) -> bool {
     // A process that nobody waited for has no command line any more.
@@ -176,14 +166,6 @@ async fn a_line_without_end_costs_its_process_and_no_memory() {
     let error = rig.call(&caller("alice"), "flood").await.unwrap_err();
     assert!(error.contains("ended before it answered"), "{error}");
     rig.stop().await;
-}
-
-/// A shell that shakes hands, and then does what `then` says.
-fn after_the_greeting(then: &str) -> String {
-    format!(
-        "read greeting; echo '{{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{{\"protocolVersion\":\
-         \"2025-11-25\",\"capabilities\":{{}},\"serverInfo\":{{}}}}}}'; {then}"
-    )
 }
 
 #[tokio::test]

@@ -186,3 +186,21 @@ pub(crate) fn meta(capabilities: &Value) -> Value {
 pub(crate) fn raw(text: &str) -> Box<RawValue> {
     RawValue::from_string(text.to_owned()).unwrap()
 }
+
+/// A shell that shakes hands, and then does what `then` says.
+pub(crate) fn after_the_greeting(then: &str) -> String {
+    format!(
+        "read greeting; echo '{{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{{\"protocolVersion\":\
+         \"2025-11-25\",\"capabilities\":{{}},\"serverInfo\":{{}}}}}}'; {then}"
+    )
+}
+
+/// Waits until something is so; what is waited for has no signal of its own.
+pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let wait = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
