@@ -135,6 +135,7 @@ macro_rules! store_contract {
                 a_preregistered_client_stays_until_it_is_removed
                 an_idle_client_goes_unless_it_has_a_grant_or_the_operator_made_it
                 a_removed_client_takes_its_grants_and_nobody_elses
+                a_client_is_in_use_while_it_has_a_grant
                 clients_are_listed_by_id_in_pages
                 the_copy_of_a_document_is_replaced_and_nothing_else_is
                 a_machine_has_one_grant_at_a_server_for_all_its_tokens
@@ -1507,6 +1508,16 @@ pub async fn a_removed_client_takes_its_grants_and_nobody_elses(store: AnyStore)
     let elsewhere = sign_in(&store, "elsewhere", &person("alice")).await;
     assert!(!store.remove_client(&elsewhere.client_id, NOW).await.unwrap());
     assert!(!is_alive(&store, "elsewhere").await);
+}
+
+pub async fn a_client_is_in_use_while_it_has_a_grant(store: AnyStore) {
+    let is_in_use = async |id: &str| store.is_client_in_use(&ClientId::new(id)).await.unwrap();
+    store.register_client(&client("client", NOW)).await.unwrap();
+    assert!(!is_in_use("client").await);
+    let grant = sign_in(&store, "a", &person("alice")).await;
+    assert!(is_in_use("client").await && !is_in_use("another").await);
+    store.revoke_grant(&grant.id, NOW).await.unwrap();
+    assert!(!is_in_use("client").await);
 }
 
 pub async fn clients_are_listed_by_id_in_pages(store: AnyStore) {

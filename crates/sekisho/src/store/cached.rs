@@ -538,6 +538,10 @@ impl Store for CachedStore {
         self.behind.list_clients(after).await
     }
 
+    async fn is_client_in_use(&self, id: &ClientId) -> Result<bool, StoreError> {
+        self.behind.is_client_in_use(id).await
+    }
+
     async fn note_client_use(&self, id: &ClientId, now: Timestamp) -> Result<(), StoreError> {
         self.behind.note_client_use(id, now).await
     }

@@ -456,6 +456,10 @@ impl Store for MemoryStore {
         Ok(true)
     }
 
+    async fn is_client_in_use(&self, id: &ClientId) -> Result<bool, StoreError> {
+        Ok(self.tables().grants.values().any(|row| row.grant.client_id == *id))
+    }
+
     async fn note_client_use(&self, id: &ClientId, now: Timestamp) -> Result<(), StoreError> {
         if let Some(client) = self.tables().clients.get_mut(id) {
             client.last_used_at = now;

@@ -680,6 +680,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Removes a client and ends its grants; `false` if there is no such client. Its grants are
     /// ended all the same, since clients may be written elsewhere than here.
     async fn remove_client(&self, id: &ClientId, now: Timestamp) -> Result<bool, StoreError>;
+    /// Whether a client has a grant.
+    async fn is_client_in_use(&self, id: &ClientId) -> Result<bool, StoreError>;
     /// Notes that a client was used.
     async fn note_client_use(&self, id: &ClientId, now: Timestamp) -> Result<(), StoreError>;
     /// Removes clients that nobody preregistered, were not used since, and have no grant.

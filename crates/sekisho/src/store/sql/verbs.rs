@@ -709,6 +709,14 @@ impl Store for SqlStore {
         Ok(removed.rows_affected() > 0)
     }
 
+    async fn is_client_in_use(&self, id: &ClientId) -> Result<bool, StoreError> {
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM grants WHERE client_id = $1)")
+            .bind(id.as_str())
+            .fetch_one(&self.readers)
+            .await
+            .map_err(unavailable)
+    }
+
     async fn note_client_use(&self, id: &ClientId, now: Timestamp) -> Result<(), StoreError> {
         sqlx::query("UPDATE clients SET last_used_at = $2 WHERE id = $1")
             .bind(id.as_str())
