@@ -162,10 +162,8 @@ async fn application(
     .await
     .map_err(|error| Failure::because(&error))?;
     // Accounts of our own end what they granted when they are removed.
-    if let (IdentityConfig::Oidc(_), Some(sessions)) =
-        (&config.identity, authorization.provider_sessions())
-    {
-        tokio::spawn(sessions.follow());
+    if let IdentityConfig::Oidc(_) = &config.identity {
+        tokio::spawn(authorization.provider_sessions().follow());
     }
     let readiness = Readiness::new(Arc::clone(store), provider, stopping.clone());
     let mut routes = authorization

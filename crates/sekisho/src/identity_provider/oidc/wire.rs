@@ -26,6 +26,7 @@ pub(super) enum Endpoint {
     Metadata,
     Token,
     Keys,
+    Revocation,
 }
 
 impl fmt::Display for Endpoint {
@@ -34,6 +35,7 @@ impl fmt::Display for Endpoint {
             Self::Metadata => "the metadata document",
             Self::Token => "the token endpoint",
             Self::Keys => "the key set",
+            Self::Revocation => "the revocation endpoint",
         })
     }
 }
@@ -116,10 +118,11 @@ impl Wire {
         self.exchange(endpoint, self.client.get(url)).await
     }
 
-    /// Posts a form to the token endpoint; `credentials` go into the header as RFC 6749 §2.3.1
+    /// Posts a form; `credentials` go into the header as RFC 6749 §2.3.1
     /// encodes them.
     pub(super) async fn post(
         &self,
+        endpoint: Endpoint,
         url: Url,
         form: &[(&str, &str)],
         credentials: Option<(&str, &str)>,
@@ -128,7 +131,7 @@ impl Wire {
         if let Some((id, secret)) = credentials {
             request = request.basic_auth(form_encoded(id), Some(form_encoded(secret)));
         }
-        self.exchange(Endpoint::Token, request).await
+        self.exchange(endpoint, request).await
     }
 
     async fn exchange(
