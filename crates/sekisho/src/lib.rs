@@ -19,5 +19,6 @@ pub mod principal;
 pub mod resource_server;
 pub mod seal;
 pub mod store;
+mod trusted;
 
 pub use sekisho_protocol as protocol;

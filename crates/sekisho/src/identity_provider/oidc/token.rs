@@ -7,8 +7,8 @@ use serde::Deserialize;
 use super::super::{LoginAttempt, ProviderTokens};
 use super::OidcSettings;
 use super::discovery::ProviderMetadata;
-use super::wire::{Answer, ClientAuthentication, Endpoint, Fault, Wire};
 use crate::clock::Timestamp;
+use crate::trusted::{Answer, ClientAuthentication, Endpoint, Fault, Wire};
 
 /// Longest that a token of the provider is believed to live.
 const EXPIRES_IN_SECONDS_MAX: u64 = 10 * 365 * 24 * 60 * 60;
@@ -83,7 +83,9 @@ async fn ask<'a>(
             None
         }
     };
-    Tokens::read(&wire.post(metadata.token_endpoint.clone(), &form, credentials).await?)
+    Tokens::read(
+        &wire.post(Endpoint::Token, metadata.token_endpoint.clone(), &form, credentials).await?,
+    )
 }
 
 impl Tokens {
