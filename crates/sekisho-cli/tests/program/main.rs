@@ -8,6 +8,7 @@
 )]
 
 mod client;
+mod external;
 mod faults;
 mod grant;
 mod guarding;
