@@ -53,13 +53,13 @@ export class NativeClient {
   }
 
   /** A new attempt: the address to open, and what is needed to finish it. */
-  begin() {
+  begin(scope = 'fortune') {
     const attempt = { state: random(), verifier: random() };
     attempt.url = `${publicUrl}/authorize?${new URLSearchParams({
       response_type: 'code',
       client_id: this.id,
       redirect_uri: this.redirectUri,
-      scope: 'fortune',
+      scope,
       resource: `${publicUrl}/mcp`,
       state: attempt.state,
       code_challenge: createHash('sha256').update(attempt.verifier).digest('base64url'),

@@ -3,6 +3,8 @@
 mod cli;
 mod client;
 mod config;
+#[cfg(feature = "conformance")]
+mod conformance;
 mod connections;
 mod fortune;
 mod grant;

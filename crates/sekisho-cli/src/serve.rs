@@ -72,6 +72,8 @@ pub(crate) fn runtime() -> Result<Runtime, Failure> {
 pub(crate) fn service(upstream: Upstream) -> Arc<dyn McpService> {
     match upstream {
         Upstream::Fortune => Arc::new(fortune::service()),
+        #[cfg(feature = "conformance")]
+        Upstream::Conformance => Arc::new(crate::conformance::service()),
     }
 }
 

@@ -101,6 +101,9 @@ pub(crate) struct Server {
 pub(crate) enum Upstream {
     /// The built-in fortune teller.
     Fortune,
+    /// What the official conformance suite asks for.
+    #[cfg(feature = "conformance")]
+    Conformance,
 }
 
 /// What is logged, and how it looks.
@@ -462,8 +465,20 @@ fn server(
         let problem = "a [[server]] needs it: write upstream = { builtin = \"fortune\" }";
         return Err(ConfigError::at(origin, "upstream", None, problem));
     }
-    let upstream = choose(settings, "upstream.builtin", &[("fortune", Upstream::Fortune)])?;
+    let upstream = settings.parse("upstream.builtin", builtin)?;
     Ok(Server { resource: ProtectedResource::new(public_url, &name, &path, scopes), upstream })
+}
+
+fn builtin(text: &str) -> Result<Upstream, &'static str> {
+    match text {
+        "fortune" => Ok(Upstream::Fortune),
+        #[cfg(feature = "conformance")]
+        "conformance" => Ok(Upstream::Conformance),
+        #[cfg(not(feature = "conformance"))]
+        "conformance" => Err("it is for testing and not in this build: write \"fortune\", or \
+                              build with --features conformance"),
+        _ => Err("it is not one of the choices: write \"fortune\""),
+    }
 }
 
 fn server_name(text: &str) -> Result<String, &'static str> {

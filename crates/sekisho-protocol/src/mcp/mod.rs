@@ -14,7 +14,8 @@ mod version;
 
 pub use error::{
     HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND,
-    MISSING_CLIENT_CAPABILITY, McpError, PARSE_ERROR, UNSUPPORTED_PROTOCOL_VERSION,
+    MISSING_CLIENT_CAPABILITY, McpError, PARSE_ERROR, RESOURCE_NOT_FOUND,
+    UNSUPPORTED_PROTOCOL_VERSION,
 };
 pub use initialize::InitializeParams;
 pub use log_level::LogLevel;
@@ -25,5 +26,5 @@ pub use message::{
 };
 pub use mirrored_header::{HeaderValueError, MirroredParam, mirrored_params, unwrap_header_value};
 pub use request_meta::{RequestMeta, RequiredMeta};
-pub use tool::{ToolCallParams, ToolResult};
+pub use tool::{Content, ResourceContents, ToolCallParams, ToolResult};
 pub use version::ProtocolVersion;

@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -33,7 +34,8 @@ pub trait McpService: fmt::Debug + Send + Sync {
     /// 2025-11-25 have: what 2026-07-28 adds is added by the transports, unless it is there.
     ///
     /// Never asked about `initialize`, `server/discover`, `ping`, `resources/subscribe` and
-    /// `subscriptions/listen`, which the transports answer.
+    /// `subscriptions/listen`, which the transports answer. Of `logging/setLevel` (up to
+    /// 2025-11-25) it is told, and answers `{}` if it logs; the level is kept by the transports.
     ///
     /// The future is dropped when the client cancels the request. A client of 2026-07-28 does so
     /// by hanging up; one of an older revision that merely hangs up cancels nothing.
@@ -274,6 +276,22 @@ impl Context {
         }
     }
 
+    /// Refuses the call unless the client can do this (−32021 names it).
+    pub fn require(&self, capability: &str) -> Result<(), McpError> {
+        if self.client_can(capability) { Ok(()) } else { Err(missing_capability(capability)) }
+    }
+
+    /// Ends the connection that the answer to this request was to come by; the client comes back
+    /// for it, no sooner than `after`. For what takes long: nothing between the two has to stay
+    /// open. Only Streamable HTTP of 2025-11-25 has it; elsewhere the connection stays.
+    pub fn let_client_poll(&self, after: Duration) {
+        if self.version.has_priming_events()
+            && let Some(exchange) = &self.exchange
+        {
+            exchange.hang_up(after);
+        }
+    }
+
     /// Asks the client for one thing. See [`ask_all`](Self::ask_all).
     pub async fn ask(&self, request: InputRequest) -> Result<Box<RawValue>, CallError> {
         let mut answers = self.ask_all(vec![request]).await?;
@@ -296,9 +314,8 @@ impl Context {
         let unknown: Vec<InputRequest> = (requests.into_iter().zip(&answers))
             .filter_map(|(request, answer)| answer.is_none().then_some(request))
             .collect();
-        if let Some(request) = unknown.iter().find(|request| !self.client_can(request.capability()))
-        {
-            return Err(missing_capability(request.capability()).into());
+        for request in &unknown {
+            self.require(request.capability())?;
         }
         let mut fresh = match &self.client {
             _ if unknown.is_empty() => Vec::new(),
