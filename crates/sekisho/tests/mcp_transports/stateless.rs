@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http::{Method, StatusCode};
 use sekisho::mcp::{
-    CallError, Changes, Context, InputRequest, McpService, ServerInfo, Subscription,
+    CallError, Changes, Context, InputRequest, InputRequired, McpService, ServerInfo, Subscription,
 };
 use sekisho::protocol::mcp::{LogLevel, McpError, MirroredParam, mirrored_params};
 use serde_json::value::{RawValue, to_raw_value};
@@ -82,6 +82,13 @@ impl McpService for Everything {
             ("tools/call", Some("sample")) => {
                 context.ask(InputRequest::sampling("s", &json!({}))).await?;
                 text("sampled".to_owned())
+            }
+            ("tools/call", Some("left")) => {
+                let requests = vec![InputRequest::sampling("s", &json!({}))];
+                Err(CallError::InputRequired(InputRequired { requests, state: None }))
+            }
+            ("resources/read", _) => {
+                Err(McpError::resource_not_found(params["uri"].as_str().unwrap()).into())
             }
             ("tools/call", Some("kind")) => {
                 Ok(RawValue::from_string(r#"{"future" : 1.0e2}"#.to_owned()).unwrap())
@@ -310,6 +317,21 @@ async fn a_result_says_what_it_is_how_long_it_holds_and_who_gave_it() {
     assert_eq!(older.request("tools/list", json!({})).await.result(), json!({ "tools": [] }));
 }
 
+/// T36, X12: each era has its own number for what is not there.
+#[tokio::test]
+async fn a_resource_that_is_not_there_is_an_error_of_the_era_that_asks() {
+    let (rig, _) = Everything::start().await;
+    let uri = json!({ "uri": "test://nowhere" });
+    let mut newer = rig.client("alice");
+    let missing = newer.stateless("resources/read", uri.clone()).await;
+    assert_eq!((missing.status, missing.error_code()), (StatusCode::OK, Some(-32602)));
+    assert_eq!(missing.message()["error"]["data"], uri);
+    let mut older = rig.session("alice").await;
+    let missing = older.request("resources/read", uri.clone()).await;
+    assert_eq!((missing.status, missing.error_code()), (StatusCode::OK, Some(-32002)));
+    assert_eq!(missing.message()["error"]["data"], uri);
+}
+
 /// T31, T41.
 #[tokio::test]
 async fn only_what_the_request_asked_for_is_told_before_its_answer() {
@@ -461,10 +483,12 @@ async fn a_state_serves_the_call_and_the_caller_it_was_made_for() {
 async fn a_client_is_asked_only_for_what_it_declares_and_answers_are_objects() {
     let (rig, _) = Everything::start().await;
     let mut client = rig.client("alice");
-    let asked = interview(&mut client, "sample", json!({})).await;
-    assert_eq!((asked.status.as_u16(), asked.error_code()), (400, Some(-32021)));
-    let required = &asked.message()["error"]["data"]["requiredCapabilities"];
-    assert_eq!(*required, json!({ "sampling": {} }));
+    for tool in ["sample", "left"] {
+        let asked = interview(&mut client, tool, json!({})).await;
+        assert_eq!((asked.status.as_u16(), asked.error_code()), (400, Some(-32021)), "{tool}");
+        let required = &asked.message()["error"]["data"]["requiredCapabilities"];
+        assert_eq!(*required, json!({ "sampling": {} }), "{tool}");
+    }
 
     for wrong in [json!(7), json!([]), json!({ "name": 12345 })] {
         let answer = interview(&mut client, "interview", json!({ "inputResponses": wrong })).await;
