@@ -12,6 +12,7 @@ import { cases as conformanceServer } from './cases/conformance_server.mjs';
 import { cases as consent } from './cases/consent.mjs';
 import { cases as inspector } from './cases/inspector.mjs';
 import { cases as kill } from './cases/kill.mjs';
+import { cases as mcpcheck } from './cases/mcpcheck.mjs';
 import { cases as pages } from './cases/pages.mjs';
 import { cases as pythonSdk } from './cases/python_sdk.mjs';
 import { cases as sessions } from './cases/sessions.mjs';
@@ -19,7 +20,7 @@ import { cases as sessions } from './cases/sessions.mjs';
 const CASE_MS_MAX = 180_000;
 const LOGINS = ['local', '26.1.0', '26.7.0'];
 
-const cases = [...consent, ...pages, ...inspector, ...pythonSdk, ...kill, ...clock, ...sessions, ...conformance, ...conformanceServer];
+const cases = [...consent, ...pages, ...inspector, ...pythonSdk, ...kill, ...clock, ...sessions, ...conformance, ...conformanceServer, ...mcpcheck];
 
 /** What one case may use, and what must be put away after it. */
 class World {

@@ -20,6 +20,8 @@ export const binary = resolve(root, env.SEKISHO_BIN ?? 'target/release/sekisho')
 export const conformanceBinary = resolve(root, env.SEKISHO_CONFORMANCE_BIN ?? 'target/conformance/sekisho');
 export const chromium = env.E2E_CHROMIUM ?? ['/usr/bin/chromium', '/usr/bin/chromium-browser'].find(existsSync) ?? '/usr/bin/chromium';
 export const python = join(ring, '.venv', 'bin', 'python');
+/** The Python SDK of the 2.x line has other versions of everything, so it lives by itself. */
+export const python2 = join(ring, '.venv2', 'bin', 'python');
 const suite = join(ring, 'node_modules', '@modelcontextprotocol', 'conformance');
 export const conformance = join(suite, 'dist', 'index.js');
 export const requirements = join(suite, 'requirements');

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { conformance, conformanceBinary, conformanceStable, requirements } from '../settings.mjs';
 import { Child } from '../drivers/child.mjs';
 import { Injector } from '../drivers/injector.mjs';
-import { NativeClient } from '../drivers/native_client.mjs';
+import { accessToken } from '../drivers/native_client.mjs';
 import { must, mustBe } from './must.mjs';
 
 const SUITE_MS_MAX = 150_000;
@@ -28,19 +28,6 @@ const NOT_OURS = /^tasks-/;
 /** Warnings that are let pass, each with its reason: `scenario:check`. */
 const WARNINGS_KNOWN = new Map();
 
-/** One login as every client does it; answers the access token. */
-async function logIn(world, sekisho) {
-  const client = world.until(await NativeClient.register('Conformance suite'));
-  const person = await world.person();
-  const attempt = client.begin('conformance');
-  await person.page.goto(attempt.url);
-  await person.approve();
-  await person.logIn(sekisho.person);
-  const tokens = await client.redeem((await client.arrival()).get('code'), attempt);
-  mustBe('the status of /token', tokens.status, 200);
-  return tokens.access_token;
-}
-
 /** What the suite wrote down: scenario → checks. */
 function checksIn(folder) {
   const scenarios = new Map();
@@ -61,7 +48,7 @@ function scored(version) {
 const suite = ({ program = conformance, args, mustPass, count }) => async (world) => {
   const injector = world.until(await Injector.start());
   const sekisho = await world.sekisho(SETTINGS(injector), {}, conformanceBinary);
-  injector.token = await logIn(world, sekisho);
+  injector.token = await accessToken(world, sekisho.person, 'conformance');
   const results = join(sekisho.folder, 'results');
   const run = world.until(
     new Child('the conformance suite', process.execPath, [program, 'server', '--url', `http://${injector.host}/mcp`, '--output-dir', results, ...args], {

@@ -110,6 +110,19 @@ export class NativeClient {
   }
 }
 
+/** One login with the `local` provider, as every client does it. */
+export async function accessToken(world, who, scope) {
+  const client = world.until(await NativeClient.register('Outside ring'));
+  const person = await world.person();
+  const attempt = client.begin(scope);
+  await person.page.goto(attempt.url);
+  await person.approve();
+  await person.logIn(who);
+  const { status, access_token: token } = await client.redeem((await client.arrival()).get('code'), attempt);
+  if (status !== 200) throw new Error(`/token answered ${status}`);
+  return token;
+}
+
 /** Calls the tool over Streamable HTTP with a token and answers its text. */
 export async function callFortune(accessToken) {
   let session;

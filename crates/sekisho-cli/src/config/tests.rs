@@ -505,6 +505,12 @@ fn a_wrong_server_gets_one_sentence() {
             "FILE, line 3: upstream.builtin = \"x\": it is not one of the choices: write \"fortune\"",
             "no such service",
         ),
+        #[cfg(not(feature = "conformance"))]
+        (
+            "[[server]]\nname = \"a\"\nupstream = { builtin = \"conformance\" }",
+            "FILE, line 3: upstream.builtin = \"conformance\": it is for testing and not in this build: write \"fortune\", or build with --features conformance",
+            "never in what is shipped",
+        ),
         (
             "[[server]]\nname = \"a\"\nupstream = { command = [\"npx\"] }",
             "FILE, line 3: upstream.command: it is reserved for guarding a stdio server and not built yet: leave it out",

@@ -181,7 +181,7 @@ impl Tool for Scripted {
                 tokio::time::sleep(LONG).await;
                 ToolResult::text("The client came back.")
             }
-            Kind::Schema => ToolResult::text(format!("Called with {}.", object(arguments))),
+            Kind::Schema => of_the_schema(&object(arguments)),
             Kind::Header => ToolResult::text(format!(
                 "The region is {}.",
                 text_in(&object(arguments), "region")?
@@ -202,6 +202,20 @@ fn image() -> Content {
 
 fn resource(uri: &str, mime_type: &str, text: &str) -> Content {
     Content::Resource { resource: ResourceContents::text(uri, mime_type, text) }
+}
+
+/// Holds arguments against the types of [`schema_2020_12`].
+fn of_the_schema(arguments: &Value) -> ToolResult {
+    let fits = |(name, value): (&String, &Value)| match name.as_str() {
+        "name" | "contactMethod" | "phone" | "email" => value.is_string(),
+        "address" => value.is_object(),
+        _ => false,
+    };
+    if arguments.as_object().is_some_and(|members| members.iter().all(fits)) {
+        ToolResult::text(format!("Called with {arguments}."))
+    } else {
+        ToolResult::failure("The arguments are not what the schema says.")
+    }
 }
 
 /// Words of JSON Schema that must reach the client as they are.
