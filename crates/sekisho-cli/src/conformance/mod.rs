@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use sekisho::mcp::{
     CacheHint, CallError, Changes, Context, McpService, ServerInfo, Subscription, Tools,
 };
-use sekisho::protocol::mcp::{McpError, MirroredParam};
+use sekisho::protocol::mcp::{McpError, MirroredParam, require_first_page};
 use serde_json::value::{RawValue, to_raw_value};
 
 /// A picture of one red point: a PNG in Base64.
@@ -53,6 +53,9 @@ impl McpService for Conformance {
         params: Option<&RawValue>,
         context: &Context,
     ) -> Result<Box<RawValue>, CallError> {
+        if method.ends_with("/list") {
+            require_first_page(params)?;
+        }
         match method {
             "prompts/list" => Ok(prompts::list()),
             "prompts/get" => prompts::get(params, context).await,

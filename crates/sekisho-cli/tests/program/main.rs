@@ -8,6 +8,7 @@
 )]
 
 mod client;
+mod eras;
 mod faults;
 mod grant;
 mod harness;

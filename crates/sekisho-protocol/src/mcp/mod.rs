@@ -5,6 +5,7 @@
 
 mod error;
 mod initialize;
+mod list;
 mod log_level;
 mod message;
 mod mirrored_header;
@@ -18,6 +19,7 @@ pub use error::{
     UNSUPPORTED_PROTOCOL_VERSION,
 };
 pub use initialize::InitializeParams;
+pub use list::require_first_page;
 pub use log_level::LogLevel;
 pub use message::{
     BATCH_MESSAGES_MAX, Incoming, JSON_DEPTH_MAX, Message, MessageError, Notification,

@@ -119,6 +119,14 @@ pub struct ServerInfo {
 }
 
 impl ServerInfo {
+    /// Whether the capability at this JSON pointer, such as `/tools/listChanged`, is declared true.
+    pub(super) fn declares(&self, pointer: &str) -> bool {
+        let capabilities: serde_json::Value =
+            serde_json::from_str(self.capabilities.get()).unwrap_or_default();
+        let declared = capabilities.pointer(pointer).and_then(serde_json::Value::as_bool);
+        declared.unwrap_or_default()
+    }
+
     /// A server of this name and version that has tools and nothing else.
     pub fn with_tools(name: &str, version: &str) -> Self {
         let raw = |value: serde_json::Value| to_raw_value(&value).unwrap_or_default();
