@@ -106,6 +106,16 @@ impl McpError {
         }
     }
 
+    /// The same error as revisions with a handshake number it: they know no number for what a
+    /// client cannot do.
+    #[must_use]
+    pub fn in_handshake_words(self) -> Self {
+        match self.code() {
+            Some(MISSING_CLIENT_CAPABILITY) => self.with_code(INVALID_REQUEST),
+            _ => self,
+        }
+    }
+
     fn with_code(self, code: i64) -> Self {
         match self.0 {
             Object::Ours { message, data, .. } => Self(Object::Ours { code, message, data }),
@@ -154,6 +164,14 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
     use super::*;
+
+    #[test]
+    fn older_revisions_get_no_number_that_they_do_not_know() {
+        for (code, expected) in [(MISSING_CLIENT_CAPABILITY, INVALID_REQUEST), (-32002, -32002)] {
+            let error = McpError::new(code, "m").in_handshake_words();
+            assert_eq!(error.code(), Some(expected));
+        }
+    }
 
     #[test]
     fn the_newest_revision_gets_no_number_that_it_forbids() {

@@ -67,7 +67,7 @@ impl Call {
         });
         Bytes::from(match outcome {
             Ok(result) => write_result(&self.id, &result),
-            Err(error) => write_error(Some(&self.id), &error),
+            Err(error) => write_error(Some(&self.id), &error.in_handshake_words()),
         })
     }
 
