@@ -270,6 +270,17 @@ fn the_protocol_depends_on_nothing_that_waits_talks_or_draws() {
 }
 
 #[test]
+fn the_library_brings_rmcp_to_those_alone_who_ask_for_it() {
+    let manifest = read("crates/sekisho/Cargo.toml");
+    let (_, features) = manifest.split_once("\n[features]").unwrap();
+    let (features, dependencies) = features.split_once("\n[dependencies]").unwrap();
+    assert!(!features.contains("default"), "no feature is on by itself");
+    let dependencies = dependencies.split("\n[").next().unwrap();
+    let rmcp = dependencies.lines().find(|line| line.starts_with("rmcp ")).unwrap();
+    assert!(rmcp.contains("optional = true"), "rmcp is for the feature of that name: {rmcp}");
+}
+
+#[test]
 fn a_secret_is_compared_only_by_its_hash_in_constant_time() {
     let secret = read("crates/sekisho-protocol/src/secret.rs");
     let (before, _) = secret.split_once("pub struct Secret(").unwrap();

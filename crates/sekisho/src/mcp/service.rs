@@ -274,6 +274,17 @@ impl Context {
         }
     }
 
+    /// What the client declared that it can do, as it wrote it, in this request or its session.
+    pub fn client_capabilities(&self) -> Option<Box<RawValue>> {
+        match &self.client {
+            Client::Nobody => None,
+            Client::Session(session) => {
+                session.upgrade()?.client_capabilities().map(ToOwned::to_owned)
+            }
+            Client::Request(declared) => Some(declared.capabilities.clone()),
+        }
+    }
+
     /// Asks the client for one thing. See [`ask_all`](Self::ask_all).
     pub async fn ask(&self, request: InputRequest) -> Result<Box<RawValue>, CallError> {
         let mut answers = self.ask_all(vec![request]).await?;
