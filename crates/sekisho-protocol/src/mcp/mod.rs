@@ -4,6 +4,7 @@
 //! `result` stays the text that came, so that fields nobody here knows of survive.
 
 mod error;
+mod forwarded;
 mod initialize;
 mod list;
 mod log_level;
@@ -18,7 +19,8 @@ pub use error::{
     MISSING_CLIENT_CAPABILITY, McpError, PARSE_ERROR, RESOURCE_NOT_FOUND,
     UNSUPPORTED_PROTOCOL_VERSION,
 };
-pub use initialize::InitializeParams;
+pub use forwarded::{params_for_handshake, progress_token_in, progress_under};
+pub use initialize::{InitializeParams, InitializeResult};
 pub use list::require_first_page;
 pub use log_level::LogLevel;
 pub use message::{
