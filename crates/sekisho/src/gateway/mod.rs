@@ -18,8 +18,7 @@ mod upstream;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sekisho_protocol::mcp::{INVALID_PARAMS, McpError, ProtocolVersion, ToolCallParams};
-use serde::Deserialize;
+use sekisho_protocol::mcp::{McpError, ToolCallParams};
 use serde_json::value::{RawValue, to_raw_value};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -82,7 +81,7 @@ impl Gateway {
             match exchange.next().await {
                 Step::Answer(Ok(result)) => return Ok(result),
                 Step::Answer(Err(error)) => {
-                    return Err(in_words_of(context.version(), error).into());
+                    return Err(McpError::forwarded(error).into());
                 }
                 Step::Question(question) => open = Some(question),
                 Step::Notice(notice) => notice.tell(context),
@@ -131,32 +130,5 @@ impl McpService for Gateway {
 
     async fn subscribe(&self, uri: &str, context: &Context) -> Result<Subscription, McpError> {
         self.children.of(context).await?.subscribe(uri).await
-    }
-}
-
-/// The server's error as this revision spells it: 2026-07-28 says −32602 where older ones say
-/// −32002 (a resource that is not there), and must not say −32002.
-fn in_words_of(version: ProtocolVersion, error: Box<RawValue>) -> McpError {
-    #[derive(Deserialize)]
-    struct NotFound<'a> {
-        code: i64,
-        #[serde(borrow)]
-        message: std::borrow::Cow<'a, str>,
-        #[serde(borrow, default)]
-        data: Option<&'a RawValue>,
-    }
-    const RESOURCE_NOT_FOUND: i64 = -32002;
-    let renamed = serde_json::from_str::<NotFound<'_>>(error.get())
-        .ok()
-        .filter(|error| version.is_stateless() && error.code == RESOURCE_NOT_FOUND);
-    match renamed {
-        Some(NotFound { message, data, .. }) => {
-            let renamed = McpError::new(INVALID_PARAMS, message.into_owned());
-            match data {
-                Some(data) => renamed.with_data(&data),
-                None => renamed,
-            }
-        }
-        None => McpError::forwarded(error),
     }
 }

@@ -7,8 +7,11 @@
     reason = "a test may panic"
 )]
 
+mod everything;
 mod http_sse;
 mod limits;
+mod listening;
+mod questions;
 mod rig;
 #[cfg(feature = "rmcp")]
 mod rmcp_service;
