@@ -9,6 +9,7 @@ import { Sekisho } from './drivers/sekisho.mjs';
 import { cases as clock } from './cases/clock.mjs';
 import { cases as conformance } from './cases/conformance.mjs';
 import { cases as consent } from './cases/consent.mjs';
+import { cases as external } from './cases/external.mjs';
 import { cases as inspector } from './cases/inspector.mjs';
 import { cases as kill } from './cases/kill.mjs';
 import { cases as pages } from './cases/pages.mjs';
@@ -18,7 +19,7 @@ import { cases as sessions } from './cases/sessions.mjs';
 const CASE_MS_MAX = 180_000;
 const LOGINS = ['local', '26.1.0', '26.7.0'];
 
-const cases = [...consent, ...pages, ...inspector, ...pythonSdk, ...kill, ...clock, ...sessions, ...conformance];
+const cases = [...consent, ...pages, ...inspector, ...pythonSdk, ...kill, ...clock, ...sessions, ...external, ...conformance];
 
 /** What one case may use, and what must be put away after it. */
 class World {
