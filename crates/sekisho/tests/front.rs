@@ -23,7 +23,7 @@ use sekisho::front::{
 use sekisho::identity_provider::{IdentityProvider, LoggedIn, LoginAttempt, ProviderError};
 use sekisho::protocol::Secret;
 use sekisho::protocol::oauth::Issuer;
-use sekisho::store::{MemoryStore, TableLimits};
+use sekisho::store::{MemoryStore, Store as _, TableLimits};
 use tokio_util::sync::CancellationToken;
 use tower::{Layer as _, ServiceExt as _};
 
