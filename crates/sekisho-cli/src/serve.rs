@@ -30,14 +30,15 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tower::Layer as _;
 
-use crate::config::{Config, IdentityConfig, KeyFile, Server, Upstream};
+use crate::behind::Behind;
+use crate::config::{Config, IdentityConfig, KeyFile, Server};
 use crate::connections::{Connections, accepting};
 use crate::issuing::{Issuing, Verifiers, issuing};
 use crate::outcome::{Failure, say};
 use crate::shortcut::Shortcut;
 use crate::signpost::signpost;
 use crate::store::OpenStore;
-use crate::{fortune, key, memory, stopping, telemetry};
+use crate::{key, memory, stopping, telemetry};
 
 /// How often what has expired is removed from the store.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
@@ -63,13 +64,6 @@ pub(crate) fn runtime() -> Result<Runtime, Failure> {
     Runtime::new().map_err(|error| Failure::Run(format!("cannot start threads: {error}")))
 }
 
-/// The service behind a server's endpoints.
-pub(crate) fn service(upstream: Upstream) -> Arc<dyn McpService> {
-    match upstream {
-        Upstream::Fortune => Arc::new(fortune::service()),
-    }
-}
-
 async fn serve(config: Config) -> Result<(), Failure> {
     let listener = listen(config.listen).map_err(|error| cannot_listen(config.listen, &error))?;
     let sealer = key::sealer(&config.key_file, &config.store)?;
@@ -80,7 +74,8 @@ async fn serve(config: Config) -> Result<(), Failure> {
     }
     warn_of_one_address(&config);
     let stopping = CancellationToken::new();
-    let app = application(&config, &store.shared, sealer, &stopping).await?;
+    let behind = Behind::default();
+    let app = application(&config, &store.shared, sealer, &stopping, &behind).await?;
 
     let handle = Handle::new();
     let connections = Connections::new(config.connections_max);
@@ -97,6 +92,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
 
     welcome(&config, &store.shared).await?;
     let ended = answering.await.map_err(|error| Failure::because(&error))?;
+    behind.end().await;
     store.close().await;
     tracing::info!("stopped");
     ended.map_err(|error| Failure::because(&error))
@@ -147,6 +143,7 @@ async fn application(
     store: &Arc<dyn Store>,
     sealer: Sealer,
     stopping: &CancellationToken,
+    behind: &Behind,
 ) -> Result<sekisho::front::FrontService<Shortcut>, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let Issuing { routes, authorization_server, verifiers, readiness } =
@@ -161,7 +158,9 @@ async fn application(
     let refused = Arc::new(RefusedTokens::new(config.wrong_tokens_per_minute));
     let mut posts = Vec::new();
     for server in &config.servers {
-        let guarded = guarded(config, server, &verifiers, &sealer, (stopping, &refused), &clock)?;
+        let service = behind.service(&server.upstream);
+        let of_all = (stopping, &refused);
+        let guarded = guarded(config, server, service, &verifiers, &sealer, of_all, &clock)?;
         routes = routes.merge(guarded.routes);
         posts.push(guarded.posts);
     }
@@ -189,19 +188,20 @@ struct Guarded {
 fn guarded(
     config: &Config,
     server: &Server,
+    service: Arc<dyn McpService>,
     verifiers: &Verifiers,
     sealer: &Sealer,
     (stopping, refused): (&CancellationToken, &Arc<RefusedTokens>),
     clock: &Arc<dyn Clock>,
 ) -> Result<Guarded, Failure> {
-    let Server { resource, upstream } = server;
+    let resource = &server.resource;
     let verifier = verifiers.of(resource, clock);
     let [mcp_path, sse_path, messages_path] = endpoints(resource);
     let mut settings = mcp::Settings::new(messages_path.clone());
     settings.limits = config.sessions.clone();
     settings.sealer = sealer.clone();
     let transports = McpEndpoints::new(
-        service(*upstream),
+        service,
         settings,
         Some(Arc::clone(&verifier)),
         stopping.child_token(),

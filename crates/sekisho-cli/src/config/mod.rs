@@ -16,6 +16,7 @@ mod show;
 #[cfg(test)]
 mod tests;
 mod understood;
+mod upstream;
 mod written;
 
 use std::ffi::OsString;
@@ -29,8 +30,8 @@ pub(crate) use external::{ExternalConfig, Verification};
 pub(crate) use show::show;
 pub(crate) use understood::{
     Config, IdentityConfig, KeyFile, LogConfig, LogFormat, OidcConfig, Server, StoreLocation,
-    Upstream,
 };
+pub(crate) use upstream::Upstream;
 
 use written::{CONFIG_VARIABLE, ConfigFile};
 
@@ -46,6 +47,8 @@ pub(crate) struct Flags {
     pub(crate) listen: Option<String>,
     pub(crate) public_url: Option<String>,
     pub(crate) store: Option<String>,
+    /// The program to guard, and its arguments; none if the settings say what is guarded.
+    pub(crate) command: Vec<String>,
 }
 
 /// Reads everything there is.
@@ -82,6 +85,9 @@ pub(crate) fn read(
         if let Some(value) = value {
             written.overlay_flag(flag, key, value);
         }
+    }
+    if !flags.command.is_empty() {
+        written.overlay_command(&flags.command);
     }
     Ok(written)
 }

@@ -11,6 +11,7 @@ mod client;
 mod external;
 mod faults;
 mod grant;
+mod guarding;
 mod harness;
 mod key;
 mod person;

@@ -38,6 +38,7 @@ pub use self::legacy::SessionLimits;
 use self::legacy::Sessions;
 use self::modern::Stateless;
 pub use self::service::{CacheHint, Context, McpService, Peer, ServerInfo, Subscription};
+pub(crate) use self::sse::keep_on_one_line;
 pub use self::stdio::serve_stdio;
 pub use self::streamable_http::Posts;
 pub use self::tools::{Tool, Tools};
