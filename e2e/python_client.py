@@ -102,6 +102,9 @@ class Person:
         for form in Forms(answer.text).found:
             if ("decision", "approve") in form.buttons:
                 form.fields["decision"] = "approve"
+            elif any(name == "accept" for name, _ in form.buttons):
+                # Keycloak asks on its own, about clients that registered there.
+                form.fields |= {name: value for name, value in form.buttons if name == "accept"}
             elif "username" in form.fields:
                 form.fields |= {"username": self.username, "password": self.password}
             else:

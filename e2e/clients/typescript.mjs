@@ -78,6 +78,6 @@ connection = await connect(provider);
 await connection.opened;
 const { tools } = await connection.client.listTools();
 const { content } = await connection.client.callTool({ name: tools[0].name, arguments: {} });
-console.log(JSON.stringify({ answer: content[0].text, version: connection.version() }));
+console.log(JSON.stringify({ answer: content[0].text, version: connection.version(), iss: brought.get('iss') }));
 await connection.client.close();
 process.exit(0);

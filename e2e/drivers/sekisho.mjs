@@ -44,6 +44,23 @@ upstream = { builtin = "fortune" }
     return sekisho;
   }
 
+  /** Trusting Keycloak's tokens and issuing none; `more` are more settings of the table `authorization`. */
+  static async startExternal(name, keycloak, more = '') {
+    const sekisho = new Sekisho(
+      name,
+      `public_url = "${publicUrl}"
+listen     = "127.0.0.1:${sekishoPort}"
+
+[authorization]
+mode   = "external"
+issuer = "${keycloak.issuer}"
+${more}`,
+    );
+    await sekisho.start();
+    sekisho.person = keycloak.person;
+    return sekisho;
+  }
+
   constructor(name, settings) {
     this.program = binary;
     this.folder = join(scratch, 'runs', name);

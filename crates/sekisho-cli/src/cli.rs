@@ -295,7 +295,8 @@ pub(crate) struct BootstrapArgs {
     /// Say what is needed, and change nothing; the default
     #[arg(long, conflicts_with = "apply")]
     pub(crate) print: bool,
-    /// Make it so. The administrator is KC_BOOTSTRAP_ADMIN_USERNAME and KC_BOOTSTRAP_ADMIN_PASSWORD of
+    /// Make it so. The administrator is `KC_BOOTSTRAP_ADMIN_USERNAME` and
+    /// `KC_BOOTSTRAP_ADMIN_PASSWORD` of
     /// the environment; else both are asked for, or read as two lines from standard input
     #[arg(long)]
     pub(crate) apply: bool,

@@ -68,7 +68,7 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::Flows(_) => Err(reserved("flows")),
         Command::Explain(_) => Err(reserved("explain")),
         Command::Keycloak(KeycloakCommand::Bootstrap(args)) => {
-            keycloak::bootstrap(args, load, |name| std::env::var(name).ok())
+            keycloak::bootstrap(args, load, std::env::vars_os())
         }
         Command::Key(KeyCommand::Rotate(args)) => key_rotate::run(args, load),
     }

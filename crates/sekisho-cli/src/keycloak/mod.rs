@@ -9,9 +9,11 @@
 //! password comes from the environment or standard input, never from an argument.
 
 mod realm;
+mod representation;
 mod wishes;
 
-use std::io::{self, IsTerminal as _};
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _, Write as _};
 
 use sekisho::protocol::Secret;
 
@@ -26,14 +28,15 @@ use crate::{serve, user};
 const USERNAME: &str = "KC_BOOTSTRAP_ADMIN_USERNAME";
 const PASSWORD: &str = "KC_BOOTSTRAP_ADMIN_PASSWORD";
 
-/// Says what is needed, or makes it so and says what was changed. `variable` reads the environment.
+/// Says what is needed, or makes it so and says what was changed. The
+/// administrator is in the `environment`, or is asked for.
 ///
 /// # Errors
 /// When the settings name no realm, or Keycloak does not do what is asked.
 pub(crate) fn bootstrap(
     args: &BootstrapArgs,
     load: impl Fn(&Flags) -> Result<Config, Failure>,
-    variable: impl Fn(&str) -> Option<String>,
+    environment: impl Iterator<Item = (OsString, OsString)>,
 ) -> Result<(), Failure> {
     let config = load(&args.settings.flags())?;
     let (url, wishes) = wishes(&config, &args.client_hosts)?;
@@ -41,7 +44,7 @@ pub(crate) fn bootstrap(
         let steps: Vec<_> = wishes.iter().map(|wish| wish.steps(&url)).collect();
         return say(&steps.join("\n"));
     }
-    let administrator = administrator(&url, &args.admin_realm, variable)?;
+    let administrator = administrator(&url, &args.admin_realm, environment)?;
     serve::runtime()?.block_on(async {
         let realm = Realm::enter(url, &administrator).await?;
         let mut changes = 0;
@@ -58,16 +61,24 @@ pub(crate) fn bootstrap(
 fn administrator(
     url: &RealmUrl,
     realm: &str,
-    variable: impl Fn(&str) -> Option<String>,
+    environment: impl Iterator<Item = (OsString, OsString)>,
 ) -> Result<Administrator, Failure> {
     let realm = realm.to_owned();
-    if let (Some(username), Some(password)) = (variable(USERNAME), variable(PASSWORD)) {
+    let (mut username, mut password) = (None, None);
+    for (name, value) in environment {
+        match name.to_str() {
+            Some(USERNAME) => username = value.into_string().ok(),
+            Some(PASSWORD) => password = value.into_string().ok(),
+            Some(_) | None => {}
+        }
+    }
+    if let (Some(username), Some(password)) = (username, password) {
         return Ok(Administrator { realm, username, password: Secret::new(password) });
     }
     let unreadable =
         |error: io::Error| Failure::Run(format!("cannot read the administrator: {error}"));
     let (username, password) = if io::stdin().is_terminal() {
-        eprint_prompt(&format!("User name of an administrator of {}: ", url.base))?;
+        prompt(&format!("User name of an administrator of {}: ", url.base))?;
         let username = user::read_line(io::stdin().lock()).map_err(unreadable)?;
         let password = rpassword::prompt_password("Password: ").map_err(unreadable)?;
         (username, Secret::new(password))
@@ -85,8 +96,7 @@ fn administrator(
     Ok(Administrator { realm, username: username.reveal().to_owned(), password })
 }
 
-fn eprint_prompt(text: &str) -> Result<(), Failure> {
-    use std::io::Write as _;
+fn prompt(text: &str) -> Result<(), Failure> {
     let mut err = io::stderr().lock();
     write!(err, "{text}")
         .and_then(|()| err.flush())

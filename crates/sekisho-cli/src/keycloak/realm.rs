@@ -7,8 +7,10 @@ use reqwest::{Method, StatusCode};
 use sekisho::protocol::Secret;
 use serde_json::{Value, json};
 
+use super::representation::Representation;
 use super::wishes::{
     AFTER_LOGOUT, AUDIENCE_MAPPER, OurClient, POLICY_TYPE, RealmUrl, ScopeForUs, Wish,
+    asking_client, mapper,
 };
 use crate::outcome::Failure;
 
@@ -64,10 +66,11 @@ impl Realm {
             )));
         }
         let answer: Value = answer.json().await.map_err(|error| unreachable(&url, error))?;
-        let Some(token) = text(&answer, "access_token") else {
+        let token = Secret::new(Representation::new(answer).text("access_token"));
+        if token.reveal().is_empty() {
             return Err(Failure::Run(format!("{} gives no token: is it a Keycloak?", url.base)));
-        };
-        Ok(Self { token: Secret::new(token), url, client })
+        }
+        Ok(Self { url, client, token })
     }
 
     /// Makes it so; says what was changed, a line each.
@@ -77,28 +80,37 @@ impl Realm {
     pub(super) async fn grant(&self, wish: &Wish) -> Result<Vec<String>, Failure> {
         match wish {
             Wish::Client(client) => self.grant_client(client).await,
+            Wish::Asking { id, secret } => self.grant_asking(id, secret).await,
             Wish::Scope(scope) => self.grant_scope(scope).await,
             Wish::Registration { scopes, hosts } => self.grant_registration(scopes, hosts).await,
         }
     }
 
+    async fn grant_asking(&self, id: &str, secret: &Secret) -> Result<Vec<String>, Failure> {
+        if self.client(id).await?.is_some() {
+            return Ok(Vec::new());
+        }
+        let mut client = Representation::new(asking_client(id));
+        client.set("secret", secret.reveal());
+        self.tell(Method::POST, "clients", client).await?;
+        Ok(vec![format!("made the client {id}, which asks about tokens")])
+    }
+
     async fn grant_client(&self, wanted: &OurClient) -> Result<Vec<String>, Failure> {
         let id = &wanted.id;
-        let found = self.ask(Method::GET, &format!("clients?clientId={}", encoded(id))).await?;
-        let Some(mut client) = first(found) else {
-            let mut client = wanted.representation();
-            client["secret"] = json!(wanted.secret.reveal());
-            self.tell(Method::POST, "clients", &client).await?;
+        let Some(mut client) = self.client(id).await? else {
+            let mut client = Representation::new(wanted.representation());
+            client.set("secret", wanted.secret.reveal());
+            self.tell(Method::POST, "clients", client).await?;
             return Ok(vec![format!("made the client {id}")]);
         };
         let mut changes = Vec::new();
         for (setting, value) in [("publicClient", false), ("standardFlowEnabled", true)] {
-            if client[setting] != value {
-                client[setting] = json!(value);
+            if client.set(setting, value) {
                 changes.push(format!("set {setting} of the client {id} to {value}"));
             }
         }
-        if add(&mut client["redirectUris"], &wanted.callback) {
+        if client.add("redirectUris", &wanted.callback) {
             changes.push(format!("let the client {id} come back to {}", wanted.callback));
         }
         let attributes = [
@@ -106,26 +118,25 @@ impl Realm {
             ("backchannel.logout.session.required", "true"),
         ];
         for (name, value) in attributes {
-            if client["attributes"][name] != value {
-                client["attributes"][name] = json!(value);
+            if client.set_within("attributes", name, value) {
                 changes.push(format!("set {name} of the client {id} to {value}"));
             }
         }
-        let after = text(&client["attributes"], AFTER_LOGOUT).unwrap_or_default().to_owned();
+        let after = client.text_within("attributes", AFTER_LOGOUT).to_owned();
         if !after.split("##").any(|one| one == wanted.after_logout) {
             let separator = if after.is_empty() { "" } else { "##" };
-            client["attributes"][AFTER_LOGOUT] =
-                json!(format!("{after}{separator}{}", wanted.after_logout));
+            let all = format!("{after}{separator}{}", wanted.after_logout);
+            client.set_within("attributes", AFTER_LOGOUT, all);
             changes.push(format!("let people who log out come back to {}", wanted.after_logout));
         }
-        let key = text(&client, "id").unwrap_or_default().to_owned();
-        let secret = self.ask(Method::GET, &format!("clients/{key}/client-secret")).await?;
-        if text(&secret, "value") != Some(wanted.secret.reveal()) {
-            client["secret"] = json!(wanted.secret.reveal());
+        let key = client.text("id").to_owned();
+        let secret = self.ask(&format!("clients/{key}/client-secret")).await?;
+        if Representation::new(secret).text("value") != wanted.secret.reveal() {
+            client.set("secret", wanted.secret.reveal());
             changes.push(format!("set the secret of the client {id} to that of the settings"));
         }
         if !changes.is_empty() {
-            self.tell(Method::PUT, &format!("clients/{key}"), &client).await?;
+            self.tell(Method::PUT, &format!("clients/{key}"), client).await?;
         }
         Ok(changes)
     }
@@ -133,25 +144,25 @@ impl Realm {
     async fn grant_scope(&self, wanted: &ScopeForUs) -> Result<Vec<String>, Failure> {
         let name = &wanted.name;
         let mut changes = Vec::new();
-        let scope = match self.scope(name).await? {
-            Some(scope) => scope,
-            None => {
-                self.tell(Method::POST, "client-scopes", &wanted.representation()).await?;
-                changes.push(format!("made the scope {name}, for {}", wanted.audience));
-                self.scope(name).await?.unwrap_or_default()
-            }
+        if self.scope(name).await?.is_none() {
+            let scope = Representation::new(wanted.representation());
+            self.tell(Method::POST, "client-scopes", scope).await?;
+            changes.push(format!("made the scope {name}, for {}", wanted.audiences.join(" and ")));
+        }
+        let Some(scope) = self.scope(name).await? else {
+            return Err(Failure::Run(format!("the scope {name} is made and not there: try again")));
         };
-        let id = text(&scope, "id").unwrap_or_default().to_owned();
+        let id = scope.text("id").to_owned();
         changes.extend(self.correct_scope(scope, &id, wanted).await?);
 
         let mut is_offered = false;
         for list in ["default-default-client-scopes", "default-optional-client-scopes"] {
-            let offered = self.ask(Method::GET, list).await?;
-            is_offered |= items(&offered).iter().any(|one| text(one, "id") == Some(&id));
+            let offered = Representation::list(&self.ask(list).await?);
+            is_offered |= offered.iter().any(|one| one.text("id") == id);
         }
         if !is_offered {
             let place = format!("default-optional-client-scopes/{id}");
-            self.tell(Method::PUT, &place, &json!({})).await?;
+            self.tell(Method::PUT, &place, Representation::new(json!({}))).await?;
             changes.push(format!("let clients to come ask for the scope {name}"));
         }
         Ok(changes)
@@ -160,39 +171,41 @@ impl Realm {
     /// A scope that was there before may lack what makes it ours.
     async fn correct_scope(
         &self,
-        mut scope: Value,
+        mut scope: Representation,
         id: &str,
         wanted: &ScopeForUs,
     ) -> Result<Vec<String>, Failure> {
         const IN_TOKEN: &str = "include.in.token.scope";
         let name = &wanted.name;
+        let mappers = Representation::list(scope.get("protocolMappers"));
         let mut changes = Vec::new();
-        if text(&scope["attributes"], IN_TOKEN) == Some("false") {
-            scope["attributes"][IN_TOKEN] = json!("true");
-            self.tell(Method::PUT, &format!("client-scopes/{id}"), &scope).await?;
+        if scope.text_within("attributes", IN_TOKEN) == "false" {
+            scope.set_within("attributes", IN_TOKEN, "true");
+            self.tell(Method::PUT, &format!("client-scopes/{id}"), scope).await?;
             changes.push(format!("put the scope {name} into the tokens"));
         }
-        let says_it = |mapper: &Value| {
-            mapper["protocolMapper"] == AUDIENCE_MAPPER
-                && mapper["config"]["included.custom.audience"] == wanted.audience
-                && mapper["config"]["access.token.claim"] == "true"
-        };
-        let mappers = items(&scope["protocolMappers"]);
-        if mappers.iter().any(says_it) {
-            return Ok(changes);
-        }
-        let mapper = wanted.mapper();
-        let place = format!("client-scopes/{id}/protocol-mappers/models");
-        match mappers.iter().find(|other| other["name"] == mapper["name"]) {
-            None => self.tell(Method::POST, &place, &mapper).await?,
-            Some(other) => {
-                let mut changed = mapper;
-                changed["id"] = other["id"].clone();
-                let key = text(other, "id").unwrap_or_default();
-                self.tell(Method::PUT, &format!("{place}/{key}"), &changed).await?;
+        for audience in &wanted.audiences {
+            let says_it = |mapper: &Representation| {
+                mapper.text("protocolMapper") == AUDIENCE_MAPPER
+                    && mapper.text_within("config", "included.custom.audience") == audience
+                    && mapper.text_within("config", "access.token.claim") == "true"
+            };
+            if mappers.iter().any(says_it) {
+                continue;
             }
+            let mut mapper = Representation::new(mapper(audience));
+            let place = format!("client-scopes/{id}/protocol-mappers/models");
+            // Somebody may have changed what it does; its name is taken then.
+            match mappers.iter().find(|other| other.text("name") == mapper.text("name")) {
+                None => self.tell(Method::POST, &place, mapper).await?,
+                Some(other) => {
+                    let key = other.text("id");
+                    mapper.set("id", key);
+                    self.tell(Method::PUT, &format!("{place}/{key}"), mapper).await?;
+                }
+            }
+            changes.push(format!("had the scope {name} put {audience} into aud"));
         }
-        changes.push(format!("had the scope {name} put {} into aud", wanted.audience));
         Ok(changes)
     }
 
@@ -202,60 +215,59 @@ impl Realm {
         hosts: &[String],
     ) -> Result<Vec<String>, Failure> {
         const SENDER: &str = "host-sending-registration-request-must-match";
-        let policies = self.ask(Method::GET, &format!("components?type={POLICY_TYPE}")).await?;
-        let policy = |provider: &str| {
-            let found = items(&policies).iter().find(|policy| {
-                policy["providerId"] == provider && policy["subType"] == "anonymous"
-            });
-            found.cloned()
-        };
+        let policies = self.ask(&format!("components?type={POLICY_TYPE}")).await?;
         let mut changes = Vec::new();
-        // A realm without a policy has no such rule to be let through.
-        if let Some(mut rule) = policy("trusted-hosts") {
-            let before = rule.clone();
-            if rule["config"][SENDER] != json!(["false"]) {
-                rule["config"][SENDER] = json!(["false"]);
-                changes.push("let clients register from any address".to_owned());
-            }
-            for host in hosts {
-                if add(&mut rule["config"]["trusted-hosts"], host) {
-                    changes.push(format!("let clients that register have addresses at {host}"));
+        // A realm without one of these rules needs no way past it.
+        for mut rule in Representation::list(&policies) {
+            let before = changes.len();
+            match (rule.text("subType"), rule.text("providerId")) {
+                ("anonymous", "trusted-hosts") => {
+                    if rule.set_within("config", SENDER, json!(["false"])) {
+                        changes.push("let clients register from any address".to_owned());
+                    }
+                    for host in hosts {
+                        if rule.add_within("config", "trusted-hosts", host) {
+                            changes.push(format!(
+                                "let clients that register have addresses at {host}"
+                            ));
+                        }
+                    }
                 }
-            }
-            self.change_policy(&rule, &before).await?;
-        }
-        if let Some(mut rule) = policy("allowed-client-templates") {
-            let before = rule.clone();
-            for scope in scopes {
-                if add(&mut rule["config"]["allowed-client-scopes"], scope) {
-                    changes.push(format!("let clients that register have the scope {scope}"));
+                ("anonymous", "allowed-client-templates") => {
+                    for scope in scopes {
+                        if rule.add_within("config", "allowed-client-scopes", scope) {
+                            changes
+                                .push(format!("let clients that register have the scope {scope}"));
+                        }
+                    }
                 }
+                (_, _) => {}
             }
-            self.change_policy(&rule, &before).await?;
+            if changes.len() > before {
+                let place = format!("components/{}", rule.text("id"));
+                self.tell(Method::PUT, &place, rule).await?;
+            }
         }
         Ok(changes)
     }
 
-    async fn change_policy(&self, rule: &Value, before: &Value) -> Result<(), Failure> {
-        if rule == before {
-            return Ok(());
-        }
-        let id = text(rule, "id").unwrap_or_default();
-        self.tell(Method::PUT, &format!("components/{id}"), rule).await
+    async fn client(&self, id: &str) -> Result<Option<Representation>, Failure> {
+        let found = self.ask(&format!("clients?clientId={}", encoded(id))).await?;
+        Ok(Representation::list(&found).into_iter().next())
     }
 
-    async fn scope(&self, name: &str) -> Result<Option<Value>, Failure> {
-        let scopes = self.ask(Method::GET, "client-scopes").await?;
-        Ok(items(&scopes).iter().find(|scope| scope["name"] == name).cloned())
+    async fn scope(&self, name: &str) -> Result<Option<Representation>, Failure> {
+        let scopes = Representation::list(&self.ask("client-scopes").await?);
+        Ok(scopes.into_iter().find(|scope| scope.text("name") == name))
     }
 
-    async fn ask(&self, method: Method, path: &str) -> Result<Value, Failure> {
-        let answer = self.send(method, path, None).await?;
+    async fn ask(&self, path: &str) -> Result<Value, Failure> {
+        let answer = self.send(Method::GET, path, None).await?;
         answer.json().await.map_err(|error| unreachable(&self.url, error))
     }
 
-    async fn tell(&self, method: Method, path: &str, body: &Value) -> Result<(), Failure> {
-        self.send(method, path, Some(body)).await.map(|_| ())
+    async fn tell(&self, method: Method, path: &str, what: Representation) -> Result<(), Failure> {
+        self.send(method, path, Some(&what.into_value())).await.map(|_| ())
     }
 
     async fn send(
@@ -286,33 +298,6 @@ impl Realm {
         let place = path.split('?').next().unwrap_or_default();
         Err(Failure::Run(format!("{method} {place} in realm {name:?}: {status}: {problem}")))
     }
-}
-
-/// Puts a text into a list, unless it is there.
-fn add(list: &mut Value, text: &str) -> bool {
-    if items(list).iter().any(|one| one == text) {
-        return false;
-    }
-    match list {
-        Value::Array(all) => all.push(json!(text)),
-        other => *other = json!([text]),
-    }
-    true
-}
-
-fn items(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
-}
-
-fn first(value: Value) -> Option<Value> {
-    match value {
-        Value::Array(all) => all.into_iter().next(),
-        _ => None,
-    }
-}
-
-fn text<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
-    value.get(name).and_then(Value::as_str)
 }
 
 fn encoded(text: &str) -> String {

@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 use sekisho::protocol::Secret;
 use serde_json::{Value, json};
 
-use crate::config::{Config, ConfigError, ExternalConfig, IdentityConfig, OidcConfig};
+use super::representation::Representation;
+use crate::config::{
+    Config, ConfigError, ExternalConfig, IdentityConfig, OidcConfig, Verification,
+};
 
 /// A realm by its issuer, `BASE/realms/NAME`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +22,13 @@ pub(super) struct RealmUrl {
 pub(super) enum Wish {
     /// We log people in there: our client.
     Client(OurClient),
+    /// We ask there about tokens: as whom, and with what secret.
+    Asking {
+        /// The client's id.
+        id: String,
+        /// Its secret.
+        secret: Secret,
+    },
     /// Its tokens are ours: a scope that says for whom a token is.
     Scope(ScopeForUs),
     /// Clients may register themselves, with these scopes and addresses on these hosts.
@@ -45,8 +55,9 @@ pub(super) struct OurClient {
 pub(super) struct ScopeForUs {
     pub(super) name: String,
     pub(super) server: String,
-    /// What `aud` will have.
-    pub(super) audience: String,
+    /// What `aud` will have: the server, and who asks about tokens, whom later Keycloaks tell of no
+    /// others.
+    pub(super) audiences: Vec<String>,
 }
 
 /// The attribute of a client with the addresses after a logout, several with `##` between them.
@@ -109,6 +120,10 @@ fn for_external(
     other: &ExternalConfig,
     client_hosts: &[String],
 ) -> Result<Vec<Wish>, ConfigError> {
+    let asking = match &other.verification {
+        Verification::Jwt => None,
+        Verification::Introspection { client, .. } => Some(client),
+    };
     let mut scopes: Vec<ScopeForUs> = Vec::new();
     for server in &config.servers {
         let resource = &server.resource;
@@ -124,7 +139,10 @@ fn for_external(
             scopes.push(ScopeForUs {
                 name: name.to_owned(),
                 server: resource.name.clone(),
-                audience: audience.to_owned(),
+                audiences: std::iter::once(audience)
+                    .chain(asking.map(|client| client.id.as_str()))
+                    .map(str::to_owned)
+                    .collect(),
             });
         }
     }
@@ -133,7 +151,13 @@ fn for_external(
         scopes: scopes.iter().map(|scope| scope.name.clone()).collect(),
         hosts: loopback.into_iter().chain(client_hosts.iter().cloned()).collect(),
     };
-    Ok(scopes.into_iter().map(Wish::Scope).chain([registration]).collect())
+    let asking =
+        asking.map(|client| Wish::Asking { id: client.id.clone(), secret: client.secret.clone() });
+    Ok(asking
+        .into_iter()
+        .chain(scopes.into_iter().map(Wish::Scope))
+        .chain([registration])
+        .collect())
 }
 
 impl RealmUrl {
@@ -181,27 +205,40 @@ impl ScopeForUs {
     pub(super) fn representation(&self) -> Value {
         json!({
             "name": self.name,
-            "description": format!("To use {} at {}", self.server, self.audience),
+            "description": format!("To use {}", self.server),
             "protocol": "openid-connect",
             "attributes": { "include.in.token.scope": "true", "display.on.consent.screen": "true" },
-            "protocolMappers": [self.mapper()],
+            "protocolMappers": self.audiences.iter().map(|one| mapper(one)).collect::<Vec<_>>(),
         })
     }
+}
 
-    /// What puts the audience into access tokens, and into nothing else.
-    pub(super) fn mapper(&self) -> Value {
-        json!({
-            "name": format!("audience of {}", self.server),
-            "protocol": "openid-connect",
-            "protocolMapper": AUDIENCE_MAPPER,
-            "config": {
-                "included.custom.audience": self.audience,
-                "access.token.claim": "true",
-                "introspection.token.claim": "true",
-                "id.token.claim": "false",
-            },
-        })
-    }
+/// What puts an audience into access tokens, and into nothing else.
+pub(super) fn mapper(audience: &str) -> Value {
+    json!({
+        "name": format!("audience {audience}"),
+        "protocol": "openid-connect",
+        "protocolMapper": AUDIENCE_MAPPER,
+        "config": {
+            "included.custom.audience": audience,
+            "access.token.claim": "true",
+            "introspection.token.claim": "true",
+            "id.token.claim": "false",
+        },
+    })
+}
+
+/// The client that asks about tokens as Keycloak has it, but for its secret: it can do nothing else.
+pub(super) fn asking_client(id: &str) -> Value {
+    json!({
+        "clientId": id,
+        "protocol": "openid-connect",
+        "publicClient": false,
+        "standardFlowEnabled": false,
+        "implicitFlowEnabled": false,
+        "directAccessGrantsEnabled": false,
+        "serviceAccountsEnabled": false,
+    })
 }
 
 impl Wish {
@@ -211,9 +248,12 @@ impl Wish {
         let mut text = String::new();
         match self {
             Self::Client(client) => {
-                let mut representation = client.representation();
-                representation["secret"] = json!("(the one in your settings)");
-                let _ = write!(text, "# Our client\nPOST {at}/clients\n{representation:#}\n");
+                let client = without_secret(client.representation());
+                let _ = write!(text, "# Our client\nPOST {at}/clients\n{client:#}\n");
+            }
+            Self::Asking { id, .. } => {
+                let client = without_secret(asking_client(id));
+                let _ = write!(text, "# Who asks about tokens\nPOST {at}/clients\n{client:#}\n");
             }
             Self::Scope(scope) => {
                 let (name, representation) = (&scope.name, scope.representation());
@@ -223,7 +263,7 @@ impl Wish {
                      POST {at}/client-scopes\n{representation:#}\n\
                      # Clients may ask for it, also those to come\n\
                      PUT {at}/default-optional-client-scopes/(the id of {name})\n",
-                    scope.audience,
+                    scope.audiences.join(" and "),
                 );
             }
             Self::Registration { scopes, hosts } => {
@@ -248,6 +288,12 @@ impl Wish {
         }
         text
     }
+}
+
+fn without_secret(client: Value) -> Value {
+    let mut client = Representation::new(client);
+    client.set("secret", "(the one in your settings)");
+    client.into_value()
 }
 
 #[cfg(test)]

@@ -98,6 +98,41 @@ async fn clients_are_pointed_to_the_other_server_and_nothing_of_our_own_is_serve
 }
 
 #[tokio::test]
+async fn both_protocols_stand_behind_one_checkpoint() {
+    let folder = Folder::new();
+    let (fake, server) = start(&folder).await;
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let discover = json!({ "jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": { "_meta": meta } });
+    let ping = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" });
+    let good = fake.access_token("alice", &server.url("/mcp"));
+    for (body, version, with_token, reason) in [
+        (&discover, "2026-07-28", 200, "without a handshake"),
+        (&ping, "2025-11-25", 400, "with one, and no session"),
+    ] {
+        for (token, expected) in [(None, 401), (Some("made-up"), 401), (Some(&*good), with_token)] {
+            let request = http()
+                .post(server.url("/mcp"))
+                .header("accept", "application/json, text/event-stream")
+                .header("mcp-protocol-version", version)
+                .header("mcp-method", body["method"].as_str().unwrap())
+                .header("mcp-session-id", "made-up")
+                .json(body);
+            let request = match token {
+                Some(token) => request.bearer_auth(token),
+                None => request,
+            };
+            let answer = request.send().await.unwrap();
+            let status = answer.status().as_u16();
+            let is_expected = status == expected || (expected == 400 && status == 404);
+            assert!(is_expected, "{reason}: {status}: {}", answer.text().await.unwrap());
+        }
+    }
+}
+
+#[tokio::test]
 async fn readiness_says_whether_there_are_keys() {
     let folder = Folder::new();
     let fake = FakeIdentityProvider::start(Arc::new(SystemClock)).await;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use sekisho_protocol::Secret;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -224,17 +225,21 @@ impl ExternalIssuer {
         })
     }
 
-    async fn fetch_keys(&self) -> Result<KeySet, Fault> {
-        let metadata = self.metadata().await?;
-        let Some(jwks_uri) = metadata.jwks_uri.clone() else {
-            return Err(Fault::Unacceptable("its metadata names no jwks_uri".into()));
-        };
-        read_keys(&self.wire.get(Endpoint::Keys, jwks_uri).await?)
+    /// In a box, since a call that needs no fetch should not carry one about.
+    fn fetch_keys(&self) -> BoxFuture<'_, Result<KeySet, Fault>> {
+        Box::pin(async {
+            let metadata = self.metadata().await?;
+            let Some(jwks_uri) = metadata.jwks_uri.clone() else {
+                return Err(Fault::Unacceptable("its metadata names no jwks_uri".into()));
+            };
+            read_keys(&self.wire.get(Endpoint::Keys, jwks_uri).await?)
+        })
     }
 
     /// Old metadata is better than none: what it leads to answers for itself.
     async fn metadata(&self) -> Result<Arc<Metadata>, Fault> {
-        let fresh = self.metadata.no_older_than(METADATA_FRESH_FOR, self.fetch_metadata()).await;
+        let fresh =
+            self.metadata.no_older_than(METADATA_FRESH_FOR, Box::pin(self.fetch_metadata())).await;
         fresh.or_else(|fault| self.metadata.copy().ok_or(fault))
     }
 
