@@ -80,13 +80,14 @@ pub(crate) struct StdioArgs {
     pub(crate) guarded: GuardedArgs,
 }
 
-/// What to guard instead of what the settings say; reserved.
+/// What to guard instead of what the settings say.
 #[derive(Debug, Args)]
 pub(crate) struct GuardedArgs {
     #[arg(long, value_name = "URL", hide = true)]
     pub(crate) upstream: Option<String>,
-    #[arg(last = true, hide = true)]
-    pub(crate) command: Vec<OsString>,
+    /// A program that speaks MCP over its standard input and output, and its arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -302,6 +303,7 @@ impl ServeArgs {
         Flags {
             listen: self.listen.clone(),
             public_url: self.public_url.clone(),
+            command: self.guarded.command.clone(),
             ..self.settings.flags()
         }
     }
@@ -309,6 +311,6 @@ impl ServeArgs {
 
 impl StdioArgs {
     pub(crate) fn flags(&self) -> Flags {
-        self.settings.flags()
+        Flags { command: self.guarded.command.clone(), ..self.settings.flags() }
     }
 }

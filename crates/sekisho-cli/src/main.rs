@@ -1,5 +1,6 @@
 //! The program `sekisho`: reads what was typed, and says in one sentence what went wrong.
 
+mod behind;
 mod cli;
 mod client;
 mod config;
@@ -82,11 +83,6 @@ fn reserved(command: &str) -> Failure {
 fn refuse_reserved(guarded: &GuardedArgs) -> Result<(), Failure> {
     if guarded.upstream.is_some() {
         let what = "--upstream: it is reserved for guarding a remote server and not built yet: \
-                    leave it out";
-        return Err(ConfigError::new(what).into());
-    }
-    if !guarded.command.is_empty() {
-        let what = "-- COMMAND: it is reserved for guarding a stdio server and not built yet: \
                     leave it out";
         return Err(ConfigError::new(what).into());
     }

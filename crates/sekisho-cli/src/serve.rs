@@ -36,13 +36,14 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tower::Layer as _;
 
-use crate::config::{Config, IdentityConfig, KeyFile, Server, Upstream};
+use crate::behind::Behind;
+use crate::config::{Config, IdentityConfig, KeyFile, Server};
 use crate::connections::{Connections, accepting};
 use crate::outcome::{Failure, say};
 use crate::shortcut::Shortcut;
 use crate::signpost::signpost;
 use crate::store::OpenStore;
-use crate::{fortune, key, memory, stopping, telemetry};
+use crate::{key, memory, stopping, telemetry};
 
 /// How often what has expired is removed from the store.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
@@ -68,13 +69,6 @@ pub(crate) fn runtime() -> Result<Runtime, Failure> {
     Runtime::new().map_err(|error| Failure::Run(format!("cannot start threads: {error}")))
 }
 
-/// The service behind a server's endpoints.
-pub(crate) fn service(upstream: Upstream) -> Arc<dyn McpService> {
-    match upstream {
-        Upstream::Fortune => Arc::new(fortune::service()),
-    }
-}
-
 async fn serve(config: Config) -> Result<(), Failure> {
     let listener = listen(config.listen).map_err(|error| cannot_listen(config.listen, &error))?;
     let sealer = key::sealer(&config.key_file, &config.store)?;
@@ -85,7 +79,8 @@ async fn serve(config: Config) -> Result<(), Failure> {
     }
     warn_of_one_address(&config);
     let stopping = CancellationToken::new();
-    let app = application(&config, &store.shared, sealer, &stopping).await?;
+    let behind = Behind::default();
+    let app = application(&config, &store.shared, sealer, &stopping, &behind).await?;
 
     let handle = Handle::new();
     let connections = Connections::new(config.connections_max);
@@ -102,6 +97,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
 
     welcome(&config, &store.shared).await?;
     let ended = answering.await.map_err(|error| Failure::because(&error))?;
+    behind.end().await;
     store.close().await;
     tracing::info!("stopped");
     ended.map_err(|error| Failure::because(&error))
@@ -152,6 +148,7 @@ async fn application(
     store: &Arc<dyn Store>,
     sealer: Sealer,
     stopping: &CancellationToken,
+    behind: &Behind,
 ) -> Result<sekisho::front::FrontService<Shortcut>, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let Provider { provider, pages } = provider(config, store, &sealer, &clock).await?;
@@ -184,7 +181,9 @@ async fn application(
     let refused = Arc::new(RefusedTokens::new(config.wrong_tokens_per_minute));
     let mut posts = Vec::new();
     for server in &config.servers {
-        let guarded = guarded(config, server, store, &sealer, (stopping, &refused), &clock)?;
+        let service = behind.service(&server.upstream);
+        let of_all = (stopping, &refused);
+        let guarded = guarded(config, server, service, store, &sealer, of_all, &clock)?;
         routes = routes.merge(guarded.routes);
         posts.push(guarded.posts);
     }
@@ -257,12 +256,13 @@ struct Guarded {
 fn guarded(
     config: &Config,
     server: &Server,
+    service: Arc<dyn McpService>,
     store: &Arc<dyn Store>,
     sealer: &Sealer,
     (stopping, refused): (&CancellationToken, &Arc<RefusedTokens>),
     clock: &Arc<dyn Clock>,
 ) -> Result<Guarded, Failure> {
-    let Server { resource, upstream } = server;
+    let resource = &server.resource;
     let verifier: Arc<dyn TokenVerifier> =
         Arc::new(OwnTokens::new(Arc::clone(store), resource.resource.clone(), Arc::clone(clock)));
     let [mcp_path, sse_path, messages_path] = endpoints(resource);
@@ -270,7 +270,7 @@ fn guarded(
     settings.limits = config.sessions.clone();
     settings.sealer = sealer.clone();
     let transports = McpEndpoints::new(
-        service(*upstream),
+        service,
         settings,
         Some(Arc::clone(&verifier)),
         stopping.child_token(),

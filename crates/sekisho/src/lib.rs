@@ -9,6 +9,7 @@ pub mod authorization_server;
 pub mod clock;
 pub mod fetch;
 pub mod front;
+pub mod gateway;
 pub mod grant;
 pub mod identity_provider;
 mod jwks;

@@ -10,6 +10,8 @@ pub(crate) enum Kind {
     Secret,
     /// A list of texts; in the environment with commas between them.
     List,
+    /// Names and their texts, which are never shown; in the file only.
+    Table,
     /// A whole number, not negative.
     Number,
     /// A name kept for later, with what it will be for.
@@ -42,7 +44,7 @@ const fn reserved(path: &'static str, purpose: &'static str) -> Key {
     key(path, Kind::Reserved(purpose), None, purpose)
 }
 
-use Kind::{List, Number, Secret, Text};
+use Kind::{List, Number, Secret, Table, Text};
 
 /// The settings of the whole program.
 pub(crate) const KEYS: &[Key] = &[
@@ -215,9 +217,14 @@ pub(crate) const SERVER_KEYS: &[Key] = &[
     key("path", Text, None, "where it is; default its name"),
     key("scopes", List, None, "what a token needs; default its name"),
     key("upstream.builtin", Text, None, "\"fortune\""),
-    reserved("upstream.command", "guarding a stdio server"),
-    reserved("upstream.env", "guarding a stdio server"),
-    reserved("upstream.per", "guarding a stdio server"),
+    key("upstream.command", List, None, "a program that speaks MCP over stdio, and its arguments"),
+    key("upstream.env", Table, None, "variables for it, beside those of ours that are no settings"),
+    key(
+        "upstream.per",
+        Text,
+        None,
+        "who shares a process: \"user\" (default), \"session\", \"process\" (all)",
+    ),
     reserved("upstream.url", "guarding a remote server"),
     reserved("upstream.transport", "guarding a remote server"),
 ];

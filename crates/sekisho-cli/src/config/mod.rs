@@ -15,6 +15,7 @@ mod show;
 #[cfg(test)]
 mod tests;
 mod understood;
+mod upstream;
 mod written;
 
 use std::ffi::OsString;
@@ -26,8 +27,9 @@ pub(crate) use duration::parse as parse_duration;
 pub(crate) use error::ConfigError;
 pub(crate) use show::show;
 pub(crate) use understood::{
-    Config, IdentityConfig, KeyFile, LogConfig, LogFormat, Server, StoreLocation, Upstream,
+    Config, IdentityConfig, KeyFile, LogConfig, LogFormat, Server, StoreLocation,
 };
+pub(crate) use upstream::Upstream;
 
 use written::{CONFIG_VARIABLE, ConfigFile};
 
@@ -43,6 +45,8 @@ pub(crate) struct Flags {
     pub(crate) listen: Option<String>,
     pub(crate) public_url: Option<String>,
     pub(crate) store: Option<String>,
+    /// The program to guard, and its arguments; none if the settings say what is guarded.
+    pub(crate) command: Vec<String>,
 }
 
 /// Reads everything there is.
@@ -79,6 +83,9 @@ pub(crate) fn read(
         if let Some(value) = value {
             written.overlay_flag(flag, key, value);
         }
+    }
+    if !flags.command.is_empty() {
+        written.overlay_command(&flags.command);
     }
     Ok(written)
 }

@@ -473,6 +473,57 @@ fn a_wrong_rule_for_tokens_gets_one_sentence() {
 }
 
 #[test]
+fn a_wrong_upstream_gets_one_sentence() {
+    all_refused(&[
+        (
+            "[[server]]\nname = \"a\"",
+            "FILE, line 1: upstream: a [[server]] needs it: write upstream = { builtin = \"fortune\" } or { command = [\"PROGRAM\", \"ARGUMENT\"] }",
+            "nothing to guard",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nupstream = { builtin = \"x\" }",
+            "FILE, line 3: upstream.builtin = \"x\": it is not one of the choices: write \"fortune\"",
+            "no such service",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nupstream = { command = [] }",
+            "FILE, line 3: upstream.command = \"\": it names no program: write [\"PROGRAM\", \"ARGUMENT\"]",
+            "no program",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nupstream = { command = [\"a\"], builtin = \"fortune\" }",
+            "FILE, line 3: upstream.command = \"a\": upstream.builtin is set as well: keep one of them",
+            "two things at once",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nupstream = { command = [\"a\"], per = \"day\" }",
+            "FILE, line 3: upstream.per = \"day\": it is not one of the choices: write \"user\" or \"session\" or \"process\"",
+            "no such sharing",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nupstream = { builtin = \"fortune\", per = \"user\" }",
+            "FILE, line 3: upstream.per = \"user\": only a command has it: write upstream.command",
+            "nothing to share",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nupstream = { command = [\"a\"], env = { \"A=B\" = \"secret\" } }",
+            "FILE, line 3: upstream.env: \"A=B\" cannot be a variable: no '=' and no NUL character",
+            "no name; its text is not shown",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nupstream = { command = [\"a\"], env = { A = 1 } }",
+            "FILE, line 3: upstream.env: it must be a table of texts: write for example { NAME = \"text\" }",
+            "no text",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nupstream = { url = \"http://x\" }",
+            "FILE, line 3: upstream.url: it is reserved for guarding a remote server and not built yet: leave it out",
+            "reserved",
+        ),
+    ]);
+}
+
+#[test]
 fn a_wrong_server_gets_one_sentence() {
     all_refused(&[
         (
@@ -494,26 +545,6 @@ fn a_wrong_server_gets_one_sentence() {
             "[[server]]\nname = \"A b\"",
             "FILE, line 2: name = \"A b\": it is no name: write lower-case letters, digits and dashes, at most 63",
             "no name",
-        ),
-        (
-            "[[server]]\nname = \"a\"",
-            "FILE, line 1: upstream: a [[server]] needs it: write upstream = { builtin = \"fortune\" }",
-            "nothing to guard",
-        ),
-        (
-            "[[server]]\nname = \"a\"\nupstream = { builtin = \"x\" }",
-            "FILE, line 3: upstream.builtin = \"x\": it is not one of the choices: write \"fortune\"",
-            "no such service",
-        ),
-        (
-            "[[server]]\nname = \"a\"\nupstream = { command = [\"npx\"] }",
-            "FILE, line 3: upstream.command: it is reserved for guarding a stdio server and not built yet: leave it out",
-            "reserved",
-        ),
-        (
-            "[[server]]\nname = \"a\"\nupstream = { url = \"http://x\" }",
-            "FILE, line 3: upstream.url: it is reserved for guarding a remote server and not built yet: leave it out",
-            "reserved",
         ),
         (
             "[[server]]\nname = \"a\"\npath = \"a\"",
@@ -695,13 +726,17 @@ fn no_secret_is_ever_shown() {
         let sentence = given.refused();
         assert!(!sentence.contains(secret), "{reason}: {sentence}");
     }
-    let given = Given::file(&format!("{OIDC}client_secret = \"{secret}\""))
+    let server = format!(
+        "[[server]]\nname = \"a\"\nupstream = {{ command = [\"a\"], env = {{ A = \"{secret}\" }} }}"
+    );
+    let given = Given::file(&format!("{OIDC}client_secret = \"{secret}\"\n{server}"))
         .variable("SEKISHO_AUTHORIZATION__REGISTRATION", "token")
         .variable("SEKISHO_AUTHORIZATION__REGISTRATION_TOKEN", secret);
     let config = given.load().unwrap();
     let written = read(&given.flags, given.variables.clone().into_iter()).unwrap();
     let shown = show(&written, &config);
     assert!(shown.contains("client_secret = \"***\""), "{shown}");
+    assert!(shown.contains("upstream.env = { \"A\" = \"***\" }"), "{shown}");
     for text in [shown, format!("{config:?}"), format!("{written:?}")] {
         assert!(!text.contains(secret), "{text}");
     }

@@ -1,6 +1,7 @@
 //! The configuration as understood: every value checked, every reserved name refused, so that
 //! nothing after this module has to doubt a setting.
 
+use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
@@ -25,6 +26,7 @@ use super::clients::clients;
 use super::duration;
 use super::error::{ConfigError, Origin};
 use super::read_text;
+use super::upstream::{Upstream, upstream};
 use super::written::{ConfigFile, Settings, reserved};
 
 /// Everything `serve` needs to know.
@@ -96,13 +98,6 @@ pub(crate) struct Server {
     pub(crate) upstream: Upstream,
 }
 
-/// What is guarded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Upstream {
-    /// The built-in fortune teller.
-    Fortune,
-}
-
 /// What is logged, and how it looks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LogConfig {
@@ -136,7 +131,7 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
     }
     let log = log(settings)?;
     let identity = identity(settings)?;
-    let servers = servers(&written.servers, &public_url)?;
+    let servers = servers(written, &public_url)?;
     let mut authorization = authorization(settings, public_url.clone(), &servers)?;
     authorization.clients = clients(&written.clients, &authorization.servers.scopes())?;
     let client_idle_ttl = life_or_for_ever(settings, "authorization.client_idle_ttl")?;
@@ -405,18 +400,15 @@ pub(super) fn secret(
 }
 
 /// The guarded servers; without any the built-in one at `/`.
-fn servers(
-    written: &[(Origin, Settings)],
-    public_url: &Issuer,
-) -> Result<Vec<Server>, ConfigError> {
-    if written.is_empty() {
+fn servers(written: &ConfigFile, public_url: &Issuer) -> Result<Vec<Server>, ConfigError> {
+    if written.servers.is_empty() {
         let scopes = ScopeSet::of(["fortune"]);
         let resource = ProtectedResource::new(public_url, "fortune", "/", scopes);
         return Ok(vec![Server { resource, upstream: Upstream::Fortune }]);
     }
     let mut servers: Vec<Server> = Vec::new();
-    for (origin, settings) in written {
-        let server = server(origin, settings, public_url)?;
+    for (origin, settings) in &written.servers {
+        let server = server(origin, settings, public_url, &written.environment)?;
         let (name, path) = (&server.resource.name, &server.resource.path);
         if servers.iter().any(|other| other.resource.name == *name) {
             return Err(settings.refuse("name", "another [[server]] has it: choose another name"));
@@ -441,6 +433,7 @@ fn server(
     origin: &Origin,
     settings: &Settings,
     public_url: &Issuer,
+    environment: &[(OsString, OsString)],
 ) -> Result<Server, ConfigError> {
     if !settings.was_written("name") {
         let problem = "a [[server]] needs a name: write for example name = \"fortune\"";
@@ -458,11 +451,7 @@ fn server(
     } else {
         ScopeSet::of([name.as_str()])
     };
-    if !settings.was_written("upstream.builtin") {
-        let problem = "a [[server]] needs it: write upstream = { builtin = \"fortune\" }";
-        return Err(ConfigError::at(origin, "upstream", None, problem));
-    }
-    let upstream = choose(settings, "upstream.builtin", &[("fortune", Upstream::Fortune)])?;
+    let upstream = upstream(origin, settings, environment)?;
     Ok(Server { resource: ProtectedResource::new(public_url, &name, &path, scopes), upstream })
 }
 
@@ -659,14 +648,14 @@ fn session_limits(settings: &Settings) -> Result<SessionLimits, ConfigError> {
 }
 
 /// One of a few words.
-pub(super) fn choose<T: Copy>(
+pub(super) fn choose<T: Clone>(
     settings: &Settings,
     key: &str,
     choices: &[(&str, T)],
 ) -> Result<T, ConfigError> {
     settings.parse(key, |text| {
         let found = choices.iter().find(|(word, _)| *word == text);
-        found.map(|(_, meaning)| *meaning).ok_or_else(|| {
+        found.map(|(_, meaning)| meaning.clone()).ok_or_else(|| {
             let words: Vec<_> = choices.iter().map(|(word, _)| format!("{word:?}")).collect();
             format!("it is not one of the choices: write {}", words.join(" or "))
         })

@@ -10,6 +10,7 @@
 mod client;
 mod faults;
 mod grant;
+mod guarding;
 mod harness;
 mod key;
 mod person;

@@ -45,9 +45,8 @@ async fn a_wrong_setting_is_one_sentence_and_no_start() {
         ),
         (
             "",
-            &["serve", "--", "npx", "-y", "server"],
-            "-- COMMAND: it is reserved for guarding a stdio server and not built yet: leave it \
-             out",
+            &["serve", "--", ""],
+            "-- COMMAND = \"\": it names no program: write [\"PROGRAM\", \"ARGUMENT\"]",
         ),
         (
             "lisen = \"x\"",

@@ -4,6 +4,7 @@
 //! `result` stays the text that came, so that fields nobody here knows of survive.
 
 mod error;
+mod forwarded;
 mod initialize;
 mod log_level;
 mod message;
@@ -16,7 +17,8 @@ pub use error::{
     HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND,
     MISSING_CLIENT_CAPABILITY, McpError, PARSE_ERROR, UNSUPPORTED_PROTOCOL_VERSION,
 };
-pub use initialize::InitializeParams;
+pub use forwarded::{params_for_handshake, progress_token_in, progress_under};
+pub use initialize::{InitializeParams, InitializeResult};
 pub use log_level::LogLevel;
 pub use message::{
     BATCH_MESSAGES_MAX, Incoming, JSON_DEPTH_MAX, Message, MessageError, Notification,

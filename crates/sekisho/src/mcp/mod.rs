@@ -42,6 +42,7 @@ use self::modern::Stateless;
 #[cfg(feature = "rmcp")]
 pub use self::rmcp_service::RmcpService;
 pub use self::service::{CacheHint, Context, McpService, Peer, ServerInfo, Subscription};
+pub(crate) use self::sse::keep_on_one_line;
 pub use self::stdio::serve_stdio;
 pub use self::streamable_http::Posts;
 pub use self::tools::{Tool, Tools};

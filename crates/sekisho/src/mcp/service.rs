@@ -209,6 +209,42 @@ impl Context {
         self.version
     }
 
+    /// Which session the request belongs to; none where there are no sessions.
+    pub fn session_id(&self) -> Option<String> {
+        let Client::Session(session) = &self.client else { return None };
+        session.upgrade().map(|session| session.id().to_owned())
+    }
+
+    /// What the client declared that it can do, as it said it. Claims, as all a client says.
+    pub fn client_capabilities(&self) -> Option<Box<RawValue>> {
+        match &self.client {
+            Client::Nobody => None,
+            Client::Session(session) => {
+                session.upgrade()?.client_capabilities().map(ToOwned::to_owned)
+            }
+            Client::Request(declared) => Some(declared.capabilities.clone()),
+        }
+    }
+
+    /// What the client wants to hear of progress under, as it said it.
+    pub fn progress_token(&self) -> Option<&RawValue> {
+        self.progress_token.as_deref()
+    }
+
+    /// From which level on the client wants log messages; none wants none.
+    pub fn log_level(&self) -> Option<LogLevel> {
+        match &self.client {
+            Client::Nobody => None,
+            Client::Session(session) => session.upgrade().map(|session| session.log_level()),
+            Client::Request(declared) => declared.log_level,
+        }
+    }
+
+    /// Whether the client wants log messages of this level.
+    pub fn wants_log(&self, level: LogLevel) -> bool {
+        self.log_level().is_some_and(|wanted| level >= wanted)
+    }
+
     /// Tells the client something about this very request, such as `notifications/progress`.
     /// Dropped where the client takes a single answer only, or does not read fast enough.
     pub fn notify(&self, method: &str, params: Option<&RawValue>) {
@@ -245,12 +281,7 @@ impl Context {
             logger: Option<&'a str>,
             data: &'a D,
         }
-        let wanted = match &self.client {
-            Client::Nobody => None,
-            Client::Session(session) => session.upgrade().map(|session| session.log_level()),
-            Client::Request(declared) => declared.log_level,
-        };
-        if wanted.is_none_or(|wanted| level < wanted) {
+        if !self.wants_log(level) {
             return;
         }
         if let Ok(params) = to_raw_value(&Log { level: level.as_str(), logger, data }) {
@@ -271,17 +302,6 @@ impl Context {
                 .upgrade()
                 .is_some_and(|session| session.client_capabilities().is_some_and(names_it)),
             Client::Request(declared) => names_it(&declared.capabilities),
-        }
-    }
-
-    /// What the client declared that it can do, as it wrote it, in this request or its session.
-    pub fn client_capabilities(&self) -> Option<Box<RawValue>> {
-        match &self.client {
-            Client::Nobody => None,
-            Client::Session(session) => {
-                session.upgrade()?.client_capabilities().map(ToOwned::to_owned)
-            }
-            Client::Request(declared) => Some(declared.capabilities.clone()),
         }
     }
 

@@ -156,7 +156,7 @@ pub(super) fn message(place: Option<(u64, u64)>, json: &Bytes) -> Bytes {
 }
 
 /// Line ends can stand between the tokens of a JSON text only, where a space means the same.
-pub(super) fn keep_on_one_line(json: &mut [u8]) {
+pub(crate) fn keep_on_one_line(json: &mut [u8]) {
     for byte in json {
         if matches!(byte, b'\n' | b'\r') {
             *byte = b' ';

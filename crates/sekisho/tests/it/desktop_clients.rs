@@ -19,26 +19,25 @@ struct Registering {
 
 const MCP: &str = "http://localhost:8000/mcp";
 
-fn registering() -> Vec<Registering> {
-    let usual = |name: &str, redirect_uri: &str| {
-        json!({
-            "client_name": name,
-            "redirect_uris": [redirect_uri],
-            "grant_types": ["authorization_code", "refresh_token"],
-            "response_types": ["code"],
-            "token_endpoint_auth_method": "none",
-        })
-    };
-    let with = |mut body: Value, name: &str, value: Value| {
-        body[name] = value;
-        body
-    };
+/// What nearly all send, with one address.
+fn usual(name: &str, redirect_uri: &str) -> Value {
+    json!({
+        "client_name": name,
+        "redirect_uris": [redirect_uri],
+        "grant_types": ["authorization_code", "refresh_token"],
+        "response_types": ["code"],
+        "token_endpoint_auth_method": "none",
+    })
+}
+
+fn with(mut body: Value, name: &str, value: Value) -> Value {
+    body[name] = value;
+    body
+}
+
+/// Clients whose answers go to their makers' servers.
+fn hosted() -> Vec<Registering> {
     let claude = "https://claude.ai/api/mcp/auth_callback";
-    let cursor = [
-        "cursor://anysphere.cursor-mcp/oauth/callback",
-        "https://www.cursor.com/agents/mcp/oauth/callback",
-        "http://localhost:8787/callback",
-    ];
     vec![
         Registering {
             name: "Claude, hosted",
@@ -59,13 +58,6 @@ fn registering() -> Vec<Registering> {
             resource: MCP,
         },
         Registering {
-            name: "Claude Code",
-            source: "anthropics/claude-code#10439 (callback), #4540 (no scope)",
-            body: usual("Claude Code (fortune)", "http://localhost:56648/callback"),
-            answers: &["http://localhost:56648/callback", "http://localhost:8080/callback"],
-            resource: MCP,
-        },
-        Registering {
             name: "ChatGPT, a connector with an address of its own",
             source: "BasedHardware/omi#8824, makeplane/plane-mcp-server#165",
             body: usual("ChatGPT", "https://chatgpt.com/connector/oauth/OUbdUMlL15Ct"),
@@ -77,6 +69,24 @@ fn registering() -> Vec<Registering> {
             source: "danielealbano/android-remote-control-mcp#166",
             body: usual("ChatGPT", "https://chatgpt.com/connector_platform_oauth_redirect"),
             answers: &["https://chatgpt.com/connector_platform_oauth_redirect"],
+            resource: MCP,
+        },
+    ]
+}
+
+/// Clients that run beside the person's browser.
+fn local() -> Vec<Registering> {
+    let cursor = [
+        "cursor://anysphere.cursor-mcp/oauth/callback",
+        "https://www.cursor.com/agents/mcp/oauth/callback",
+        "http://localhost:8787/callback",
+    ];
+    vec![
+        Registering {
+            name: "Claude Code",
+            source: "anthropics/claude-code#10439 (callback), #4540 (no scope)",
+            body: usual("Claude Code (fortune)", "http://localhost:56648/callback"),
+            answers: &["http://localhost:56648/callback", "http://localhost:8080/callback"],
             resource: MCP,
         },
         Registering {
@@ -157,7 +167,8 @@ fn registering() -> Vec<Registering> {
 #[tokio::test]
 async fn what_clients_in_the_field_register_leads_to_a_call() {
     let world = World::new().await;
-    for Registering { name, source, body, answers, resource } in registering() {
+    for Registering { name, source, body, answers, resource } in hosted().into_iter().chain(local())
+    {
         let row = format!("{name} ({source})");
         let registered = world.register(&body).await;
         assert_eq!(registered.status, 201, "{row}: {}", registered.body);
