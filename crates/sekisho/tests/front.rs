@@ -23,7 +23,7 @@ use sekisho::front::{
 use sekisho::identity_provider::{IdentityProvider, LoggedIn, LoginAttempt, ProviderError};
 use sekisho::protocol::Secret;
 use sekisho::protocol::oauth::Issuer;
-use sekisho::store::{MemoryStore, TableLimits};
+use sekisho::store::{MemoryStore, Store as _, TableLimits};
 use tokio_util::sync::CancellationToken;
 use tower::{Layer as _, ServiceExt as _};
 
@@ -342,7 +342,16 @@ async fn readiness_waits_for_nobody_for_long_and_asks_seldom() {
     let provider = Arc::new(SilentProvider::default());
     let store = Arc::new(MemoryStore::new(TableLimits::default()));
     let stopping = CancellationToken::new();
-    let readiness = Readiness::new(store, Arc::clone(&provider) as _, stopping.clone());
+    let asked = Arc::clone(&provider);
+    let readiness = Readiness::new(stopping.clone())
+        .needing("store", move || {
+            let store = Arc::clone(&store);
+            async move { store.check().await.is_ok() }
+        })
+        .needing("identity_provider", move || {
+            let provider = Arc::clone(&asked);
+            async move { provider.check().await.is_ok() }
+        });
     let routes = readiness.routes();
     let ask = |path: &'static str| {
         let request = Request::builder().uri(path).body(Body::empty()).unwrap();

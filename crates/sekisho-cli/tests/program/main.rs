@@ -8,6 +8,8 @@
 )]
 
 mod client;
+mod eras;
+mod external;
 mod faults;
 mod grant;
 mod guarding;

@@ -216,7 +216,7 @@ impl Gate {
 
 pub(crate) fn tools(gate: &Arc<Gate>) -> Tools {
     let tool = |name| Scripted { name, gate: Arc::clone(gate) };
-    ["echo", "wait", "progress", "slow_progress", "announce", "big", "panic", "multi_line"]
+    ["echo", "wait", "progress", "slow_progress", "announce", "big", "panic", "multi_line", "poll"]
         .into_iter()
         .fold(Tools::new(ServerInfo::with_tools("rig", "1")), |tools, name| tools.with(tool(name)))
 }
@@ -242,6 +242,10 @@ impl Tool for Scripted {
         match self.name {
             "echo" => Ok(ToolResult::text(arguments)),
             "wait" => self.wait().await,
+            "poll" => {
+                context.let_client_poll(Duration::from_millis(7));
+                self.wait().await
+            }
             "progress" => {
                 tell_progress(context);
                 Ok(ToolResult::text("done"))
