@@ -1,11 +1,17 @@
 //! The flows, in process: no sockets, and the clock stands still.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may panic"
+)]
 
 mod account;
 mod authorize;
 mod bearer;
 mod client_assertion;
 mod client_metadata_document;
+mod desktop_clients;
 mod failures;
 mod introspect;
 mod leaks;
