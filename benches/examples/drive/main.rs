@@ -61,6 +61,9 @@ struct Arguments {
     /// Streams that are opened and closed in all, as many at once as above.
     #[arg(long, default_value_t = 20_000)]
     streams_in_all: usize,
+    /// Seconds that a server has to give memory back.
+    #[arg(long, default_value_t = 60)]
+    give_back: u64,
     /// Live grants in the store that is looked into.
     #[arg(long, default_value_t = 1_000_000)]
     tokens: usize,

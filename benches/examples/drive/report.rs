@@ -83,6 +83,7 @@ impl Report {
             }
             writeln!(text)?;
         }
+        self.write_eras(&mut text)?;
         self.write_servers(&mut text)?;
         self.write_conditions(&mut text)?;
         Ok(text)
@@ -109,6 +110,34 @@ impl Report {
             )?;
         }
         Ok(())
+    }
+
+    /// The program's own two ways to be called, within the same round.
+    fn write_eras(&self, text: &mut String) -> Result<()> {
+        writeln!(text, "### The 2026-07-28 form, of the older one\n")?;
+        writeln!(text, "| connections | answers/s | processor time/answer |")?;
+        writeln!(text, "|--:|--:|--:|")?;
+        for ((_, connections), row) in
+            self.turns.iter().filter(|(key, _)| key.0 == Scenario::StatelessCall)
+        {
+            let older = self.turns.get(&(Scenario::Call, *connections));
+            let of_program = |row: &Row| {
+                row.iter().find(|(name, _)| *name == "sekisho").map(|(_, turns)| turns.clone())
+            };
+            let (Some(newer), Some(older)) = (of_program(row), older.and_then(of_program)) else {
+                continue;
+            };
+            let ratio = |figure: fn(&Turn) -> f64| {
+                Spread::of(newer.iter().zip(&older).map(|(new, old)| figure(new) / figure(old)))
+            };
+            writeln!(
+                text,
+                "| {connections} | {} | {} |",
+                ratio(|turn| turn.per_second).show(2, ""),
+                ratio(|turn| micros(turn.cost)).show(2, ""),
+            )?;
+        }
+        Ok(writeln!(text)?)
     }
 
     fn write_servers(&self, text: &mut String) -> Result<()> {

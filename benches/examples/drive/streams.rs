@@ -17,9 +17,7 @@ use crate::{Arguments, Result, procfs};
 const BATCH: usize = 250;
 /// How long nothing happens before memory is looked at.
 const SETTLE: Duration = Duration::from_secs(4);
-/// How long a server has to give memory back.
-const GIVE_BACK_MAX: Duration = Duration::from_secs(60);
-/// Idle memory is as much of itself, and this much is nearly all given back.
+/// Memory of so many times the idle one counts as given back, and is not waited for any longer.
 const GIVEN_BACK: f64 = 1.5;
 /// How long all may take to end, before it counts as never.
 const END_MAX: Duration = Duration::from_secs(10);
@@ -113,7 +111,7 @@ async fn measure_kind(arguments: &Arguments, kind: Kind, target: Target) -> Resu
         }
         close(&target, std::mem::take(&mut streams)).await.map_err(failed)?;
     }
-    let closed = given_back(pid, idle_kib).await?;
+    let closed = given_back(pid, idle_kib, Duration::from_secs(arguments.give_back)).await?;
     let streams = open(&target, kind, arguments.streams).await.map_err(failed)?;
     let ended = end(&target, kind, streams).await?;
     Ok(Seen { name, idle_kib, open_kib, alone, beside, gone: Some((closed, ended)) })
@@ -176,12 +174,12 @@ async fn close(target: &Target, streams: Vec<Stream>) -> Result<()> {
 }
 
 /// Waits until nearly all memory is given back, or the time for it is over.
-async fn given_back(pid: u32, idle_kib: u64) -> Result<Closed> {
+async fn given_back(pid: u32, idle_kib: u64, most: Duration) -> Result<Closed> {
     let began_at = Instant::now();
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let (kib, after) = (procfs::resident_kib(pid)?.0, began_at.elapsed());
-        if ratio(kib, idle_kib) <= GIVEN_BACK || after >= GIVE_BACK_MAX {
+        if ratio(kib, idle_kib) <= GIVEN_BACK || after >= most {
             return Ok(Closed { kib, after });
         }
     }

@@ -1,6 +1,7 @@
-//! A million live grants in an `SQLite` store, each with an access and a refresh token: the size of
-//! the file, the memory of the program, how soon it answers, and what a look-up among them costs.
-//! The rows are written by SQL into the tables the program has made, in the form it writes itself.
+//! A million live grants in an `SQLite` store, each with the code it came from, an access token and a
+//! refresh token: the size of the file, the memory of the program, how soon it answers, and what a
+//! look-up among them costs. The rows are written by SQL into the tables the program has made, in the
+//! form it writes itself.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -141,6 +142,13 @@ async fn fill(store: &mut SqliteConnection, grants: usize, resource: &str) -> Re
     .execute(&mut *step)
     .await?;
     for statement in [
+        "INSERT INTO codes (code, grant_id, request, issuer, subject, name, email, email_verified,
+            expires_at, is_redeemed, client_id)
+         SELECT randomblob(32), id, json_object('client_id', client_id, 'redirect_uri',
+                'http://127.0.0.1:33418/callback', 'code_challenge',
+                'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM', 'scope', scope, 'resource', resource),
+            issuer, subject, name, email, TRUE, unixepoch() + 300, TRUE, client_id
+         FROM grants",
         "INSERT INTO access_tokens (token, grant_id, scope, expires_at)
          SELECT randomblob(32), id, scope, unixepoch() + 3600 FROM grants",
         "INSERT INTO refresh_tokens (token, grant_id, expires_at, is_spent)
