@@ -22,7 +22,7 @@ use sqlx::Transaction;
 use sqlx::postgres::PgPool;
 
 pub use self::open::PostgresOpenError;
-use self::verbs::{SweptTo, Uncounted, unavailable};
+use self::verbs::{Uncounted, unavailable};
 use super::{StoreError, TableLimits};
 
 // What the files of `sql/` are compiled with.
@@ -43,7 +43,6 @@ pub struct PostgresStore {
     instance_id: String,
     limits: TableLimits,
     uncounted: Uncounted,
-    swept_to: SweptTo,
     writer: PgPool,
     readers: PgPool,
 }
@@ -58,16 +57,8 @@ impl PostgresStore {
     /// password.
     pub async fn open(url: &Secret, limits: TableLimits) -> Result<Self, PostgresOpenError> {
         let open::Opened { place, instance_id, pool } = open::open(url, WAIT_MAX).await?;
-        let (uncounted, swept_to) = (Uncounted::default(), SweptTo::default());
-        Ok(Self {
-            place,
-            instance_id,
-            limits,
-            uncounted,
-            swept_to,
-            writer: pool.clone(),
-            readers: pool,
-        })
+        let uncounted = Uncounted::default();
+        Ok(Self { place, instance_id, limits, uncounted, writer: pool.clone(), readers: pool })
     }
 
     /// Whether `url` is one to connect to, without connecting.

@@ -5,9 +5,9 @@
 //! a step that is dropped half way is rolled back. The statements are those that all databases
 //! understand. Only hashes and sealed bytes are written.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use sekisho_protocol::SecretHash;
@@ -738,6 +738,10 @@ impl Store for SqlStore {
                 "DELETE FROM refresh_tokens WHERE expires_at <= $1 AND is_spent = TRUE",
                 Some(now.minus(REFRESH_GRACE_MAX)),
             ),
+            (SWEEP_SPENT_TOKENS, None),
+            (SWEEP_GRANTS, None),
+            (SWEEP_CODES, Some(now)),
+            (SWEEP_PROVIDER_SESSIONS, None),
             ("DELETE FROM logout_messages WHERE ends_at <= $1", Some(now)),
             ("DELETE FROM consents WHERE given_at <= $1", Some(now.minus(CONSENTS_KEPT))),
             ("DELETE FROM revocations WHERE revoked_at <= $1", Some(now.minus(REVOCATIONS_KEPT))),
@@ -752,7 +756,6 @@ impl Store for SqlStore {
             step.commit().await.map_err(unavailable)?;
             swept.rows += removed.rows_affected();
         }
-        swept.rows += sweep_slice(self, now).await?;
         Ok(swept)
     }
 
@@ -1118,97 +1121,30 @@ pub(super) async fn insert_tokens(
     Ok(())
 }
 
-/// The last grant that the sweeps have looked at; empty before the first.
-#[derive(Debug, Default)]
-pub(super) struct SweptTo(Mutex<String>);
-
-/// Grants that one sweep looks at. Each costs some microseconds, in which nobody else can write.
-const GRANTS_SWEPT_MAX: i64 = 20_000;
-
-/// Removes the next so many grants that have nothing left, and what else is left of grants that
-/// ended. The sweep behind the last of them begins anew.
-async fn sweep_slice(store: &SqlStore, now: Timestamp) -> Result<u64, StoreError> {
-    let from = store.swept_to.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let to: Option<String> =
-        sqlx::query_scalar("SELECT id FROM grants WHERE id > $1 ORDER BY id LIMIT 1 OFFSET $2")
-            .bind(&from)
-            .bind(GRANTS_SWEPT_MAX - 1)
-            .fetch_optional(&store.readers)
-            .await
-            .map_err(unavailable)?;
-    let mut rows = 0;
-    for ([of_slice, of_rest], moment) in [
-        (SWEEP_SPENT_TOKENS, None),
-        (SWEEP_GRANTS, None),
-        (SWEEP_CODES, Some(now)),
-        (SWEEP_PROVIDER_SESSIONS, None),
-    ] {
-        let mut statement = match &to {
-            Some(to) => sqlx::query(of_slice).bind(&from).bind(to),
-            None => sqlx::query(of_rest).bind(&from),
-        };
-        if let Some(moment) = moment {
-            statement = statement.bind(moment.unix_seconds());
-        }
-        let mut step = store.begin().await?;
-        let removed = statement.execute(&mut *step).await.map_err(unavailable)?;
-        step.commit().await.map_err(unavailable)?;
-        rows += removed.rows_affected();
-    }
-    let to = to.unwrap_or_default();
-    *store.swept_to.0.lock().unwrap_or_else(PoisonError::into_inner) = to;
-    Ok(rows)
-}
-
-/// A statement for the grants behind `$1`: those up to `$2`, and all the rest. What else it asks for
-/// is the parameter that follows.
-macro_rules! slice {
-    ($statement:literal, $column:literal) => {
-        slice!($statement, $column, "", "")
-    };
-    ($statement:literal, $column:literal, $of_slice:literal, $of_rest:literal) => {
-        [
-            concat!($statement, " AND ", $column, " > $1 AND ", $column, " <= $2", $of_slice),
-            concat!($statement, " AND ", $column, " > $1", $of_rest),
-        ]
-    };
-}
-
 /// Spent refresh tokens before their own end, once their grant has nothing left that a replay could cost it.
-const SWEEP_SPENT_TOKENS: [&str; 2] = slice!(
-    "DELETE FROM refresh_tokens WHERE is_spent = TRUE
+const SWEEP_SPENT_TOKENS: &str = "
+    DELETE FROM refresh_tokens WHERE is_spent = TRUE
         AND NOT EXISTS (SELECT 1 FROM access_tokens AS living
             WHERE living.grant_id = refresh_tokens.grant_id)
         AND NOT EXISTS (SELECT 1 FROM refresh_tokens AS living
-            WHERE living.grant_id = refresh_tokens.grant_id AND living.is_spent = FALSE)",
-    "grant_id"
-);
+            WHERE living.grant_id = refresh_tokens.grant_id AND living.is_spent = FALSE)";
 
-const SWEEP_GRANTS: [&str; 2] = slice!(
-    "DELETE FROM grants
-     WHERE NOT EXISTS (SELECT 1 FROM access_tokens WHERE grant_id = grants.id)
-        AND NOT EXISTS (SELECT 1 FROM refresh_tokens WHERE grant_id = grants.id)",
-    "id"
-);
+const SWEEP_GRANTS: &str = "
+    DELETE FROM grants
+    WHERE NOT EXISTS (SELECT 1 FROM access_tokens WHERE grant_id = grants.id)
+        AND NOT EXISTS (SELECT 1 FROM refresh_tokens WHERE grant_id = grants.id)";
 
-/// By grant and not by their end: nearly all are past it and stay.
-const SWEEP_CODES: [&str; 2] = slice!(
-    "DELETE FROM codes
-     WHERE (is_redeemed = FALSE
-            OR NOT EXISTS (SELECT 1 FROM grants WHERE grants.id = codes.grant_id))",
-    "grant_id",
-    " AND +expires_at <= $3",
-    " AND +expires_at <= $2"
-);
+const SWEEP_CODES: &str = "
+    DELETE FROM codes WHERE expires_at <= $1
+        AND (is_redeemed = FALSE
+            OR NOT EXISTS (SELECT 1 FROM grants WHERE grants.id = codes.grant_id))";
 
 /// Sessions whose grant has ended by itself, or whose code was never redeemed.
-const SWEEP_PROVIDER_SESSIONS: [&str; 2] = slice!(
-    "DELETE FROM provider_sessions
-     WHERE NOT EXISTS (SELECT 1 FROM grants WHERE grants.id = provider_sessions.grant_id)
+const SWEEP_PROVIDER_SESSIONS: &str = "
+    DELETE FROM provider_sessions
+    WHERE NOT EXISTS (SELECT 1 FROM grants WHERE grants.id = provider_sessions.grant_id)
         AND NOT EXISTS (SELECT 1 FROM codes
-            WHERE codes.grant_id = provider_sessions.grant_id AND codes.is_redeemed = FALSE)",
-    "grant_id"
-);
+            WHERE codes.grant_id = provider_sessions.grant_id AND codes.is_redeemed = FALSE)";
 
 const SWEEP_CLIENTS: &str = "
     DELETE FROM clients WHERE has_finished_login = FALSE AND created_at < $1";

@@ -20,7 +20,7 @@ use sqlx::Transaction;
 use sqlx::sqlite::SqlitePool;
 
 pub use self::open::{Durability, OpenError};
-use self::verbs::{SweptTo, Uncounted, unavailable};
+use self::verbs::{Uncounted, unavailable};
 use super::{StoreError, TableLimits};
 
 // What the files of `sql/` are compiled with.
@@ -37,7 +37,6 @@ pub struct SqliteStore {
     instance_id: String,
     limits: TableLimits,
     uncounted: Uncounted,
-    swept_to: SweptTo,
     writer: SqlitePool,
     readers: SqlitePool,
 }
@@ -63,8 +62,8 @@ impl SqliteStore {
     ) -> Result<Self, OpenError> {
         let open::Opened { path, instance_id, writer, readers } =
             open::open(path, durability, wait_max).await?;
-        let (uncounted, swept_to) = (Uncounted::default(), SweptTo::default());
-        Ok(Self { path, instance_id, limits, uncounted, swept_to, writer, readers })
+        let uncounted = Uncounted::default();
+        Ok(Self { path, instance_id, limits, uncounted, writer, readers })
     }
 
     /// Ends all connections and folds the write-ahead log into the file. Without it nothing is
@@ -125,28 +124,6 @@ mod tests {
         assert!(matches!(refused, OpenError::Locked { .. }), "{refused:?}");
         held.rollback().await.unwrap();
         impatient(&folder).await.unwrap();
-    }
-
-    /// A million grants would keep everybody from writing for seconds, each minute.
-    #[tokio::test]
-    async fn a_sweep_looks_at_some_grants_only_and_the_next_ones_at_the_rest() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = impatient(&folder).await.unwrap();
-        sqlx::query(
-            "WITH RECURSIVE numbers (n) AS
-                (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < 44999)
-             INSERT INTO grants (id, client_id, issuer, subject, email_verified, scope, resource,
-                created_at)
-             SELECT printf('%08d', n), 'client', 'local', 'alice', FALSE, '', '', 0 FROM numbers",
-        )
-        .execute(&store.writer)
-        .await
-        .unwrap();
-        let mut swept = Vec::new();
-        for _ in 0..4 {
-            swept.push(store.sweep(NOW, NOW).await.unwrap().rows);
-        }
-        assert_eq!(swept, [20_000, 20_000, 5_000, 0]);
     }
 
     async fn impatient(folder: &tempfile::TempDir) -> Result<SqliteStore, OpenError> {
