@@ -3,6 +3,8 @@
 //! `ServerHandler` directly, without the macros' router, and what can be turned off is off.
 
 mod shared;
+#[path = "shared/tokens.rs"]
+mod tokens;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,7 +28,7 @@ use rmcp::transport::streamable_http_server::session::never::NeverSessionManager
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 
-use shared::Tokens;
+use tokens::Tokens;
 
 /// What to serve.
 #[derive(Debug, Parser)]

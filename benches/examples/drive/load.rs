@@ -33,11 +33,7 @@ pub(crate) struct Template {
 impl Template {
     /// A `POST /mcp` with those header lines and that body; [`COUNTER`] may occur in either.
     pub(crate) fn post(host: &str, headers: &[(&str, &str)], body: &str) -> Self {
-        let mut text = format!("POST /mcp HTTP/1.1\r\nHost: {host}\r\n");
-        for (name, value) in headers {
-            text.extend([name, ": ", value, "\r\n"]);
-        }
-        text.extend([&format!("Content-Length: {}\r\n\r\n", body.len()), body]);
+        let text = request("POST", "/mcp", host, headers, body);
         let counters = text.match_indices(COUNTER).map(|(at, _)| at).collect();
         Self { bytes: text.into_bytes(), counters }
     }
@@ -53,6 +49,25 @@ impl Template {
         }
         &self.bytes
     }
+}
+
+/// A request as text.
+pub(crate) fn request(
+    method: &str,
+    path: &str,
+    host: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> String {
+    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n");
+    for (name, value) in headers {
+        text.extend([name, ": ", value, "\r\n"]);
+    }
+    if !body.is_empty() {
+        text.extend(["Content-Length: ", &body.len().to_string(), "\r\n"]);
+    }
+    text.extend(["\r\n", body]);
+    text
 }
 
 /// What every answer must be.
@@ -119,7 +134,7 @@ pub(crate) async fn push(
 /// Keeps this thread from sleeping while it has nothing to read. Waking a sleeper on another core is
 /// paid by the server, dearly on a virtual machine, and more often by a slow server than by one
 /// that keeps the load busy: it would be counted as the slow server's own cost.
-async fn stay_awake() {
+pub(crate) async fn stay_awake() {
     loop {
         tokio::task::yield_now().await;
     }
@@ -177,6 +192,70 @@ async fn exchange(
         if buffer.len() > ANSWER_BYTES_MAX {
             return Err("an answer is longer than it may be".into());
         }
+    }
+}
+
+/// A connection kept for requests that are made as they are needed.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+/// An answer of any status.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Connection {
+    pub(crate) async fn open(address: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: Vec::with_capacity(8 * 1024) })
+    }
+
+    /// Sends a request as it is, and reads the whole answer.
+    pub(crate) async fn ask(&mut self, request: &str) -> Result<Reply> {
+        self.stream.write_all(request.as_bytes()).await?;
+        self.buffer.clear();
+        loop {
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return Err(format!("closed after {} bytes", self.buffer.len()).into());
+            }
+            if let Some(answer) = Answer::read(&self.buffer)? {
+                let (head, body) = self.buffer.split_at(answer.body_at);
+                let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec());
+                return Ok(Reply { status: answer.status, head: text(head)?, body: text(body)? });
+            }
+        }
+    }
+
+    /// Sends a request, and reads until `marker` has come.
+    pub(crate) async fn ask_until(&mut self, request: &str, marker: &[u8]) -> Result<()> {
+        self.stream.write_all(request.as_bytes()).await?;
+        self.buffer = Vec::with_capacity(1024);
+        while !contains(&self.buffer, marker) {
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return Err(format!("no stream: {}", self.buffer.escape_ascii()).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads an answer that never ended to its end: what came after its head, and whether its last
+    /// chunk says that it is the last (RFC 9112 §7.1).
+    pub(crate) async fn end(mut self) -> Result<(String, bool)> {
+        while self.stream.read_buf(&mut self.buffer).await? > 0 {
+            if self.buffer.ends_with(b"\r\n0\r\n\r\n") {
+                break;
+            }
+        }
+        let body_at = position(&self.buffer, b"\r\n\r\n").ok_or("no head")? + 4;
+        let is_whole = chunks_end(&self.buffer, body_at)? == Some(self.buffer.len());
+        Ok((String::from_utf8_lossy(&self.buffer.split_off(body_at)).into_owned(), is_whole))
     }
 }
 

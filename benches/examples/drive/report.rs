@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
+use crate::Result;
+use crate::calls::Turn;
 use crate::target::{Scenario, is_json};
-use crate::{Result, Turn};
 
 const LIMIT: &str = "bare";
 
@@ -63,18 +62,13 @@ impl Report {
         self.idle_kib.push((when, kib));
     }
 
-    /// Writes `report.md` to `folder`, and the same to standard output.
-    pub(crate) fn write(&self, folder: &Path) -> Result<()> {
-        let text = self.markdown()?;
-        std::fs::write(folder.join("report.md"), &text)?;
-        Ok(std::io::stdout().write_all(text.as_bytes())?)
-    }
-
-    fn markdown(&self) -> Result<String> {
+    /// All tables.
+    pub(crate) fn markdown(&self) -> Result<String> {
         let mut text = String::new();
         for scenario in Scenario::ALL {
             let title = match scenario {
                 Scenario::Call => "`tools/call fortune`, valid token",
+                Scenario::StatelessCall => "the same call in the 2026-07-28 form",
                 Scenario::NoToken => "401: no token",
                 Scenario::UnknownToken => "401: an unknown token, another in each request",
             };
@@ -89,6 +83,7 @@ impl Report {
             }
             writeln!(text)?;
         }
+        self.write_eras(&mut text)?;
         self.write_servers(&mut text)?;
         self.write_conditions(&mut text)?;
         Ok(text)
@@ -115,6 +110,34 @@ impl Report {
             )?;
         }
         Ok(())
+    }
+
+    /// The program's own two ways to be called, within the same round.
+    fn write_eras(&self, text: &mut String) -> Result<()> {
+        writeln!(text, "### The 2026-07-28 form, of the older one\n")?;
+        writeln!(text, "| connections | answers/s | processor time/answer |")?;
+        writeln!(text, "|--:|--:|--:|")?;
+        for ((_, connections), row) in
+            self.turns.iter().filter(|(key, _)| key.0 == Scenario::StatelessCall)
+        {
+            let older = self.turns.get(&(Scenario::Call, *connections));
+            let of_program = |row: &Row| {
+                row.iter().find(|(name, _)| *name == "sekisho").map(|(_, turns)| turns.clone())
+            };
+            let (Some(newer), Some(older)) = (of_program(row), older.and_then(of_program)) else {
+                continue;
+            };
+            let ratio = |figure: fn(&Turn) -> f64| {
+                Spread::of(newer.iter().zip(&older).map(|(new, old)| figure(new) / figure(old)))
+            };
+            writeln!(
+                text,
+                "| {connections} | {} | {} |",
+                ratio(|turn| turn.per_second).show(2, ""),
+                ratio(|turn| micros(turn.cost)).show(2, ""),
+            )?;
+        }
+        Ok(writeln!(text)?)
     }
 
     fn write_servers(&self, text: &mut String) -> Result<()> {
@@ -186,14 +209,14 @@ impl Report {
 }
 
 /// The middle of some figures, with the smallest and the largest.
-struct Spread {
+pub(crate) struct Spread {
     median: f64,
     min: f64,
     max: f64,
 }
 
 impl Spread {
-    fn of(figures: impl Iterator<Item = f64>) -> Self {
+    pub(crate) fn of(figures: impl Iterator<Item = f64>) -> Self {
         let mut sorted: Vec<f64> = figures.collect();
         sorted.sort_by(f64::total_cmp);
         let at = |place: usize| sorted.get(place).copied().unwrap_or(f64::NAN);
@@ -202,22 +225,22 @@ impl Spread {
         Self { median, min: at(0), max: at(last) }
     }
 
-    fn show(&self, decimals: usize, unit: &str) -> String {
+    pub(crate) fn show(&self, decimals: usize, unit: &str) -> String {
         let Self { median, min, max } = self;
         format!("**{median:.decimals$}**{unit} ({min:.decimals$}–{max:.decimals$})")
     }
 
-    fn show_percent(&self) -> String {
+    pub(crate) fn show_percent(&self) -> String {
         let Self { median, min, max } = self;
         format!("{:.0} % ({:.0}–{:.0})", median * 100.0, min * 100.0, max * 100.0)
     }
 }
 
-fn micros(duration: Duration) -> f64 {
+pub(crate) fn micros(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
 }
 
-fn mebibytes(kib: u64) -> String {
+pub(crate) fn mebibytes(kib: u64) -> String {
     let tenths = (kib * 10 + 512) / 1024;
     format!("{}.{} MiB", tenths / 10, tenths % 10)
 }

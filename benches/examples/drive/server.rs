@@ -44,9 +44,26 @@ impl Server {
         Ok(server)
     }
 
+    /// Starts the program in `folder`, and waits until it says that it listens.
+    pub(crate) async fn start_and_listen(
+        program: &Path,
+        address: SocketAddr,
+        folder: &Path,
+    ) -> Result<Self> {
+        let server = Self::start(program, &["serve"], address, folder)?;
+        server.wait_for_line("listening on").await?;
+        Ok(server)
+    }
+
     /// Its process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// SIGTERM.
+    pub(crate) fn terminate(&self) -> Result<()> {
+        let sent = Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status()?;
+        if sent.success() { Ok(()) } else { Err(format!("kill: {sent}").into()) }
     }
 
     /// Waits until it has said something on its standard output.

@@ -10,13 +10,32 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::load::{self, COUNTER, COUNTER_DIGITS, Expected, Template};
+use crate::load::{self, COUNTER, COUNTER_DIGITS, Connection, Expected, Template};
 use crate::report::Report;
 use crate::server::{self, Server};
 use crate::{Arguments, Result, login, procfs};
 
 const PEER_TOKEN: &str = "mcp_5e1f5e1f5e1f5e1f5e1f5e1f5e1f5e1f5e1f5e1f5e1f5e1f5e1f5e1f5e1f5e1f";
 const PROTOCOL_VERSION: &str = "2025-11-25";
+const STATELESS_VERSION: &str = "2026-07-28";
+/// What each request of 2026-07-28 says of its client.
+const META: &str = r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"benchmark","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}"#;
+/// What is measured is not stopped by limits that are there for strangers.
+pub(crate) const RAISED_LIMITS: &str = "
+[limits]
+connections_max = 20000
+sessions_max = 20000
+sessions_per_person_max = 20000
+registrations_per_minute = 1000000
+logins_per_minute = 1000000
+pages_per_minute = 1000000
+calls_per_minute = 1000000
+failures_per_minute = 1000000
+wrong_tokens_per_minute = 1000000
+clients_max = 1000000
+logins_max = 1000000
+refreshes_per_minute = 1000000
+";
 const USERNAME: &str = "bench";
 const PASSWORD: &str = "correct horse battery staple";
 /// How often the program is started, fresh and again, to see how soon it answers.
@@ -28,18 +47,22 @@ const IDLE: Duration = Duration::from_secs(2);
 pub(crate) enum Scenario {
     /// `tools/call fortune` with a valid token: 200.
     Call,
-    /// The same without a token: 401, where every client begins.
+    /// The same as 2026-07-28 has it: no session, all that is said stands in the request. Against
+    /// `bare`, which does not read it.
+    StatelessCall,
+    /// A call without a token: 401, where every client begins.
     NoToken,
     /// The same with a token nobody issued, another in each request: 401.
     UnknownToken,
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 3] = [Self::Call, Self::NoToken, Self::UnknownToken];
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Call, Self::StatelessCall, Self::NoToken, Self::UnknownToken];
 
     pub(crate) fn expected(self) -> Expected {
         match self {
-            Self::Call => Expected { status: 200, body_has: b"\"result\"" },
+            Self::Call | Self::StatelessCall => Expected { status: 200, body_has: b"\"result\"" },
             Self::NoToken | Self::UnknownToken => Expected { status: 401, body_has: b"" },
         }
     }
@@ -66,55 +89,135 @@ impl Target {
     pub(crate) fn request(&self, scenario: Scenario, at: usize) -> Template {
         let session = at.checked_rem(self.sessions.len()).and_then(|at| self.sessions.get(at));
         let authorization = match scenario {
-            Scenario::Call => Some(format!("Bearer {}", self.token)),
+            Scenario::Call | Scenario::StatelessCall => Some(format!("Bearer {}", self.token)),
             Scenario::NoToken => None,
             Scenario::UnknownToken => {
                 Some(format!("Bearer mcp_{}{COUNTER}", "0".repeat(64 - COUNTER_DIGITS)))
             }
         };
-        self.post(
-            authorization.as_deref(),
-            session.map(String::as_str),
-            &format!(
-                r#"{{"jsonrpc":"2.0","id":{COUNTER},"method":"tools/call","params":{{"name":"fortune","arguments":{{}}}}}}"#
-            ),
-        )
+        let host = self.host();
+        let mut headers = common_headers(authorization.as_deref());
+        if scenario == Scenario::StatelessCall {
+            headers.extend([
+                ("MCP-Protocol-Version", STATELESS_VERSION),
+                ("Mcp-Method", "tools/call"),
+                ("Mcp-Name", "fortune"),
+            ]);
+            let params = format!(r#"{{"name":"fortune","arguments":{{}},"_meta":{META}}}"#);
+            return Template::post(&host, &headers, &message(COUNTER, "tools/call", &params));
+        }
+        headers.push(("MCP-Protocol-Version", PROTOCOL_VERSION));
+        headers.extend(session.map(|value| ("Mcp-Session-Id", value.as_str())));
+        let params = r#"{"name":"fortune","arguments":{}}"#;
+        Template::post(&host, &headers, &message(COUNTER, "tools/call", params))
     }
 
-    fn post(&self, authorization: Option<&str>, session: Option<&str>, body: &str) -> Template {
-        let mut headers = vec![
-            ("User-Agent", "sekisho-bench"),
-            ("Accept", "application/json, text/event-stream"),
-            ("Content-Type", "application/json"),
-            ("MCP-Protocol-Version", PROTOCOL_VERSION),
-        ];
-        headers.extend(authorization.map(|value| ("Authorization", value)));
-        headers.extend(session.map(|value| ("Mcp-Session-Id", value)));
-        Template::post(&format!("localhost:{}", self.server.address.port()), &headers, body)
+    fn host(&self) -> String {
+        format!("localhost:{}", self.server.address.port())
+    }
+
+    /// What requests that are made one by one are made of.
+    pub(crate) fn wire(&self) -> Wire {
+        Self::wire_of(&self.server, self.token.clone())
+    }
+
+    /// The same with another token.
+    pub(crate) fn wire_of(server: &Server, token: String) -> Wire {
+        Wire { host: format!("localhost:{}", server.address.port()), token }
     }
 
     /// Begins `count` sessions; keeps none where the server gives none.
     async fn begin_sessions(&mut self, count: usize) -> Result<()> {
-        let bearer = format!("Bearer {}", self.token);
-        let initialize = format!(
-            r#"{{"jsonrpc":"2.0","id":1,"method":"initialize","params":{{"protocolVersion":"{PROTOCOL_VERSION}","capabilities":{{}},"clientInfo":{{"name":"benchmark","version":"1"}}}}}}"#
-        );
-        let initialized = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+        let wire = self.wire();
+        let mut connection = Connection::open(self.server.address).await?;
         for _ in 0..count {
-            let request = self.post(Some(&bearer), None, &initialize);
-            let begun = load::once(self.server.address, request, Scenario::Call.expected()).await?;
-            let Some(session) = load::header(&begun.0, "mcp-session-id") else { continue };
-            let request = self.post(Some(&bearer), Some(session), initialized);
-            let accepted = Expected { status: 202, body_has: b"" };
-            load::once(self.server.address, request, accepted).await?;
+            let begun = connection.ask(&wire.initialize()).await?;
+            let Some(session) = load::header(&begun.head, "mcp-session-id") else { continue };
+            connection.ask(&wire.initialized(session)).await?;
             self.sessions.push(session.to_owned());
         }
         Ok(())
     }
 }
 
+/// Requests for one server with one token, as text.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    host: String,
+    token: String,
+}
+
+impl Wire {
+    pub(crate) fn initialize(&self) -> String {
+        let params = format!(
+            r#"{{"protocolVersion":"{PROTOCOL_VERSION}","capabilities":{{}},"clientInfo":{{"name":"benchmark","version":"1"}}}}"#
+        );
+        self.request("POST", "/mcp", &[], &message("1", "initialize", &params))
+    }
+
+    pub(crate) fn initialized(&self, session: &str) -> String {
+        let body = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+        self.request("POST", "/mcp", &of_session(session), body)
+    }
+
+    pub(crate) fn get(&self, path: &str, session: Option<&str>) -> String {
+        let headers = session.map(of_session);
+        self.request("GET", path, headers.as_ref().map_or(&[], |headers| headers), "")
+    }
+
+    pub(crate) fn delete(&self, session: &str) -> String {
+        self.request("DELETE", "/mcp", &of_session(session), "")
+    }
+
+    /// `subscriptions/listen`, for changes of the list of tools.
+    pub(crate) fn listen(&self) -> String {
+        let method = "subscriptions/listen";
+        let params = format!(r#"{{"notifications":{{"toolsListChanged":true}},"_meta":{META}}}"#);
+        let headers = [("MCP-Protocol-Version", STATELESS_VERSION), ("Mcp-Method", method)];
+        self.request("POST", "/mcp", &headers, &message("1", method, &params))
+    }
+
+    /// `tools/call fortune` of 2026-07-28.
+    pub(crate) fn call(&self) -> String {
+        let params = format!(r#"{{"name":"fortune","arguments":{{}},"_meta":{META}}}"#);
+        let headers = [
+            ("MCP-Protocol-Version", STATELESS_VERSION),
+            ("Mcp-Method", "tools/call"),
+            ("Mcp-Name", "fortune"),
+        ];
+        self.request("POST", "/mcp", &headers, &message("1", "tools/call", &params))
+    }
+
+    fn request(&self, method: &str, path: &str, more: &[(&str, &str)], body: &str) -> String {
+        let authorization = format!("Bearer {}", self.token);
+        let mut headers = common_headers(Some(&authorization));
+        headers.extend(more);
+        load::request(method, path, &self.host, &headers, body)
+    }
+}
+
+fn of_session(session: &str) -> [(&str, &str); 2] {
+    [("MCP-Protocol-Version", PROTOCOL_VERSION), ("Mcp-Session-Id", session)]
+}
+
+fn common_headers(authorization: Option<&str>) -> Vec<(&str, &str)> {
+    let mut headers = vec![
+        ("User-Agent", "sekisho-bench"),
+        ("Accept", "application/json, text/event-stream"),
+        ("Content-Type", "application/json"),
+    ];
+    headers.extend(authorization.map(|value| ("Authorization", value)));
+    headers
+}
+
+/// A request of JSON-RPC; its id is a number, or [`COUNTER`] where it is to be one.
+fn message(id: &str, method: &str, params: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#)
+}
+
 /// The constant answers `bare` gives: as long as the program's.
-struct Answers {
+#[derive(Debug)]
+pub(crate) struct Answers {
     call: String,
     challenge: String,
     refusal: String,
@@ -155,13 +258,13 @@ pub(crate) async fn start_all(
         let program = program.canonicalize()?;
         report.binary_bytes = std::fs::metadata(&program)?.len();
         time_starts(&program, folder, report).await?;
-        let mut sekisho = start_sekisho(&program, &folder.join("measured")).await?;
+        let mut sekisho = start_sekisho(&program, &folder.join("measured"), "sekisho").await?;
         sekisho.begin_sessions(arguments.sessions).await?;
         answers = Answers::of(&sekisho).await?;
         targets.push(sekisho);
     }
     let peers = arguments.peers.canonicalize()?;
-    targets.push(start_bare(&peers.join("bare"), &answers, &folder.join("bare"))?);
+    targets.push(start_bare(&peers.join("bare"), Some(answers), &folder.join("bare"))?);
     for (name, mode) in [("rmcp, JSON", "json"), ("rmcp, sessions", "session")] {
         let mut peer = start_rmcp(&peers.join("rmcp_peer"), name, mode, &folder.join(mode))?;
         peer.begin_sessions(arguments.sessions).await?;
@@ -184,11 +287,10 @@ pub(crate) async fn start_all(
 async fn time_starts(program: &Path, folder: &Path, report: &mut Report) -> Result<()> {
     for start in 0..STARTS {
         let folder = folder.join(format!("start-{start}"));
-        let address = write_settings(&folder)?;
+        let address = write_settings(&folder, "")?;
         for is_first in [true, false] {
-            let server = Server::start(program, &["serve"], address, &folder)?;
             // The first answer comes before the account is made; the next start shall find it.
-            server.wait_for_line("listening on").await?;
+            let server = Server::start_and_listen(program, address, &folder).await?;
             report.add_start(is_first, server.first_answer_after);
             if start == 0 {
                 tokio::time::sleep(IDLE).await;
@@ -199,22 +301,28 @@ async fn time_starts(program: &Path, folder: &Path, report: &mut Report) -> Resu
     Ok(())
 }
 
-async fn start_sekisho(program: &Path, folder: &Path) -> Result<Target> {
-    let address = write_settings(folder)?;
+/// The program with an account that is logged in.
+pub(crate) async fn start_sekisho(
+    program: &Path,
+    folder: &Path,
+    name: &'static str,
+) -> Result<Target> {
+    let address = write_settings(folder, RAISED_LIMITS)?;
     add_user(program, folder)?;
     let server = Server::start(program, &["serve"], address, folder)?;
     let issuer = format!("http://localhost:{}", address.port());
     let token = login::log_in(&issuer, USERNAME, PASSWORD).await?;
-    Ok(Target { name: "sekisho", server, token, sessions: Vec::new() })
+    Ok(Target { name, server, token, sessions: Vec::new() })
 }
 
 /// Settings for a server of its own in `folder`; gives its address.
-fn write_settings(folder: &Path) -> Result<std::net::SocketAddr> {
+pub(crate) fn write_settings(folder: &Path, more: &str) -> Result<std::net::SocketAddr> {
     std::fs::create_dir_all(folder)?;
     let address = server::free_address()?;
     let mut settings = String::new();
     writeln!(settings, "listen = \"{address}\"")?;
     writeln!(settings, "public_url = \"http://localhost:{}\"", address.port())?;
+    settings.push_str(more);
     std::fs::write(folder.join("sekisho.toml"), settings)?;
     Ok(address)
 }
@@ -230,7 +338,13 @@ fn add_user(program: &Path, folder: &Path) -> Result<()> {
     if ended.success() { Ok(()) } else { Err(format!("user add: {ended}").into()) }
 }
 
-fn start_bare(program: &Path, answers: &Answers, folder: &Path) -> Result<Target> {
+/// The limit, with answers as long as the program's.
+pub(crate) fn start_bare(
+    program: &Path,
+    answers: Option<Answers>,
+    folder: &Path,
+) -> Result<Target> {
+    let answers = answers.unwrap_or_default();
     std::fs::create_dir_all(folder)?;
     let address = server::free_address()?;
     let listen = address.to_string();
@@ -243,6 +357,17 @@ fn start_bare(program: &Path, answers: &Answers, folder: &Path) -> Result<Target
     ];
     let server = Server::start(program, options.as_flattened(), address, folder)?;
     Ok(Target { name: "bare", server, token: PEER_TOKEN.to_owned(), sessions: Vec::new() })
+}
+
+/// The library around a service that tells of changes.
+pub(crate) fn start_listening(program: &Path, folder: &Path) -> Result<Target> {
+    std::fs::create_dir_all(folder)?;
+    let address = server::free_address()?;
+    let listen = address.to_string();
+    let options = ["--listen", &listen, "--token", PEER_TOKEN];
+    let server = Server::start(program, &options, address, folder)?;
+    let name = "`subscriptions/listen`";
+    Ok(Target { name, server, token: PEER_TOKEN.to_owned(), sessions: Vec::new() })
 }
 
 fn start_rmcp(program: &Path, name: &'static str, mode: &str, folder: &Path) -> Result<Target> {

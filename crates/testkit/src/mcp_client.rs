@@ -180,6 +180,21 @@ impl Events {
     pub async fn end(mut self) {
         while self.next_or_comment().await.is_some() {}
     }
+
+    /// Reads until the stream ends, which it does in order: behind a whole event, by its last chunk.
+    ///
+    /// # Panics
+    /// When it is cut off, or goes on for longer than ten seconds.
+    pub async fn end_in_order(mut self) {
+        let rest = async {
+            while let Some(chunk) = self.response.chunk().await.expect("not cut off") {
+                self.bytes.extend_from_slice(&chunk);
+            }
+        };
+        tokio::time::timeout(EVENT_WAIT, rest).await.expect("an end within ten seconds");
+        let rest = [self.text.as_bytes(), &self.bytes].concat();
+        assert!(rest.is_empty() || rest.ends_with(b"\n\n"), "half an event: {rest:?}");
+    }
 }
 
 /// How a client shows who it is.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use testkit::SseClient;
+use testkit::{McpClient, SseClient};
 
 use crate::harness::{Folder, http};
 use crate::person::log_in;
@@ -15,10 +15,14 @@ async fn a_signal_ends_streams_and_then_the_program() {
         let tokens = log_in(&server, "demo", &server.password().unwrap()).await;
         let mut stream = SseClient::open(&server.url("/sse"), Some(&tokens.access)).await;
         stream.initialize("2024-11-05").await;
+        let mut session = McpClient::new(server.url("/mcp")).with_token(&tokens.access);
+        session.initialize("2025-11-25").await;
+        let listening = session.listen().await;
 
         let signalled = Instant::now();
         server.signal(signal).await;
-        stream.events.end().await;
+        stream.events.end_in_order().await;
+        listening.end_in_order().await;
         assert!(signalled.elapsed() < Duration::from_secs(1), "{signal}: the stream ends at once");
         let status = server.ends_within(Duration::from_secs(10)).await;
         assert_eq!(status.code(), Some(0), "{signal}");

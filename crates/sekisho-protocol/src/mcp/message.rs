@@ -340,12 +340,12 @@ impl<'de> Deserialize<'de> for Envelope<'de> {
 }
 
 /// The answer that carries `result`.
-pub fn write_result(id: &RequestId, result: &RawValue) -> Vec<u8> {
-    let mut out = Vec::with_capacity(40 + id.0.len() + result.get().len());
+pub fn write_result(id: &RequestId, result: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(40 + id.0.len() + result.len());
     out.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
     out.extend_from_slice(id.0.as_bytes());
     out.extend_from_slice(br#","result":"#);
-    out.extend_from_slice(result.get().as_bytes());
+    out.extend_from_slice(result.as_bytes());
     out.push(b'}');
     out
 }
@@ -591,7 +591,7 @@ mod tests {
             prop_assert_eq!(request.id.as_json(), &id);
             prop_assert_eq!(request.params.unwrap().get(), &params);
 
-            let answer = write_result(&request.id, request.params.unwrap());
+            let answer = write_result(&request.id, request.params.unwrap().get());
             let expected = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{params}}}"#);
             prop_assert_eq!(String::from_utf8(answer).unwrap(), expected);
         }

@@ -35,14 +35,13 @@ impl<'a> RequestMeta<'a> {
         #[derive(Deserialize)]
         struct Params<'a> {
             #[serde(borrow, default, rename = "_meta")]
-            meta: Option<&'a RawValue>,
+            meta: Option<RequestMeta<'a>>,
         }
         let Some(params) = params else { return Ok(Self::default()) };
-        let wrong =
-            || McpError::invalid_params("params._meta is one object, its members named once");
-        let params: Params<'a> = serde_json::from_str(params.get()).map_err(|_| wrong())?;
-        let Some(meta) = params.meta else { return Ok(Self::default()) };
-        serde_json::from_str(meta.get()).map_err(|_| wrong())
+        let params: Params<'a> = serde_json::from_str(params.get()).map_err(|_| {
+            McpError::invalid_params("params._meta is one object, its members named once")
+        })?;
+        Ok(params.meta.unwrap_or_default())
     }
 
     /// Whether anything in it is known to 2026-07-28 only.

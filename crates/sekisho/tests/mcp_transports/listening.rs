@@ -43,7 +43,7 @@ async fn a_listener_hears_what_it_asked_for_under_its_own_id() {
     let last = events.message().await;
     assert_eq!(last["id"], 1);
     assert_eq!(last["result"]["resultType"], "complete");
-    events.end().await;
+    events.end_in_order().await;
 }
 
 /// X27: a stream does not outlive the right to it.

@@ -66,7 +66,7 @@ impl Call {
             Err(McpError::internal())
         });
         Bytes::from(match outcome {
-            Ok(result) => write_result(&self.id, &result),
+            Ok(result) => write_result(&self.id, result.get()),
             Err(error) => write_error(Some(&self.id), &error.in_handshake_words()),
         })
     }

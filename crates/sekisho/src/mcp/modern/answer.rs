@@ -28,7 +28,7 @@ pub(super) fn complete(
     result: &RawValue,
     server_info: &RawValue,
     hint: Option<CacheHint>,
-) -> Result<Box<RawValue>, McpError> {
+) -> Result<String, McpError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct There<'a> {
@@ -89,7 +89,7 @@ pub(super) fn complete(
         }
         Some(_) => out.push_str(inside),
     }
-    RawValue::from_string(out).map_err(|_| not_an_object())
+    Ok(out)
 }
 
 /// A result that asks the client to call again with what it answers.
@@ -97,7 +97,7 @@ pub(super) fn input_required(
     requests: &[InputRequest],
     state: &str,
     server_info: &RawValue,
-) -> Result<Box<RawValue>, McpError> {
+) -> Result<String, McpError> {
     #[derive(Serialize)]
     struct Asked<'a> {
         method: &'a str,
@@ -183,7 +183,7 @@ mod tests {
         for (result, hint, expected, reason) in rows {
             let result = RawValue::from_string(result.to_owned()).unwrap();
             let stamped = complete(&result, &info, hint).unwrap();
-            assert_eq!(stamped.get(), expected, "{result}: {reason}");
+            assert_eq!(stamped, expected, "{result}: {reason}");
         }
         for result in ["[]", "1", r#"{"_meta":{},"_meta":{}}"#] {
             let result = RawValue::from_string(result.to_owned()).unwrap();

@@ -17,7 +17,7 @@ struct Discovered<'a> {
     instructions: Option<&'a str>,
 }
 
-pub(super) fn result(info: &ServerInfo, hint: CacheHint) -> Result<Box<RawValue>, McpError> {
+pub(super) fn result(info: &ServerInfo, hint: CacheHint) -> Result<String, McpError> {
     let discovered = Discovered {
         supported_versions: ProtocolVersion::STATELESS.map(ProtocolVersion::as_str),
         capabilities: &info.capabilities,

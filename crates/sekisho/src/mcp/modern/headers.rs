@@ -2,21 +2,34 @@
 //! Missing or saying something else, they make a request invalid: else two parts of one network
 //! would see two requests.
 
+use std::borrow::Cow;
+
 use http::HeaderMap;
-use sekisho_protocol::mcp::{
-    HEADER_MISMATCH, McpError, Request, ToolCallParams, unwrap_header_value,
-};
+use sekisho_protocol::mcp::{HEADER_MISMATCH, McpError, Request, unwrap_header_value};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::mcp::era::PROTOCOL_VERSION;
 use crate::mcp::service::McpService;
 
+/// What headers may repeat of a request's parameters.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Repeated<'a> {
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    uri: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    arguments: Option<&'a RawValue>,
+}
+
 /// Holds `MCP-Protocol-Version`, `Mcp-Method` and `Mcp-Name` against the body.
-pub(super) fn check(
+pub(super) fn check<'a>(
     headers: &HeaderMap,
-    request: &Request<'_>,
+    request: &Request<'a>,
     version: &str,
-) -> Result<(), McpError> {
+) -> Result<Repeated<'a>, McpError> {
     let only = |name: &str, spelling| only(headers, name, spelling);
     if only(PROTOCOL_VERSION.as_str(), "MCP-Protocol-Version")?.trim_ascii() != version.as_bytes() {
         return Err(mismatch("MCP-Protocol-Version", "params._meta"));
@@ -24,59 +37,53 @@ pub(super) fn check(
     if only("mcp-method", "Mcp-Method")?.trim_ascii() != request.method.as_bytes() {
         return Err(mismatch("Mcp-Method", "method"));
     }
-    let Some((member, name)) = name_in(request) else { return Ok(()) };
+    let by_uri = match request.method.as_ref() {
+        "tools/call" | "prompts/get" => false,
+        "resources/read" => true,
+        _ => return Ok(Repeated::default()),
+    };
+    // A body that cannot be read has no name, which is not valid either, but that is for whoever
+    // reads it next.
+    let read = request.params.and_then(|params| serde_json::from_str(params.get()).ok());
+    let repeated: Repeated<'a> = read.unwrap_or_default();
+    let (member, name) =
+        if by_uri { ("params.uri", &repeated.uri) } else { ("params.name", &repeated.name) };
     let header = only("mcp-name", "Mcp-Name")?;
     let header = unwrap_header_value(header).map_err(|error| {
         McpError::new(HEADER_MISMATCH, format!("the header Mcp-Name cannot be read: {error}"))
     })?;
-    // A body without a name is not valid either, but that is for whoever reads it.
-    if name.is_some_and(|name| name != header) {
+    if name.as_ref().is_some_and(|name| **name != *header) {
         return Err(mismatch("Mcp-Name", member));
     }
-    Ok(())
+    Ok(repeated)
 }
 
-/// Holds `Mcp-Param-*` against the arguments of a tool that declares them.
-pub(super) fn check_mirrored(
-    headers: &HeaderMap,
-    request: &Request<'_>,
-    service: &dyn McpService,
-) -> Result<(), McpError> {
-    let Ok(call) = ToolCallParams::parse(request.params) else { return Ok(()) };
-    let mirrored = service.mirrored_params(&call.name);
-    if mirrored.is_empty() {
-        return Ok(());
-    }
-    let arguments: Option<serde_json::Value> =
-        call.arguments.and_then(|arguments| serde_json::from_str(arguments.get()).ok());
-    for param in mirrored {
-        let mut values = headers.get_all(&param.header).iter();
-        let value = values.next().map(http::HeaderValue::as_bytes);
-        if values.next().is_some() || !param.agrees(value, arguments.as_ref()) {
-            return Err(McpError::new(
-                HEADER_MISMATCH,
-                format!("the header {} does not say what the arguments say", param.header),
-            ));
+impl Repeated<'_> {
+    /// Holds `Mcp-Param-*` against the arguments of a tool that declares them.
+    pub(super) fn check_mirrored(
+        &self,
+        headers: &HeaderMap,
+        service: &dyn McpService,
+    ) -> Result<(), McpError> {
+        let Some(name) = &self.name else { return Ok(()) };
+        let mirrored = service.mirrored_params(name);
+        if mirrored.is_empty() {
+            return Ok(());
         }
+        let arguments: Option<serde_json::Value> =
+            self.arguments.and_then(|arguments| serde_json::from_str(arguments.get()).ok());
+        for param in mirrored {
+            let mut values = headers.get_all(&param.header).iter();
+            let value = values.next().map(http::HeaderValue::as_bytes);
+            if values.next().is_some() || !param.agrees(value, arguments.as_ref()) {
+                return Err(McpError::new(
+                    HEADER_MISMATCH,
+                    format!("the header {} does not say what the arguments say", param.header),
+                ));
+            }
+        }
+        Ok(())
     }
-    Ok(())
-}
-
-/// The member that `Mcp-Name` repeats, and what it says.
-fn name_in(request: &Request<'_>) -> Option<(&'static str, Option<String>)> {
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Named {
-        name: Option<String>,
-        uri: Option<String>,
-    }
-    let (member, of): (_, fn(Named) -> Option<String>) = match request.method.as_ref() {
-        "tools/call" | "prompts/get" => ("params.name", |named| named.name),
-        "resources/read" => ("params.uri", |named| named.uri),
-        _ => return None,
-    };
-    let named = request.params.and_then(|params| serde_json::from_str(params.get()).ok());
-    Some((member, named.and_then(of)))
 }
 
 /// The one value of a header that must be there.

@@ -177,7 +177,7 @@ impl Listening {
             "_meta": { SUBSCRIPTION_ID: id_as_value(&self.id) },
         });
         let result = to_raw_value(&result).unwrap_or_default();
-        Bytes::from(write_result(&self.id, &result))
+        Bytes::from(write_result(&self.id, result.get()))
     }
 }
 

@@ -101,9 +101,12 @@ impl Stateless {
     ) -> Result<Checked, Answer> {
         let refuse = |error: McpError| Answer::error(&request.id, &error, StatusCode::BAD_REQUEST);
         let required = meta.required().map_err(refuse)?;
-        if let Some(headers) = headers {
-            headers::check(headers, request, &required.protocol_version).map_err(refuse)?;
-        }
+        let repeated = match headers {
+            None => None,
+            Some(headers) => {
+                Some(headers::check(headers, request, &required.protocol_version).map_err(refuse)?)
+            }
+        };
         let version = ProtocolVersion::from_text(&required.protocol_version)
             .filter(|version| version.is_stateless())
             .ok_or_else(|| refuse(unserved(&required.protocol_version)))?;
@@ -111,10 +114,10 @@ impl Stateless {
             let error = McpError::method_not_found(&request.method);
             return Err(Answer::error(&request.id, &error, StatusCode::NOT_FOUND));
         }
-        if let Some(headers) = headers
-            && request.method == "tools/call"
+        if let (Some(headers), Some(repeated), "tools/call") =
+            (headers, repeated, request.method.as_ref())
         {
-            headers::check_mirrored(headers, request, &*self.service).map_err(refuse)?;
+            repeated.check_mirrored(headers, &*self.service).map_err(refuse)?;
         }
         let log_level = match meta.log_level() {
             None => None,
@@ -183,7 +186,7 @@ impl Stateless {
         }
     }
 
-    async fn outcome(&self, checked: &Checked) -> Result<Box<RawValue>, McpError> {
+    async fn outcome(&self, checked: &Checked) -> Result<String, McpError> {
         let Checked { method, params, context, .. } = checked;
         let info = self.service.info(context).await?;
         if &**method == "server/discover" {

@@ -24,7 +24,7 @@ use sqlx::Transaction;
 use sqlx::postgres::PgPool;
 
 pub use self::open::PostgresOpenError;
-use self::verbs::unavailable;
+use self::verbs::{Uncounted, unavailable};
 use super::{StoreError, TableLimits};
 
 // What the files of `sql/` are compiled with.
@@ -44,6 +44,7 @@ pub struct PostgresStore {
     place: String,
     instance_id: String,
     limits: TableLimits,
+    uncounted: Uncounted,
     writer: PgPool,
     readers: PgPool,
 }
@@ -58,7 +59,8 @@ impl PostgresStore {
     /// password.
     pub async fn open(url: &Secret, limits: TableLimits) -> Result<Self, PostgresOpenError> {
         let open::Opened { place, instance_id, pool } = open::open(url, WAIT_MAX).await?;
-        Ok(Self { place, instance_id, limits, writer: pool.clone(), readers: pool })
+        let uncounted = Uncounted::default();
+        Ok(Self { place, instance_id, limits, uncounted, writer: pool.clone(), readers: pool })
     }
 
     /// Whether `url` is one to connect to, without connecting.

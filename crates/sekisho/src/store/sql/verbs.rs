@@ -6,6 +6,8 @@
 //! understand. Only hashes and sealed bytes are written.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use async_trait::async_trait;
 use sekisho_protocol::SecretHash;
@@ -36,7 +38,7 @@ impl Store for SqlStore {
     async fn register_client(&self, client: &Client) -> Result<(), StoreError> {
         let mut step = self.begin().await?;
         insert_client(&mut step, client).await?;
-        make_room(&mut step, client, self.limits.clients_max).await?;
+        make_room(&mut step, client, self.limits.clients_max, &self.uncounted).await?;
         step.commit().await.map_err(unavailable)
     }
 
@@ -664,7 +666,7 @@ impl Store for SqlStore {
             .map_err(unavailable)?;
         if known.is_none() {
             insert_client(&mut step, client).await?;
-            make_room(&mut step, client, self.limits.clients_max).await?;
+            make_room(&mut step, client, self.limits.clients_max, &self.uncounted).await?;
         } else {
             sqlx::query(
                 "UPDATE clients SET metadata = $2, last_used_at = $4, created_at =
@@ -915,17 +917,46 @@ async fn insert_client(
     Ok(())
 }
 
+/// How many clients may still come before they are counted again: counting looks at all of them,
+/// and while there is much room it can wait.
+#[derive(Debug, Default)]
+pub(super) struct Uncounted(AtomicU64);
+
+impl Uncounted {
+    /// Whether one more may come uncounted.
+    fn take(&self) -> bool {
+        self.0.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+
+    /// They were counted. Other processes add clients too, so not all the room is ours.
+    fn set(&self, clients: u64, clients_max: u64) {
+        let room = clients_max.saturating_sub(clients);
+        self.0.store((room / ROOM_SHARED_BY).min(UNCOUNTED_MAX), Relaxed);
+    }
+}
+
+/// Processes on one store that can register as fast as they like and stay within the limit together.
+const ROOM_SHARED_BY: u64 = 16;
+
+/// Clients that come between two countings at most.
+const UNCOUNTED_MAX: u64 = 1024;
+
 /// Drops the oldest clients that never finished a login until there are no more than may be, or
 /// none of these is left but the one that just came.
 async fn make_room(
     step: &mut Transaction<'static, Database>,
     newest: &Client,
     clients_max: u64,
+    uncounted: &Uncounted,
 ) -> Result<(), StoreError> {
+    if uncounted.take() {
+        return Ok(());
+    }
     let clients: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM clients")
         .fetch_one(&mut **step)
         .await
         .map_err(unavailable)?;
+    uncounted.set(u64::try_from(clients).unwrap_or_default(), clients_max);
     let too_many = clients.saturating_sub(limit(clients_max));
     if too_many > 0 {
         sqlx::query(

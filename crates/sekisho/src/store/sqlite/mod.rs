@@ -22,7 +22,7 @@ use sqlx::Transaction;
 use sqlx::sqlite::SqlitePool;
 
 pub use self::open::{Durability, OpenError};
-use self::verbs::unavailable;
+use self::verbs::{Uncounted, unavailable};
 use super::{StoreError, TableLimits};
 
 // What the files of `sql/` are compiled with.
@@ -38,6 +38,7 @@ pub struct SqliteStore {
     path: PathBuf,
     instance_id: String,
     limits: TableLimits,
+    uncounted: Uncounted,
     writer: SqlitePool,
     readers: SqlitePool,
 }
@@ -63,7 +64,8 @@ impl SqliteStore {
     ) -> Result<Self, OpenError> {
         let open::Opened { path, instance_id, writer, readers } =
             open::open(path, durability, wait_max).await?;
-        Ok(Self { path, instance_id, limits, writer, readers })
+        let uncounted = Uncounted::default();
+        Ok(Self { path, instance_id, limits, uncounted, writer, readers })
     }
 
     /// Ends all connections and folds the write-ahead log into the file. Without it nothing is

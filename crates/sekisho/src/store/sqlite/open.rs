@@ -114,6 +114,7 @@ pub(super) async fn open(
     create_private(&path)?;
     let file = SqliteConnectOptions::new()
         .filename(&path)
+        .pragma("wal_autocheckpoint", LOG_PAGES_MAX)
         .busy_timeout(wait_max)
         .foreign_keys(true)
         .synchronous(match durability {
@@ -122,8 +123,14 @@ pub(super) async fn open(
         })
         .disable_statement_logging();
     prepare(&path, &file, wait_max).await?;
-    let pool =
-        || SqlitePoolOptions::new().acquire_timeout(wait_max).idle_timeout(None).max_lifetime(None);
+    let pool = || {
+        SqlitePoolOptions::new()
+            .acquire_timeout(wait_max)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            // A file is not lost as a server is; asking costs as much as a statement.
+            .test_before_acquire(false)
+    };
     let writer = pool()
         .max_connections(1)
         // A step that could not be written, as on a full disk, is undone by SQLite itself. sqlx does
@@ -248,6 +255,10 @@ const SQLITE_NOTADB: u32 = 26;
 
 /// "skis", set by the first migration.
 const APPLICATION_ID: i64 = 0x736b_6973;
+
+/// Pages of the write-ahead log before it is folded into the file: 16 MiB. Folding waits for the disk
+/// twice, and a page that was written often is folded once.
+const LOG_PAGES_MAX: &str = "4096";
 
 /// Connections that read side by side; each is a thread, opened when first needed.
 const READERS_MAX: u32 = 4;

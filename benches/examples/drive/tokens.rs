@@ -1,0 +1,176 @@
+//! A million live grants in an `SQLite` store, each with the code it came from, an access token and a
+//! refresh token: the size of the file, the memory of the program, how soon it answers, and what a
+//! look-up among them costs. The rows are written by SQL into the tables the program has made, in the
+//! form it writes itself.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use sekisho::protocol::Secret;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _};
+
+use crate::load::Connection;
+use crate::report::{mebibytes, micros};
+use crate::server::Server;
+use crate::target::{self, RAISED_LIMITS, Target};
+use crate::{Arguments, Result, procfs};
+
+/// Grants whose tokens are known here, spread over all.
+const KNOWN: usize = 4_000;
+const SETTLE: Duration = Duration::from_secs(3);
+/// The one client of them all.
+const CLIENT: &str = "00000000000000000000000000000000";
+
+/// Fills a store and looks.
+pub(crate) async fn measure(arguments: &Arguments, folder: &Path) -> Result<String> {
+    let Some(program) = &arguments.sekisho else { return Ok(String::new()) };
+    let program = program.canonicalize()?;
+    let mut text = String::new();
+    writeln!(text, "### Live tokens in an SQLite store\n")?;
+    writeln!(
+        text,
+        "| grants, each with two tokens | file | a grant | first answer | listens | memory at rest \
+         | with the tokens below in memory | call, token not in memory: p50 / p99 | again: p50 / p99 |"
+    )?;
+    writeln!(text, "|--:|--:|--:|--:|--:|--:|--:|--:|--:|")?;
+    for grants in [KNOWN, arguments.tokens] {
+        measure_with(&program, &folder.join(grants.to_string()), grants, &mut text).await?;
+    }
+    writeln!(text)?;
+    Ok(text)
+}
+
+async fn measure_with(
+    program: &Path,
+    folder: &Path,
+    grants: usize,
+    text: &mut String,
+) -> Result<()> {
+    let address = target::write_settings(folder, RAISED_LIMITS)?;
+    let resource = format!("http://localhost:{}/mcp", address.port());
+    // Makes the tables.
+    drop(Server::start_and_listen(program, address, folder).await?);
+    let file = folder.join("sekisho.db");
+    let mut store = SqliteConnectOptions::new().filename(&file).connect().await?;
+    fill(&mut store, grants, &resource).await?;
+    sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut store).await?;
+    store.close().await?;
+    let bytes = std::fs::metadata(&file)?.len();
+
+    let began_at = Instant::now();
+    let server = Server::start_and_listen(program, address, folder).await?;
+    let listens = began_at.elapsed();
+    let first_answer = server.first_answer_after;
+    tokio::time::sleep(SETTLE).await;
+    let idle = procfs::resident_kib(server.pid())?.0;
+    let first = ask_all(&server).await?;
+    let again = ask_all(&server).await?;
+    let used = procfs::resident_kib(server.pid())?.0;
+    writeln!(
+        text,
+        "| {grants} | {} | {} bytes | {} ms | {} ms | {} | {} | **{:.0}** / {:.0} µs | **{:.0}** / {:.0} µs |",
+        mebibytes(bytes / 1024),
+        bytes / u64::try_from(grants)?,
+        first_answer.as_millis(),
+        listens.as_millis(),
+        mebibytes(idle),
+        mebibytes(used),
+        micros(quantile(&first, 500)),
+        micros(quantile(&first, 990)),
+        micros(quantile(&again, 500)),
+        micros(quantile(&again, 990)),
+    )?;
+    Ok(())
+}
+
+/// A call with each of the known tokens, on one connection; the time each took, sorted.
+async fn ask_all(server: &Server) -> Result<Vec<Duration>> {
+    let mut connection = Connection::open(server.address).await?;
+    let mut took = Vec::with_capacity(KNOWN);
+    for number in 0..KNOWN {
+        let request = Target::wire_of(server, known_token(number)).call();
+        let asked_at = Instant::now();
+        let answer = connection.ask(&request).await?;
+        took.push(asked_at.elapsed());
+        if answer.status != 200 {
+            return Err(format!("a known token: {} {}", answer.status, answer.body).into());
+        }
+    }
+    took.sort_unstable();
+    Ok(took)
+}
+
+fn quantile(sorted: &[Duration], thousandth: usize) -> Duration {
+    sorted.get(sorted.len() * thousandth / 1000).copied().unwrap_or_default()
+}
+
+fn known_token(number: usize) -> String {
+    format!("mcp_{number:064x}")
+}
+
+/// Grants of a hundred thousand people, each with a token of each kind that lives.
+async fn fill(store: &mut SqliteConnection, grants: usize, resource: &str) -> Result<()> {
+    sqlx::raw_sql("PRAGMA synchronous = OFF; PRAGMA cache_size = -200000")
+        .execute(&mut *store)
+        .await?;
+    let mut step = store.begin().await?;
+    sqlx::query(
+        "INSERT INTO clients (id, metadata, created_at, has_finished_login, origin, last_used_at)
+         VALUES ($1, $2, unixepoch(), TRUE, 'preregistered', unixepoch())",
+    )
+    .bind(CLIENT)
+    .bind(r#"{"client_name":"benchmark","redirect_uris":[],"token_endpoint_auth_method":"none","refreshes":true,"scope":"fortune"}"#)
+    .execute(&mut *step)
+    .await?;
+    let count = i64::try_from(grants)?;
+    sqlx::query(
+        "WITH RECURSIVE numbers (n) AS
+            (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < $1)
+         INSERT INTO grants (id, client_id, issuer, subject, name, email, email_verified, scope,
+            resource, created_at, last_used_at)
+         SELECT lower(hex(randomblob(16))), $2, 'local',
+            'person-' || (n % 100000), 'Person ' || (n % 100000),
+            'person-' || (n % 100000) || '@example.com', TRUE, 'fortune', $3, unixepoch(),
+            unixepoch()
+         FROM numbers",
+    )
+    .bind(count)
+    .bind(CLIENT)
+    .bind(resource)
+    .execute(&mut *step)
+    .await?;
+    for statement in [
+        "INSERT INTO codes (code, grant_id, request, issuer, subject, name, email, email_verified,
+            expires_at, is_redeemed, client_id)
+         SELECT randomblob(32), id, json_object('client_id', client_id, 'redirect_uri',
+                'http://127.0.0.1:33418/callback', 'code_challenge',
+                'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM', 'scope', scope, 'resource', resource),
+            issuer, subject, name, email, TRUE, unixepoch() + 300, TRUE, client_id
+         FROM grants",
+        "INSERT INTO access_tokens (token, grant_id, scope, expires_at)
+         SELECT randomblob(32), id, scope, unixepoch() + 3600 FROM grants",
+        "INSERT INTO refresh_tokens (token, grant_id, expires_at, is_spent)
+         SELECT randomblob(32), id, unixepoch() + 2592000, FALSE FROM grants",
+    ] {
+        sqlx::query(statement).execute(&mut *step).await?;
+    }
+    // Every so many-th becomes one we know.
+    let rows: Vec<i64> =
+        sqlx::query_scalar("SELECT rowid FROM access_tokens WHERE rowid % $1 = 0 LIMIT $2")
+            .bind((count / i64::try_from(KNOWN)?).max(1))
+            .bind(i64::try_from(KNOWN)?)
+            .fetch_all(&mut *step)
+            .await?;
+    for (number, row) in rows.into_iter().enumerate() {
+        let hash = Secret::new(known_token(number)).hash();
+        sqlx::query("UPDATE access_tokens SET token = $2 WHERE rowid = $1")
+            .bind(row)
+            .bind(hash.as_bytes().as_slice())
+            .execute(&mut *step)
+            .await?;
+    }
+    step.commit().await?;
+    Ok(())
+}
