@@ -25,12 +25,12 @@ use sekisho::principal::{Identity, Principal};
 use sekisho::seal::{KeyId, Sealed, Sealer};
 use sekisho::store::{
     AccessToken, AssertionUse, CLIENTS_LISTED_MAX, CONSENTS_KEPT, ClaimedSession, Client,
-    ClientOrigin, CodeIssue, CodeRecord, CodeRedemption, Due, DueSessions, GrantsOf, KeyClaim,
-    LOCAL_ISSUER, LastNoted, LocalUser, LoggedOut, LoginBegun, LoginRecord, PERSONAL_CLIENT,
-    PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken, PersonalTokenAdded, ProviderLogout,
-    ProviderSession, REFRESH_GRACE_MAX, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshExtension,
-    RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime, SessionEnd, Store,
-    StoreError, Successors, Swept, TableLimits,
+    ClientOrigin, CodeIssue, CodeRecord, CodeRedemption, Due, DueSessions, FoundBy, GrantsOf,
+    KeyClaim, LOCAL_ISSUER, LastNoted, LocalUser, LoggedOut, LoginBegun, LoginRecord,
+    PERSONAL_CLIENT, PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken, PersonalTokenAdded,
+    ProviderLogout, ProviderSession, REFRESH_GRACE_MAX, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX,
+    RefreshExtension, RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime,
+    SessionEnd, Store, StoreError, Successors, Swept, TableLimits,
 };
 use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::{
@@ -58,6 +58,7 @@ macro_rules! store_contract {
                 a_client_that_finished_a_login_is_never_dropped_for_room
                 a_row_is_never_overwritten_by_another_of_its_key
                 text_survives_as_it_came
+                what_no_key_can_be_is_not_found
                 a_login_is_found_until_it_is_taken
                 a_login_is_taken_by_one_of_fifty
                 a_full_login_table_refuses_the_next
@@ -90,6 +91,7 @@ macro_rules! store_contract {
                 revocations_are_told_in_order_and_once
                 revocations_are_told_in_pages
                 grants_are_listed_oldest_first_by_whose_they_are
+                people_are_found_by_what_they_are_called
                 grants_end_by_whose_they_are_and_their_codes_too
                 a_last_use_is_written_down_and_never_goes_back
                 a_personal_token_is_a_grant_that_opens_and_ends
@@ -195,6 +197,34 @@ pub async fn a_store_knows_the_keys_it_was_sealed_with(store: AnyStore) {
 }
 
 // --- clients ----------------------------------------------------------------------------------
+
+/// Case 80's kind of trick: a text that ends for some readers where it does not for others.
+pub async fn what_no_key_can_be_is_not_found(store: AnyStore) {
+    store.register_client(&client("client", NOW)).await.unwrap();
+    assert!(store.add_user(&user("demo", "hash")).await.unwrap());
+    sign_in(&store, "a", &person("alice")).await;
+    for text in ["client\0", "demo\0x", "alice\0", "\0", ""] {
+        let id = ClientId::new(text);
+        assert_eq!(store.find_client(&id).await.unwrap(), None, "{text:?}");
+        assert!(!store.is_client_in_use(&id).await.unwrap(), "{text:?}");
+        assert!(!store.remove_client(&id, NOW).await.unwrap(), "{text:?}");
+        store.note_client_use(&id, NOW).await.unwrap();
+        store.list_clients(Some(&id)).await.unwrap();
+        assert_eq!(store.find_user(text).await.unwrap(), None, "{text:?}");
+        assert!(!store.set_password(text, "hash").await.unwrap(), "{text:?}");
+        assert!(!store.remove_user(text, NOW).await.unwrap(), "{text:?}");
+        assert_eq!(store.find_people(text).await.unwrap(), [], "{text:?}");
+        let grant = GrantId::new(text);
+        assert_eq!(store.find_provider_session(&grant).await.unwrap(), None, "{text:?}");
+        store.revoke_grant(&grant, NOW).await.unwrap();
+        for of in [GrantsOf::Client(id), GrantsOf::One(grant), all_of(IDP, text), all_of(text, "")]
+        {
+            assert_eq!(store.list_grants(&of, None).await.unwrap(), [], "{of:?}");
+            assert_eq!(store.end_grants(&of, NOW).await.unwrap(), 0, "{of:?}");
+        }
+    }
+    assert!(is_alive(&store, "a").await);
+}
 
 pub async fn a_client_is_found_as_it_registered(store: AnyStore) {
     let public = client("public", NOW);
@@ -798,6 +828,47 @@ pub async fn grants_are_listed_oldest_first_by_whose_they_are(store: AnyStore) {
     assert_eq!((&first.resource, first.created_at), (&alice.resource, alice.created_at));
     assert_eq!((first.last_used_at, &first.personal), (None, &None));
     assert_eq!(all.last().unwrap().client, None, "a client that is not registered");
+}
+
+pub async fn people_are_found_by_what_they_are_called(store: AnyStore) {
+    let called = |subject: &str, name: Option<&str>, email: Option<&str>, is_verified| Identity {
+        name: name.map(str::to_owned),
+        email: email.map(str::to_owned),
+        email_verified: is_verified,
+        ..person(subject)
+    };
+    let people = [
+        called("alice", Some("Alice"), Some("alice@corp.example"), true),
+        // Mallory says of himself whatever he likes.
+        called("mallory", Some("alice"), Some("alice@corp.example"), false),
+        called("bob", None, Some("bob@corp.example"), true),
+        called("bob's other", None, Some("bob@corp.example"), true),
+        Identity::of_machine(&ClientId::new("robot"), Some("alice")),
+    ];
+    for (number, identity) in people.iter().enumerate() {
+        for again in ["", " again"] {
+            sign_in(&store, &format!("{number}{again}"), identity).await;
+        }
+    }
+    use FoundBy::{Name, Subject, VerifiedEmail};
+    let rows: [(&str, &[(FoundBy, &str)], &str); 7] = [
+        ("alice", &[(Subject, "alice"), (Name, "mallory")], "told apart from who says so"),
+        ("alice@corp.example", &[(VerifiedEmail, "alice")], "and not who was not verified"),
+        (
+            "bob@corp.example",
+            &[(VerifiedEmail, "bob"), (VerifiedEmail, "bob's other")],
+            "two with one address",
+        ),
+        ("Alice", &[(Name, "alice")], "to the letter"),
+        ("robot", &[], "a machine is nobody"),
+        ("carol", &[], "nobody"),
+        ("", &[], "nobody either"),
+    ];
+    for (text, expected, reason) in rows {
+        let found = store.find_people(text).await.unwrap();
+        let found: Vec<_> = found.iter().map(|one| (one.by, one.subject.as_str())).collect();
+        assert_eq!(found, expected, "{text:?}: {reason}");
+    }
 }
 
 pub async fn grants_end_by_whose_they_are_and_their_codes_too(store: AnyStore) {

@@ -17,10 +17,10 @@ use tokio::time::MissedTickBehavior;
 
 use super::{
     AccessToken, AccountSessionBegun, AssertionUse, ClaimedSession, Client, CodeIssue, CodeRecord,
-    CodeRedemption, DueSessions, GrantsOf, KeyClaim, ListedGrant, LocalUser, LoggedOut, LoginBegun,
-    LoginRecord, PersonalToken, PersonalTokenAdded, ProviderLogout, ProviderSession,
-    RefreshExtension, RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime,
-    SessionEnd, Store, StoreError, Swept,
+    CodeRedemption, DueSessions, FoundPerson, GrantsOf, KeyClaim, ListedGrant, LocalUser,
+    LoggedOut, LoginBegun, LoginRecord, PersonalToken, PersonalTokenAdded, ProviderLogout,
+    ProviderSession, RefreshExtension, RefreshRotation, RefreshToken, RememberedConsent,
+    Revocation, RotationTime, SessionEnd, Store, StoreError, Swept,
 };
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
@@ -410,6 +410,10 @@ impl Store for CachedStore {
         after: Option<&ListedGrant>,
     ) -> Result<Vec<ListedGrant>, StoreError> {
         self.behind.list_grants(of, after).await
+    }
+
+    async fn find_people(&self, called: &str) -> Result<Vec<FoundPerson>, StoreError> {
+        self.behind.find_people(called).await
     }
 
     async fn note_use(&self, grant: &GrantId, at: Timestamp) -> Result<(), StoreError> {

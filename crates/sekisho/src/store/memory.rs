@@ -18,12 +18,12 @@ use self::provider_sessions::ProviderSessions;
 use super::{
     ASSERTIONS_MAX, AccessToken, AccountSessionBegun, AssertionUse, CLIENTS_LISTED_MAX,
     CONSENTS_KEPT, ClaimedSession, Client, ClientOrigin, CodeIssue, CodeRecord, CodeRedemption,
-    DueSessions, FAREWELLS_KEPT, GRANTS_LISTED_MAX, GrantsOf, KeyClaim, LOCAL_ISSUER, LastNoted,
-    ListedGrant, LocalUser, LoggedOut, LoginBegun, LoginRecord, PERSONAL_CLIENT,
-    PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken, PersonalTokenAdded, ProviderLogout,
-    ProviderSession, REFRESH_GRACE_MAX, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshExtension,
-    RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime, SessionEnd, Store,
-    StoreError, Successors, Swept, TableLimits,
+    DueSessions, FAREWELLS_KEPT, FoundBy, FoundPerson, GRANTS_LISTED_MAX, GrantsOf, KeyClaim,
+    LOCAL_ISSUER, LastNoted, ListedGrant, LocalUser, LoggedOut, LoginBegun, LoginRecord,
+    PEOPLE_FOUND_MAX, PERSONAL_CLIENT, PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken,
+    PersonalTokenAdded, ProviderLogout, ProviderSession, REFRESH_GRACE_MAX, REVOCATIONS_KEPT,
+    REVOCATIONS_READ_MAX, RefreshExtension, RefreshRotation, RefreshToken, RememberedConsent,
+    Revocation, RotationTime, SessionEnd, Store, StoreError, Successors, Swept, TableLimits,
 };
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
@@ -190,6 +190,10 @@ impl Store for MemoryStore {
         after: Option<&ListedGrant>,
     ) -> Result<Vec<ListedGrant>, StoreError> {
         Ok(self.tables().list_grants(of, after))
+    }
+
+    async fn find_people(&self, called: &str) -> Result<Vec<FoundPerson>, StoreError> {
+        Ok(self.tables().find_people(called))
     }
 
     async fn end_grants(&self, of: &GrantsOf, now: Timestamp) -> Result<u64, StoreError> {
@@ -825,6 +829,27 @@ impl Tables {
         found.sort_by_key(|row| (row.grant.created_at, row.grant.id.clone()));
         found.truncate(usize::from(GRANTS_LISTED_MAX));
         found.into_iter().map(|row| self.listed(row)).collect()
+    }
+
+    fn find_people(&self, called: &str) -> Vec<FoundPerson> {
+        let people = self.grants.values().map(|row| &row.grant.identity);
+        let found = people.filter(|one| !one.is_machine()).flat_map(|one| {
+            let ways = [
+                (one.subject == called, FoundBy::Subject),
+                (
+                    one.email_verified && one.email.as_deref() == Some(called),
+                    FoundBy::VerifiedEmail,
+                ),
+                (one.name.as_deref() == Some(called), FoundBy::Name),
+            ];
+            ways.into_iter().filter(|(is_called, _)| *is_called).map(|(_, by)| FoundPerson {
+                by,
+                issuer: one.issuer.clone(),
+                subject: one.subject.clone(),
+            })
+        });
+        let found: BTreeSet<FoundPerson> = found.collect();
+        found.into_iter().take(usize::from(PEOPLE_FOUND_MAX)).collect()
     }
 
     fn listed(&self, row: &GrantRow) -> ListedGrant {

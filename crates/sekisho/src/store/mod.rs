@@ -27,8 +27,9 @@ use crate::seal::{KeyId, Sealed};
 
 pub use self::cached::CachedStore;
 pub use self::grants::{
-    GRANTS_LISTED_MAX, GrantsOf, LAST_USE_EXACT_TO, LastNoted, ListedGrant, PERSONAL_CLIENT,
-    PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken, PersonalTokenAdded,
+    FoundBy, FoundPerson, GRANTS_LISTED_MAX, GrantsOf, LAST_USE_EXACT_TO, LastNoted, ListedGrant,
+    PEOPLE_FOUND_MAX, PERSONAL_CLIENT, PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken,
+    PersonalTokenAdded,
 };
 pub use self::memory::MemoryStore;
 pub use self::postgres::{PostgresOpenError, PostgresStore};
@@ -521,6 +522,9 @@ pub trait Store: fmt::Debug + Send + Sync {
         of: &GrantsOf,
         after: Option<&ListedGrant>,
     ) -> Result<Vec<ListedGrant>, StoreError>;
+    /// People with a grant who are called that, surest first, at most [`PEOPLE_FOUND_MAX`]. Machines
+    /// are none. Somebody who is found in several ways is told of for each.
+    async fn find_people(&self, called: &str) -> Result<Vec<FoundPerson>, StoreError>;
     /// Ends all these grants, as [`Store::revoke_grant`] does, and the codes that would become some;
     /// gives the number of grants. Whose grants these were is asked anew by every client; where all
     /// of a person's end, so do their browser sessions.

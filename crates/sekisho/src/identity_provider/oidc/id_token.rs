@@ -259,7 +259,7 @@ const NAME_BYTES_MAX: usize = 255;
 
 /// Whether a text can be a provider's name for a session, or for a token.
 pub(super) fn is_sid(text: &str) -> bool {
-    (1..=NAME_BYTES_MAX).contains(&text.len())
+    (1..=NAME_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 /// Core §2: a subject is a short text.

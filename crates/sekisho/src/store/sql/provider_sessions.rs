@@ -6,7 +6,7 @@
 use sekisho_protocol::SecretHash;
 use sqlx::{Pool, Transaction};
 
-use super::verbs::{bytes, unavailable};
+use super::verbs::{bytes, key, unavailable};
 use super::{Database, grants, rows};
 use crate::clock::Timestamp;
 use crate::grant::GrantId;
@@ -77,7 +77,7 @@ pub(super) async fn find(
         "SELECT grant_id, issuer, subject, sid, browser, tokens, is_offline, check_at
          FROM provider_sessions WHERE grant_id = $1 AND over_since IS NULL",
     )
-    .bind(grant.as_str())
+    .bind(key(grant.as_str()))
     .fetch_optional(readers)
     .await
     .map_err(unavailable)?;

@@ -20,11 +20,11 @@ use crate::seal::{KeyId, Sealed};
 use crate::store::{
     ASSERTIONS_MAX, AccessToken, AccountSessionBegun, AssertionUse, CLIENTS_LISTED_MAX,
     CONSENTS_KEPT, ClaimedSession, Client, ClientOrigin, CodeIssue, CodeRecord, CodeRedemption,
-    DueSessions, FAREWELLS_KEPT, GrantsOf, KeyClaim, LOCAL_ISSUER, ListedGrant, LocalUser,
-    LoggedOut, LoginBegun, LoginRecord, PERSONAL_CLIENT, PersonalToken, PersonalTokenAdded,
-    ProviderLogout, ProviderSession, REFRESH_GRACE_MAX, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX,
-    RefreshExtension, RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime,
-    SessionEnd, Store, StoreError, Swept,
+    DueSessions, FAREWELLS_KEPT, FoundPerson, GrantsOf, KeyClaim, LOCAL_ISSUER, ListedGrant,
+    LocalUser, LoggedOut, LoginBegun, LoginRecord, PERSONAL_CLIENT, PersonalToken,
+    PersonalTokenAdded, ProviderLogout, ProviderSession, REFRESH_GRACE_MAX, REVOCATIONS_KEPT,
+    REVOCATIONS_READ_MAX, RefreshExtension, RefreshRotation, RefreshToken, RememberedConsent,
+    Revocation, RotationTime, SessionEnd, Store, StoreError, Swept,
 };
 
 #[async_trait]
@@ -45,7 +45,7 @@ impl Store for SqlStore {
             "SELECT id, metadata, secret, secret_expires_at, created_at, origin, last_used_at
              FROM clients WHERE id = $1",
         )
-        .bind(id.as_str())
+        .bind(key(id.as_str()))
         .fetch_optional(&self.readers)
         .await
         .map_err(unavailable)?;
@@ -327,6 +327,10 @@ impl Store for SqlStore {
         grants::list(&self.readers, of, after).await
     }
 
+    async fn find_people(&self, called: &str) -> Result<Vec<FoundPerson>, StoreError> {
+        grants::find_people(&self.readers, called).await
+    }
+
     async fn end_grants(&self, of: &GrantsOf, now: Timestamp) -> Result<u64, StoreError> {
         let mut step = self.begin().await?;
         let ended = grants::take_back(&mut step, of, now).await?;
@@ -364,7 +368,7 @@ impl Store for SqlStore {
 
     async fn find_user(&self, name: &str) -> Result<Option<LocalUser>, StoreError> {
         let row = sqlx::query("SELECT name, password_hash, created_at FROM users WHERE name = $1")
-            .bind(name)
+            .bind(key(name))
             .fetch_optional(&self.readers)
             .await
             .map_err(unavailable)?;
@@ -382,14 +386,14 @@ impl Store for SqlStore {
     async fn set_password(&self, name: &str, password_hash: &str) -> Result<bool, StoreError> {
         let mut step = self.begin().await?;
         let changed = sqlx::query("UPDATE users SET password_hash = $2 WHERE name = $1")
-            .bind(name)
+            .bind(key(name))
             .bind(password_hash)
             .execute(&mut *step)
             .await
             .map_err(unavailable)?;
         sqlx::query("DELETE FROM browser_sessions WHERE issuer = $1 AND subject = $2")
             .bind(LOCAL_ISSUER)
-            .bind(name)
+            .bind(key(name))
             .execute(&mut *step)
             .await
             .map_err(unavailable)?;
@@ -400,7 +404,7 @@ impl Store for SqlStore {
     async fn remove_user(&self, name: &str, now: Timestamp) -> Result<bool, StoreError> {
         let mut step = self.begin().await?;
         let removed = sqlx::query("DELETE FROM users WHERE name = $1")
-            .bind(name)
+            .bind(key(name))
             .execute(&mut *step)
             .await
             .map_err(unavailable)?;
@@ -689,7 +693,7 @@ impl Store for SqlStore {
              FROM clients WHERE id > $1 ORDER BY id LIMIT $2",
         )
         // No id is empty.
-        .bind(after.map_or("", ClientId::as_str))
+        .bind(after.map_or("", |after| key(after.as_str())))
         .bind(i64::from(CLIENTS_LISTED_MAX))
         .fetch_all(&self.readers)
         .await
@@ -701,7 +705,7 @@ impl Store for SqlStore {
         let mut step = self.begin().await?;
         grants::end(&mut step, &GrantsOf::Client(id.clone()), now).await?;
         let removed = sqlx::query("DELETE FROM clients WHERE id = $1")
-            .bind(id.as_str())
+            .bind(key(id.as_str()))
             .execute(&mut *step)
             .await
             .map_err(unavailable)?;
@@ -711,7 +715,7 @@ impl Store for SqlStore {
 
     async fn is_client_in_use(&self, id: &ClientId) -> Result<bool, StoreError> {
         sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM grants WHERE client_id = $1)")
-            .bind(id.as_str())
+            .bind(key(id.as_str()))
             .fetch_one(&self.readers)
             .await
             .map_err(unavailable)
@@ -719,7 +723,7 @@ impl Store for SqlStore {
 
     async fn note_client_use(&self, id: &ClientId, now: Timestamp) -> Result<(), StoreError> {
         sqlx::query("UPDATE clients SET last_used_at = $2 WHERE id = $1")
-            .bind(id.as_str())
+            .bind(key(id.as_str()))
             .bind(now.unix_seconds())
             .execute(&self.writer)
             .await
@@ -1017,6 +1021,12 @@ const SWEEP_CODES: &str = "
 
 const SWEEP_CLIENTS: &str = "
     DELETE FROM clients WHERE has_finished_login = FALSE AND created_at < $1";
+
+/// What a row is looked for by. No key is empty, and none has a NUL, which some databases cannot even
+/// be asked for.
+pub(super) fn key(text: &str) -> &str {
+    if text.contains('\0') { "" } else { text }
+}
 
 pub(super) fn bytes(hash: &SecretHash) -> &[u8] {
     hash.as_bytes()
