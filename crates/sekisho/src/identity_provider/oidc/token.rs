@@ -8,8 +8,8 @@ use url::Url;
 use super::super::{LoginAttempt, ProviderTokens};
 use super::OidcSettings;
 use super::discovery::{OFFLINE_ACCESS, ProviderMetadata};
-use super::wire::{Answer, ClientAuthentication, Endpoint, Fault, Wire};
 use crate::clock::Timestamp;
+use crate::trusted::{Answer, ClientAuthentication, Endpoint, Fault, Wire};
 
 /// Longest that a token of the provider is believed to live.
 const EXPIRES_IN_SECONDS_MAX: u64 = 10 * 365 * 24 * 60 * 60;
