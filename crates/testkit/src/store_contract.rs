@@ -132,6 +132,7 @@ macro_rules! store_contract {
                 a_sweep_removes_tokens_at_their_end_and_then_their_grant
                 a_sweep_keeps_what_a_replay_could_still_hit
                 a_sweep_removes_spent_refresh_tokens_at_their_own_end
+                a_sweep_goes_in_steps
                 a_sweep_forgets_revocations_after_a_day
                 a_sweep_removes_old_clients_that_never_finished_a_login
                 a_preregistered_client_stays_until_it_is_removed
@@ -1252,6 +1253,29 @@ pub async fn a_sweep_removes_spent_refresh_tokens_at_their_own_end(store: AnySto
     assert!(store.find_refresh_token(&refresh_of("b")).await.unwrap().is_some());
 }
 
+/// Case 120: however much is over, nobody waits for more than a step.
+pub async fn a_sweep_goes_in_steps(store: AnyStore) {
+    for number in 0..20 {
+        sign_in(&store, &number.to_string(), &person("alice")).await;
+    }
+    let living = personal_token("living", &person("bob"));
+    store.add_personal_token(&living).await.unwrap();
+    let is_living = async || store.find_access_token(&living.token).await.unwrap().is_some();
+    let (mut rows, mut steps) = (0, 0);
+    loop {
+        let swept = store.sweep_some(REFRESH_END, NOW, 7).await.unwrap();
+        assert!(swept.rows <= 7, "{swept:?}");
+        if swept.rows == 0 {
+            break;
+        }
+        assert!(is_living().await, "whoever asks between two steps is answered");
+        (rows, steps) = (rows + swept.rows, steps + 1);
+    }
+    assert!(rows >= 60 && steps >= 9, "two tokens and a grant for each: {rows} in {steps}");
+    assert_eq!(store.list_grants(&GrantsOf::Everyone, None).await.unwrap().len(), 1);
+    assert_eq!(store.sweep(REFRESH_END, NOW).await.unwrap(), Swept { rows: 0 }, "nothing is left");
+}
+
 pub async fn a_sweep_forgets_revocations_after_a_day(store: AnyStore) {
     let (start, _) = store.revocations_since(None).await.unwrap();
     for name in ["a", "b", "c"] {
@@ -1518,7 +1542,7 @@ pub async fn a_sweep_removes_sessions_whose_grant_or_code_is_gone(store: AnyStor
     log_in(&store, "bob", None, Some(NOW)).await;
     let before = NOW.minus(Duration::from_secs(1));
     assert_eq!(store.sweep(before, NOW).await.unwrap(), Swept { rows: 0 }, "a code is a promise");
-    assert_eq!(store.sweep(NOW, NOW).await.unwrap(), Swept { rows: 1 }, "the code");
+    assert_eq!(store.sweep(NOW, NOW).await.unwrap(), Swept { rows: 2 }, "the code, its session");
     assert_eq!(store.find_provider_session(&session.grant_id).await.unwrap(), None);
     let left = claim(&store, NOW, 9).await;
     let left: Vec<_> = left.iter().map(|one| (one.subject.as_str(), one.due)).collect();

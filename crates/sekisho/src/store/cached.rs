@@ -324,6 +324,17 @@ impl Store for CachedStore {
         outcome
     }
 
+    async fn sweep_some(
+        &self,
+        now: Timestamp,
+        unused_clients_before: Timestamp,
+        rows_max: u32,
+    ) -> Result<Swept, StoreError> {
+        let outcome = self.behind.sweep_some(now, unused_clients_before, rows_max).await;
+        self.forget_unless(|token| !token.principal.expires_at.is_over(now));
+        outcome
+    }
+
     // The rest is behind.
 
     async fn instance_id(&self) -> Result<String, StoreError> {
