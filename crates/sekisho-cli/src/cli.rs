@@ -201,7 +201,7 @@ pub(crate) struct RevokeGrantsArgs {
 #[derive(Debug, Clone, Args)]
 #[group(multiple = false)]
 pub(crate) struct WhoseArgs {
-    /// Those of this person: a subject, a name or an e-mail address
+    /// Those of this person: a subject (the name of an account) or a verified e-mail address
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
     /// Those of this application
@@ -215,7 +215,7 @@ pub(crate) struct WhoseArgs {
 #[derive(Debug, Clone, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct WhoseRequiredArgs {
-    /// Those of this person: a subject, a name or an e-mail address
+    /// Those of this person: a subject (the name of an account) or a verified e-mail address
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
     /// Those of this application

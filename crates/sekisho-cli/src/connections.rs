@@ -1,16 +1,19 @@
 //! Connections: how many at once, how slow they may be, and how large their heads.
 //!
-//! Over the limit a caller hears 503 and is closed at once; those who are in are not disturbed.
+//! Over the limit a caller hears 503 and is closed at once; those who are in are not disturbed. No
+//! address but a trusted proxy's, behind which there are many, has more than its share.
 
+use std::collections::HashMap;
 use std::io::{self, IoSlice, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum_server::accept::Accept;
 use axum_server::{Handle, Server};
+use sekisho::front::{ClientAddress, TrustedProxies};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -62,16 +65,19 @@ pub(crate) fn accepting(
 #[derive(Debug, Clone)]
 pub(crate) struct Connections {
     places: Arc<Semaphore>,
+    shares: Shares,
+    proxies: TrustedProxies,
 }
 
 impl Connections {
-    /// `most` at once.
-    pub(crate) fn new(most: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(most)) }
+    /// `most` at once, and `most_of_one` of one address that is no trusted proxy's.
+    pub(crate) fn new(most: usize, most_of_one: usize, proxies: TrustedProxies) -> Self {
+        let shares = Shares { open: Arc::default(), most: most_of_one };
+        Self { places: Arc::new(Semaphore::new(most)), shares, proxies }
     }
 
     fn admit(&self, stream: TcpStream) -> io::Result<Connection> {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+        let Some(place) = self.place_for(stream.peer_addr()?.ip().to_canonical()) else {
             turn_away(stream)?;
             return Err(io::Error::other("too many connections"));
         };
@@ -79,6 +85,62 @@ impl Connections {
         stream.set_nodelay(true)?;
         Ok(Connection { stream, stuck: None, _place: place })
     }
+}
+
+impl Connections {
+    fn place_for(&self, peer: IpAddr) -> Option<Place> {
+        let share = match self.proxies.is_trusted(peer) {
+            true => None,
+            false => Some(self.shares.take(ClientAddress(peer).network())?),
+        };
+        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        Some(Place { _place: place, _share: share })
+    }
+}
+
+/// How many connections each address has open.
+#[derive(Debug, Clone)]
+struct Shares {
+    open: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    most: usize,
+}
+
+impl Shares {
+    fn take(&self, address: IpAddr) -> Option<Share> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(address).or_default();
+        if *count >= self.most {
+            return None;
+        }
+        *count += 1;
+        Some(Share { open: Arc::clone(&self.open), address })
+    }
+}
+
+/// One of an address's connections.
+#[derive(Debug)]
+struct Share {
+    open: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    address: IpAddr,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// What a connection takes, given back when it ends.
+#[derive(Debug)]
+struct Place {
+    _place: OwnedSemaphorePermit,
+    _share: Option<Share>,
 }
 
 /// Into the socket's empty buffer, so that it takes no wait.
@@ -104,7 +166,7 @@ pub(crate) struct Connection {
     stream: TcpStream,
     /// Runs while nothing more can be written; there is none while all goes well.
     stuck: Option<Pin<Box<Sleep>>>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Connection {
@@ -183,7 +245,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let accepted = listener.accept().await.unwrap().0;
-        (peer, Connections::new(1).admit(accepted).unwrap())
+        (peer, Connections::new(1, 1, TrustedProxies::default()).admit(accepted).unwrap())
     }
 
     /// Case 92: whoever never reads holds no connection for ever.
@@ -216,5 +278,24 @@ mod tests {
         assert!(wrote(Poll::Pending).await.is_pending());
         advance(READ_WAIT + Duration::from_secs(1)).await;
         assert!(matches!(wrote(Poll::Pending).await, Poll::Ready(Err(_))), "gone");
+    }
+
+    #[test]
+    fn one_address_has_its_share_and_a_proxy_all_there_is() {
+        let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
+        let connections = Connections::new(6, 2, proxies);
+        let enter = |peer: &str| connections.place_for(peer.parse().unwrap());
+        let first = enter("192.0.2.1").unwrap();
+        let second = enter("192.0.2.1").unwrap();
+        assert!(enter("192.0.2.1").is_none(), "its share");
+        drop(first);
+        let again = enter("192.0.2.1").unwrap();
+        let theirs = [enter("2001:db8::1").unwrap(), enter("2001:db8::2").unwrap()];
+        assert!(enter("2001:db8::3").is_none(), "one network of IPv6 is one caller");
+        let proxys = [enter("10.0.0.1").unwrap(), enter("10.0.0.1").unwrap()];
+        assert!(enter("10.0.0.1").is_none(), "all six are taken");
+        assert!(enter("192.0.2.9").is_none());
+        drop((again, second, theirs, proxys));
+        assert!(connections.shares.open.lock().unwrap().is_empty(), "nobody is remembered");
     }
 }

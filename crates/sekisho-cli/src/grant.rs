@@ -5,7 +5,7 @@
 use sekisho::clock::{Clock as _, SystemClock, Timestamp};
 use sekisho::grant::GrantId;
 use sekisho::protocol::oauth::ClientId;
-use sekisho::store::{GrantsOf, ListedGrant, Store, StoreError};
+use sekisho::store::{FoundBy, FoundPerson, GrantsOf, ListedGrant, Store, StoreError};
 use serde_json::{Value, json};
 
 use crate::cli::{GrantCommand, WhoseArgs, WhoseRequiredArgs};
@@ -25,6 +25,16 @@ pub(crate) enum GrantError {
         "nobody called {0:?} has granted anything: `sekisho grant list` shows whose grants there are"
     )]
     Nobody(String),
+    /// People call themselves so, which anybody may.
+    #[error(
+        "{name:?} is a name that anybody may take: say who is meant by the subject, one of {subjects}"
+    )]
+    OnlyNamed {
+        /// What was typed.
+        name: String,
+        /// Who was found.
+        subjects: String,
+    },
     /// Several people answer to the name.
     #[error(
         "{name:?} may be any of {subjects}: say which by the subject, or end single grants with --grant"
@@ -90,39 +100,31 @@ impl WhoseArgs {
     }
 }
 
-/// The one person who is called that: by subject, else by name or e-mail address. A name that
-/// somebody gave themself never hides the person whose subject it is.
+/// The one person who is meant: by subject, which is the name of an account of ours, else by an
+/// e-mail address that the provider calls verified. By a name that people give themselves nobody is
+/// found, only told of.
 pub(crate) async fn find_person(store: &dyn Store, name: &str) -> Result<GrantsOf, GrantError> {
-    let (mut by_subject, mut by_name) = (Vec::new(), Vec::new());
-    for grant in all(store, &GrantsOf::Everyone).await? {
-        let identity = grant.identity;
-        if identity.is_machine() {
-            continue;
-        }
-        let person = (identity.issuer, identity.subject);
-        if person.1 == name {
-            by_subject.push(person);
-        } else if identity.name.as_deref() == Some(name) || identity.email.as_deref() == Some(name)
-        {
-            by_name.push(person);
-        }
-    }
-    let mut found = if by_subject.is_empty() { by_name } else { by_subject };
-    found.sort();
-    found.dedup();
-    match found.as_slice() {
-        [] => Err(GrantError::Nobody(name.to_owned())),
-        [(issuer, subject)] => {
+    let found = store.find_people(name).await?;
+    let by = |way| found.iter().filter(move |one| one.by == way).collect::<Vec<_>>();
+    let is_sure = |way: &FoundBy| !by(*way).is_empty();
+    let Some(way) = [FoundBy::Subject, FoundBy::VerifiedEmail].into_iter().find(is_sure) else {
+        return Err(match by(FoundBy::Name).as_slice() {
+            [] => GrantError::Nobody(name.to_owned()),
+            some => GrantError::OnlyNamed { name: name.to_owned(), subjects: choices(some) },
+        });
+    };
+    match by(way).as_slice() {
+        [FoundPerson { issuer, subject, .. }] => {
             Ok(GrantsOf::Person { issuer: issuer.clone(), subject: subject.clone() })
         }
-        several => {
-            let subjects: Vec<_> = several
-                .iter()
-                .map(|(issuer, subject)| format!("{subject:?} of {issuer}"))
-                .collect();
-            Err(GrantError::Ambiguous { name: name.to_owned(), subjects: subjects.join(", ") })
-        }
+        several => Err(GrantError::Ambiguous { name: name.to_owned(), subjects: choices(several) }),
     }
+}
+
+fn choices(people: &[&FoundPerson]) -> String {
+    let choices: Vec<_> =
+        people.iter().map(|one| format!("{:?} of {}", one.subject, plain(&one.issuer))).collect();
+    choices.join(", ")
 }
 
 /// All of them, page by page.
@@ -205,7 +207,48 @@ pub(crate) fn plain(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use sekisho::principal::Identity;
+    use sekisho::store::{MemoryStore, TableLimits};
+    use testkit::store_contract::{person, sign_in};
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_person_is_meant_by_what_only_they_can_be_called() {
+        let store: std::sync::Arc<dyn Store> =
+            std::sync::Arc::new(MemoryStore::new(TableLimits::default()));
+        let at_other = Identity { issuer: "https://other.example".into(), ..person("alice") };
+        let mallory = Identity { name: Some("bob".into()), ..person("mallory") };
+        let twin = Identity { email: person("mallory").email, ..person("twin") };
+        let people = [person("alice"), at_other, person("bob"), mallory, twin];
+        for (number, identity) in people.iter().enumerate() {
+            sign_in(&store, &number.to_string(), identity).await;
+        }
+        let rows = [
+            ("bob", Ok("bob"), "by subject, whoever else calls himself so"),
+            ("bob@example.com", Ok("bob"), "by a verified address"),
+            (
+                "alice",
+                Err("may be any of \"alice\" of https://idp.example/realms/master, \"alice\" of"),
+                "two",
+            ),
+            ("mallory@example.com", Err("may be any of \"mallory\" of"), "two with one address"),
+            ("twin 山田", Err("a name that anybody may take"), "a name is told of, not taken"),
+            ("carol", Err("nobody called \"carol\""), "nobody"),
+        ];
+        for (called, expected, reason) in rows {
+            match (find_person(&*store, called).await, expected) {
+                (Ok(GrantsOf::Person { subject, .. }), Ok(expected)) => {
+                    assert_eq!(subject, expected, "{called}: {reason}");
+                }
+                (Err(error), Err(words)) => {
+                    assert!(error.to_string().contains(words), "{called}: {reason}: {error}");
+                }
+                (found, _) => panic!("{called}: {reason}: {found:?}"),
+            }
+        }
+    }
 
     #[test]
     fn a_name_stays_in_its_column() {

@@ -78,7 +78,11 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let app = application(&config, &store.shared, sealer, &stopping, &behind).await?;
 
     let handle = Handle::new();
-    let connections = Connections::new(config.connections_max);
+    let connections = Connections::new(
+        config.connections_max,
+        config.connections_per_address_max,
+        config.proxies.clone(),
+    );
     let server = accepting(listener, connections, handle.clone());
     let for_each_peer = tower::service_fn(move |peer| {
         std::future::ready(Ok::<_, Infallible>(app.clone().for_peer(peer)))

@@ -183,6 +183,28 @@ async fn the_file_is_for_its_owner_only() {
     }
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_that_others_could_read_is_its_owners_alone_once_it_was_opened() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let file = File::new();
+    sign_in(&any(&file.open().await), "a", &person("alice")).await;
+    let all = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(&file.path, all.clone()).unwrap();
+    let store = file.open().await;
+    assert!(is_alive(&any(&store), "a").await, "it is opened all the same");
+    let mode =
+        |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    for part in ["", "-wal", "-shm"] {
+        assert_eq!(mode(&file.beside(part)), 0o600, "{part:?}");
+    }
+
+    let theirs = File::holding(&[b'x'; 5000]);
+    std::fs::set_permissions(&theirs.path, all).unwrap();
+    SqliteStore::open(&theirs.path, TableLimits::default(), Durability::Normal).await.unwrap_err();
+    assert_eq!(mode(&theirs.path), 0o644, "another program's is left as it is");
+}
+
 #[tokio::test]
 async fn a_file_that_is_not_ours_is_refused_with_a_remedy_and_left_alone() {
     let foreign = "CREATE TABLE theirs (id INTEGER); INSERT INTO theirs VALUES (1);";

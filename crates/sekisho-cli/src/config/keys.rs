@@ -163,6 +163,18 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key("authorization.cimd_denied_hosts", List, Some(""), "hosts of such documents never taken"),
     key(
+        "authorization.private_use_redirects",
+        Text,
+        Some("on"),
+        "redirect URIs of private-use schemes, as desktop applications register: \"on\", \"off\"",
+    ),
+    key(
+        "authorization.redirect_hosts",
+        List,
+        Some(""),
+        "if not empty, the only https hosts that clients may be answered at, beside loopback",
+    ),
+    key(
         "authorization.client_idle_ttl",
         Text,
         Some("90d"),
@@ -190,6 +202,12 @@ pub(crate) const KEYS: &[Key] = &[
         "life of a client's secret; 0 is for ever",
     ),
     key("limits.connections_max", Number, Some("10000"), "open connections"),
+    key(
+        "limits.connections_per_address_max",
+        Number,
+        Some("1000"),
+        "open connections of one address that is no trusted proxy's",
+    ),
     key("limits.clients_max", Number, Some("100000"), "registered clients"),
     key("limits.logins_max", Number, Some("100000"), "logins on their way"),
     key("limits.registrations_per_minute", Number, Some("60"), "registrations from one address"),

@@ -979,7 +979,7 @@ fn what_is_written_is_what_holds() {
     let text = "[authorization]\nregistration = \"off\"\nconsent = \"remember\"\n\
         code_ttl = \"1m\"\naccess_token_ttl = \"2h\"\nrefresh_token_ttl = \"3d\"\n\
         refresh_grace = \"0\"\nrotation = \"off\"\n\
-        client_secret_ttl = \"1h\"\n[limits]\nconnections_max = 5\nclients_max = 6\n\
+        client_secret_ttl = \"1h\"\n[limits]\nconnections_max = 5\nconnections_per_address_max = 4\nclients_max = 6\n\
         logins_max = 7\nregistrations_per_minute = 8\nlogins_per_minute = 0x9\n\
         refreshes_per_minute = 12\n\
         sessions_max = 1_0\nsession_idle = \"11s\"\n";
@@ -998,7 +998,7 @@ fn what_is_written_is_what_holds() {
     assert_eq!(tokens.refreshes_per_minute.get(), 12);
     assert_eq!((tokens.refresh_grace, tokens.rotation), (Duration::ZERO, Rotation::PublicClients));
     assert_eq!((config.connections_max, config.tables.clients_max), (5, 6));
-    assert_eq!(config.tables.logins_max, 7);
+    assert_eq!((config.connections_per_address_max, config.tables.logins_max), (4, 7));
     assert_eq!((config.sessions.sessions_max, config.sessions.idle.as_secs()), (10, 11));
 }
 
@@ -1116,6 +1116,22 @@ fn a_wrong_client_gets_one_sentence() {
     let client = config.authorization.clients.first().unwrap();
     assert_eq!(client.metadata.client_name.as_deref(), Some("x"));
     assert!(client.metadata.refreshes && !client.metadata.acts_alone && client.secret.is_none());
+}
+
+#[test]
+fn redirect_uris_are_what_the_operator_allows() {
+    let of = |text: &str| {
+        Given::file(&format!("[authorization]\n{text}")).load().unwrap().authorization.redirects
+    };
+    let usual = of("");
+    assert!(!usual.refuses_private_use && usual.hosts.is_empty());
+    let strict = of("private_use_redirects = \"off\"\nredirect_hosts = [\"*.app.example\"]");
+    assert!(strict.refuses_private_use && strict.hosts.contains("a.app.example"));
+    all_refused(&[(
+        "[authorization]\nredirect_hosts = [\"https://a.example\"]",
+        "FILE, line 2: authorization.redirect_hosts = \"https://a.example\": \"https://a.example\" is no host name: write for example \"app.example\" or \"*.app.example\"",
+        "a URL for a host",
+    )]);
 }
 
 #[test]

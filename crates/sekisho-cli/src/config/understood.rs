@@ -16,7 +16,7 @@ use sekisho::front::{HostPolicy, OriginPolicy, TrustedProxies};
 use sekisho::mcp::SessionLimits;
 use sekisho::protocol::Secret;
 use sekisho::protocol::oauth::{
-    HostList, Issuer, ProtectedResource, ProtectedResources, ScopeSet, is_loopback,
+    HostList, Issuer, ProtectedResource, ProtectedResources, RedirectRule, ScopeSet, is_loopback,
 };
 use sekisho::store::sqlite::Durability;
 use sekisho::store::{PostgresStore, REFRESH_GRACE_MAX, TableLimits};
@@ -47,6 +47,7 @@ pub(crate) struct Config {
     pub(crate) client_idle_ttl: Option<Duration>,
     pub(crate) servers: Vec<Server>,
     pub(crate) connections_max: usize,
+    pub(crate) connections_per_address_max: usize,
     pub(crate) tables: TableLimits,
     pub(crate) wrong_tokens_per_minute: NonZeroU32,
     pub(crate) sessions: SessionLimits,
@@ -153,6 +154,8 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
     authorization.clients = clients(&written.clients, &authorization.servers.scopes())?;
     let client_idle_ttl = life_or_for_ever(settings, "authorization.client_idle_ttl")?;
     let connections_max = number(settings, "limits.connections_max", 1..=1_000_000)?;
+    let connections_per_address_max =
+        number(settings, "limits.connections_per_address_max", 1..=1_000_000)?;
     let tables = TableLimits {
         clients_max: number(settings, "limits.clients_max", 1..=1_000_000_000)?,
         logins_max: number(settings, "limits.logins_max", 1..=1_000_000_000)?,
@@ -173,6 +176,7 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
         client_idle_ttl,
         servers,
         connections_max,
+        connections_per_address_max,
         tables,
         wrong_tokens_per_minute,
         sessions,
@@ -573,6 +577,7 @@ fn authorization(
     understood.rotation = choose(settings, "authorization.rotation", &ROTATIONS)?;
     understood.client_secret_ttl = life_or_for_ever(settings, "authorization.client_secret_ttl")?;
     understood.documents = documents(settings)?;
+    understood.redirects = redirects(settings)?;
     understood.fetches_per_minute = rate(settings, "limits.document_fetches_per_minute")?;
     understood.failures_per_minute = rate(settings, "limits.failures_per_minute")?;
     understood.pages_per_minute = rate(settings, "limits.pages_per_minute")?;
@@ -587,12 +592,7 @@ fn authorization(
 fn documents(settings: &Settings) -> Result<Documents, ConfigError> {
     const LISTS: [&str; 2] =
         ["authorization.cimd_allowed_hosts", "authorization.cimd_denied_hosts"];
-    let hosts = |key: &str| {
-        HostList::parse(settings.list(key)).map_err(|entry| {
-            let remedy = "write for example \"app.example\" or \"*.app.example\"";
-            settings.refuse(key, format!("{entry:?} is no host name: {remedy}"))
-        })
-    };
+    let hosts = |key| host_list(settings, key);
     if choose(settings, "authorization.cimd", &[("on", true), ("off", false)])? {
         let [allowed, denied] = LISTS.map(hosts);
         return Ok(Documents::On { allowed: allowed?, denied: denied? });
@@ -604,6 +604,22 @@ fn documents(settings: &Settings) -> Result<Documents, ConfigError> {
             Err(settings.refuse(key, problem))
         }
     }
+}
+
+/// Which redirect URIs clients may have that the operator did not write down.
+fn redirects(settings: &Settings) -> Result<RedirectRule, ConfigError> {
+    let switch = [("on", false), ("off", true)];
+    Ok(RedirectRule {
+        refuses_private_use: choose(settings, "authorization.private_use_redirects", &switch)?,
+        hosts: host_list(settings, "authorization.redirect_hosts")?,
+    })
+}
+
+fn host_list(settings: &Settings, key: &str) -> Result<HostList, ConfigError> {
+    HostList::parse(settings.list(key)).map_err(|entry| {
+        let remedy = "write for example \"app.example\" or \"*.app.example\"";
+        settings.refuse(key, format!("{entry:?} is no host name: {remedy}"))
+    })
 }
 
 fn registration(settings: &Settings) -> Result<Registration, ConfigError> {

@@ -12,6 +12,7 @@ mod metadata;
 mod parameters;
 mod pkce;
 mod protected_resource;
+mod redirect_rule;
 mod redirect_uri;
 mod registration;
 mod resource;
@@ -41,6 +42,7 @@ pub use metadata::{
 pub use parameters::Parameters;
 pub use pkce::{CodeChallenge, CodeVerifier, PkceError};
 pub use protected_resource::{InvalidTarget, ProtectedResource, ProtectedResources};
+pub use redirect_rule::RedirectRule;
 pub use redirect_uri::{
     REDIRECT_URI_BYTES_MAX, RedirectUri, RedirectUriError, RegisteredRedirectUri,
 };

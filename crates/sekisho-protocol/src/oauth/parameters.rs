@@ -16,7 +16,9 @@ const PARAMETERS_MAX: usize = 64;
 
 impl Parameters {
     /// Reads `application/x-www-form-urlencoded` text. A doubled parameter is remembered as such
-    /// and has no value, since two readers might pick different ones.
+    /// and has no value, since two readers might pick different ones. One with a NUL in it counts as
+    /// doubled: no parameter of OAuth has one (RFC 6749 appendix A), and two readers might read it to
+    /// different ends.
     pub fn parse(text: &[u8]) -> Self {
         let mut parameters = Self::default();
         for (name, value) in form_urlencoded::parse(text).take(PARAMETERS_MAX) {
@@ -27,6 +29,7 @@ impl Parameters {
                 parameters.resources.push(value.into_owned());
             } else if parameters.doubled.iter().any(|doubled| *doubled == name)
                 || parameters.values.contains_key(name.as_ref())
+                || value.contains('\0')
             {
                 parameters.values.remove(name.as_ref());
                 parameters.doubled.push(name.into_owned());
@@ -77,5 +80,9 @@ mod tests {
         assert_eq!(parameters.value("c"), None, "empty means absent");
         assert_eq!(parameters.value("d"), Some("大 x"));
         assert_eq!(parameters.resources(), ["r", "s"], "resource may come twice");
+        let parameters = Parameters::parse(b"client_id=a%00b&state=s");
+        assert_eq!(parameters.value("client_id"), None, "cut short by some, not by others");
+        assert!(parameters.has("client_id") && parameters.has_doubled());
+        assert_eq!(parameters.value("state"), Some("s"));
     }
 }

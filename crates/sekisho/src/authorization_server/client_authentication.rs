@@ -4,7 +4,7 @@
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use http::header::AUTHORIZATION;
-use http::{Extensions, HeaderMap};
+use http::{Extensions, HeaderMap, HeaderValue};
 use sekisho_protocol::Secret;
 use sekisho_protocol::oauth::{
     ClientCredentials, ClientProof, CredentialsError, OAuthError, OAuthErrorCode, Parameters,
@@ -41,6 +41,18 @@ enum Disbelief {
     Assertion(#[from] AssertionRefusal),
 }
 
+/// The `Authorization` header, which must not come twice: two readers might take different ones.
+pub(super) fn one_authorization(headers: &HeaderMap) -> Result<Option<&HeaderValue>, OAuthError> {
+    let mut all = headers.get_all(AUTHORIZATION).iter();
+    match (all.next(), all.next()) {
+        (found, None) => Ok(found),
+        (_, Some(_)) => {
+            let doubled = "the Authorization header came more than once";
+            Err(OAuthError::new(OAuthErrorCode::InvalidRequest, doubled))
+        }
+    }
+}
+
 impl AuthorizationServer {
     /// The client that sends a form, and the form, in which nothing may stand twice. Wrong proofs
     /// are counted.
@@ -71,7 +83,7 @@ impl AuthorizationServer {
         extensions: &Extensions,
         parameters: &Parameters,
     ) -> Result<Client, Refusal> {
-        let authorization = headers.get(AUTHORIZATION);
+        let authorization = one_authorization(headers)?;
         let used_basic = authorization.is_some();
         let authorization = authorization.map(|value| value.to_str().unwrap_or_default());
         let credentials = ClientCredentials::parse(authorization, parameters)

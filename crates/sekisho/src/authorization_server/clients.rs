@@ -175,8 +175,10 @@ impl AuthorizationServer {
             let (url, servers) = (url.clone(), &self.settings.servers);
             let known = servers.scopes();
             let defaults = servers.find(&[]).map_or(&known, |server| &server.scopes).clone();
+            let redirects = self.settings.redirects.clone();
             move |body: &[u8]| {
                 parse_client_metadata_document(&url, body, &known, &defaults)
+                    .and_then(|metadata| redirects.narrow(metadata))
                     .map_err(|error| error.error_description)
             }
         };

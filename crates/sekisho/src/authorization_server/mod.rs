@@ -47,7 +47,7 @@ use axum::routing::{get, post};
 use http::HeaderMap;
 use sekisho_protocol::oauth::{
     CLIENT_METADATA_DOCUMENT_BYTES_MAX, ClientId, ClientMetadata, Issuer, JWKS_BYTES_MAX,
-    ProtectedResources,
+    ProtectedResources, RedirectRule,
 };
 use sekisho_protocol::{Secret, SecretHash};
 
@@ -112,6 +112,8 @@ pub struct Settings {
     pub servers: ProtectedResources,
     /// Who may register.
     pub registration: Registration,
+    /// Which redirect URIs may be theirs.
+    pub redirects: RedirectRule,
     /// Who may be known by a document instead.
     pub documents: Documents,
     /// Clients that the operator wrote down beside those in the store.
@@ -160,6 +162,7 @@ impl Settings {
             issuer,
             servers,
             registration: Registration::Open,
+            redirects: RedirectRule::default(),
             documents: Documents::default(),
             clients: Vec::new(),
             reach: Reach::internet(),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
+use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
@@ -33,6 +34,8 @@ pub(super) enum Refusal {
     InitialAccessToken,
     /// Body too large.
     TooLarge,
+    /// Body not complete in time.
+    TooSlow,
     /// Too many requests from one address.
     TooMany(Duration),
     /// The client's keys cannot be fetched, which may pass.
@@ -50,6 +53,7 @@ impl Refusal {
             Self::Client { .. } | Self::InitialAccessToken => true,
             Self::OAuth(error) => error.error == OAuthErrorCode::InvalidGrant,
             Self::TooLarge
+            | Self::TooSlow
             | Self::TooMany(_)
             | Self::KeysUnavailable
             | Self::Store(_)
@@ -61,6 +65,17 @@ impl Refusal {
 impl From<OAuthError> for Refusal {
     fn from(error: OAuthError) -> Self {
         Self::OAuth(error)
+    }
+}
+
+/// A body that could not be read: it is too large, or it did not come. Whoever hung up hears nothing.
+impl From<BytesRejection> for Refusal {
+    fn from(rejection: BytesRejection) -> Self {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            Self::TooLarge
+        } else {
+            Self::TooSlow
+        }
     }
 }
 
@@ -96,6 +111,11 @@ impl IntoResponse for Refusal {
                 let error =
                     OAuthError::new(OAuthErrorCode::InvalidRequest, "the body is too large");
                 json(StatusCode::PAYLOAD_TOO_LARGE, &error)
+            }
+            Self::TooSlow => {
+                let words = "the body did not come in time";
+                let error = OAuthError::new(OAuthErrorCode::InvalidRequest, words);
+                json(StatusCode::REQUEST_TIMEOUT, &error)
             }
             Self::TooMany(wait) => {
                 let error = OAuthError::new(

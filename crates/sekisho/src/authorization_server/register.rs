@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL};
+use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
 use http::{Extensions, HeaderMap};
 use sekisho_protocol::Secret;
@@ -19,6 +19,7 @@ use sekisho_protocol::oauth::{
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::client_authentication::one_authorization;
 use super::refusal::Refusal;
 use super::{AuthorizationServer, Registration};
 use crate::clock::Timestamp;
@@ -60,10 +61,11 @@ pub(super) async fn register(
     // Counted before the token is looked at, so that it cannot be guessed at leisure.
     server.registrations.count_caller(&extensions).map_err(Refusal::TooMany)?;
     server.may_register(&headers)?;
-    let body = body.map_err(|_| Refusal::TooLarge)?;
+    let body = body?;
     let known = server.settings.servers.scopes();
     let defaults = server.settings.servers.find(&[]).map_or(&known, |server| &server.scopes);
     let metadata = parse_registration(&body, &known, defaults)?;
+    let metadata = server.settings.redirects.narrow(metadata)?;
     let (client, secret) = server.new_client(metadata);
     server.store.register_client(&client).await?;
     tracing::info!(client.id = %client.id, "registered");
@@ -81,8 +83,7 @@ impl AuthorizationServer {
     /// Under `registration = "token"` the request must show the initial access token (RFC 7591 §3).
     fn may_register(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let Registration::Token(expected) = &self.settings.registration else { return Ok(()) };
-        let shown = headers
-            .get(AUTHORIZATION)
+        let shown = one_authorization(headers)?
             .and_then(|header| header.to_str().ok())
             .and_then(|header| header.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))

@@ -84,7 +84,7 @@ pub(super) fn read_form(
         )
         .into());
     }
-    Ok(Parameters::parse(&body.map_err(|_| Refusal::TooLarge)?))
+    Ok(Parameters::parse(&body?))
 }
 
 impl AuthorizationServer {

@@ -58,7 +58,8 @@ impl TrustedProxies {
         ClientAddress(nearest)
     }
 
-    fn is_trusted(&self, address: IpAddr) -> bool {
+    /// Whether this peer is one of the proxies.
+    pub fn is_trusted(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 }

@@ -17,10 +17,10 @@ use tokio::time::MissedTickBehavior;
 
 use super::{
     AccessToken, AccountSessionBegun, AssertionUse, ClaimedSession, Client, CodeIssue, CodeRecord,
-    CodeRedemption, DueSessions, GrantsOf, KeyClaim, ListedGrant, LocalUser, LoggedOut, LoginBegun,
-    LoginRecord, PersonalToken, PersonalTokenAdded, ProviderLogout, ProviderSession,
-    RefreshExtension, RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime,
-    SessionEnd, Store, StoreError, Swept,
+    CodeRedemption, DueSessions, FoundPerson, GrantsOf, KeyClaim, ListedGrant, LocalUser,
+    LoggedOut, LoginBegun, LoginRecord, PersonalToken, PersonalTokenAdded, ProviderLogout,
+    ProviderSession, RefreshExtension, RefreshRotation, RefreshToken, RememberedConsent,
+    Revocation, RotationTime, SessionEnd, Store, StoreError, Swept,
 };
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
@@ -324,6 +324,17 @@ impl Store for CachedStore {
         outcome
     }
 
+    async fn sweep_some(
+        &self,
+        now: Timestamp,
+        unused_clients_before: Timestamp,
+        rows_max: u32,
+    ) -> Result<Swept, StoreError> {
+        let outcome = self.behind.sweep_some(now, unused_clients_before, rows_max).await;
+        self.forget_unless(|token| !token.principal.expires_at.is_over(now));
+        outcome
+    }
+
     // The rest is behind.
 
     async fn instance_id(&self) -> Result<String, StoreError> {
@@ -410,6 +421,10 @@ impl Store for CachedStore {
         after: Option<&ListedGrant>,
     ) -> Result<Vec<ListedGrant>, StoreError> {
         self.behind.list_grants(of, after).await
+    }
+
+    async fn find_people(&self, called: &str) -> Result<Vec<FoundPerson>, StoreError> {
+        self.behind.find_people(called).await
     }
 
     async fn note_use(&self, grant: &GrantId, at: Timestamp) -> Result<(), StoreError> {

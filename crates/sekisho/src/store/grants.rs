@@ -54,6 +54,31 @@ impl GrantsOf {
     }
 }
 
+/// The most people that one call of [`super::Store::find_people`] gives.
+pub const PEOPLE_FOUND_MAX: u16 = 20;
+
+/// By what somebody was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FoundBy {
+    /// The subject, which the provider gave them; at our own accounts it is the account's name.
+    Subject,
+    /// An e-mail address that the provider calls verified.
+    VerifiedEmail,
+    /// A name to show. Anybody may call themselves so.
+    Name,
+}
+
+/// Somebody who has a grant.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FoundPerson {
+    /// By what.
+    pub by: FoundBy,
+    /// Who logged the person in.
+    pub issuer: String,
+    /// Who it is there.
+    pub subject: String,
+}
+
 /// A grant with what is told of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedGrant {

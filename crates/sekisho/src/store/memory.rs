@@ -18,12 +18,12 @@ use self::provider_sessions::ProviderSessions;
 use super::{
     ASSERTIONS_MAX, AccessToken, AccountSessionBegun, AssertionUse, CLIENTS_LISTED_MAX,
     CONSENTS_KEPT, ClaimedSession, Client, ClientOrigin, CodeIssue, CodeRecord, CodeRedemption,
-    DueSessions, FAREWELLS_KEPT, GRANTS_LISTED_MAX, GrantsOf, KeyClaim, LOCAL_ISSUER, LastNoted,
-    ListedGrant, LocalUser, LoggedOut, LoginBegun, LoginRecord, PERSONAL_CLIENT,
-    PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken, PersonalTokenAdded, ProviderLogout,
-    ProviderSession, REFRESH_GRACE_MAX, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshExtension,
-    RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime, SessionEnd, Store,
-    StoreError, Successors, Swept, TableLimits,
+    DueSessions, FAREWELLS_KEPT, FoundBy, FoundPerson, GRANTS_LISTED_MAX, GrantsOf, KeyClaim,
+    LOCAL_ISSUER, LastNoted, ListedGrant, LocalUser, LoggedOut, LoginBegun, LoginRecord,
+    PEOPLE_FOUND_MAX, PERSONAL_CLIENT, PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken,
+    PersonalTokenAdded, ProviderLogout, ProviderSession, REFRESH_GRACE_MAX, REVOCATIONS_KEPT,
+    REVOCATIONS_READ_MAX, RefreshExtension, RefreshRotation, RefreshToken, RememberedConsent,
+    Revocation, RotationTime, SessionEnd, Store, StoreError, Successors, Swept, TableLimits,
 };
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
@@ -190,6 +190,10 @@ impl Store for MemoryStore {
         after: Option<&ListedGrant>,
     ) -> Result<Vec<ListedGrant>, StoreError> {
         Ok(self.tables().list_grants(of, after))
+    }
+
+    async fn find_people(&self, called: &str) -> Result<Vec<FoundPerson>, StoreError> {
+        Ok(self.tables().find_people(called))
     }
 
     async fn end_grants(&self, of: &GrantsOf, now: Timestamp) -> Result<u64, StoreError> {
@@ -406,15 +410,15 @@ impl Store for MemoryStore {
         Ok(self.tables().log_out_at_provider(logout, now))
     }
 
-    async fn sweep(
+    async fn sweep_some(
         &self,
         now: Timestamp,
         unused_clients_before: Timestamp,
+        rows_max: u32,
     ) -> Result<Swept, StoreError> {
-        let mut tables = self.tables();
-        let rows_before = tables.rows();
-        tables.sweep(now, unused_clients_before);
-        Ok(Swept { rows: count(rows_before.saturating_sub(tables.rows())) })
+        let mut room = Room { left: u64::from(rows_max), swept: 0 };
+        self.tables().sweep(now, unused_clients_before, &mut room);
+        Ok(Swept { rows: room.swept })
     }
 
     async fn keep_document_client(&self, client: &Client) -> Result<(), StoreError> {
@@ -827,6 +831,27 @@ impl Tables {
         found.into_iter().map(|row| self.listed(row)).collect()
     }
 
+    fn find_people(&self, called: &str) -> Vec<FoundPerson> {
+        let people = self.grants.values().map(|row| &row.grant.identity);
+        let found = people.filter(|one| !one.is_machine()).flat_map(|one| {
+            let ways = [
+                (one.subject == called, FoundBy::Subject),
+                (
+                    one.email_verified && one.email.as_deref() == Some(called),
+                    FoundBy::VerifiedEmail,
+                ),
+                (one.name.as_deref() == Some(called), FoundBy::Name),
+            ];
+            ways.into_iter().filter(|(is_called, _)| *is_called).map(|(_, by)| FoundPerson {
+                by,
+                issuer: one.issuer.clone(),
+                subject: one.subject.clone(),
+            })
+        });
+        let found: BTreeSet<FoundPerson> = found.collect();
+        found.into_iter().take(usize::from(PEOPLE_FOUND_MAX)).collect()
+    }
+
     fn listed(&self, row: &GrantRow) -> ListedGrant {
         let client = self.clients.get(&row.grant.client_id);
         ListedGrant {
@@ -852,11 +877,15 @@ impl Tables {
         });
         // Those behind a grant go with it; a code that was not redeemed may have one, too.
         match of {
-            GrantsOf::Person { issuer, subject } => self
-                .provider_sessions
-                .bid_farewell_unless(now, |row| row.issuer != *issuer || row.subject != *subject),
+            GrantsOf::Person { issuer, subject } => {
+                self.provider_sessions.bid_farewell_unless(now, |row| {
+                    row.issuer != *issuer || row.subject != *subject
+                });
+            }
             GrantsOf::One(grant) => self.provider_sessions.bid_farewell(grant, now),
-            GrantsOf::Everyone => self.provider_sessions.bid_farewell_unless(now, |_| false),
+            GrantsOf::Everyone => {
+                self.provider_sessions.bid_farewell_unless(now, |_| false);
+            }
             GrantsOf::Client(_) => {}
         }
         let theirs = self.ids_of(of);
@@ -925,49 +954,53 @@ impl Tables {
         self.revocations.insert(self.last_revocation, RevocationRow { what, at });
     }
 
-    fn sweep(&mut self, now: Timestamp, unused_clients_before: Timestamp) {
-        self.logins.retain(|_, row| !row.expires_at.is_over(now));
-        self.browser_sessions.retain(|_, row| !row.expires_at.is_over(now));
-        self.assertions.retain(|_, expires_at| !expires_at.is_over(now));
-        self.consents.retain(|_, given_at| !given_at.plus(CONSENTS_KEPT).is_over(now));
-        self.sweep_grants(now);
+    fn sweep(&mut self, now: Timestamp, unused_clients_before: Timestamp, room: &mut Room) {
+        self.logins.retain(|_, row| !room.takes(row.expires_at.is_over(now)));
+        self.browser_sessions.retain(|_, row| !room.takes(row.expires_at.is_over(now)));
+        self.assertions.retain(|_, expires_at| !room.takes(expires_at.is_over(now)));
+        self.consents.retain(|_, given_at| !room.takes(given_at.plus(CONSENTS_KEPT).is_over(now)));
+        self.sweep_grants(now, room);
         let Self { codes, grants, .. } = self;
         codes.retain(|_, row| {
             let may_hit_a_grant = row.is_redeemed && grants.contains_key(&row.grant.grant_id);
-            may_hit_a_grant || !row.expires_at.is_over(now)
+            !room.takes(!may_hit_a_grant && row.expires_at.is_over(now))
         });
+        self.sweep_provider_sessions(now, room);
+        self.logout_messages.retain(|_, ends_at| !room.takes(ends_at.is_over(now)));
+        self.revocations.retain(|_, row| !room.takes(row.at.plus(REVOCATIONS_KEPT).is_over(now)));
+        let Self { clients, unfinished_clients, .. } = self;
+        unfinished_clients.retain(|(created_at, id)| {
+            let goes = room.takes(*created_at < unused_clients_before);
+            if goes {
+                clients.remove(id);
+            }
+            !goes
+        });
+    }
+
+    fn sweep_provider_sessions(&mut self, now: Timestamp, room: &mut Room) {
         let Self { codes, grants, provider_sessions, browser_sessions, gone, .. } = self;
+        room.swept += provider_sessions.forget_farewells(now, FAREWELLS_KEPT);
         let unredeemed = codes.values().filter(|row| !row.is_redeemed);
         let mut needed: HashSet<&GrantId> = unredeemed.map(|row| &row.grant.grant_id).collect();
         needed.extend(grants.values().filter_map(|row| row.session.as_ref()));
-        provider_sessions.bid_farewell_unless(now, |row| {
+        room.swept += provider_sessions.bid_farewell_unless(now, |row| {
             let is_open =
                 row.browser.is_some_and(|browser| browser_sessions.contains_key(&browser));
             is_open || grants.contains_key(&row.grant_id) || needed.contains(&row.grant_id)
         });
-        provider_sessions.forget_farewells(now, FAREWELLS_KEPT);
         gone.retain(|person| {
             let mut identities = grants.values().map(|row| &row.grant.identity);
             identities.any(|one| is_person(one, &person.issuer, &person.subject))
         });
-        self.logout_messages.retain(|_, ends_at| !ends_at.is_over(now));
-        self.revocations.retain(|_, row| !row.at.plus(REVOCATIONS_KEPT).is_over(now));
-        let Self { clients, unfinished_clients, .. } = self;
-        unfinished_clients.retain(|(created_at, id)| {
-            let is_kept = *created_at >= unused_clients_before;
-            if !is_kept {
-                clients.remove(id);
-            }
-            is_kept
-        });
     }
 
-    fn sweep_grants(&mut self, now: Timestamp) {
+    fn sweep_grants(&mut self, now: Timestamp, room: &mut Room) {
         let Self { grants, access_tokens, refresh_tokens, .. } = self;
-        access_tokens.retain(|_, token| !token.principal.expires_at.is_over(now));
+        access_tokens.retain(|_, token| !room.takes(token.principal.expires_at.is_over(now)));
         refresh_tokens.retain(|_, row| {
             let kept = if row.successors.is_some() { REFRESH_GRACE_MAX } else { Duration::ZERO };
-            !row.expires_at.plus(kept).is_over(now)
+            !room.takes(row.expires_at.plus(kept).is_over(now))
         });
         grants.retain(|_, row| {
             row.access_tokens.retain(|token| access_tokens.contains_key(token));
@@ -976,33 +1009,33 @@ impl Tables {
                 refresh_tokens.get(token).is_some_and(|row: &RefreshRow| row.successors.is_none())
             };
             let lives = !row.access_tokens.is_empty() || row.refresh_tokens.iter().any(is_unspent);
-            if !lives {
+            let goes = room.takes(!lives);
+            if goes {
                 for token in &row.refresh_tokens {
+                    room.swept += 1;
                     refresh_tokens.remove(token);
                 }
             }
-            lives
+            !goes
         });
     }
+}
 
-    fn rows(&self) -> usize {
-        [
-            self.clients.len(),
-            self.logins.len(),
-            self.codes.len(),
-            self.grants.len(),
-            self.access_tokens.len(),
-            self.refresh_tokens.len(),
-            self.revocations.len(),
-            self.users.len(),
-            self.consents.len(),
-            self.browser_sessions.len(),
-            self.provider_sessions.len(),
-            self.logout_messages.len(),
-            self.assertions.len(),
-        ]
-        .iter()
-        .sum()
+/// How much a sweep may still remove.
+struct Room {
+    left: u64,
+    swept: u64,
+}
+
+impl Room {
+    /// Whether a row goes, if it is over.
+    fn takes(&mut self, is_over: bool) -> bool {
+        let goes = is_over && self.left > 0;
+        if goes {
+            self.left -= 1;
+            self.swept += 1;
+        }
+        goes
     }
 }
 

@@ -27,8 +27,9 @@ use crate::seal::{KeyId, Sealed};
 
 pub use self::cached::CachedStore;
 pub use self::grants::{
-    GRANTS_LISTED_MAX, GrantsOf, LAST_USE_EXACT_TO, LastNoted, ListedGrant, PERSONAL_CLIENT,
-    PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken, PersonalTokenAdded,
+    FoundBy, FoundPerson, GRANTS_LISTED_MAX, GrantsOf, LAST_USE_EXACT_TO, LastNoted, ListedGrant,
+    PEOPLE_FOUND_MAX, PERSONAL_CLIENT, PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken,
+    PersonalTokenAdded,
 };
 pub use self::memory::MemoryStore;
 pub use self::postgres::{PostgresOpenError, PostgresStore};
@@ -408,7 +409,10 @@ impl Default for TableLimits {
     }
 }
 
-/// How many rows a sweep removed.
+/// The most rows that a sweep removes in one step: some milliseconds, while which others wait.
+pub const SWEPT_AT_ONCE_MAX: u32 = 250;
+
+/// How many rows a sweep removed, and sessions it turned into farewells.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Rows of any kind.
@@ -521,6 +525,9 @@ pub trait Store: fmt::Debug + Send + Sync {
         of: &GrantsOf,
         after: Option<&ListedGrant>,
     ) -> Result<Vec<ListedGrant>, StoreError>;
+    /// People with a grant who are called that, surest first, at most [`PEOPLE_FOUND_MAX`]. Machines
+    /// are none. Somebody who is found in several ways is told of for each.
+    async fn find_people(&self, called: &str) -> Result<Vec<FoundPerson>, StoreError>;
     /// Ends all these grants, as [`Store::revoke_grant`] does, and the codes that would become some;
     /// gives the number of grants. Whose grants these were is asked anew by every client; where all
     /// of a person's end, so do their browser sessions.
@@ -666,10 +673,28 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// revocations a day old; used assertions at their end; clients that never finished a login
     /// and that nobody preregistered, registered before
     /// `unused_clients_before`. A provider session on which nothing hangs any more becomes a farewell.
+    ///
+    /// All of it, in steps of [`SWEPT_AT_ONCE_MAX`], so that others get to write in between.
     async fn sweep(
         &self,
         now: Timestamp,
         unused_clients_before: Timestamp,
+    ) -> Result<Swept, StoreError> {
+        let mut all = Swept::default();
+        loop {
+            let some = self.sweep_some(now, unused_clients_before, SWEPT_AT_ONCE_MAX).await?;
+            if some.rows == 0 {
+                return Ok(all);
+            }
+            all.rows += some.rows;
+        }
+    }
+    /// As much of [`Store::sweep`] as is `rows_max` rows.
+    async fn sweep_some(
+        &self,
+        now: Timestamp,
+        unused_clients_before: Timestamp,
+        rows_max: u32,
     ) -> Result<Swept, StoreError>;
 
     /// Keeps a client that is known by its document, in place of the copy before. As long as it never

@@ -55,6 +55,8 @@ async fn a_session_is_renewed_and_every_token_is_good_for_once() {
 
     scene.fake.misbehave(|it| it.claim("sid", "x".repeat(300)));
     assert_eq!(scene.log_in("bob").await.unwrap().sid, None, "a name nobody can keep");
+    scene.fake.misbehave(|it| it.claim("sid", "a\0b"));
+    assert_eq!(scene.log_in("bob").await.unwrap().sid, None, "nor one that some read to its NUL");
     scene.fake.misbehave(|it| it.claim("sid", 7));
     assert_eq!(outcome(&scene.log_in("bob").await), Unacceptable, "no name at all");
 }

@@ -92,6 +92,15 @@ async fn large_and_deep_bodies_are_refused() {
     assert_eq!(world.register(&large).await.status, 413, "65 kB");
     let huge = format!("{{\"client_name\":\"{}\"}}", "n".repeat(8 * 1024 * 1024));
     assert_eq!(world.post("/register", &[], &huge).await.status, 413, "8 MB");
+    for path in ["/register", "/token"] {
+        let late = futures::stream::iter([Err::<Vec<u8>, _>(std::io::Error::other("too slow"))]);
+        let request = http::Request::post(path)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(axum::body::Body::from_stream(late))
+            .unwrap();
+        let answer = testkit::Answer::to(&world.app, request).await;
+        assert_eq!((answer.status.as_u16(), answer.error()), (408, "invalid_request".to_owned()));
+    }
     let deep = "[".repeat(8_000);
     assert_eq!(world.post("/register", &[], &deep).await.status, 400, "depth");
 }
@@ -134,4 +143,20 @@ async fn a_secret_expires_only_if_the_operator_says_so() {
     let client = world.confidential_client().await;
     world.clock.advance(Duration::from_secs(10 * 365 * 24 * 3600));
     assert_eq!(world.refresh(&client, "mcpr_x").await.error(), "invalid_grant", "still believed");
+}
+
+/// Case 75, and A14's switch.
+#[tokio::test]
+async fn a_redirect_uri_that_the_operator_does_not_allow_is_left_out() {
+    let mut builder = World::builder();
+    builder.settings.redirects.refuses_private_use = true;
+    builder.settings.redirects.hosts =
+        sekisho_protocol::oauth::HostList::parse(&["app.example".into()]).unwrap();
+    let world = builder.build().await;
+    let uris = ["cursor://x/cb", "https://app.example/cb", "https://evil.example/cb"];
+    let answer = world.register(&json!({ "redirect_uris": uris })).await;
+    assert_eq!(answer.status, 201, "{}", answer.body);
+    assert_eq!(answer.json()["redirect_uris"], json!([uris[1]]), "what was stored is echoed");
+    let refused = world.register(&json!({ "redirect_uris": [uris[0], uris[2]] })).await;
+    assert_eq!((refused.status.as_u16(), refused.error()), (400, "invalid_redirect_uri".into()));
 }

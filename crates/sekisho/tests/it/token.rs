@@ -232,6 +232,16 @@ async fn a_request_must_be_one_form() {
         assert_eq!(answer.status.as_u16(), status, "{reason}: {}", answer.body);
         assert_eq!(answer.error(), "invalid_request", "{reason}");
     }
+    let basic = |pair: &str| {
+        format!("Basic {}", base64::Engine::encode(&base64::prelude::BASE64_STANDARD, pair))
+    };
+    let (first, second) = (basic(&format!("{}:", client.id)), basic("other:secret"));
+    let doubled = [FORM, ("authorization", first.as_str()), ("authorization", second.as_str())];
+    for path in ["/token", "/revoke", "/introspect"] {
+        let answer = world.post(path, &doubled, &good).await;
+        let said = (answer.status.as_u16(), answer.error());
+        assert_eq!(said, (400, "invalid_request".to_owned()), "{path}: two clients at once");
+    }
     let charset = [("content-type", "application/x-www-form-urlencoded; charset=UTF-8")];
     assert_eq!(world.post("/token", &charset, &good).await.status, 200, "with a charset");
 }

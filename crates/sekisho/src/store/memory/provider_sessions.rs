@@ -68,23 +68,26 @@ impl ProviderSessions {
         &mut self,
         now: Timestamp,
         stays: impl Fn(&ProviderSession) -> bool,
-    ) {
-        let sessions = self.rows.values().map(|row| &row.session);
-        let leaving: Vec<GrantId> = sessions
+    ) -> u64 {
+        let leaving: Vec<GrantId> = self
+            .living()
             .filter(|session| !stays(session))
             .map(|session| session.grant_id.clone())
             .collect();
-        for grant in leaving {
-            self.bid_farewell(&grant, now);
+        for grant in &leaving {
+            self.bid_farewell(grant, now);
         }
+        super::count(leaving.len())
     }
 
-    pub(super) fn forget_farewells(&mut self, now: Timestamp, kept: Duration) {
+    pub(super) fn forget_farewells(&mut self, now: Timestamp, kept: Duration) -> u64 {
         let is_old = |row: &&Row| row.over_since.is_some_and(|since| since.plus(kept).is_over(now));
         let old = self.rows.values().filter(is_old).map(|row| row.session.grant_id.clone());
-        for grant in old.collect::<Vec<_>>() {
-            self.remove(&grant);
+        let old: Vec<GrantId> = old.collect();
+        for grant in &old {
+            self.remove(grant);
         }
+        super::count(old.len())
     }
 
     pub(super) fn find(&self, grant: &GrantId) -> Option<ProviderSession> {
@@ -211,10 +214,6 @@ impl ProviderSessions {
             self.check_next(&claimed.grant_id, Some(check_at));
         }
         is_ours
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.rows.len()
     }
 
     fn check_next(&mut self, grant: &GrantId, check_at: Option<Timestamp>) {

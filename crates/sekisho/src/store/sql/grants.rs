@@ -3,14 +3,14 @@
 
 use sqlx::{Pool, Transaction};
 
-use super::verbs::{insert_grant, insert_tokens, unavailable};
+use super::verbs::{insert_grant, insert_tokens, key, unavailable};
 use super::{Database, rows};
 use crate::clock::Timestamp;
 use crate::grant::GrantId;
-use crate::principal::Identity;
+use crate::principal::{CLIENT_ISSUER, Identity};
 use crate::store::{
-    GRANTS_LISTED_MAX, GrantsOf, LOCAL_ISSUER, ListedGrant, PERSONAL_CLIENT,
-    PERSONAL_TOKENS_PER_PERSON_MAX, PersonalToken, PersonalTokenAdded, StoreError,
+    FoundPerson, GRANTS_LISTED_MAX, GrantsOf, LOCAL_ISSUER, ListedGrant, PEOPLE_FOUND_MAX,
+    PERSONAL_CLIENT, PERSONAL_TOKENS_PER_PERSON_MAX, PersonalToken, PersonalTokenAdded, StoreError,
 };
 
 macro_rules! list {
@@ -48,6 +48,27 @@ pub(super) async fn list(
     }
     let found = query.fetch_all(readers).await.map_err(unavailable)?;
     found.iter().map(rows::listed_grant).collect()
+}
+
+pub(super) async fn find_people(
+    readers: &Pool<Database>,
+    called: &str,
+) -> Result<Vec<FoundPerson>, StoreError> {
+    // One statement for each way, so that each has its index.
+    let found = sqlx::query(
+        "SELECT 0 AS way, issuer, subject FROM grants WHERE subject = $1 AND issuer <> $2
+         UNION SELECT 1, issuer, subject FROM grants
+            WHERE email = $1 AND email_verified = TRUE AND issuer <> $2
+         UNION SELECT 2, issuer, subject FROM grants WHERE name = $1 AND issuer <> $2
+         ORDER BY 1, 2, 3 LIMIT $3",
+    )
+    .bind(key(called))
+    .bind(CLIENT_ISSUER)
+    .bind(i64::from(PEOPLE_FOUND_MAX))
+    .fetch_all(readers)
+    .await
+    .map_err(unavailable)?;
+    found.iter().map(rows::found_person).collect()
 }
 
 /// What ends grants: they are written down, and what hangs on them goes; of a provider's session a
@@ -157,9 +178,9 @@ type Query<'q> = sqlx::query::Query<'q, Database, <Database as sqlx::Database>::
 fn values(of: &GrantsOf) -> Vec<&str> {
     match of {
         GrantsOf::Everyone => vec![],
-        GrantsOf::Person { issuer, subject } => vec![issuer, subject],
-        GrantsOf::Client(client) => vec![client.as_str()],
-        GrantsOf::One(grant) => vec![grant.as_str()],
+        GrantsOf::Person { issuer, subject } => vec![key(issuer), key(subject)],
+        GrantsOf::Client(client) => vec![key(client.as_str())],
+        GrantsOf::One(grant) => vec![key(grant.as_str())],
     }
 }
 

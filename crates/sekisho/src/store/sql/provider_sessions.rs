@@ -6,7 +6,7 @@
 use sekisho_protocol::SecretHash;
 use sqlx::{Pool, Transaction};
 
-use super::verbs::{bytes, unavailable};
+use super::verbs::{bytes, key, unavailable};
 use super::{Database, grants, rows};
 use crate::clock::Timestamp;
 use crate::grant::GrantId;
@@ -16,21 +16,6 @@ use crate::store::{
     ClaimedSession, DueSessions, GrantsOf, LoggedOut, PERSONAL_CLIENT, ProviderLogout,
     ProviderSession, SessionEnd, StoreError,
 };
-
-/// Sessions with neither a grant nor a code that becomes one, nor somebody at the account page, nor a
-/// personal token that was made there.
-macro_rules! unneeded {
-    () => {
-        "over_since IS NULL
-            AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.id = provider_sessions.grant_id)
-            AND NOT EXISTS (SELECT 1 FROM codes
-                WHERE codes.grant_id = provider_sessions.grant_id AND codes.is_redeemed = FALSE)
-            AND NOT EXISTS (SELECT 1 FROM browser_sessions
-                WHERE browser_sessions.browser = provider_sessions.browser)
-            AND NOT EXISTS (SELECT 1 FROM personal_tokens
-                WHERE personal_tokens.session = provider_sessions.grant_id)"
-    };
-}
 
 pub(super) async fn insert(
     step: &mut Transaction<'static, Database>,
@@ -77,7 +62,7 @@ pub(super) async fn find(
         "SELECT grant_id, issuer, subject, sid, browser, tokens, is_offline, check_at
          FROM provider_sessions WHERE grant_id = $1 AND over_since IS NULL",
     )
-    .bind(grant.as_str())
+    .bind(key(grant.as_str()))
     .fetch_optional(readers)
     .await
     .map_err(unavailable)?;
@@ -344,30 +329,3 @@ async fn end_unless_needed(
     grants::end(step, &GrantsOf::One(grant.clone()), now).await?;
     Ok(true)
 }
-
-/// Turns sessions on which nothing hangs any more into farewells.
-pub(super) async fn bid_farewell_to_unneeded(
-    step: &mut Transaction<'static, Database>,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    sqlx::query(concat!(
-        "UPDATE provider_sessions
-         SET over_since = $1, check_at = $1, claim = claim + 1, failures = 0
-         WHERE check_at IS NOT NULL AND ",
-        unneeded!()
-    ))
-    .bind(now.unix_seconds())
-    .execute(&mut **step)
-    .await
-    .map_err(unavailable)?;
-    Ok(())
-}
-
-/// Sessions of which nobody needs to be told, since there is nothing to tell it with.
-pub(super) const SWEEP_UNNEEDED: &str =
-    concat!("DELETE FROM provider_sessions WHERE check_at IS NULL AND ", unneeded!());
-
-/// People who have nothing left that could come back.
-pub(super) const SWEEP_GONE_PEOPLE: &str = "
-    DELETE FROM gone_people WHERE NOT EXISTS (SELECT 1 FROM grants
-        WHERE grants.issuer = gone_people.issuer AND grants.subject = gone_people.subject)";

@@ -13,9 +13,9 @@ use crate::grant::{CodeGrant, Grant, GrantId};
 use crate::principal::{Identity, Principal};
 use crate::seal::Sealed;
 use crate::store::{
-    AccessToken, ClaimedSession, Client, ClientOrigin, CodeRecord, Due, LastNoted, ListedGrant,
-    LocalUser, LoginRecord, Personal, ProviderSession, RefreshToken, Revocation, StoreError,
-    Successors,
+    AccessToken, ClaimedSession, Client, ClientOrigin, CodeRecord, Due, FoundBy, FoundPerson,
+    LastNoted, ListedGrant, LocalUser, LoginRecord, Personal, ProviderSession, RefreshToken,
+    Revocation, StoreError, Successors,
 };
 
 pub(super) fn client(row: &Row) -> Result<Client, StoreError> {
@@ -124,6 +124,16 @@ pub(super) fn listed_grant(row: &Row) -> Result<ListedGrant, StoreError> {
 }
 
 /// What a refresh token was traded for. A token traded under the first schema does not say.
+pub(super) fn found_person(row: &Row) -> Result<FoundPerson, StoreError> {
+    let row = Columns { row, table: "grants" };
+    let by = match row.read::<i32>("way")? {
+        0 => FoundBy::Subject,
+        1 => FoundBy::VerifiedEmail,
+        _ => FoundBy::Name,
+    };
+    Ok(FoundPerson { by, issuer: row.text("issuer")?, subject: row.text("subject")? })
+}
+
 pub(super) fn successors(row: &Row) -> Result<Option<Successors>, StoreError> {
     let row = Columns { row, table: "refresh_tokens" };
     let Some(spent_at) = row.read::<Option<i64>>("spent_at")? else { return Ok(None) };

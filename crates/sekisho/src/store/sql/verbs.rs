@@ -14,7 +14,7 @@ use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::ClientId;
 use sqlx::Transaction;
 
-use super::{Database, SqlStore, grants, provider_sessions, rows};
+use super::{Database, SqlStore, grants, provider_sessions, rows, sweep};
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
 use crate::principal::Identity;
@@ -22,11 +22,10 @@ use crate::seal::{KeyId, Sealed};
 use crate::store::{
     ASSERTIONS_MAX, AccessToken, AccountSessionBegun, AssertionUse, CLIENTS_LISTED_MAX,
     CONSENTS_KEPT, ClaimedSession, Client, ClientOrigin, CodeIssue, CodeRecord, CodeRedemption,
-    DueSessions, FAREWELLS_KEPT, GrantsOf, KeyClaim, LOCAL_ISSUER, ListedGrant, LocalUser,
-    LoggedOut, LoginBegun, LoginRecord, PERSONAL_CLIENT, PersonalToken, PersonalTokenAdded,
-    ProviderLogout, ProviderSession, REFRESH_GRACE_MAX, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX,
-    RefreshExtension, RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime,
-    SessionEnd, Store, StoreError, Swept,
+    DueSessions, FoundPerson, GrantsOf, KeyClaim, LOCAL_ISSUER, ListedGrant, LocalUser, LoggedOut,
+    LoginBegun, LoginRecord, PERSONAL_CLIENT, PersonalToken, PersonalTokenAdded, ProviderLogout,
+    ProviderSession, REVOCATIONS_READ_MAX, RefreshExtension, RefreshRotation, RefreshToken,
+    RememberedConsent, Revocation, RotationTime, SessionEnd, Store, StoreError, Swept,
 };
 
 #[async_trait]
@@ -47,7 +46,7 @@ impl Store for SqlStore {
             "SELECT id, metadata, secret, secret_expires_at, created_at, origin, last_used_at
              FROM clients WHERE id = $1",
         )
-        .bind(id.as_str())
+        .bind(key(id.as_str()))
         .fetch_optional(&self.readers)
         .await
         .map_err(unavailable)?;
@@ -329,6 +328,10 @@ impl Store for SqlStore {
         grants::list(&self.readers, of, after).await
     }
 
+    async fn find_people(&self, called: &str) -> Result<Vec<FoundPerson>, StoreError> {
+        grants::find_people(&self.readers, called).await
+    }
+
     async fn end_grants(&self, of: &GrantsOf, now: Timestamp) -> Result<u64, StoreError> {
         let mut step = self.begin().await?;
         let ended = grants::take_back(&mut step, of, now).await?;
@@ -366,7 +369,7 @@ impl Store for SqlStore {
 
     async fn find_user(&self, name: &str) -> Result<Option<LocalUser>, StoreError> {
         let row = sqlx::query("SELECT name, password_hash, created_at FROM users WHERE name = $1")
-            .bind(name)
+            .bind(key(name))
             .fetch_optional(&self.readers)
             .await
             .map_err(unavailable)?;
@@ -384,14 +387,14 @@ impl Store for SqlStore {
     async fn set_password(&self, name: &str, password_hash: &str) -> Result<bool, StoreError> {
         let mut step = self.begin().await?;
         let changed = sqlx::query("UPDATE users SET password_hash = $2 WHERE name = $1")
-            .bind(name)
+            .bind(key(name))
             .bind(password_hash)
             .execute(&mut *step)
             .await
             .map_err(unavailable)?;
         sqlx::query("DELETE FROM browser_sessions WHERE issuer = $1 AND subject = $2")
             .bind(LOCAL_ISSUER)
-            .bind(name)
+            .bind(key(name))
             .execute(&mut *step)
             .await
             .map_err(unavailable)?;
@@ -402,7 +405,7 @@ impl Store for SqlStore {
     async fn remove_user(&self, name: &str, now: Timestamp) -> Result<bool, StoreError> {
         let mut step = self.begin().await?;
         let removed = sqlx::query("DELETE FROM users WHERE name = $1")
-            .bind(name)
+            .bind(key(name))
             .execute(&mut *step)
             .await
             .map_err(unavailable)?;
@@ -611,50 +614,13 @@ impl Store for SqlStore {
         used.first().map(rows::browser_session).transpose()
     }
 
-    async fn sweep(
+    async fn sweep_some(
         &self,
         now: Timestamp,
         unused_clients_before: Timestamp,
+        rows_max: u32,
     ) -> Result<Swept, StoreError> {
-        let mut swept = Swept::default();
-        // Each for itself: any of them leaves the tables sound, and writers get their turn between.
-        for (statement, moment) in [
-            ("DELETE FROM logins WHERE expires_at <= $1", Some(now)),
-            ("DELETE FROM browser_sessions WHERE expires_at <= $1", Some(now)),
-            ("DELETE FROM assertions WHERE expires_at <= $1", Some(now)),
-            ("DELETE FROM access_tokens WHERE expires_at <= $1", Some(now)),
-            ("DELETE FROM refresh_tokens WHERE expires_at <= $1 AND is_spent = FALSE", Some(now)),
-            (
-                "DELETE FROM refresh_tokens WHERE expires_at <= $1 AND is_spent = TRUE",
-                Some(now.minus(REFRESH_GRACE_MAX)),
-            ),
-            (SWEEP_SPENT_TOKENS, None),
-            (SWEEP_GRANTS, None),
-            (SWEEP_CODES, Some(now)),
-            (
-                "DELETE FROM provider_sessions WHERE over_since <= $1",
-                Some(now.minus(FAREWELLS_KEPT)),
-            ),
-            (provider_sessions::SWEEP_UNNEEDED, None),
-            (provider_sessions::SWEEP_GONE_PEOPLE, None),
-            ("DELETE FROM logout_messages WHERE ends_at <= $1", Some(now)),
-            ("DELETE FROM consents WHERE given_at <= $1", Some(now.minus(CONSENTS_KEPT))),
-            ("DELETE FROM revocations WHERE revoked_at <= $1", Some(now.minus(REVOCATIONS_KEPT))),
-            (SWEEP_CLIENTS, Some(unused_clients_before)),
-        ] {
-            let mut statement = sqlx::query(statement);
-            if let Some(moment) = moment {
-                statement = statement.bind(moment.unix_seconds());
-            }
-            let mut step = self.begin().await?;
-            let removed = statement.execute(&mut *step).await.map_err(unavailable)?;
-            step.commit().await.map_err(unavailable)?;
-            swept.rows += removed.rows_affected();
-        }
-        let mut step = self.begin().await?;
-        provider_sessions::bid_farewell_to_unneeded(&mut step, now).await?;
-        step.commit().await.map_err(unavailable)?;
-        Ok(swept)
+        sweep::some(self, now, unused_clients_before, rows_max).await
     }
 
     async fn keep_document_client(&self, client: &Client) -> Result<(), StoreError> {
@@ -691,7 +657,7 @@ impl Store for SqlStore {
              FROM clients WHERE id > $1 ORDER BY id LIMIT $2",
         )
         // No id is empty.
-        .bind(after.map_or("", ClientId::as_str))
+        .bind(after.map_or("", |after| key(after.as_str())))
         .bind(i64::from(CLIENTS_LISTED_MAX))
         .fetch_all(&self.readers)
         .await
@@ -703,7 +669,7 @@ impl Store for SqlStore {
         let mut step = self.begin().await?;
         grants::end(&mut step, &GrantsOf::Client(id.clone()), now).await?;
         let removed = sqlx::query("DELETE FROM clients WHERE id = $1")
-            .bind(id.as_str())
+            .bind(key(id.as_str()))
             .execute(&mut *step)
             .await
             .map_err(unavailable)?;
@@ -713,7 +679,7 @@ impl Store for SqlStore {
 
     async fn is_client_in_use(&self, id: &ClientId) -> Result<bool, StoreError> {
         sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM grants WHERE client_id = $1)")
-            .bind(id.as_str())
+            .bind(key(id.as_str()))
             .fetch_one(&self.readers)
             .await
             .map_err(unavailable)
@@ -721,7 +687,7 @@ impl Store for SqlStore {
 
     async fn note_client_use(&self, id: &ClientId, now: Timestamp) -> Result<(), StoreError> {
         sqlx::query("UPDATE clients SET last_used_at = $2 WHERE id = $1")
-            .bind(id.as_str())
+            .bind(key(id.as_str()))
             .bind(now.unix_seconds())
             .execute(&self.writer)
             .await
@@ -1028,26 +994,11 @@ pub(super) async fn insert_tokens(
     Ok(())
 }
 
-/// Spent refresh tokens before their own end, once their grant has nothing left that a replay could cost it.
-const SWEEP_SPENT_TOKENS: &str = "
-    DELETE FROM refresh_tokens WHERE is_spent = TRUE
-        AND NOT EXISTS (SELECT 1 FROM access_tokens AS living
-            WHERE living.grant_id = refresh_tokens.grant_id)
-        AND NOT EXISTS (SELECT 1 FROM refresh_tokens AS living
-            WHERE living.grant_id = refresh_tokens.grant_id AND living.is_spent = FALSE)";
-
-const SWEEP_GRANTS: &str = "
-    DELETE FROM grants
-    WHERE NOT EXISTS (SELECT 1 FROM access_tokens WHERE grant_id = grants.id)
-        AND NOT EXISTS (SELECT 1 FROM refresh_tokens WHERE grant_id = grants.id)";
-
-const SWEEP_CODES: &str = "
-    DELETE FROM codes WHERE expires_at <= $1
-        AND (is_redeemed = FALSE
-            OR NOT EXISTS (SELECT 1 FROM grants WHERE grants.id = codes.grant_id))";
-
-const SWEEP_CLIENTS: &str = "
-    DELETE FROM clients WHERE has_finished_login = FALSE AND created_at < $1";
+/// What a row is looked for by. No key is empty, and none has a NUL, which some databases cannot even
+/// be asked for.
+pub(super) fn key(text: &str) -> &str {
+    if text.contains('\0') { "" } else { text }
+}
 
 pub(super) fn bytes(hash: &SecretHash) -> &[u8] {
     hash.as_bytes()

@@ -11,6 +11,8 @@ mod provider_sessions;
 mod rows;
 #[path = "../sql/schema.rs"]
 mod schema;
+#[path = "../sql/sweep.rs"]
+mod sweep;
 #[path = "../sql/verbs.rs"]
 mod verbs;
 

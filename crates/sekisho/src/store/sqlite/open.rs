@@ -169,6 +169,37 @@ fn create_private(path: &Path) -> Result<(), OpenError> {
     }
 }
 
+/// Takes our file from the eyes of others, should it have been made or copied with another mode. What
+/// cannot be changed is told of: it worked until now.
+#[cfg(unix)]
+fn keep_private(path: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    for part in ["", "-wal", "-shm"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(part);
+        // A file that is not there is made with the mode of the first.
+        let Ok(metadata) = std::fs::metadata(&file) else { continue };
+        let mode = metadata.permissions().mode() & 0o7777;
+        if mode & 0o077 == 0 {
+            continue;
+        }
+        let private = std::fs::Permissions::from_mode(mode & 0o700);
+        match std::fs::set_permissions(&file, private) {
+            Ok(()) => tracing::warn!(
+                "the store {file:?} could be read by others (mode {mode:04o}): it is its owner's \
+                 alone now"
+            ),
+            Err(error) => tracing::warn!(
+                "the store {file:?} can be read by others (mode {mode:04o}), and that cannot be \
+                 changed: {error}"
+            ),
+        }
+    }
+}
+
+#[cfg(not(unix))]
+fn keep_private(_: &Path) {}
+
 /// Refuses a stranger's file, and turns ours to write-ahead logging, which stays with the file.
 async fn prepare(
     path: &Path,
@@ -180,6 +211,7 @@ async fn prepare(
         return Err(OpenError::Foreign { path: path.to_owned() });
     }
     connection.close().await.map_err(|error| refusal(path, error))?;
+    keep_private(path);
 
     let file = file.clone().journal_mode(SqliteJournalMode::Wal);
     let give_up_at = tokio::time::Instant::now() + wait_max;
