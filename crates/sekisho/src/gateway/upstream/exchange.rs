@@ -78,7 +78,7 @@ impl Exchange {
         outcome: Result<&RawValue, &McpError>,
     ) {
         let message = match outcome {
-            Ok(result) => write_result(&question.id, result),
+            Ok(result) => write_result(&question.id, result.get()),
             Err(error) => write_error(Some(&question.id), error),
         };
         self.ear.connection.send(message.into()).await;
