@@ -2,6 +2,9 @@
 //! by somebody else, the disk full, a folder that nobody may write to. What was acknowledged before
 //! goes on all the while.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -46,6 +49,109 @@ async fn a_full_disk_is_503_until_there_is_room_and_tokens_in_force_go_on() {
     limit_files(&server, "unlimited").await;
 
     person.goes_on(&server).await;
+}
+
+/// The same on a disk that is really full, where this machine lets us have one.
+#[tokio::test]
+async fn a_full_file_system_is_503_until_there_is_room_and_tokens_in_force_go_on() {
+    let folder = Folder::new();
+    let Some(disk) = SmallDisk::mount(folder.path().join("disk")) else {
+        // Only root may mount: elsewhere the limit on files above stands for it.
+        eprintln!("not tried: no file system can be mounted here, which root may");
+        return;
+    };
+    let server = folder.serve("store = \"sqlite:disk/sekisho.db\"\n").await;
+    let person = SignedIn::at(&server).await;
+
+    disk.fill();
+    person.cannot_write_but_may_enter().await;
+    disk.make_room();
+
+    person.goes_on(&server).await;
+    drop(server);
+}
+
+#[tokio::test]
+async fn a_store_of_a_later_version_or_a_broken_one_is_one_sentence_and_no_start() {
+    let later = "INSERT INTO _sqlx_migrations VALUES (9999, 'later', '2030-01-01', 1, x'00', 1)";
+    for (harm, words, reason) in [
+        (Harm::Statement(later), "was written by a newer version of sekisho (schema 9999", "later"),
+        (Harm::CutTo(5000), "restore a backup", "cut off in the middle"),
+        (Harm::Overwritten, "is not an SQLite database", "something else by now"),
+    ] {
+        let folder = Folder::new();
+        let mut server = folder.serve("").await;
+        SignedIn::at(&server).await;
+        server.signal("TERM").await;
+        server.ends_within(ANSWER_MAX).await;
+        let path = folder.path().join("sekisho.db");
+        harm.inflict(&path).await;
+        let before = std::fs::read(&path).unwrap();
+
+        let done = folder.run(&["serve"], "").await;
+        assert_eq!((done.code, done.out.as_str()), (Some(1), ""), "{reason}: {done:?}");
+        let is_said = done.err.starts_with("sekisho: ") && done.err.contains(words);
+        assert!(is_said && done.err.lines().count() == 1, "{reason}: {done:?}");
+        assert!(!done.err.contains("panicked"), "{reason}: {done:?}");
+        assert!(std::fs::read(&path).unwrap() == before, "{reason}: it is left as it is");
+    }
+}
+
+/// What happens to a file while nobody has it open.
+enum Harm {
+    Statement(&'static str),
+    CutTo(u64),
+    Overwritten,
+}
+
+impl Harm {
+    async fn inflict(&self, path: &Path) {
+        match self {
+            Self::Statement(statement) => {
+                let mut other = SqliteConnection::connect(&path.to_string_lossy()).await.unwrap();
+                other.execute(*statement).await.unwrap();
+                other.execute("PRAGMA wal_checkpoint(TRUNCATE)").await.unwrap();
+                other.close().await.unwrap();
+            }
+            Self::CutTo(bytes) => {
+                OpenOptions::new().write(true).open(path).unwrap().set_len(*bytes).unwrap();
+            }
+            Self::Overwritten => std::fs::write(path, [b'x'; 5000]).unwrap(),
+        }
+    }
+}
+
+/// A file system of a few megabytes, until it is dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// `None` where nobody may mount one.
+    fn mount(place: PathBuf) -> Option<Self> {
+        std::fs::create_dir(&place).unwrap();
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"])
+            .arg(&place)
+            .stderr(std::process::Stdio::null())
+            .status();
+        mounted.is_ok_and(|status| status.success()).then(|| Self(place))
+    }
+
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.0.join("filler")).unwrap();
+        let full = (0..1_000_000).map(|_| file.write(&[0; 4096])).find_map(Result::err).unwrap();
+        assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    }
+
+    fn make_room(&self) {
+        std::fs::remove_file(self.0.join("filler")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: the server may not be quite gone yet.
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
 }
 
 #[tokio::test]

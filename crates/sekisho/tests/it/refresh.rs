@@ -354,9 +354,14 @@ async fn live_through(rounds: usize, processes: usize, place: Place) {
     assert!(is_refused(&instances[0].refresh(&client, &last.refresh).await));
 }
 
+/// So many rounds, or as many as `REFRESH_ROUNDS` says: the long check asks for more.
+fn rounds(usual: usize) -> usize {
+    std::env::var("REFRESH_ROUNDS").map_or(usual, |text| text.parse().expect("a number"))
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_refreshes_at_once_get_one_pair() {
-    live_through(100, 1, Place::File(tempfile::tempdir().unwrap())).await;
+    live_through(rounds(100), 1, Place::File(tempfile::tempdir().unwrap())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -366,7 +371,7 @@ async fn two_processes_on_one_store_give_the_same_pair() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_instances_on_one_database_give_the_same_pair() {
-    live_through(30, 2, Place::Postgres(testkit::postgres::database())).await;
+    live_through(rounds(30), 2, Place::Postgres(testkit::postgres::database())).await;
 }
 
 #[tokio::test]
