@@ -27,11 +27,13 @@ export const conformance = join(suite, 'dist', 'index.js');
 export const requirements = join(suite, 'requirements');
 /** The suite as npm's tag `latest` has it. */
 export const conformanceStable = join(ring, 'node_modules', 'conformance-stable', 'dist', 'index.js');
-export const inspectorProgram = join(ring, 'node_modules', '.bin', 'mcp-inspector');
+export const rmcpClient = join(root, 'target', 'debug', 'examples', 'rmcp_client');
+export const inspector0 = (version) => join(ring, 'node_modules', `inspector-${version.split('.').slice(0, 2).join('.')}`, 'client', 'bin', 'start.js');
+export const inspectorProgram = join(ring, 'node_modules', '@modelcontextprotocol', 'inspector', 'clients', 'launcher', 'build', 'index.js');
 
 export const sekishoPort = port('E2E_PORT', 8000);
 export const keycloakPort = port('E2E_KEYCLOAK_PORT', 8080);
-/** Where the conformance suite waits for the browser to come back. */
+/** Where the conformance suite, and clients that are programs, wait for the browser to come back. */
 export const callbackPort = port('E2E_CALLBACK_PORT', 3040);
 export const inspectorPort = port('E2E_INSPECTOR_PORT', 6274);
 

@@ -39,8 +39,9 @@ pub(crate) enum Command {
     Flows(ReservedArgs),
     #[command(hide = true)]
     Explain(ReservedArgs),
-    #[command(hide = true)]
-    Keycloak(ReservedArgs),
+    /// Set a Keycloak realm up for what the settings say
+    #[command(subcommand)]
+    Keycloak(KeycloakCommand),
     /// Administer the clients that you registered, and see those that registered themselves
     #[command(subcommand)]
     Client(ClientCommand),
@@ -280,6 +281,33 @@ pub(crate) struct RevokeTokenArgs {
     pub(crate) id: String,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeycloakCommand {
+    /// Print or make what the realm of the settings needs: our client there, or in external mode
+    /// scopes, audiences and rules for clients that register themselves
+    Bootstrap(BootstrapArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BootstrapArgs {
+    /// Say what is needed, and change nothing; the default
+    #[arg(long, conflicts_with = "apply")]
+    pub(crate) print: bool,
+    /// Make it so. The administrator is KC_BOOTSTRAP_ADMIN_USERNAME and KC_BOOTSTRAP_ADMIN_PASSWORD of
+    /// the environment; else both are asked for, or read as two lines from standard input
+    #[arg(long)]
+    pub(crate) apply: bool,
+    /// The realm that the administrator is of
+    #[arg(long, value_name = "REALM", default_value = "master")]
+    pub(crate) admin_realm: String,
+    /// In external mode, a host that clients' addresses may have beside loopback; may be given
+    /// several times
+    #[arg(long = "client-host", value_name = "HOST")]
+    pub(crate) client_hosts: Vec<String>,
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,8 +1,8 @@
 //! `sekisho serve`: puts the parts together, listens, and stops cleanly.
 //!
 //! ```text
-//! listen ─▶ key ─▶ store ─▶ provider ─▶ authorization server ─┐
-//!                    └────▶ guard ─▶ MCP endpoints ───────────┴─▶ front ─▶ connections
+//! listen ─▶ key ─▶ store ─▶ who issues tokens (issuing.rs) ─┐
+//!                    └────▶ guard ─▶ MCP endpoints ─────────┴─▶ front ─▶ connections
 //! ```
 //!
 //! The port is taken first, so that callers wait for an answer instead of being turned away, and
@@ -16,18 +16,12 @@ use std::time::Duration;
 
 use axum::Router;
 use axum_server::Handle;
-use sekisho::authorization_server::{AuthorizationServer, BrowserBinding, SessionRule};
 use sekisho::clock::{Clock, SystemClock};
-use sekisho::front::{Front, Readiness, Surfaces};
-use sekisho::identity_provider::IdentityProvider;
+use sekisho::front::{Front, Surfaces};
 use sekisho::identity_provider::local::accounts::{DEMO_USER, ensure_demo};
-use sekisho::identity_provider::local::{self, LocalProvider};
-use sekisho::identity_provider::oidc::{OidcProvider, OidcSettings};
 use sekisho::mcp::{self, McpEndpoints, McpService, Posts};
 use sekisho::protocol::oauth::ProtectedResource;
-use sekisho::resource_server::{
-    Guard, GuardLayer, OwnTokens, RefusedTokens, TokenVerifier, metadata_routes,
-};
+use sekisho::resource_server::{Guard, GuardLayer, RefusedTokens, TokenVerifier, metadata_routes};
 use sekisho::seal::Sealer;
 use sekisho::store::{Store, Swept};
 use tokio::net::{TcpListener, TcpSocket};
@@ -39,6 +33,7 @@ use tower::Layer as _;
 use crate::behind::Behind;
 use crate::config::{Config, IdentityConfig, KeyFile, Server};
 use crate::connections::{Connections, accepting};
+use crate::issuing::{Issuing, issuing};
 use crate::outcome::{Failure, say};
 use crate::shortcut::Shortcut;
 use crate::signpost::signpost;
@@ -151,39 +146,22 @@ async fn application(
     behind: &Behind,
 ) -> Result<sekisho::front::FrontService<Shortcut>, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let Provider { provider, pages } = provider(config, store, &sealer, &clock).await?;
-    let authorization = AuthorizationServer::new(
-        config.authorization.clone(),
-        Arc::clone(store),
-        Arc::clone(&provider),
-        sealer.clone(),
-        Arc::clone(&clock),
-    )
-    .await
-    .map_err(|error| Failure::because(&error))?;
-    // Accounts of our own end what they granted when they are removed.
-    if let (IdentityConfig::Oidc(_), Some(sessions)) =
-        (&config.identity, authorization.provider_sessions())
-    {
-        tokio::spawn(sessions.follow());
-    }
-    let readiness = Readiness::new(Arc::clone(store), provider, stopping.clone());
-    let mut routes = authorization
-        .browser_routes()
-        .merge(authorization.client_routes())
+    let Issuing { routes, authorization_server, verifiers, readiness } =
+        issuing(config, store, &sealer, stopping, &clock).await?;
+    let mut routes = routes
         .merge(metadata_routes(
             &config.public_url,
             &config.authorization.servers,
-            config.public_url.as_str(),
+            &authorization_server,
         ))
-        .merge(readiness.routes())
-        .merge(pages);
+        .merge(readiness.routes());
     let refused = Arc::new(RefusedTokens::new(config.wrong_tokens_per_minute));
     let mut posts = Vec::new();
     for server in &config.servers {
         let service = behind.service(&server.upstream);
-        let of_all = (stopping, &refused);
-        let guarded = guarded(config, server, service, store, &sealer, of_all, &clock)?;
+        let verifier = verifiers.of(&server.resource, &clock);
+        let guarded =
+            guarded(config, server, service, verifier, &sealer, (stopping, &refused), &clock)?;
         routes = routes.merge(guarded.routes);
         posts.push(guarded.posts);
     }
@@ -201,51 +179,6 @@ async fn application(
     Ok(front.layer(Shortcut::new(posts, routes)))
 }
 
-/// Who logs people in, and the pages that this needs.
-struct Provider {
-    provider: Arc<dyn IdentityProvider>,
-    pages: Router,
-}
-
-async fn provider(
-    config: &Config,
-    store: &Arc<dyn Store>,
-    sealer: &Sealer,
-    clock: &Arc<dyn Clock>,
-) -> Result<Provider, Failure> {
-    match &config.identity {
-        IdentityConfig::Local => {
-            let binding = BrowserBinding::new(&config.public_url, store.as_ref())
-                .await
-                .map_err(|error| Failure::because(&error))?;
-            let provider = Arc::new(LocalProvider::new(
-                config.public_url.clone(),
-                Arc::clone(store),
-                sealer.clone(),
-                Arc::clone(clock),
-            ));
-            let pages = local::routes(Arc::clone(&provider), Arc::new(binding));
-            Ok(Provider { provider, pages })
-        }
-        IdentityConfig::Oidc(oidc) => {
-            let settings = OidcSettings {
-                issuer: oidc.issuer.clone(),
-                client_id: oidc.client_id.clone(),
-                client_secret: oidc.client_secret.clone(),
-                scopes: oidc.scopes.clone(),
-                redirect_uri: config.public_url.endpoint("/auth/callback"),
-                asks_offline_access: matches!(
-                    config.authorization.provider_session,
-                    SessionRule::Follow { .. }
-                ),
-            };
-            let provider = OidcProvider::new(settings, Arc::clone(clock))
-                .map_err(|error| Failure::because(&error))?;
-            Ok(Provider { provider: Arc::new(provider), pages: Router::new() })
-        }
-    }
-}
-
 /// The endpoints of one server: all routes, and the one that is nearly always asked.
 struct Guarded {
     routes: Router,
@@ -257,14 +190,12 @@ fn guarded(
     config: &Config,
     server: &Server,
     service: Arc<dyn McpService>,
-    store: &Arc<dyn Store>,
+    verifier: Arc<dyn TokenVerifier>,
     sealer: &Sealer,
     (stopping, refused): (&CancellationToken, &Arc<RefusedTokens>),
     clock: &Arc<dyn Clock>,
 ) -> Result<Guarded, Failure> {
     let resource = &server.resource;
-    let verifier: Arc<dyn TokenVerifier> =
-        Arc::new(OwnTokens::new(Arc::clone(store), resource.resource.clone(), Arc::clone(clock)));
     let [mcp_path, sse_path, messages_path] = endpoints(resource);
     let mut settings = mcp::Settings::new(messages_path.clone());
     settings.limits = config.sessions.clone();
@@ -304,8 +235,12 @@ async fn welcome(config: &Config, store: &Arc<dyn Store>) -> Result<(), Failure>
         let (name, mcp, sse) = (&server.resource.name, at("mcp"), at("sse"));
         tell(&format!("{name}: give an MCP client {mcp} (or {sse} for HTTP+SSE)"))?;
     }
-    if let IdentityConfig::Local = config.identity {
-        tell(&how_to_log_in(store).await?)?;
+    match &config.identity {
+        IdentityConfig::Local => tell(&how_to_log_in(store).await?)?,
+        IdentityConfig::Oidc(_) => {}
+        IdentityConfig::External(other) => {
+            tell(&format!("log in at {}, which gives the tokens", other.issuer))?;
+        }
     }
     let address = if config.public_url.is_https() {
         format!("http://{}", config.listen)

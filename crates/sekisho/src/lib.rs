@@ -20,5 +20,6 @@ pub mod principal;
 pub mod resource_server;
 pub mod seal;
 pub mod store;
+mod trusted;
 
 pub use sekisho_protocol as protocol;

@@ -102,7 +102,39 @@ pub(crate) const KEYS: &[Key] = &[
         Some("15m"),
         "under \"follow\", the longest time between two questions to the provider",
     ),
-    key("authorization.mode", Text, Some("delegated"), "\"delegated\": we issue the tokens"),
+    key(
+        "authorization.mode",
+        Text,
+        Some("delegated"),
+        "\"delegated\": we issue the tokens, \"external\": another authorization server does",
+    ),
+    key(
+        "authorization.issuer",
+        Text,
+        None,
+        "under \"external\", the issuer of that server, as its metadata says it",
+    ),
+    key(
+        "authorization.verify",
+        Text,
+        Some("jwt"),
+        "under \"external\", how tokens are checked: \"jwt\" by its keys, \"introspection\" by asking it",
+    ),
+    key(
+        "authorization.audience",
+        List,
+        Some(""),
+        "under \"external\", what a token must be for, instead of the URL of the only server",
+    ),
+    key("authorization.client_id", Text, None, "our name where we ask about tokens"),
+    key("authorization.client_secret", Secret, None, "our secret there"),
+    key("authorization.client_secret_file", Text, None, "a file with that secret"),
+    key(
+        "authorization.introspection_ttl",
+        Text,
+        Some("30s"),
+        "how long it is remembered what that server said of a token",
+    ),
     key(
         "authorization.registration",
         Text,
@@ -294,7 +326,7 @@ mod tests {
     #[test]
     fn a_misspelt_name_finds_the_one_that_was_meant() {
         let rows = [
-            ("isuer", Some("identity.issuer"), "a letter is missing, at the wrong level"),
+            ("provder", Some("identity.provider"), "a letter is missing, at the wrong level"),
             ("identity.isuer", Some("identity.issuer"), "a letter is missing"),
             ("identity.public_url", Some("public_url"), "written below the wrong table"),
             ("public-url", Some("public_url"), "a dash"),

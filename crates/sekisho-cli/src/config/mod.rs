@@ -10,6 +10,7 @@
 mod clients;
 mod duration;
 mod error;
+mod external;
 mod keys;
 mod show;
 #[cfg(test)]
@@ -25,9 +26,10 @@ use std::path::{Path, PathBuf};
 pub(crate) use clients::client_id;
 pub(crate) use duration::parse as parse_duration;
 pub(crate) use error::ConfigError;
+pub(crate) use external::{ExternalConfig, Verification};
 pub(crate) use show::show;
 pub(crate) use understood::{
-    Config, IdentityConfig, KeyFile, LogConfig, LogFormat, Server, StoreLocation,
+    Config, IdentityConfig, KeyFile, LogConfig, LogFormat, OidcConfig, Server, StoreLocation,
 };
 pub(crate) use upstream::Upstream;
 

@@ -25,6 +25,7 @@ use url::Url;
 use super::clients::clients;
 use super::duration;
 use super::error::{ConfigError, Origin};
+use super::external::{self, ExternalConfig};
 use super::read_text;
 use super::upstream::{Upstream, upstream};
 use super::written::{ConfigFile, Settings, reserved};
@@ -79,6 +80,8 @@ pub(crate) enum IdentityConfig {
     Local,
     /// An `OpenID` provider.
     Oidc(OidcConfig),
+    /// Another authorization server, which issues the tokens too.
+    External(ExternalConfig),
 }
 
 /// How we are known at an `OpenID` provider.
@@ -122,7 +125,17 @@ pub(crate) enum LogFormat {
 pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
     let settings = &written.settings;
     let (public_url, listen) = addresses(settings)?;
-    let store = settings.parse("store", |text| store_location(settings, text))?;
+    let is_external = choose(settings, "authorization.mode", &MODES)?;
+    if is_external {
+        external::refuse_foreign(written)?;
+    } else {
+        external::refuse_own(settings)?;
+    }
+    let store = if is_external {
+        StoreLocation::Memory
+    } else {
+        settings.parse("store", |text| store_location(settings, text))?
+    };
     let durability = choose(settings, "durability", &DURABILITIES)?;
     let key_file = key_file(settings, &store)?;
     let (hosts, origins, proxies) = callers(settings, &public_url)?;
@@ -130,8 +143,12 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
         return Err(settings.refuse("metrics_listen", reserved("metrics")));
     }
     let log = log(settings)?;
-    let identity = identity(settings)?;
     let servers = servers(written, &public_url)?;
+    let identity = if is_external {
+        IdentityConfig::External(external::external(settings, &public_url, &servers)?)
+    } else {
+        identity(settings)?
+    };
     let mut authorization = authorization(settings, public_url.clone(), &servers)?;
     authorization.clients = clients(&written.clients, &authorization.servers.scopes())?;
     let client_idle_ttl = life_or_for_ever(settings, "authorization.client_idle_ttl")?;
@@ -351,7 +368,7 @@ fn provider_session(settings: &Settings) -> Result<SessionRule, ConfigError> {
 }
 
 /// Plain http to the provider is for loopback only, as it is for ourselves.
-fn provider_issuer(text: &str) -> Result<String, &'static str> {
+pub(super) fn provider_issuer(text: &str) -> Result<String, &'static str> {
     const NO_URL: &str =
         "it is no issuer: write for example \"https://sso.example.com/realms/main\"";
     let url = Url::parse(text).map_err(|_| NO_URL)?;
@@ -539,17 +556,6 @@ fn authorization(
     public_url: Issuer,
     servers: &[Server],
 ) -> Result<authorization_server::Settings, ConfigError> {
-    match settings.text("authorization.mode") {
-        "delegated" => {}
-        "external" => {
-            let purpose = "trusting another authorization server";
-            return Err(settings.refuse("authorization.mode", reserved(purpose)));
-        }
-        _ => {
-            let problem = "there is no such mode: write \"delegated\"";
-            return Err(settings.refuse("authorization.mode", problem));
-        }
-    }
     let resources = servers.iter().map(|server| server.resource.clone()).collect();
     let mut understood =
         authorization_server::Settings::new(public_url, ProtectedResources::new(resources));
@@ -663,7 +669,11 @@ pub(super) fn choose<T: Clone>(
 }
 
 /// A length of time from a second to `most`.
-fn life(settings: &Settings, key: &str, most: Duration) -> Result<Duration, ConfigError> {
+pub(super) fn life(
+    settings: &Settings,
+    key: &str,
+    most: Duration,
+) -> Result<Duration, ConfigError> {
     settings.parse(key, |text| match duration::parse(text) {
         Ok(life) if (Duration::from_secs(1)..=most).contains(&life) => Ok(life),
         Ok(_) => {
@@ -705,6 +715,7 @@ const DAY: Duration = Duration::from_hours(24);
 const REGISTRATION_TOKEN_BYTES_MIN: usize = 16;
 
 const RECHECK_MAX: Duration = DAY;
+const MODES: [(&str, bool); 2] = [("delegated", false), ("external", true)];
 const SESSIONS: [(&str, bool); 2] = [("follow", true), ("login-only", false)];
 const DURABILITIES: [(&str, Durability); 2] =
     [("normal", Durability::Normal), ("full", Durability::Full)];

@@ -340,6 +340,11 @@ impl Settings {
         self.find(key).is_some_and(|written| written.origin != Origin::Default)
     }
 
+    /// Everything that anybody wrote anywhere.
+    pub(crate) fn written(&self) -> impl Iterator<Item = &'static str> {
+        self.0.iter().filter(|(_, written)| written.origin != Origin::Default).map(|(key, _)| *key)
+    }
+
     /// The text of `key`; empty where there is none.
     pub(crate) fn text(&self, key: &str) -> &str {
         match self.find(key).map(|written| &written.value) {

@@ -9,6 +9,7 @@
 
 mod client;
 mod eras;
+mod external;
 mod faults;
 mod grant;
 mod guarding;

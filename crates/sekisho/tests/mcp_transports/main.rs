@@ -13,6 +13,8 @@ mod limits;
 mod listening;
 mod questions;
 mod rig;
+#[cfg(feature = "rmcp")]
+mod rmcp_service;
 mod sessions;
 mod stateless;
 mod stdio;

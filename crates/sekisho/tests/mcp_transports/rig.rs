@@ -188,6 +188,21 @@ impl Gate {
         self.open.add_permits(1);
     }
 
+    /// What a call of `wait` does.
+    pub(crate) async fn wait(&self) {
+        struct Waiting<'a>(&'a Gate);
+        impl Drop for Waiting<'_> {
+            fn drop(&mut self) {
+                self.0.dropped.add_permits(1);
+            }
+        }
+        let waiting = Waiting(self);
+        self.arrived.add_permits(1);
+        self.open.acquire().await.unwrap().forget();
+        std::mem::forget(waiting);
+        self.finished.add_permits(1);
+    }
+
     /// Until a call that was let through is done.
     pub(crate) async fn finished(&self) {
         self.finished.acquire().await.unwrap().forget();
@@ -262,17 +277,7 @@ impl Tool for Scripted {
 
 impl Scripted {
     async fn wait(&self) -> Result<ToolResult, CallError> {
-        struct Waiting<'a>(&'a Gate);
-        impl Drop for Waiting<'_> {
-            fn drop(&mut self) {
-                self.0.dropped.add_permits(1);
-            }
-        }
-        let waiting = Waiting(&self.gate);
-        self.gate.arrived.add_permits(1);
-        self.gate.open.acquire().await.unwrap().forget();
-        std::mem::forget(waiting);
-        self.gate.finished.add_permits(1);
+        self.gate.wait().await;
         Ok(ToolResult::text("waited"))
     }
 }

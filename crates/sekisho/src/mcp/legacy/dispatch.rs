@@ -172,6 +172,7 @@ impl Call {
         if !self.session.agree_on(version, asked.capabilities) {
             return Err(McpError::new(INVALID_REQUEST, "this session is initialized already"));
         }
+        tracing::debug!(mcp.version = version.as_str(), "agreed on a version");
         let result = InitializeResult { protocol_version: version.as_str(), info: &info };
         to_raw_value(&result).map_err(|_| McpError::internal())
     }

@@ -133,6 +133,7 @@ impl Stateless {
         {
             context = context.with_inputs(inputs);
         }
+        tracing::debug!(mcp.version = version.as_str(), mcp.method = %request.method, "asked");
         Ok(Checked {
             id: request.id.clone(),
             method: request.method.as_ref().into(),
