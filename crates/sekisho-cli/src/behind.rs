@@ -26,6 +26,8 @@ impl Behind {
     pub(crate) fn service(&self, upstream: &Upstream) -> Arc<dyn McpService> {
         match upstream {
             Upstream::Fortune => Arc::new(fortune::service()),
+            #[cfg(feature = "conformance")]
+            Upstream::Conformance => Arc::new(crate::conformance::service()),
             Upstream::Command { command, per } => Arc::new(Gateway::new(
                 command.clone(),
                 *per,

@@ -100,10 +100,8 @@ pub(crate) async fn issuing(
     .await
     .map_err(|error| Failure::because(&error))?;
     // Accounts of our own end what they granted when they are removed.
-    if let (IdentityConfig::Oidc(_), Some(sessions)) =
-        (&config.identity, server.provider_sessions())
-    {
-        tokio::spawn(sessions.follow());
+    if let IdentityConfig::Oidc(_) = &config.identity {
+        tokio::spawn(server.provider_sessions().follow());
     }
     let asked = Arc::clone(store);
     Ok(Issuing {

@@ -4,6 +4,8 @@ mod behind;
 mod cli;
 mod client;
 mod config;
+#[cfg(feature = "conformance")]
+mod conformance;
 mod connections;
 mod fortune;
 mod grant;

@@ -21,7 +21,7 @@ use sekisho::front::{Front, Surfaces};
 use sekisho::identity_provider::local::accounts::{DEMO_USER, ensure_demo};
 use sekisho::mcp::{self, McpEndpoints, McpService, Posts};
 use sekisho::protocol::oauth::ProtectedResource;
-use sekisho::resource_server::{Guard, GuardLayer, RefusedTokens, metadata_routes};
+use sekisho::resource_server::{Guard, GuardLayer, RefusedTokens, TokenVerifier, metadata_routes};
 use sekisho::seal::Sealer;
 use sekisho::store::{Store, Swept};
 use tokio::net::{TcpListener, TcpSocket};
@@ -33,7 +33,7 @@ use tower::Layer as _;
 use crate::behind::Behind;
 use crate::config::{Config, IdentityConfig, KeyFile, Server};
 use crate::connections::{Connections, accepting};
-use crate::issuing::{Issuing, Verifiers, issuing};
+use crate::issuing::{Issuing, issuing};
 use crate::outcome::{Failure, say};
 use crate::shortcut::Shortcut;
 use crate::signpost::signpost;
@@ -159,8 +159,9 @@ async fn application(
     let mut posts = Vec::new();
     for server in &config.servers {
         let service = behind.service(&server.upstream);
-        let of_all = (stopping, &refused);
-        let guarded = guarded(config, server, service, &verifiers, &sealer, of_all, &clock)?;
+        let verifier = verifiers.of(&server.resource, &clock);
+        let guarded =
+            guarded(config, server, service, verifier, &sealer, (stopping, &refused), &clock)?;
         routes = routes.merge(guarded.routes);
         posts.push(guarded.posts);
     }
@@ -189,13 +190,12 @@ fn guarded(
     config: &Config,
     server: &Server,
     service: Arc<dyn McpService>,
-    verifiers: &Verifiers,
+    verifier: Arc<dyn TokenVerifier>,
     sealer: &Sealer,
     (stopping, refused): (&CancellationToken, &Arc<RefusedTokens>),
     clock: &Arc<dyn Clock>,
 ) -> Result<Guarded, Failure> {
     let resource = &server.resource;
-    let verifier = verifiers.of(resource, clock);
     let [mcp_path, sse_path, messages_path] = endpoints(resource);
     let mut settings = mcp::Settings::new(messages_path.clone());
     settings.limits = config.sessions.clone();

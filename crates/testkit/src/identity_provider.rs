@@ -68,6 +68,8 @@ pub enum Endpoint {
     Token,
     /// The public keys.
     Keys,
+    /// Where tokens are given back.
+    Revocation,
     /// Where resource servers ask about tokens.
     Introspect,
     /// An address that nothing should ever ask for.
@@ -439,6 +441,7 @@ fn routes(inside: &Arc<Inside>) -> Router {
         .route("/login", at(Endpoint::Login, post(login)))
         .route("/token", at(Endpoint::Token, post(token)))
         .route("/keys", at(Endpoint::Keys, get(published_keys)))
+        .route("/revoke", at(Endpoint::Revocation, post(revoke)))
         .route("/introspect", at(Endpoint::Introspect, post(introspect)))
         .route("/canary", at(Endpoint::Canary, any(async || StatusCode::NO_CONTENT)));
     Router::new().nest("/realms/test", realm).with_state(Arc::clone(inside))
@@ -505,6 +508,7 @@ async fn metadata(State(inside): State<Arc<Inside>>) -> Response {
         "code_challenge_methods_supported": ["S256"],
         "scopes_supported": ["openid", "email", "profile", "offline_access"],
         "end_session_endpoint": at("/logout"),
+        "revocation_endpoint": at("/revoke"),
         "authorization_response_iss_parameter_supported": true,
     });
     replace(&mut document, &locked(&inside.faults).metadata);
@@ -580,6 +584,19 @@ async fn token(State(inside): State<Arc<Inside>>, headers: HeaderMap, body: Byte
     });
     replace(&mut answer, &locked(&inside.faults).answer);
     json_answer(&answer)
+}
+
+/// RFC 7009: a token that nobody knows is as good as revoked.
+async fn revoke(State(inside): State<Arc<Inside>>, headers: HeaderMap, body: Bytes) -> Response {
+    let form = parse(&body);
+    if let Err(error) = check_client(&headers, &form) {
+        return token_error(401, error);
+    }
+    if form.get("token_type_hint").map(String::as_str) != Some("refresh_token") {
+        return token_error(400, "unsupported_token_type");
+    }
+    locked(&inside.sessions).remove(form.get("token").map_or("", String::as_str));
+    StatusCode::OK.into_response()
 }
 
 async fn introspect(

@@ -701,6 +701,17 @@ fn two_servers_cannot_share_a_name_or_a_place() {
     assert!(Given::file(&second("name = \"b\"\npath = \"/\"")).load().is_ok());
 }
 
+/// What the conformance suite asks a server for is in builds for testing alone.
+#[cfg(not(feature = "conformance"))]
+#[test]
+fn the_conformance_server_is_not_in_this_build() {
+    all_refused(&[(
+        "[[server]]\nname = \"a\"\nupstream = { builtin = \"conformance\" }",
+        "FILE, line 3: upstream.builtin = \"conformance\": it is for testing and not in this build: write \"fortune\", or build with --features conformance",
+        "never in what is shipped",
+    )]);
+}
+
 #[test]
 fn a_wrong_variable_gets_one_sentence() {
     let rows = [

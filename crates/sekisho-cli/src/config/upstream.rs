@@ -13,6 +13,9 @@ use super::written::Settings;
 pub(crate) enum Upstream {
     /// The built-in fortune teller.
     Fortune,
+    /// What the official conformance suite asks for.
+    #[cfg(feature = "conformance")]
+    Conformance,
     /// What a command serves over its standard input and output.
     Command { command: StdioCommand, per: Per },
 }
@@ -33,7 +36,7 @@ pub(super) fn upstream(
         }
     }
     match (is_builtin, is_command) {
-        (true, false) => choose(settings, "upstream.builtin", &[("fortune", Upstream::Fortune)]),
+        (true, false) => settings.parse("upstream.builtin", builtin),
         (false, true) => {
             let per = if settings.was_written("upstream.per") {
                 let choices =
@@ -53,6 +56,18 @@ pub(super) fn upstream(
                            { command = [\"PROGRAM\", \"ARGUMENT\"] }";
             Err(ConfigError::at(origin, "upstream", None, problem))
         }
+    }
+}
+
+fn builtin(text: &str) -> Result<Upstream, &'static str> {
+    match text {
+        "fortune" => Ok(Upstream::Fortune),
+        #[cfg(feature = "conformance")]
+        "conformance" => Ok(Upstream::Conformance),
+        #[cfg(not(feature = "conformance"))]
+        "conformance" => Err("it is for testing and not in this build: write \"fortune\", or \
+                              build with --features conformance"),
+        _ => Err("it is not one of the choices: write \"fortune\""),
     }
 }
 

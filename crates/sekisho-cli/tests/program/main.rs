@@ -8,6 +8,7 @@
 )]
 
 mod client;
+mod eras;
 mod external;
 mod faults;
 mod grant;

@@ -24,6 +24,7 @@ pub(crate) enum Endpoint {
     Metadata,
     Token,
     Keys,
+    Revocation,
     Introspection,
 }
 
@@ -33,6 +34,7 @@ impl fmt::Display for Endpoint {
             Self::Metadata => "the metadata document",
             Self::Token => "the token endpoint",
             Self::Keys => "the key set",
+            Self::Revocation => "the revocation endpoint",
             Self::Introspection => "the introspection endpoint",
         })
     }

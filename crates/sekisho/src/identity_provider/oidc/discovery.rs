@@ -22,6 +22,8 @@ pub(super) struct ProviderMetadata {
     pub(super) offers_offline_access: bool,
     /// Where a browser logs out, if there is such a place.
     pub(super) end_session_endpoint: Option<Url>,
+    /// Where tokens are given back (RFC 7009), if there is such a place.
+    pub(super) revocation_endpoint: Option<Url>,
 }
 
 /// The members we read; all others are none of our business.
@@ -35,6 +37,7 @@ struct Document {
     id_token_signing_alg_values_supported: Option<Vec<String>>,
     scopes_supported: Option<Vec<String>>,
     end_session_endpoint: Option<String>,
+    revocation_endpoint: Option<String>,
     #[serde(default)]
     authorization_response_iss_parameter_supported: bool,
 }
@@ -85,11 +88,15 @@ impl ProviderMetadata {
                 .scopes_supported
                 .as_ref()
                 .is_some_and(|scopes| scopes.iter().any(|scope| scope == OFFLINE_ACCESS)),
-            // Nobody needs it to log in, so a wrong one is only as good as none.
+            // Nobody needs these to log in, so a wrong one is only as good as none.
             end_session_endpoint: document
                 .end_session_endpoint
                 .as_ref()
                 .and_then(|text| endpoint("end_session_endpoint", text, issuer).ok()),
+            revocation_endpoint: document
+                .revocation_endpoint
+                .as_ref()
+                .and_then(|text| endpoint("revocation_endpoint", text, issuer).ok()),
         })
     }
 }

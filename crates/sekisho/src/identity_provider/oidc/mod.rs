@@ -175,13 +175,30 @@ impl OidcProvider {
             now,
         };
         let identity = claims.judge(&expected).map_err(unacceptable)?;
-        Ok(LoggedIn { identity, tokens: Some(tokens.kept(now)), sid })
+        let tokens = tokens.kept(now, self.scopes(&metadata).contains(&OFFLINE_ACCESS));
+        Ok(LoggedIn { identity, tokens: Some(tokens), sid })
+    }
+
+    /// What a login asks for.
+    fn scopes(&self, metadata: &ProviderMetadata) -> Vec<&str> {
+        let mut scopes: Vec<&str> = self.settings.scopes.iter().map(String::as_str).collect();
+        let wants_offline = self.settings.asks_offline_access && metadata.offers_offline_access;
+        if wants_offline && !scopes.contains(&OFFLINE_ACCESS) {
+            scopes.push(OFFLINE_ACCESS);
+        }
+        scopes
+    }
+
+    async fn give_back(&self, refresh_token: &Secret) -> Result<(), Fault> {
+        let metadata = self.metadata(FRESH_FOR).await?;
+        token::revoke(&self.wire, &self.settings, &metadata, refresh_token).await
     }
 
     async fn ask_again(&self, refresh_token: &Secret) -> Result<ProviderTokens, Fault> {
         let metadata = self.metadata(FRESH_FOR).await?;
         let tokens = token::renew(&self.wire, &self.settings, &metadata, refresh_token).await?;
-        Ok(tokens.kept(self.clock.now()))
+        let has_asked_offline = self.scopes(&metadata).contains(&OFFLINE_ACCESS);
+        Ok(tokens.kept(self.clock.now(), has_asked_offline))
     }
 
     async fn check_renewed(&self, id_token: &Secret, subject: &str) -> Result<(), Fault> {
@@ -240,12 +257,7 @@ impl IdentityProvider for OidcProvider {
             .ok_or_else(|| ProviderError::Unacceptable {
                 reason: "our own code_verifier is malformed".into(),
             })?;
-        let mut scopes = self.settings.scopes.join(" ");
-        let has_it = self.settings.scopes.iter().any(|scope| scope == OFFLINE_ACCESS);
-        if self.settings.asks_offline_access && metadata.offers_offline_access && !has_it {
-            scopes.push(' ');
-            scopes.push_str(OFFLINE_ACCESS);
-        }
+        let scopes = self.scopes(&metadata).join(" ");
         let mut url = metadata.authorization_endpoint.clone();
         url.query_pairs_mut()
             .append_pair("response_type", "code")
@@ -283,6 +295,10 @@ impl IdentityProvider for OidcProvider {
             Some(id_token) => self.in_time(self.check_renewed(id_token, subject)).await,
             None => Ok(()),
         }
+    }
+
+    async fn revoke(&self, refresh_token: &Secret) -> Result<(), ProviderError> {
+        self.in_time(self.give_back(refresh_token)).await
     }
 
     fn sends_logouts(&self) -> bool {
