@@ -44,13 +44,12 @@ enum Disbelief {
 /// The `Authorization` header, which must not come twice: two readers might take different ones.
 pub(super) fn one_authorization(headers: &HeaderMap) -> Result<Option<&HeaderValue>, OAuthError> {
     let mut all = headers.get_all(AUTHORIZATION).iter();
-    match (all.next(), all.next()) {
-        (found, None) => Ok(found),
-        (_, Some(_)) => {
-            let doubled = "the Authorization header came more than once";
-            Err(OAuthError::new(OAuthErrorCode::InvalidRequest, doubled))
-        }
+    let (found, another) = (all.next(), all.next());
+    if another.is_some() {
+        let doubled = "the Authorization header came more than once";
+        return Err(OAuthError::new(OAuthErrorCode::InvalidRequest, doubled));
     }
+    Ok(found)
 }
 
 impl AuthorizationServer {

@@ -180,7 +180,8 @@ fn keep_private(path: &Path) {
         // A file that is not there is made with the mode of the first.
         let Ok(metadata) = std::fs::metadata(&file) else { continue };
         let mode = metadata.permissions().mode() & 0o7777;
-        if mode & 0o077 == 0 {
+        let for_others = mode & 0o077;
+        if for_others == 0 {
             continue;
         }
         let private = std::fs::Permissions::from_mode(mode & 0o700);
