@@ -114,7 +114,7 @@ class Person:
         raise RuntimeError(f"a page with no form to fill in: {self.way}: {answer.text[:500]}")
 
 
-async def fortune(url: str, transport: str, person: Person) -> str:
+async def fortune(url: str, transport: str, person: Person) -> tuple[str, str]:
     async def came_back() -> tuple[str, str | None]:
         return person.brought["code"], person.brought.get("state")
 
@@ -132,12 +132,12 @@ async def fortune(url: str, transport: str, person: Person) -> str:
     )
     opened = sse_client(url, auth=auth) if transport == "sse" else streamablehttp_client(url, auth=auth)
     async with opened as streams, ClientSession(streams[0], streams[1]) as session:
-        await session.initialize()
+        begun = await session.initialize()
         tools = await session.list_tools()
         if [tool.name for tool in tools.tools] != ["fortune"]:
             raise RuntimeError(f"the tools are {tools.tools}")
         result = await session.call_tool("fortune", {})
-        return result.content[0].text
+        return result.content[0].text, begun.protocolVersion
 
 
 async def main() -> None:
@@ -146,8 +146,8 @@ async def main() -> None:
     arguments.add_argument("--transport", choices=["sse", "http"], required=True)
     given = arguments.parse_args()
     person = Person(os.environ["E2E_USERNAME"], os.environ["E2E_PASSWORD"])
-    answer = await asyncio.wait_for(fortune(given.url, given.transport, person), TIMEOUT_S)
-    print(json.dumps({"answer": answer, "way": person.way, "iss": person.brought.get("iss")}, ensure_ascii=False))
+    answer, version = await asyncio.wait_for(fortune(given.url, given.transport, person), TIMEOUT_S)
+    print(json.dumps({"answer": answer, "version": version, "way": person.way, "iss": person.brought.get("iss")}, ensure_ascii=False))
 
 
 if __name__ == "__main__":

@@ -2,15 +2,18 @@
 // none is left out without a word. Arguments are parts of names: only the cases that match run, the others are listed as left out.
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import { binary, chromium, root, scratch, screenshots } from './settings.mjs';
+import { binary, chromium, conformanceBinary, root, scratch, screenshots } from './settings.mjs';
 import { launch, Person } from './drivers/chromium.mjs';
 import { Keycloak } from './drivers/keycloak.mjs';
 import { Sekisho } from './drivers/sekisho.mjs';
 import { cases as clock } from './cases/clock.mjs';
+import { cases as compatibility } from './cases/compatibility.mjs';
 import { cases as conformance } from './cases/conformance.mjs';
+import { cases as conformanceServer } from './cases/conformance_server.mjs';
 import { cases as consent } from './cases/consent.mjs';
 import { cases as inspector } from './cases/inspector.mjs';
 import { cases as kill } from './cases/kill.mjs';
+import { cases as mcpcheck } from './cases/mcpcheck.mjs';
 import { cases as pages } from './cases/pages.mjs';
 import { cases as pythonSdk } from './cases/python_sdk.mjs';
 import { cases as sessions } from './cases/sessions.mjs';
@@ -18,7 +21,7 @@ import { cases as sessions } from './cases/sessions.mjs';
 const CASE_MS_MAX = 180_000;
 const LOGINS = ['local', '26.1.0', '26.7.0'];
 
-const cases = [...consent, ...pages, ...inspector, ...pythonSdk, ...kill, ...clock, ...sessions, ...conformance];
+const cases = [...consent, ...pages, ...inspector, ...compatibility, ...pythonSdk, ...kill, ...clock, ...sessions, ...conformance, ...conformanceServer, ...mcpcheck];
 
 /** What one case may use, and what must be put away after it. */
 class World {
@@ -34,10 +37,10 @@ class World {
 
   /**
    * The program. `more` are more settings: of the table `identity` where Keycloak logs people in (an object), of the whole file (text)
-   * where the `local` provider does, with an environment of its own.
+   * where the `local` provider does, with an environment of its own, and perhaps another build of the program.
    */
-  async sekisho(more, env = {}) {
-    return this.until(this.keycloak ? await Sekisho.startWithKeycloak(this.name, this.keycloak, more ?? {}) : await Sekisho.startWithLocalLogin(this.name, typeof more === 'string' ? more : '', env));
+  async sekisho(more, env = {}, program = binary) {
+    return this.until(this.keycloak ? await Sekisho.startWithKeycloak(this.name, this.keycloak, more ?? {}) : await Sekisho.startWithLocalLogin(this.name, typeof more === 'string' ? more : '', env, program));
   }
 
   /** Somebody with a browser of their own; the album is the folder of their pictures. */
@@ -111,6 +114,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => p
 
 for (const [what, file, remedy] of [
   ['the program', binary, 'run cargo build --release, or set SEKISHO_BIN'],
+  ['the program with the conformance server', conformanceBinary, 'run e2e/build-conformance, or set SEKISHO_CONFORMANCE_BIN'],
   ['Chromium', chromium, 'install the Debian package chromium, or set E2E_CHROMIUM'],
 ]) {
   if (!existsSync(file)) {

@@ -16,14 +16,24 @@ export const scratch = join(root, 'target', 'e2e');
 export const screenshots = join(scratch, 'screenshots');
 
 export const binary = resolve(root, env.SEKISHO_BIN ?? 'target/release/sekisho');
+/** The program with what the conformance suite asks a server for, which no shipped build has. */
+export const conformanceBinary = resolve(root, env.SEKISHO_CONFORMANCE_BIN ?? 'target/conformance/sekisho');
 export const chromium = env.E2E_CHROMIUM ?? ['/usr/bin/chromium', '/usr/bin/chromium-browser'].find(existsSync) ?? '/usr/bin/chromium';
 export const python = join(ring, '.venv', 'bin', 'python');
-export const conformance = join(ring, 'node_modules', '@modelcontextprotocol', 'conformance', 'dist', 'index.js');
-export const inspectorProgram = join(ring, 'node_modules', '.bin', 'mcp-inspector');
+/** The Python SDK of the 2.x line has other versions of everything, so it lives by itself. */
+export const python2 = join(ring, '.venv2', 'bin', 'python');
+const suite = join(ring, 'node_modules', '@modelcontextprotocol', 'conformance');
+export const conformance = join(suite, 'dist', 'index.js');
+export const requirements = join(suite, 'requirements');
+/** The suite as npm's tag `latest` has it. */
+export const conformanceStable = join(ring, 'node_modules', 'conformance-stable', 'dist', 'index.js');
+export const rmcpClient = join(root, 'target', 'debug', 'examples', 'rmcp_client');
+export const inspector0 = (version) => join(ring, 'node_modules', `inspector-${version.split('.').slice(0, 2).join('.')}`, 'client', 'bin', 'start.js');
+export const inspectorProgram = join(ring, 'node_modules', '@modelcontextprotocol', 'inspector', 'clients', 'launcher', 'build', 'index.js');
 
 export const sekishoPort = port('E2E_PORT', 8000);
 export const keycloakPort = port('E2E_KEYCLOAK_PORT', 8080);
-/** Where the conformance suite waits for the browser to come back. */
+/** Where the conformance suite, and clients that are programs, wait for the browser to come back. */
 export const callbackPort = port('E2E_CALLBACK_PORT', 3040);
 export const inspectorPort = port('E2E_INSPECTOR_PORT', 6274);
 

@@ -7,13 +7,14 @@ import { Child, mustBeFree } from './child.mjs';
 const START_MS_MAX = 60_000;
 
 export class Inspector {
-  static async start(transport, serverUrl, folder) {
+  /** `era` is `legacy` (the handshake alone, its default) or `auto`. */
+  static async start(transport, serverUrl, folder, era = 'legacy') {
     if (!existsSync(inspectorProgram)) throw new Error('MCP Inspector is not installed: run e2e/install');
     await mustBeFree(inspectorPort, 'MCP Inspector', 'E2E_INSPECTOR_PORT');
     const home = join(folder, 'inspector');
     mkdirSync(home, { recursive: true });
     const inspector = new Inspector();
-    inspector.child = new Child('MCP Inspector', process.execPath, [inspectorProgram, '--web', '--server-url', serverUrl, '--transport', transport], {
+    inspector.child = new Child('MCP Inspector', process.execPath, [inspectorProgram, '--web', '--server-url', serverUrl, '--transport', transport, '--protocol-era', era], {
       cwd: home,
       log: join(folder, 'inspector.log'),
       env: {

@@ -53,13 +53,13 @@ export class NativeClient {
   }
 
   /** A new attempt: the address to open, and what is needed to finish it. */
-  begin() {
+  begin(scope = 'fortune') {
     const attempt = { state: random(), verifier: random() };
     attempt.url = `${publicUrl}/authorize?${new URLSearchParams({
       response_type: 'code',
       client_id: this.id,
       redirect_uri: this.redirectUri,
-      scope: 'fortune',
+      scope,
       resource: `${publicUrl}/mcp`,
       state: attempt.state,
       code_challenge: createHash('sha256').update(attempt.verifier).digest('base64url'),
@@ -108,6 +108,19 @@ export class NativeClient {
     });
     return { status: answer.status, ...(await answer.json()) };
   }
+}
+
+/** One login with the `local` provider, as every client does it. */
+export async function accessToken(world, who, scope) {
+  const client = world.until(await NativeClient.register('Outside ring'));
+  const person = await world.person();
+  const attempt = client.begin(scope);
+  await person.page.goto(attempt.url);
+  await person.approve();
+  await person.logIn(who);
+  const { status, access_token: token } = await client.redeem((await client.arrival()).get('code'), attempt);
+  if (status !== 200) throw new Error(`/token answered ${status}`);
+  return token;
 }
 
 /** Calls the tool over Streamable HTTP with a token and answers its text. */

@@ -8,9 +8,10 @@ const START_MS_MAX = 15_000;
 
 export class Sekisho {
   /** With nothing configured but the port: the built-in tool and the `local` provider, whose password it prints. */
-  static async startWithLocalLogin(name, more = '', env = {}) {
+  static async startWithLocalLogin(name, more = '', env = {}, program = binary) {
     const sekisho = new Sekisho(name, `listen = "127.0.0.1:${sekishoPort}"\n${more}`);
     sekisho.env = env;
+    sekisho.program = program;
     await sekisho.start();
     sekisho.person = { username: 'demo', password: printedPassword(sekisho.child.output) };
     return sekisho;
@@ -44,6 +45,7 @@ upstream = { builtin = "fortune" }
   }
 
   constructor(name, settings) {
+    this.program = binary;
     this.folder = join(scratch, 'runs', name);
     rmSync(this.folder, { recursive: true, force: true });
     mkdirSync(this.folder, { recursive: true });
@@ -54,7 +56,7 @@ upstream = { builtin = "fortune" }
   async start() {
     await mustBeFree(sekishoPort, 'sekisho', 'E2E_PORT');
     const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('SEKISHO_')));
-    this.child = new Child('sekisho', binary, ['serve', '--config', this.settings], {
+    this.child = new Child('sekisho', this.program, ['serve', '--config', this.settings], {
       cwd: this.folder,
       env: { ...env, NO_COLOR: '1', ...this.env },
       log: join(this.folder, 'sekisho.log'),

@@ -39,8 +39,9 @@ pub(crate) enum Command {
     Flows(ReservedArgs),
     #[command(hide = true)]
     Explain(ReservedArgs),
-    #[command(hide = true)]
-    Keycloak(ReservedArgs),
+    /// Set a Keycloak realm up for what the settings say
+    #[command(subcommand)]
+    Keycloak(KeycloakCommand),
     /// Administer the clients that you registered, and see those that registered themselves
     #[command(subcommand)]
     Client(ClientCommand),
@@ -80,13 +81,14 @@ pub(crate) struct StdioArgs {
     pub(crate) guarded: GuardedArgs,
 }
 
-/// What to guard instead of what the settings say; reserved.
+/// What to guard instead of what the settings say.
 #[derive(Debug, Args)]
 pub(crate) struct GuardedArgs {
     #[arg(long, value_name = "URL", hide = true)]
     pub(crate) upstream: Option<String>,
-    #[arg(last = true, hide = true)]
-    pub(crate) command: Vec<OsString>,
+    /// A program that speaks MCP over its standard input and output, and its arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -282,6 +284,33 @@ pub(crate) struct RevokeTokenArgs {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum KeycloakCommand {
+    /// Print or make what the realm of the settings needs: our client there, or in external mode
+    /// scopes, audiences and rules for clients that register themselves
+    Bootstrap(BootstrapArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BootstrapArgs {
+    /// Say what is needed, and change nothing; the default
+    #[arg(long, conflicts_with = "apply")]
+    pub(crate) print: bool,
+    /// Make it so. The administrator is KC_BOOTSTRAP_ADMIN_USERNAME and KC_BOOTSTRAP_ADMIN_PASSWORD of
+    /// the environment; else both are asked for, or read as two lines from standard input
+    #[arg(long)]
+    pub(crate) apply: bool,
+    /// The realm that the administrator is of
+    #[arg(long, value_name = "REALM", default_value = "master")]
+    pub(crate) admin_realm: String,
+    /// In external mode, a host that clients' addresses may have beside loopback; may be given
+    /// several times
+    #[arg(long = "client-host", value_name = "HOST")]
+    pub(crate) client_hosts: Vec<String>,
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Say whether the settings can be used
     Check(SettingsArgs),
@@ -302,6 +331,7 @@ impl ServeArgs {
         Flags {
             listen: self.listen.clone(),
             public_url: self.public_url.clone(),
+            command: self.guarded.command.clone(),
             ..self.settings.flags()
         }
     }
@@ -309,6 +339,6 @@ impl ServeArgs {
 
 impl StdioArgs {
     pub(crate) fn flags(&self) -> Flags {
-        self.settings.flags()
+        Flags { command: self.guarded.command.clone(), ..self.settings.flags() }
     }
 }

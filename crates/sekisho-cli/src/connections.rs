@@ -14,9 +14,13 @@ use axum_server::{Handle, Server};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Sleep, sleep};
 
 /// How long a request's head may take, and how long a connection may be idle between requests.
 const HEAD_WAIT: Duration = Duration::from_secs(15);
+/// How long the other end may leave what is written to it unread. What waits for it in a stream is
+/// bounded anyway; this gives the connection back.
+const READ_WAIT: Duration = Duration::from_secs(30);
 /// Header fields of a request.
 const HEADERS_MAX: usize = 100;
 /// Bytes of a request's head.
@@ -73,7 +77,7 @@ impl Connections {
         };
         // Without it each event of a stream can wait for 40 ms.
         stream.set_nodelay(true)?;
-        Ok(Connection { stream, _place: place })
+        Ok(Connection { stream, stuck: None, _place: place })
     }
 }
 
@@ -98,7 +102,28 @@ impl<S> Accept<TcpStream, S> for Connections {
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: TcpStream,
+    /// Runs while nothing more can be written; there is none while all goes well.
+    stuck: Option<Pin<Box<Sleep>>>,
     _place: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    /// Passes on how writing went, unless it has been stuck for too long.
+    fn unless_stuck<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stuck = None;
+            return written;
+        }
+        let stuck = self.stuck.get_or_insert_with(|| Box::pin(sleep(READ_WAIT)));
+        stuck
+            .as_mut()
+            .poll(context)
+            .map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "the other end does not read")))
+    }
 }
 
 impl AsyncRead for Connection {
@@ -117,7 +142,8 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.unless_stuck(written, context)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -133,10 +159,62 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.unless_stuck(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+    use std::future::poll_fn;
+
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::time::advance;
+
+    use super::*;
+
+    async fn connection() -> (TcpStream, Connection) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let accepted = listener.accept().await.unwrap().0;
+        (peer, Connections::new(1).admit(accepted).unwrap())
+    }
+
+    /// Case 92: whoever never reads holds no connection for ever.
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_is_never_read_from_ends() {
+        let (peer, mut connection) = connection().await;
+        let error = connection.write_all(&vec![0; 64 << 20]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(peer);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_has_the_whole_wait_again_after_each_byte() {
+        let (_peer, mut connection) = connection().await;
+        let nearly = READ_WAIT / 10 * 9;
+        let mut wrote = async |written: Poll<io::Result<usize>>| {
+            let mut written = Some(written);
+            poll_fn(|context| {
+                let written = written.take().unwrap_or(Poll::Pending);
+                Poll::Ready(connection.unless_stuck(written, context))
+            })
+            .await
+        };
+        for _ in 0..3 {
+            assert!(wrote(Poll::Pending).await.is_pending());
+            advance(nearly).await;
+            assert!(wrote(Poll::Pending).await.is_pending(), "slow, not gone");
+            assert!(wrote(Poll::Ready(Ok(1))).await.is_ready());
+        }
+        assert!(wrote(Poll::Pending).await.is_pending());
+        advance(READ_WAIT + Duration::from_secs(1)).await;
+        assert!(matches!(wrote(Poll::Pending).await, Poll::Ready(Err(_))), "gone");
     }
 }

@@ -1,13 +1,18 @@
 //! The program `sekisho`: reads what was typed, and says in one sentence what went wrong.
 
+mod behind;
 mod cli;
 mod client;
 mod config;
+#[cfg(feature = "conformance")]
+mod conformance;
 mod connections;
 mod fortune;
 mod grant;
+mod issuing;
 mod key;
 mod key_rotate;
+mod keycloak;
 mod memory;
 mod outcome;
 mod serve;
@@ -24,8 +29,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use cli::{Cli, Command, ConfigCommand, GuardedArgs, KeyCommand};
-use config::{ConfigError, Flags};
+use cli::{Cli, Command, ConfigCommand, GuardedArgs, KeyCommand, KeycloakCommand};
+use config::{ConfigError, Flags, IdentityConfig};
 use outcome::{Failure, say};
 
 fn main() -> ExitCode {
@@ -45,10 +50,10 @@ fn run(command: &Command) -> Result<(), Failure> {
             refuse_reserved(&args.guarded)?;
             stdio::run(&load(&args.flags())?)
         }
-        Command::User(command) => user::run(command, load),
-        Command::Client(command) => client::run(command, load),
-        Command::Grant(command) => grant::run(command, load),
-        Command::Token(command) => token::run(command, load),
+        Command::User(command) => user::run(command, load_administered),
+        Command::Client(command) => client::run(command, load_administered),
+        Command::Grant(command) => grant::run(command, load_administered),
+        Command::Token(command) => token::run(command, load_administered),
         Command::Config(ConfigCommand::Check(args)) => {
             load(&args.flags())?;
             say("the settings can be used")
@@ -62,13 +67,28 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::Doctor(_) => Err(reserved("doctor")),
         Command::Flows(_) => Err(reserved("flows")),
         Command::Explain(_) => Err(reserved("explain")),
-        Command::Keycloak(_) => Err(reserved("keycloak")),
+        Command::Keycloak(KeycloakCommand::Bootstrap(args)) => {
+            keycloak::bootstrap(args, load, |name| std::env::var(name).ok())
+        }
         Command::Key(KeyCommand::Rotate(args)) => key_rotate::run(args, load),
     }
 }
 
 fn load(flags: &Flags) -> Result<config::Config, Failure> {
     Ok(config::load(flags, std::env::vars_os())?)
+}
+
+/// For what is done to people, clients, grants and tokens, which must be ours.
+fn load_administered(flags: &Flags) -> Result<config::Config, Failure> {
+    let config = load(flags)?;
+    match &config.identity {
+        IdentityConfig::Local | IdentityConfig::Oidc(_) => Ok(config),
+        IdentityConfig::External(other) => Err(Failure::Run(format!(
+            "there is nothing to administer: with authorization.mode = \"external\" people, clients \
+             and tokens are those of {}",
+            other.issuer
+        ))),
+    }
 }
 
 fn reserved(command: &str) -> Failure {
@@ -82,11 +102,6 @@ fn reserved(command: &str) -> Failure {
 fn refuse_reserved(guarded: &GuardedArgs) -> Result<(), Failure> {
     if guarded.upstream.is_some() {
         let what = "--upstream: it is reserved for guarding a remote server and not built yet: \
-                    leave it out";
-        return Err(ConfigError::new(what).into());
-    }
-    if !guarded.command.is_empty() {
-        let what = "-- COMMAND: it is reserved for guarding a stdio server and not built yet: \
                     leave it out";
         return Err(ConfigError::new(what).into());
     }

@@ -1,8 +1,8 @@
 //! `sekisho serve`: puts the parts together, listens, and stops cleanly.
 //!
 //! ```text
-//! listen ─▶ key ─▶ store ─▶ provider ─▶ authorization server ─┐
-//!                    └────▶ guard ─▶ MCP endpoints ───────────┴─▶ front ─▶ connections
+//! listen ─▶ key ─▶ store ─▶ who issues tokens (issuing.rs) ─┐
+//!                    └────▶ guard ─▶ MCP endpoints ─────────┴─▶ front ─▶ connections
 //! ```
 //!
 //! The port is taken first, so that callers wait for an answer instead of being turned away, and
@@ -16,18 +16,12 @@ use std::time::Duration;
 
 use axum::Router;
 use axum_server::Handle;
-use sekisho::authorization_server::{AuthorizationServer, BrowserBinding, SessionRule};
 use sekisho::clock::{Clock, SystemClock};
-use sekisho::front::{Front, Readiness, Surfaces};
-use sekisho::identity_provider::IdentityProvider;
+use sekisho::front::{Front, Surfaces};
 use sekisho::identity_provider::local::accounts::{DEMO_USER, ensure_demo};
-use sekisho::identity_provider::local::{self, LocalProvider};
-use sekisho::identity_provider::oidc::{OidcProvider, OidcSettings};
 use sekisho::mcp::{self, McpEndpoints, McpService, Posts};
 use sekisho::protocol::oauth::ProtectedResource;
-use sekisho::resource_server::{
-    Guard, GuardLayer, OwnTokens, RefusedTokens, TokenVerifier, metadata_routes,
-};
+use sekisho::resource_server::{Guard, GuardLayer, RefusedTokens, TokenVerifier, metadata_routes};
 use sekisho::seal::Sealer;
 use sekisho::store::{Store, Swept};
 use tokio::net::{TcpListener, TcpSocket};
@@ -36,13 +30,15 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tower::Layer as _;
 
-use crate::config::{Config, IdentityConfig, KeyFile, Server, Upstream};
+use crate::behind::Behind;
+use crate::config::{Config, IdentityConfig, KeyFile, Server};
 use crate::connections::{Connections, accepting};
+use crate::issuing::{Issuing, issuing};
 use crate::outcome::{Failure, say};
 use crate::shortcut::Shortcut;
 use crate::signpost::signpost;
 use crate::store::OpenStore;
-use crate::{fortune, key, memory, stopping, telemetry};
+use crate::{key, memory, stopping, telemetry};
 
 /// How often what has expired is removed from the store.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
@@ -68,13 +64,6 @@ pub(crate) fn runtime() -> Result<Runtime, Failure> {
     Runtime::new().map_err(|error| Failure::Run(format!("cannot start threads: {error}")))
 }
 
-/// The service behind a server's endpoints.
-pub(crate) fn service(upstream: Upstream) -> Arc<dyn McpService> {
-    match upstream {
-        Upstream::Fortune => Arc::new(fortune::service()),
-    }
-}
-
 async fn serve(config: Config) -> Result<(), Failure> {
     let listener = listen(config.listen).map_err(|error| cannot_listen(config.listen, &error))?;
     let sealer = key::sealer(&config.key_file, &config.store)?;
@@ -85,7 +74,8 @@ async fn serve(config: Config) -> Result<(), Failure> {
     }
     warn_of_one_address(&config);
     let stopping = CancellationToken::new();
-    let app = application(&config, &store.shared, sealer, &stopping).await?;
+    let behind = Behind::default();
+    let app = application(&config, &store.shared, sealer, &stopping, &behind).await?;
 
     let handle = Handle::new();
     let connections = Connections::new(config.connections_max);
@@ -102,6 +92,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
 
     welcome(&config, &store.shared).await?;
     let ended = answering.await.map_err(|error| Failure::because(&error))?;
+    behind.end().await;
     store.close().await;
     tracing::info!("stopped");
     ended.map_err(|error| Failure::because(&error))
@@ -152,39 +143,25 @@ async fn application(
     store: &Arc<dyn Store>,
     sealer: Sealer,
     stopping: &CancellationToken,
+    behind: &Behind,
 ) -> Result<sekisho::front::FrontService<Shortcut>, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let Provider { provider, pages } = provider(config, store, &sealer, &clock).await?;
-    let authorization = AuthorizationServer::new(
-        config.authorization.clone(),
-        Arc::clone(store),
-        Arc::clone(&provider),
-        sealer.clone(),
-        Arc::clone(&clock),
-    )
-    .await
-    .map_err(|error| Failure::because(&error))?;
-    // Accounts of our own end what they granted when they are removed.
-    if let (IdentityConfig::Oidc(_), Some(sessions)) =
-        (&config.identity, authorization.provider_sessions())
-    {
-        tokio::spawn(sessions.follow());
-    }
-    let readiness = Readiness::new(Arc::clone(store), provider, stopping.clone());
-    let mut routes = authorization
-        .browser_routes()
-        .merge(authorization.client_routes())
+    let Issuing { routes, authorization_server, verifiers, readiness } =
+        issuing(config, store, &sealer, stopping, &clock).await?;
+    let mut routes = routes
         .merge(metadata_routes(
             &config.public_url,
             &config.authorization.servers,
-            config.public_url.as_str(),
+            &authorization_server,
         ))
-        .merge(readiness.routes())
-        .merge(pages);
+        .merge(readiness.routes());
     let refused = Arc::new(RefusedTokens::new(config.wrong_tokens_per_minute));
     let mut posts = Vec::new();
     for server in &config.servers {
-        let guarded = guarded(config, server, store, &sealer, (stopping, &refused), &clock)?;
+        let service = behind.service(&server.upstream);
+        let verifier = verifiers.of(&server.resource, &clock);
+        let guarded =
+            guarded(config, server, service, verifier, &sealer, (stopping, &refused), &clock)?;
         routes = routes.merge(guarded.routes);
         posts.push(guarded.posts);
     }
@@ -202,51 +179,6 @@ async fn application(
     Ok(front.layer(Shortcut::new(posts, routes)))
 }
 
-/// Who logs people in, and the pages that this needs.
-struct Provider {
-    provider: Arc<dyn IdentityProvider>,
-    pages: Router,
-}
-
-async fn provider(
-    config: &Config,
-    store: &Arc<dyn Store>,
-    sealer: &Sealer,
-    clock: &Arc<dyn Clock>,
-) -> Result<Provider, Failure> {
-    match &config.identity {
-        IdentityConfig::Local => {
-            let binding = BrowserBinding::new(&config.public_url, store.as_ref())
-                .await
-                .map_err(|error| Failure::because(&error))?;
-            let provider = Arc::new(LocalProvider::new(
-                config.public_url.clone(),
-                Arc::clone(store),
-                sealer.clone(),
-                Arc::clone(clock),
-            ));
-            let pages = local::routes(Arc::clone(&provider), Arc::new(binding));
-            Ok(Provider { provider, pages })
-        }
-        IdentityConfig::Oidc(oidc) => {
-            let settings = OidcSettings {
-                issuer: oidc.issuer.clone(),
-                client_id: oidc.client_id.clone(),
-                client_secret: oidc.client_secret.clone(),
-                scopes: oidc.scopes.clone(),
-                redirect_uri: config.public_url.endpoint("/auth/callback"),
-                asks_offline_access: matches!(
-                    config.authorization.provider_session,
-                    SessionRule::Follow { .. }
-                ),
-            };
-            let provider = OidcProvider::new(settings, Arc::clone(clock))
-                .map_err(|error| Failure::because(&error))?;
-            Ok(Provider { provider: Arc::new(provider), pages: Router::new() })
-        }
-    }
-}
-
 /// The endpoints of one server: all routes, and the one that is nearly always asked.
 struct Guarded {
     routes: Router,
@@ -257,20 +189,19 @@ struct Guarded {
 fn guarded(
     config: &Config,
     server: &Server,
-    store: &Arc<dyn Store>,
+    service: Arc<dyn McpService>,
+    verifier: Arc<dyn TokenVerifier>,
     sealer: &Sealer,
     (stopping, refused): (&CancellationToken, &Arc<RefusedTokens>),
     clock: &Arc<dyn Clock>,
 ) -> Result<Guarded, Failure> {
-    let Server { resource, upstream } = server;
-    let verifier: Arc<dyn TokenVerifier> =
-        Arc::new(OwnTokens::new(Arc::clone(store), resource.resource.clone(), Arc::clone(clock)));
+    let resource = &server.resource;
     let [mcp_path, sse_path, messages_path] = endpoints(resource);
     let mut settings = mcp::Settings::new(messages_path.clone());
     settings.limits = config.sessions.clone();
     settings.sealer = sealer.clone();
     let transports = McpEndpoints::new(
-        service(*upstream),
+        service,
         settings,
         Some(Arc::clone(&verifier)),
         stopping.child_token(),
@@ -304,8 +235,12 @@ async fn welcome(config: &Config, store: &Arc<dyn Store>) -> Result<(), Failure>
         let (name, mcp, sse) = (&server.resource.name, at("mcp"), at("sse"));
         tell(&format!("{name}: give an MCP client {mcp} (or {sse} for HTTP+SSE)"))?;
     }
-    if let IdentityConfig::Local = config.identity {
-        tell(&how_to_log_in(store).await?)?;
+    match &config.identity {
+        IdentityConfig::Local => tell(&how_to_log_in(store).await?)?,
+        IdentityConfig::Oidc(_) => {}
+        IdentityConfig::External(other) => {
+            tell(&format!("log in at {}, which gives the tokens", other.issuer))?;
+        }
     }
     let address = if config.public_url.is_https() {
         format!("http://{}", config.listen)

@@ -1,10 +1,9 @@
 //! `sekisho stdio`: the guarded server over standard input and output. No OAuth: whoever starts a
 //! process speaks for it, and gives it credentials by its environment (MCP "Authorization").
 
-use std::sync::Arc;
-
 use sekisho::mcp::serve_stdio;
 
+use crate::behind::Behind;
 use crate::config::{Config, Server};
 use crate::outcome::Failure;
 use crate::{serve, telemetry};
@@ -15,13 +14,14 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
     let Some(server) = chosen(config) else {
         return Err(Failure::Run("there is no server to serve".to_owned()));
     };
-    let service = serve::service(server.upstream);
+    let behind = Behind::default();
+    let service = behind.service(&server.upstream);
     let runtime = serve::runtime()?;
-    let ended = runtime.block_on(serve_stdio(
-        Arc::clone(&service),
-        tokio::io::stdin(),
-        tokio::io::stdout(),
-    ));
+    let ended = runtime.block_on(async {
+        let ended = serve_stdio(service, tokio::io::stdin(), tokio::io::stdout()).await;
+        behind.end().await;
+        ended
+    });
     // A read of standard input that is still waiting must not keep the process.
     runtime.shutdown_background();
     ended.map_err(|error| {

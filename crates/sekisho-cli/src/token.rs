@@ -88,8 +88,8 @@ fn add(args: &AddTokenArgs, config: &Config) -> Result<(), Failure> {
         .map_err(|problem| Failure::Run(format!("--expires {:?}: {problem}", args.expires)))?;
     Accounts::open(config, Missing::Refuse)?.run(|store| async move {
         let identity = person(config, &*store, &args.user).await?;
-        let request =
-            PersonalTokenRequest { identity: &identity, server, scope, life, label: &args.label };
+        let (identity, label, session) = (&identity, args.label.as_str(), None);
+        let request = PersonalTokenRequest { identity, server, scope, life, label, session };
         let made = personal_token::add(&*store, &SystemClock, &request).await?;
         let token = made.token.reveal();
         Ok::<_, TokenError>(if args.output.json {

@@ -122,7 +122,7 @@ fn ask_password() -> Result<Secret, Failure> {
 }
 
 /// One byte more than a password may have, so that a longer one is seen to be too long.
-fn read_line(input: impl io::BufRead) -> io::Result<Secret> {
+pub(crate) fn read_line(input: impl io::BufRead) -> io::Result<Secret> {
     let most = u64::try_from(PASSWORD_BYTES_MAX + 3).unwrap_or(u64::MAX);
     let mut line = Zeroizing::new(String::new());
     input.take(most).read_line(&mut line)?;

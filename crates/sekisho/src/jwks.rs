@@ -9,6 +9,7 @@ use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, 
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
 
 /// What may be accepted at all: public-key algorithms only, so neither `none` nor a shared secret
 /// that is in truth a public key (RFC 8725 §3.1).
@@ -29,7 +30,14 @@ const KEYS_MAX: usize = 100;
 
 /// The keys of a set that can verify a signature of ours to accept.
 #[derive(Debug)]
-pub(crate) struct KeySet(Vec<VerificationKey>);
+pub(crate) struct KeySet {
+    keys: Vec<VerificationKey>,
+    edition: Edition,
+}
+
+/// Tells one set from another: what verified under one edition does so again under the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Edition([u8; 32]);
 
 /// A public key with the algorithms it may be used for.
 pub(crate) struct VerificationKey {
@@ -57,12 +65,18 @@ impl KeySet {
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         let document: Document<'_> = serde_json::from_slice(text).ok()?;
         let keys = document.keys.iter().take(KEYS_MAX);
-        Some(Self(keys.filter_map(|key| VerificationKey::read(key.get())).collect()))
+        let keys = keys.filter_map(|key| VerificationKey::read(key.get())).collect();
+        Some(Self { keys, edition: Edition(Sha256::digest(text).into()) })
+    }
+
+    /// Which set this is, by its text.
+    pub(crate) const fn edition(&self) -> Edition {
+        self.edition
     }
 
     /// The key a token asks for. Without a name it must be the only one that fits (Core §10.1).
     pub(crate) fn find(&self, wanted: Wanted<'_>) -> Option<&DecodingKey> {
-        let mut fitting = self.0.iter().filter(|key| {
+        let mut fitting = self.keys.iter().filter(|key| {
             key.algorithms.contains(&wanted.algorithm)
                 && (wanted.id.is_none() || key.id.as_deref() == wanted.id)
         });

@@ -9,6 +9,7 @@ pub mod authorization_server;
 pub mod clock;
 pub mod fetch;
 pub mod front;
+pub mod gateway;
 pub mod grant;
 pub mod identity_provider;
 mod jwks;
@@ -19,5 +20,6 @@ pub mod principal;
 pub mod resource_server;
 pub mod seal;
 pub mod store;
+mod trusted;
 
 pub use sekisho_protocol as protocol;

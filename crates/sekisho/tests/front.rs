@@ -23,11 +23,28 @@ use sekisho::front::{
 use sekisho::identity_provider::{IdentityProvider, LoggedIn, LoginAttempt, ProviderError};
 use sekisho::protocol::Secret;
 use sekisho::protocol::oauth::Issuer;
-use sekisho::store::{MemoryStore, TableLimits};
+use sekisho::store::{MemoryStore, Store as _, TableLimits};
 use tokio_util::sync::CancellationToken;
 use tower::{Layer as _, ServiceExt as _};
 
 const OUR_HOST: &str = "localhost:8000";
+
+/// What browser clients put on their requests, in one revision or another.
+const SENT_BY_CLIENTS: [&str; 9] = [
+    "authorization",
+    "content-type",
+    "accept",
+    "mcp-session-id",
+    "mcp-protocol-version",
+    "last-event-id",
+    "mcp-method",
+    "mcp-name",
+    "mcp-param-x",
+];
+
+/// What they have to read from answers.
+const READ_BY_CLIENTS: [&str; 4] =
+    ["www-authenticate", "mcp-session-id", "mcp-protocol-version", "retry-after"];
 
 /// An application whose MCP endpoint counts how often anyone got through to it.
 struct World {
@@ -124,7 +141,39 @@ async fn a_foreign_host_reaches_nothing_but_the_health_check() {
         let answer = world.ask(Method::GET, path, &[("host", host)]).await;
         assert_eq!(answer.status, expected, "{reason}");
     }
+    let both = [("host", "evil.example"), ("origin", "http://evil.example")];
+    for method in [Method::GET, Method::POST, Method::OPTIONS] {
+        let answer = world.ask(method.clone(), "/mcp", &both).await;
+        assert_eq!(answer.status, 421, "{method}: a rebound name with the origin to match");
+    }
     assert_eq!(world.reached.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn behind_a_proxy_the_public_names_are_served_and_no_others() {
+    let issuer = Issuer::parse("https://mcp.example.com").unwrap();
+    let world = World::new();
+    let front = Front::new(
+        HostPolicy::new(&issuer, &["mcp.internal:8000".into()]).unwrap(),
+        OriginPolicy::new(&issuer, &[]).unwrap(),
+        Surfaces::new(["/mcp".into()]),
+        TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]),
+    );
+    let world = World { front, ..world };
+    let rows = [
+        ("mcp.example.com", None, 401, "the public name"),
+        ("mcp.internal:8000", None, 401, "a name in allowed_hosts"),
+        ("mcp.example.com", Some("https://mcp.example.com"), 401, "a page of our own"),
+        ("mcp.example.com", Some("https://mcp.internal:8000"), 403, "a host is no origin"),
+        ("mcp.example.com.evil.example", None, 421, "a look-alike"),
+        ("10.1.2.3:8000", None, 421, "the address behind the proxy"),
+    ];
+    for (host, origin, expected, reason) in rows {
+        let mut headers = vec![("host", host), ("x-forwarded-host", "evil.example")];
+        headers.extend(origin.map(|origin| ("origin", origin)));
+        let answer = world.ask(Method::POST, "/mcp", &headers).await;
+        assert_eq!(answer.status, expected, "{reason}");
+    }
 }
 
 #[tokio::test]
@@ -180,7 +229,7 @@ async fn a_preflight_is_answered_without_a_token_for_listed_origins_only() {
         let headers = [
             ("origin", origin),
             ("access-control-request-method", "POST"),
-            ("access-control-request-headers", "authorization,mcp-param-x"),
+            ("access-control-request-headers", "authorization,mcp-param-x,x-other"),
         ];
         let answer = world.ask(Method::OPTIONS, path, &headers).await;
         assert_eq!(answer.status, expected, "{path}: {reason}");
@@ -188,9 +237,10 @@ async fn a_preflight_is_answered_without_a_token_for_listed_origins_only() {
         assert_eq!(answer.header("access-control-allow-credentials"), None);
         if expected == 204 {
             let names = answer.header("access-control-allow-headers").unwrap();
-            for name in ["authorization", "mcp-protocol-version", "last-event-id", "mcp-param-x"] {
+            for name in SENT_BY_CLIENTS {
                 assert!(names.split(", ").any(|allowed| allowed == name), "{name} in {names}");
             }
+            assert!(!names.contains("x-other"), "what no client needs is not allowed: {names}");
         }
     }
     assert_eq!(world.reached.load(Ordering::SeqCst), 0);
@@ -203,7 +253,9 @@ async fn an_answer_may_be_read_by_the_page_that_may_ask() {
     assert_eq!(mcp.header("access-control-allow-origin"), Some("https://app.example"));
     assert_eq!(mcp.header("vary"), Some("origin"));
     let exposed = mcp.header("access-control-expose-headers").unwrap();
-    assert!(exposed.contains("www-authenticate") && exposed.contains("mcp-session-id"));
+    for name in READ_BY_CLIENTS {
+        assert!(exposed.split(", ").any(|exposed| exposed == name), "{name} in {exposed}");
+    }
 
     let token = world.ask(Method::POST, "/token", &[("origin", "https://evil.example")]).await;
     assert_eq!(token.header("access-control-allow-origin"), None, "answered, but not readable");
@@ -290,7 +342,16 @@ async fn readiness_waits_for_nobody_for_long_and_asks_seldom() {
     let provider = Arc::new(SilentProvider::default());
     let store = Arc::new(MemoryStore::new(TableLimits::default()));
     let stopping = CancellationToken::new();
-    let readiness = Readiness::new(store, Arc::clone(&provider) as _, stopping.clone());
+    let asked = Arc::clone(&provider);
+    let readiness = Readiness::new(stopping.clone())
+        .needing("store", move || {
+            let store = Arc::clone(&store);
+            async move { store.check().await.is_ok() }
+        })
+        .needing("identity_provider", move || {
+            let provider = Arc::clone(&asked);
+            async move { provider.check().await.is_ok() }
+        });
     let routes = readiness.routes();
     let ask = |path: &'static str| {
         let request = Request::builder().uri(path).body(Body::empty()).unwrap();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use sekisho::front::{Front, HostPolicy, OriginPolicy, Surfaces, TrustedProxies};
 use sekisho_protocol::oauth::Issuer;
-use testkit::scripted_provider::Fault;
+use testkit::scripted_provider::{Fault, Gives};
 use testkit::world::{ISSUER, VERIFIER, authorize_url, tokens};
 use testkit::{App, Browser, World};
 use tower::Layer as _;
@@ -81,7 +81,7 @@ async fn no_secret_reaches_the_log_at_any_level() {
     assert_eq!(world.call("/mcp", &first.access).await.status, 200);
     let second = tokens(&world.refresh(&client, &first.refresh).await);
 
-    let sessions = world.server.provider_sessions().unwrap();
+    let sessions = world.server.provider_sessions();
     world.clock.advance(Duration::from_mins(15));
     world.provider.set_fault(Some(Fault::Down));
     for _ in 0..3 {
@@ -118,6 +118,16 @@ async fn no_secret_reaches_the_log_at_any_level() {
     let thief = testkit::RegisteredClient { secret: Some("guess".into()), ..client.clone() };
     world.revoke(&thief, &second.refresh).await;
 
+    // The provider is told of what bob gave back, in vain, and gives nothing to follow from then on.
+    world.provider.set_fault(Some(Fault::Wrong));
+    sessions.check_due().await.unwrap();
+    world.provider.set_fault(None);
+    world.provider.set_gives(Gives::NoRefreshToken);
+    let last = world.public_client("https://app.example/cb").await;
+    for person in ["carol", "dave"] {
+        world.tokens(&last, person).await;
+    }
+
     let log = log.text();
     // A token in the query or in a form is no token at all, and no line; the replay of a code or of a
     // refresh token is one line of its own; what is given back afterwards is gone already.
@@ -152,6 +162,10 @@ async fn no_secret_reaches_the_log_at_any_level() {
     for change in ["does not say whether sessions live on", "says again whether sessions live on"] {
         assert_eq!(log.matches(change).count(), 1, "once for each change: {change}\n{log}");
     }
+    assert!(log.contains("the provider could not be told"), "{log}");
+    let unfollowed: Vec<_> = log.lines().filter(|line| line.contains("gives no refresh")).collect();
+    let is_once = matches!(unfollowed.as_slice(), [line] if line.contains("WARN"));
+    assert!(is_once, "once: {unfollowed:#?}");
     let replay = log.lines().find(|line| line.contains("refresh token was used before")).unwrap();
     assert!(replay.contains("WARN") && replay.contains(&client.id), "{replay}");
     let state = to_provider.parameter("state").unwrap();

@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use sekisho::seal::{Purpose, Sealer};
 use sekisho::store::{
-    CachedStore, Client, CodeRecord, CodeRedemption, Durability, GrantsOf, LOCAL_ISSUER, LocalUser,
-    LoginRecord, MemoryStore, OpenError, PostgresStore, ProviderSession, SqliteStore, Store,
-    StoreError, TableLimits,
+    CachedStore, Client, CodeRecord, CodeRedemption, DueSessions, Durability, GrantsOf,
+    LOCAL_ISSUER, LocalUser, LoginRecord, MemoryStore, OpenError, PostgresStore, ProviderSession,
+    SqliteStore, Store, StoreError, TableLimits,
 };
 use sekisho_protocol::oauth::ClientId;
 use sekisho_protocol::{Secret, SecretHash};
@@ -191,7 +191,7 @@ async fn a_file_that_is_not_ours_is_refused_with_a_remedy_and_left_alone() {
     let rows: [(&str, File, &[&str]); 6] = [
         ("garbage", File::holding(&[b'x'; 5000]), &["not an SQLite database", "backup"]),
         ("another program's", File::made_by(foreign).await, &["another program", "another file"]),
-        ("newer", File::ours_after(newer).await, &["newer version", "schema 9999", "up to 5"]),
+        ("newer", File::ours_after(newer).await, &["newer version", "schema 9999", "up to 6"]),
         ("altered", File::ours_after(altered).await, &["another schema 1", "backup"]),
         ("in no folder", File::new().named("none/sekisho.db"), &["cannot create", "folder exists"]),
         ("a folder", File::new().named("."), &["cannot open", "permissions"]),
@@ -361,6 +361,7 @@ async fn nothing_secret_is_on_the_disk() {
         sid: None,
         browser: Some(cookie.hash()),
         tokens: sealed,
+        is_offline: false,
         check_at: None,
     };
     store.issue_code_of_session(&code, &session).await.unwrap();
@@ -406,7 +407,7 @@ async fn tokens_of_the_provider_that_an_older_version_kept_are_found_again() {
     old.close().await.unwrap();
 
     let store = file.open().await;
-    let claimed = store.claim_provider_sessions(NOW, NOW, NOW, 9).await.unwrap();
+    let claimed = store.claim_provider_sessions(NOW, NOW, NOW, 9, DueSessions::All).await.unwrap();
     let mut claimed: Vec<_> = claimed
         .iter()
         .map(|one| (one.grant_id.as_str(), one.subject.as_str(), one.tokens.as_bytes()))

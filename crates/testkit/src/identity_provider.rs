@@ -44,6 +44,9 @@ pub const CLIENT_SECRET: &str = "fake secret: 100% +&=";
 /// How long ID tokens live, in seconds.
 const ID_TOKEN_SECONDS: i64 = 300;
 
+/// How long access tokens live, in seconds.
+pub const ACCESS_TOKEN_SECONDS: i64 = 300;
+
 /// How long logout tokens live, in seconds.
 const LOGOUT_TOKEN_SECONDS: i64 = 120;
 
@@ -65,6 +68,10 @@ pub enum Endpoint {
     Token,
     /// The public keys.
     Keys,
+    /// Where tokens are given back.
+    Revocation,
+    /// Where resource servers ask about tokens.
+    Introspect,
     /// An address that nothing should ever ask for.
     Canary,
 }
@@ -137,9 +144,9 @@ pub enum CallbackIss {
 pub struct Faults {
     /// Members of the metadata to replace; null removes.
     pub metadata: Map<String, Value>,
-    /// Claims of the ID token to replace; null removes.
+    /// Claims of a token to replace; null removes.
     pub claims: Map<String, Value>,
-    /// Members of the ID token's header to replace; null removes.
+    /// Members of a token's header to replace; null removes.
     pub header: Map<String, Value>,
     /// Signs each ID token under a name that no key has, a new one each time.
     pub made_up_kid: bool,
@@ -213,6 +220,8 @@ struct Inside {
     codes: Mutex<HashMap<String, IssuedCode>>,
     /// By the one refresh token that each session has at this moment: the person.
     sessions: Mutex<HashMap<String, String>>,
+    /// What is answered about each opaque access token.
+    opaque: Mutex<HashMap<String, Value>>,
     requests: Mutex<HashMap<Endpoint, u64>>,
     serial: AtomicU64,
 }
@@ -239,6 +248,7 @@ impl FakeIdentityProvider {
             faults: Mutex::default(),
             codes: Mutex::default(),
             sessions: Mutex::default(),
+            opaque: Mutex::default(),
             requests: Mutex::default(),
             serial: AtomicU64::new(1),
         });
@@ -301,6 +311,33 @@ impl FakeIdentityProvider {
     /// An address that nothing should ever ask for.
     pub fn canary(&self) -> String {
         format!("{}/canary", self.issuer())
+    }
+
+    /// An access token for `audience`, as Keycloak makes them; wrong in what [`Faults::claims`],
+    /// [`Faults::header`] and [`Faults::signing`] say.
+    pub fn access_token(&self, person: &str, audience: &str) -> String {
+        let claims = self.inside.access_claims(person, audience);
+        self.inside.sign(&claims)
+    }
+
+    /// An ID token as a client gets it, wrong in the same.
+    pub fn id_token(&self, person: &str) -> String {
+        self.inside.id_token(person, None)
+    }
+
+    /// A token that means nothing by itself and stands for the same, for
+    /// [`Endpoint::Introspect`].
+    pub fn opaque_token(&self, person: &str, audience: &str) -> String {
+        let token = format!("opaque-{}", self.inside.next());
+        let mut claims = self.inside.access_claims(person, audience);
+        claims["active"] = json!(true);
+        locked(&self.inside.opaque).insert(token.clone(), claims);
+        token
+    }
+
+    /// Takes all opaque tokens back.
+    pub fn revoke_opaque_tokens(&self) {
+        locked(&self.inside.opaque).clear();
     }
 
     /// What the provider posts to us when a person was logged out; wrong in what
@@ -404,6 +441,8 @@ fn routes(inside: &Arc<Inside>) -> Router {
         .route("/login", at(Endpoint::Login, post(login)))
         .route("/token", at(Endpoint::Token, post(token)))
         .route("/keys", at(Endpoint::Keys, get(published_keys)))
+        .route("/revoke", at(Endpoint::Revocation, post(revoke)))
+        .route("/introspect", at(Endpoint::Introspect, post(introspect)))
         .route("/canary", at(Endpoint::Canary, any(async || StatusCode::NO_CONTENT)));
     Router::new().nest("/realms/test", realm).with_state(Arc::clone(inside))
 }
@@ -461,6 +500,7 @@ async fn metadata(State(inside): State<Arc<Inside>>) -> Response {
         "authorization_endpoint": at("/authorize"),
         "token_endpoint": at("/token"),
         "jwks_uri": at("/keys"),
+        "introspection_endpoint": at("/introspect"),
         "response_types_supported": ["code"],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["RS256", "ES256"],
@@ -468,6 +508,7 @@ async fn metadata(State(inside): State<Arc<Inside>>) -> Response {
         "code_challenge_methods_supported": ["S256"],
         "scopes_supported": ["openid", "email", "profile", "offline_access"],
         "end_session_endpoint": at("/logout"),
+        "revocation_endpoint": at("/revoke"),
         "authorization_response_iss_parameter_supported": true,
     });
     replace(&mut document, &locked(&inside.faults).metadata);
@@ -545,6 +586,32 @@ async fn token(State(inside): State<Arc<Inside>>, headers: HeaderMap, body: Byte
     json_answer(&answer)
 }
 
+/// RFC 7009: a token that nobody knows is as good as revoked.
+async fn revoke(State(inside): State<Arc<Inside>>, headers: HeaderMap, body: Bytes) -> Response {
+    let form = parse(&body);
+    if let Err(error) = check_client(&headers, &form) {
+        return token_error(401, error);
+    }
+    if form.get("token_type_hint").map(String::as_str) != Some("refresh_token") {
+        return token_error(400, "unsupported_token_type");
+    }
+    locked(&inside.sessions).remove(form.get("token").map_or("", String::as_str));
+    StatusCode::OK.into_response()
+}
+
+async fn introspect(
+    State(inside): State<Arc<Inside>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let form = parse(&body);
+    if check_client(&headers, &form).is_err() {
+        return token_error(401, "invalid_client");
+    }
+    let known = form.get("token").and_then(|token| locked(&inside.opaque).get(token).cloned());
+    json_answer(&known.unwrap_or_else(|| json!({ "active": false })))
+}
+
 async fn published_keys(State(inside): State<Arc<Inside>>) -> Response {
     let mut document = locked(&inside.keys).published();
     for key in document["keys"].as_array_mut().unwrap() {
@@ -591,6 +658,27 @@ impl Inside {
             url.query_pairs_mut().append_pair("iss", issuer);
         }
         (StatusCode::FOUND, [(LOCATION, url.to_string())]).into_response()
+    }
+
+    fn access_claims(&self, person: &str, audience: &str) -> Value {
+        let now = Timestamp::unix_seconds(self.clock.now());
+        let mut claims = json!({
+            "iss": self.issuer,
+            "sub": subject_of(person),
+            "aud": [audience, "account"],
+            "azp": CLIENT_ID,
+            "exp": now + ACCESS_TOKEN_SECONDS,
+            "iat": now,
+            "jti": format!("access-{}", self.next()),
+            "typ": "Bearer",
+            "scope": "openid fortune email",
+            "sid": session_of(person),
+            "preferred_username": person,
+            "email": format!("{person}@example.com"),
+            "email_verified": true,
+        });
+        replace(&mut claims, &locked(&self.faults).claims);
+        claims
     }
 
     fn id_token(&self, person: &str, nonce: Option<&str>) -> String {

@@ -73,6 +73,8 @@ pub struct Event {
     pub id: Option<String>,
     /// `data`, lines joined; nothing if there was no such field.
     pub data: Option<String>,
+    /// `retry`: how long to wait before coming back, in milliseconds.
+    pub retry: Option<String>,
     /// Whether it was nothing but a comment.
     pub is_comment: bool,
 }
@@ -94,6 +96,7 @@ impl Event {
             match field {
                 "event" => event.name = Some(value),
                 "id" => event.id = Some(value),
+                "retry" => event.retry = Some(value),
                 "data" => {
                     event.data = Some(match event.data.take() {
                         Some(before) => format!("{before}\n{value}"),

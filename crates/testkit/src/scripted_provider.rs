@@ -34,7 +34,23 @@ pub struct ScriptedProvider {
     next_session: AtomicUsize,
     renewals: AtomicUsize,
     disabled: Mutex<HashSet<String>>,
+    gives: Mutex<Gives>,
+    told_of: Mutex<Option<Identity>>,
+    /// The refresh tokens that were given back.
+    revoked: Mutex<Vec<String>>,
     pause: Mutex<Option<(Pause, Arc<Semaphore>)>>,
+}
+
+/// What a login brings beside the person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Gives {
+    /// A refresh token that outlives the browser's session.
+    #[default]
+    OfflineAccess,
+    /// A refresh token that ends with the browser's session.
+    SessionOnly,
+    /// No refresh token.
+    NoRefreshToken,
 }
 
 #[derive(Debug, Clone)]
@@ -96,6 +112,31 @@ impl ScriptedProvider {
         self.disabled.lock().unwrap().insert(person.to_owned());
     }
 
+    /// The administrator has second thoughts.
+    pub fn enable(&self, person: &str) {
+        self.disabled.lock().unwrap().remove(person);
+    }
+
+    /// The provider ends every session of a person; nobody is told.
+    pub fn end_sessions_of(&self, person: &str) {
+        self.sessions.lock().unwrap().retain(|_, session| session.person != person);
+    }
+
+    /// Whoever logs in from now on, it tells of this person.
+    pub fn tell_of(&self, identity: Identity) {
+        *self.told_of.lock().unwrap() = Some(identity);
+    }
+
+    /// What logins bring from now on.
+    pub fn set_gives(&self, gives: Gives) {
+        *self.gives.lock().unwrap() = gives;
+    }
+
+    /// The refresh tokens that were given back, oldest first.
+    pub fn revoked(&self) -> Vec<String> {
+        self.revoked.lock().unwrap().clone()
+    }
+
     /// Renewals stop here from now on.
     pub fn pause(&self, at: Pause) {
         *self.pause.lock().unwrap() = Some((at, Arc::new(Semaphore::new(0))));
@@ -120,11 +161,13 @@ impl ScriptedProvider {
         let refresh_token = format!("idp-refresh-token-{number}");
         let id_token = format!("idp-id-token-of-{}", session.person);
         self.sessions.lock().unwrap().insert(refresh_token.clone(), session);
+        let gives = *self.gives.lock().unwrap();
         ProviderTokens {
             access_token: Secret::new("idp-access-token"),
-            refresh_token: Some(Secret::new(refresh_token)),
+            refresh_token: (gives != Gives::NoRefreshToken).then(|| Secret::new(refresh_token)),
             id_token: Some(Secret::new(id_token)),
             expires_at: None,
+            is_offline: gives == Gives::OfflineAccess,
         }
     }
 
@@ -228,7 +271,8 @@ impl IdentityProvider for ScriptedProvider {
         if issued.nonce != attempt.nonce.reveal() {
             return Err(ProviderError::Unacceptable { reason: "another nonce".into() });
         }
-        let identity = identity(&issued.person);
+        let told_of = self.told_of.lock().unwrap().clone();
+        let identity = told_of.unwrap_or_else(|| identity(&issued.person));
         let sid = format!("sid-{}", self.next_session.fetch_add(1, Ordering::SeqCst));
         let tokens = self.tokens_of(Session { person: issued.person, sid: sid.clone() });
         Ok(LoggedIn { identity, tokens: Some(tokens), sid: Some(sid) })
@@ -250,6 +294,17 @@ impl IdentityProvider for ScriptedProvider {
 
     async fn confirm(&self, _: &ProviderTokens, _: &str) -> Result<(), ProviderError> {
         self.stop_at(Pause::BeforeConfirmation).await;
+        Ok(())
+    }
+
+    /// As Keycloak does: with one, all of that person's go.
+    async fn revoke(&self, refresh_token: &Secret) -> Result<(), ProviderError> {
+        self.check_fault()?;
+        self.revoked.lock().unwrap().push(refresh_token.reveal().to_owned());
+        let mut sessions = self.sessions.lock().unwrap();
+        if let Some(ended) = sessions.remove(refresh_token.reveal()) {
+            sessions.retain(|_, session| session.person != ended.person);
+        }
         Ok(())
     }
 

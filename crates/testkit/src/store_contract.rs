@@ -12,6 +12,10 @@
 )]
 #![expect(missing_docs, reason = "the name of a rule is its sentence")]
 
+mod people;
+
+pub use self::people::*;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,12 +25,12 @@ use sekisho::principal::{Identity, Principal};
 use sekisho::seal::{KeyId, Sealed, Sealer};
 use sekisho::store::{
     AccessToken, AssertionUse, CLIENTS_LISTED_MAX, CONSENTS_KEPT, ClaimedSession, Client,
-    ClientOrigin, CodeIssue, CodeRecord, CodeRedemption, GrantsOf, KeyClaim, LOCAL_ISSUER,
-    LastNoted, LocalUser, LoggedOut, LoginBegun, LoginRecord, PERSONAL_CLIENT,
+    ClientOrigin, CodeIssue, CodeRecord, CodeRedemption, Due, DueSessions, GrantsOf, KeyClaim,
+    LOCAL_ISSUER, LastNoted, LocalUser, LoggedOut, LoginBegun, LoginRecord, PERSONAL_CLIENT,
     PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken, PersonalTokenAdded, ProviderLogout,
     ProviderSession, REFRESH_GRACE_MAX, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshExtension,
-    RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime, Store, StoreError,
-    Successors, Swept, TableLimits,
+    RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime, SessionEnd, Store,
+    StoreError, Successors, Swept, TableLimits,
 };
 use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::{
@@ -97,7 +101,7 @@ macro_rules! store_contract {
                 a_browser_session_ends_in_time_and_belongs_to_the_last_login
                 a_browser_session_can_end_alone
                 a_providers_session_is_found_with_its_grant_and_ends_with_it
-                the_newest_living_session_of_a_browser_is_found
+                the_living_session_of_a_browser_is_found
                 a_due_session_is_claimed_by_one_of_fifty
                 sessions_are_claimed_when_they_are_due_and_a_few_at_a_time
                 a_claim_that_nobody_followed_up_is_due_again
@@ -107,6 +111,16 @@ macro_rules! store_contract {
                 a_logout_ends_the_sessions_it_names
                 a_logout_ends_a_code_that_was_not_redeemed_yet
                 a_logout_counts_once
+                an_account_session_is_begun_only_while_its_account_is_there
+                the_account_page_closes_with_the_providers_session
+                personal_tokens_rest_from_a_no_about_their_person_to_the_next_login
+                a_no_about_a_browsers_session_says_nothing_of_the_person
+                a_person_is_there_as_long_as_one_session_says_so
+                personal_tokens_outlive_a_logout_and_are_still_asked_about
+                what_nothing_hangs_on_any_more_is_a_farewell
+                a_farewell_is_silent_while_another_session_of_the_person_lives
+                a_farewell_is_forgotten_after_a_while
+                new_tokens_that_come_after_the_end_are_given_back_too
                 a_sweep_removes_sessions_whose_grant_or_code_is_gone
                 an_account_session_ends_when_idle_and_at_its_end
                 a_new_password_or_no_grant_left_ends_browser_sessions
@@ -121,6 +135,7 @@ macro_rules! store_contract {
                 a_preregistered_client_stays_until_it_is_removed
                 an_idle_client_goes_unless_it_has_a_grant_or_the_operator_made_it
                 a_removed_client_takes_its_grants_and_nobody_elses
+                a_client_is_in_use_while_it_has_a_grant
                 clients_are_listed_by_id_in_pages
                 the_copy_of_a_document_is_replaced_and_nothing_else_is
                 a_machine_has_one_grant_at_a_server_for_all_its_tokens
@@ -1009,7 +1024,7 @@ pub async fn a_new_password_or_no_grant_left_ends_browser_sessions(store: AnySto
     let end = NOW.plus(DAY);
     let local = |name: &str| Identity { issuer: LOCAL_ISSUER.into(), ..person(name) };
     let begin = async |name: &str| {
-        store.begin_account_session(&hash(name), &local(name), end, end).await.unwrap();
+        store.begin_account_session(&hash(name), &local(name), None, end, end).await.unwrap();
     };
     let is_there = async |name: &str| {
         store.use_account_session(&hash(name), NOW, end).await.unwrap().is_some()
@@ -1039,7 +1054,7 @@ pub async fn an_account_session_ends_when_idle_and_at_its_end(store: AnyStore) {
     assert_eq!(use_at(NOW, &browser).await, None, "a browser that is merely remembered");
     let browser = hash("account");
     let ends_at = NOW.plus(hour * 3);
-    store.begin_account_session(&browser, &alice, NOW.plus(hour), ends_at).await.unwrap();
+    store.begin_account_session(&browser, &alice, None, NOW.plus(hour), ends_at).await.unwrap();
     let later = |minutes| NOW.plus(Duration::from_mins(minutes));
     for (minutes, expected, reason) in [
         (59, Some(&alice), "just in time"),
@@ -1051,7 +1066,7 @@ pub async fn an_account_session_ends_when_idle_and_at_its_end(store: AnyStore) {
     let found = store.find_browser_session(&browser, later(179)).await.unwrap();
     assert_eq!(found, Some(alice.clone()), "the browser is known until the session's end");
     let browser = hash("busy");
-    store.begin_account_session(&browser, &alice, NOW.plus(hour), ends_at).await.unwrap();
+    store.begin_account_session(&browser, &alice, None, NOW.plus(hour), ends_at).await.unwrap();
     for minutes in [50, 100, 150] {
         assert!(use_at(later(minutes), &browser).await.is_some());
     }
@@ -1232,10 +1247,11 @@ pub async fn a_providers_session_is_found_with_its_grant_and_ends_with_it(store:
         assert!(!is_alive(&store, name).await, "{name}");
         assert_eq!(store.find_provider_session(&grant).await.unwrap(), None, "{name}");
     }
-    assert_eq!(claim(&store, NOW.plus(DAY), 9).await, [], "and is not asked about any more");
+    let left = claim(&store, REFRESH_END, 9).await;
+    assert!(left.iter().all(|one| one.due != Due::Question), "asked about no more: {left:?}");
 }
 
-pub async fn the_newest_living_session_of_a_browser_is_found(store: AnyStore) {
+pub async fn the_living_session_of_a_browser_is_found(store: AnyStore) {
     assert_eq!(store.find_provider_session_of_browser(&hash("browser")).await.unwrap(), None);
     let session = log_in(&store, "alice", None, None).await;
     let found = store.find_provider_session_of_browser(&hash("browser of alice")).await.unwrap();
@@ -1286,7 +1302,7 @@ pub async fn what_a_lost_claim_found_out_does_not_count(store: AnyStore) {
     let later = NOW.plus(LEASE);
     let [held] = claim(&store, later, 9).await.try_into().unwrap();
     assert!(!store.postpone_provider_session(&lost, later).await.unwrap());
-    assert!(!store.end_provider_session(&lost, NOW).await.unwrap());
+    assert_eq!(store.end_provider_session(&lost, NOW).await.unwrap(), SessionEnd::Lost);
     assert!(is_alive(&store, "alice").await);
 
     let later = later.plus(LEASE);
@@ -1306,7 +1322,8 @@ pub async fn new_tokens_are_kept_if_they_follow_those_that_are_there(store: AnyS
     // The provider gave the slow one new tokens, and so a no to the quick one.
     let next = later.plus(LEASE);
     assert!(store.renew_provider_session(&slow, &second, Some(next)).await.unwrap());
-    assert!(!store.end_provider_session(&quick, NOW).await.unwrap(), "the no is void");
+    let end = store.end_provider_session(&quick, NOW).await.unwrap();
+    assert_eq!(end, SessionEnd::Lost, "the no is void");
     assert!(!store.postpone_provider_session(&quick, NOW).await.unwrap());
     assert!(!store.renew_provider_session(&quick, &third, Some(next)).await.unwrap(), "too late");
     assert_eq!((found().await.tokens, found().await.check_at), (second.clone(), Some(next)));
@@ -1325,14 +1342,16 @@ pub async fn a_session_that_is_over_ends_its_grant_and_no_other(store: AnyStore)
     assert!(is_alive(&store, "alice").await, "seen, so that a cache has it");
     let (cursor, _) = store.revocations_since(None).await.unwrap();
     let [claimed] = claim(&store, NOW, 9).await.try_into().unwrap();
-    assert!(store.end_provider_session(&claimed, NOW).await.unwrap());
+    let end = store.end_provider_session(&claimed, NOW).await.unwrap();
+    assert_eq!(end, SessionEnd::PersonGone { personal_tokens: 0 });
 
     assert!(!is_alive(&store, "alice").await);
     assert!(is_alive(&store, "bob").await);
     assert_eq!(store.find_refresh_token(&refresh_of("alice")).await.unwrap(), None);
     let (_, told) = store.revocations_since(Some(cursor)).await.unwrap();
     assert_eq!(told, [Revocation::Grant(session.grant_id)], "other processes hear of it");
-    assert!(!store.end_provider_session(&claimed, NOW).await.unwrap(), "it is gone");
+    let again = store.end_provider_session(&claimed, NOW).await.unwrap();
+    assert_eq!(again, SessionEnd::Lost, "it is gone");
 }
 
 pub async fn a_logout_ends_the_sessions_it_names(store: AnyStore) {
@@ -1428,9 +1447,11 @@ pub async fn a_sweep_removes_sessions_whose_grant_or_code_is_gone(store: AnyStor
     log_in(&store, "bob", None, Some(NOW)).await;
     let before = NOW.minus(Duration::from_secs(1));
     assert_eq!(store.sweep(before, NOW).await.unwrap(), Swept { rows: 0 }, "a code is a promise");
-    assert_eq!(store.sweep(NOW, NOW).await.unwrap(), Swept { rows: 2 }, "the code, its session");
+    assert_eq!(store.sweep(NOW, NOW).await.unwrap(), Swept { rows: 1 }, "the code");
     assert_eq!(store.find_provider_session(&session.grant_id).await.unwrap(), None);
-    assert_eq!(subjects(&claim(&store, NOW, 9).await), ["bob"]);
+    let left = claim(&store, NOW, 9).await;
+    let left: Vec<_> = left.iter().map(|one| (one.subject.as_str(), one.due)).collect();
+    assert_eq!(left, [("alice", Due::Farewell), ("bob", Due::Question)]);
 }
 
 // --- clients that stay, clients that go, and machines -----------------------------------------
@@ -1487,6 +1508,16 @@ pub async fn a_removed_client_takes_its_grants_and_nobody_elses(store: AnyStore)
     let elsewhere = sign_in(&store, "elsewhere", &person("alice")).await;
     assert!(!store.remove_client(&elsewhere.client_id, NOW).await.unwrap());
     assert!(!is_alive(&store, "elsewhere").await);
+}
+
+pub async fn a_client_is_in_use_while_it_has_a_grant(store: AnyStore) {
+    let is_in_use = async |id: &str| store.is_client_in_use(&ClientId::new(id)).await.unwrap();
+    store.register_client(&client("client", NOW)).await.unwrap();
+    assert!(!is_in_use("client").await);
+    let grant = sign_in(&store, "a", &person("alice")).await;
+    assert!(is_in_use("client").await && !is_in_use("another").await);
+    store.revoke_grant(&grant.id, NOW).await.unwrap();
+    assert!(!is_in_use("client").await);
 }
 
 pub async fn clients_are_listed_by_id_in_pages(store: AnyStore) {
@@ -1687,6 +1718,7 @@ pub fn personal_token(name: &str, identity: &Identity) -> PersonalToken {
         label: Some(format!("label of {name}")),
         created_at: NOW,
         expires_at: NOW.plus(DAY * 90),
+        session: None,
     }
 }
 
@@ -1772,6 +1804,7 @@ fn session_of(
         sid: sid.map(str::to_owned),
         browser: Some(hash(&format!("browser of {}", identity.subject))),
         tokens: Sealed::from_bytes(vec![1, 0, 255]),
+        is_offline: true,
         check_at,
     }
 }
@@ -1804,8 +1837,18 @@ async fn log_in_as(
 const LEASE: Duration = Duration::from_mins(1);
 
 async fn claim(store: &AnyStore, now: Timestamp, rows_max: u16) -> Vec<ClaimedSession> {
-    let mut claimed =
-        store.claim_provider_sessions(now, now.plus(DAY), now.plus(LEASE), rows_max).await.unwrap();
+    claim_of(store, now, rows_max, DueSessions::All).await
+}
+
+async fn claim_of(
+    store: &AnyStore,
+    now: Timestamp,
+    rows_max: u16,
+    which: DueSessions,
+) -> Vec<ClaimedSession> {
+    let (horizon, until) = (now.plus(DAY), now.plus(LEASE));
+    let claimed = store.claim_provider_sessions(now, horizon, until, rows_max, which).await;
+    let mut claimed = claimed.unwrap();
     claimed.sort_by(|a, b| a.subject.cmp(&b.subject));
     claimed
 }
@@ -1881,7 +1924,8 @@ mod tests {
     #[test]
     fn every_rule_is_in_the_contract() {
         let source = include_str!("store_contract.rs");
-        let rules = source.lines().filter_map(|line| {
+        let people = include_str!("store_contract/people.rs");
+        let rules = source.lines().chain(people.lines()).filter_map(|line| {
             line.strip_prefix("pub async fn ")?.strip_suffix("(store: AnyStore) {")
         });
         for rule in rules {

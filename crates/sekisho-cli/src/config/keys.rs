@@ -10,6 +10,8 @@ pub(crate) enum Kind {
     Secret,
     /// A list of texts; in the environment with commas between them.
     List,
+    /// Names and their texts, which are never shown; in the file only.
+    Table,
     /// A whole number, not negative.
     Number,
     /// A name kept for later, with what it will be for.
@@ -42,7 +44,7 @@ const fn reserved(path: &'static str, purpose: &'static str) -> Key {
     key(path, Kind::Reserved(purpose), None, purpose)
 }
 
-use Kind::{List, Number, Secret, Text};
+use Kind::{List, Number, Secret, Table, Text};
 
 /// The settings of the whole program.
 pub(crate) const KEYS: &[Key] = &[
@@ -100,7 +102,39 @@ pub(crate) const KEYS: &[Key] = &[
         Some("15m"),
         "under \"follow\", the longest time between two questions to the provider",
     ),
-    key("authorization.mode", Text, Some("delegated"), "\"delegated\": we issue the tokens"),
+    key(
+        "authorization.mode",
+        Text,
+        Some("delegated"),
+        "\"delegated\": we issue the tokens, \"external\": another authorization server does",
+    ),
+    key(
+        "authorization.issuer",
+        Text,
+        None,
+        "under \"external\", the issuer of that server, as its metadata says it",
+    ),
+    key(
+        "authorization.verify",
+        Text,
+        Some("jwt"),
+        "under \"external\", how tokens are checked: \"jwt\" by its keys, \"introspection\" by asking it",
+    ),
+    key(
+        "authorization.audience",
+        List,
+        Some(""),
+        "under \"external\", what a token must be for, instead of the URL of the only server",
+    ),
+    key("authorization.client_id", Text, None, "our name where we ask about tokens"),
+    key("authorization.client_secret", Secret, None, "our secret there"),
+    key("authorization.client_secret_file", Text, None, "a file with that secret"),
+    key(
+        "authorization.introspection_ttl",
+        Text,
+        Some("30s"),
+        "how long it is remembered what that server said of a token",
+    ),
     key(
         "authorization.registration",
         Text,
@@ -215,9 +249,14 @@ pub(crate) const SERVER_KEYS: &[Key] = &[
     key("path", Text, None, "where it is; default its name"),
     key("scopes", List, None, "what a token needs; default its name"),
     key("upstream.builtin", Text, None, "\"fortune\""),
-    reserved("upstream.command", "guarding a stdio server"),
-    reserved("upstream.env", "guarding a stdio server"),
-    reserved("upstream.per", "guarding a stdio server"),
+    key("upstream.command", List, None, "a program that speaks MCP over stdio, and its arguments"),
+    key("upstream.env", Table, None, "variables for it, beside those of ours that are no settings"),
+    key(
+        "upstream.per",
+        Text,
+        None,
+        "who shares a process: \"user\" (default), \"session\", \"process\" (all)",
+    ),
     reserved("upstream.url", "guarding a remote server"),
     reserved("upstream.transport", "guarding a remote server"),
 ];
@@ -287,7 +326,7 @@ mod tests {
     #[test]
     fn a_misspelt_name_finds_the_one_that_was_meant() {
         let rows = [
-            ("isuer", Some("identity.issuer"), "a letter is missing, at the wrong level"),
+            ("provder", Some("identity.provider"), "a letter is missing, at the wrong level"),
             ("identity.isuer", Some("identity.issuer"), "a letter is missing"),
             ("identity.public_url", Some("public_url"), "written below the wrong table"),
             ("public-url", Some("public_url"), "a dash"),

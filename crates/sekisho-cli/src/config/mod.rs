@@ -10,11 +10,13 @@
 mod clients;
 mod duration;
 mod error;
+mod external;
 mod keys;
 mod show;
 #[cfg(test)]
 mod tests;
 mod understood;
+mod upstream;
 mod written;
 
 use std::ffi::OsString;
@@ -24,10 +26,12 @@ use std::path::{Path, PathBuf};
 pub(crate) use clients::client_id;
 pub(crate) use duration::parse as parse_duration;
 pub(crate) use error::ConfigError;
+pub(crate) use external::{ExternalConfig, Verification};
 pub(crate) use show::show;
 pub(crate) use understood::{
-    Config, IdentityConfig, KeyFile, LogConfig, LogFormat, Server, StoreLocation, Upstream,
+    Config, IdentityConfig, KeyFile, LogConfig, LogFormat, OidcConfig, Server, StoreLocation,
 };
+pub(crate) use upstream::Upstream;
 
 use written::{CONFIG_VARIABLE, ConfigFile};
 
@@ -43,6 +47,8 @@ pub(crate) struct Flags {
     pub(crate) listen: Option<String>,
     pub(crate) public_url: Option<String>,
     pub(crate) store: Option<String>,
+    /// The program to guard, and its arguments; none if the settings say what is guarded.
+    pub(crate) command: Vec<String>,
 }
 
 /// Reads everything there is.
@@ -79,6 +85,9 @@ pub(crate) fn read(
         if let Some(value) = value {
             written.overlay_flag(flag, key, value);
         }
+    }
+    if !flags.command.is_empty() {
+        written.overlay_command(&flags.command);
     }
     Ok(written)
 }

@@ -55,6 +55,11 @@ fn value(written: &Written) -> String {
         Value::Text(text) => quoted(shown(text)),
         Value::Secret(_) => "\"***\"".to_owned(),
         Value::Number(number) => number.to_string(),
+        Value::Table(table) => {
+            let shown: Vec<_> =
+                table.keys().map(|name| format!("{} = \"***\"", quoted(name))).collect();
+            format!("{{ {} }}", shown.join(", "))
+        }
         Value::List(items) => {
             let items: Vec<_> = items.iter().map(|item| quoted(item)).collect();
             format!("[{}]", items.join(", "))

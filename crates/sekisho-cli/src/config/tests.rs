@@ -397,17 +397,92 @@ fn a_wrong_identity_provider_gets_one_sentence() {
 }
 
 #[test]
+fn another_authorization_server_is_named_and_nothing_else() {
+    const UNUSED: &str = "with authorization.mode = \"external\" no token is issued here, and nobody uses it: leave it out";
+    let external = |more: &str| {
+        format!(
+            "[authorization]\nmode = \"external\"\nissuer = \"https://sso.example/realms/main\"\n{more}"
+        )
+    };
+    let refused = |text: &str, expected: &str| {
+        assert_eq!(Given::file(text).refused(), expected, "{text:?}");
+    };
+    refused(
+        "[authorization]\nmode = \"external\"",
+        "authorization.issuer: authorization.mode \"external\" needs it: set it to the issuer of the authorization server, as its metadata says it",
+    );
+    refused(
+        "public_url = \"https://mcp.example\"\n[authorization]\nmode = \"external\"\nissuer = \"https://mcp.example/\"",
+        "FILE, line 4: authorization.issuer = \"https://mcp.example/\": it is our own public_url: write that of the other authorization server, or set authorization.mode to \"delegated\"",
+    );
+    refused(
+        "[authorization]\nmode = \"external\"\nissuer = \"http://sso.example\"",
+        "FILE, line 3: authorization.issuer = \"http://sso.example\": plain http is for loopback only: use https",
+    );
+    for (more, key, value) in [
+        ("code_ttl = \"1m\"", "authorization.code_ttl", " = \"1m\""),
+        ("[identity]\nprovider = \"local\"", "identity.provider", " = \"local\""),
+        ("[limits]\nlogins_per_minute = 1", "limits.logins_per_minute", " = \"1\""),
+    ] {
+        let line = if more.starts_with('[') { 5 } else { 4 };
+        refused(&external(more), &format!("FILE, line {line}: {key}{value}: {UNUSED}"));
+    }
+    refused(
+        &format!("store = \"memory:\"\n{}", external("")),
+        &format!("FILE, line 1: store = \"memory:\": {UNUSED}"),
+    );
+    refused(
+        &external("[[client]]\nid = \"app\""),
+        "FILE, line 4: client: with authorization.mode = \"external\" clients are registered at the other authorization server: leave it out",
+    );
+    refused(
+        &external("client_id = \"mcp\""),
+        "FILE, line 4: authorization.client_id = \"mcp\": nobody is asked about tokens: leave it out, or set authorization.verify to \"introspection\"",
+    );
+    refused(
+        &external("verify = \"introspection\"\nclient_id = \"mcp\""),
+        "FILE, line 4: authorization.verify = \"introspection\": it needs authorization.client_id and client_secret_file, as whom to ask: set them to those of a confidential client at the authorization server",
+    );
+    refused(
+        &external(
+            "verify = \"introspection\"\nclient_id = \"mcp\"\nclient_secret = \"s\"\nintrospection_ttl = \"1h\"",
+        ),
+        "FILE, line 7: authorization.introspection_ttl = \"1h\": it is out of range: write from \"1s\" to \"10m\"",
+    );
+    let servers = "[[server]]\nname = \"a\"\nupstream = { builtin = \"fortune\" }\n[[server]]\n\
+                   name = \"b\"\nupstream = { builtin = \"fortune\" }\n";
+    refused(
+        &external(&format!("audience = [\"api\"]\n{servers}")),
+        "FILE, line 4: authorization.audience = \"api\": there are several servers, and each would take the tokens of the others: leave it out, so that a token is for the URL of one",
+    );
+
+    let config = Given::file(&external("audience = [\"api\"]")).load().unwrap();
+    let IdentityConfig::External(other) = config.identity else { unreachable!() };
+    assert_eq!(other.issuer, "https://sso.example/realms/main");
+    assert_eq!(other.audience, ["api"]);
+    assert!(matches!(other.verification, Verification::Jwt));
+    assert!(matches!(config.store, StoreLocation::Memory), "nothing is remembered");
+    assert_eq!(config.key_file, KeyFile::Ephemeral, "and no key is made");
+    let asking = "verify = \"introspection\"\nclient_id = \"mcp\"\nclient_secret_file = \"s\"";
+    let config = Given::file(&external(asking)).beside("s", "secret\n").load().unwrap();
+    let IdentityConfig::External(other) = config.identity else { unreachable!() };
+    let Verification::Introspection { client, ttl } = other.verification else { unreachable!() };
+    assert_eq!((client.id.as_str(), client.secret.reveal()), ("mcp", "secret"));
+    assert_eq!(ttl, Duration::from_secs(30));
+}
+
+#[test]
 fn a_wrong_rule_for_tokens_gets_one_sentence() {
     all_refused(&[
         (
-            "[authorization]\nmode = \"external\"",
-            "FILE, line 2: authorization.mode = \"external\": it is reserved for trusting another authorization server and not built yet: leave it out",
-            "reserved",
+            "[authorization]\nmode = \"none\"",
+            "FILE, line 2: authorization.mode = \"none\": it is not one of the choices: write \"delegated\" or \"external\"",
+            "no such mode",
         ),
         (
-            "[authorization]\nmode = \"none\"",
-            "FILE, line 2: authorization.mode = \"none\": there is no such mode: write \"delegated\"",
-            "no such mode",
+            "[authorization]\nissuer = \"https://sso.example\"",
+            "FILE, line 2: authorization.issuer = \"https://sso.example\": tokens are issued here: leave it out, or set authorization.mode to \"external\"",
+            "of the other mode",
         ),
         (
             "[authorization]\nregistration = \"closed\"",
@@ -473,6 +548,57 @@ fn a_wrong_rule_for_tokens_gets_one_sentence() {
 }
 
 #[test]
+fn a_wrong_upstream_gets_one_sentence() {
+    all_refused(&[
+        (
+            "[[server]]\nname = \"a\"",
+            "FILE, line 1: upstream: a [[server]] needs it: write upstream = { builtin = \"fortune\" } or { command = [\"PROGRAM\", \"ARGUMENT\"] }",
+            "nothing to guard",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nupstream = { builtin = \"x\" }",
+            "FILE, line 3: upstream.builtin = \"x\": it is not one of the choices: write \"fortune\"",
+            "no such service",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nupstream = { command = [] }",
+            "FILE, line 3: upstream.command = \"\": it names no program: write [\"PROGRAM\", \"ARGUMENT\"]",
+            "no program",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nupstream = { command = [\"a\"], builtin = \"fortune\" }",
+            "FILE, line 3: upstream.command = \"a\": upstream.builtin is set as well: keep one of them",
+            "two things at once",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nupstream = { command = [\"a\"], per = \"day\" }",
+            "FILE, line 3: upstream.per = \"day\": it is not one of the choices: write \"user\" or \"session\" or \"process\"",
+            "no such sharing",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nupstream = { builtin = \"fortune\", per = \"user\" }",
+            "FILE, line 3: upstream.per = \"user\": only a command has it: write upstream.command",
+            "nothing to share",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nupstream = { command = [\"a\"], env = { \"A=B\" = \"secret\" } }",
+            "FILE, line 3: upstream.env: \"A=B\" cannot be a variable: no '=' and no NUL character",
+            "no name; its text is not shown",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nupstream = { command = [\"a\"], env = { A = 1 } }",
+            "FILE, line 3: upstream.env: it must be a table of texts: write for example { NAME = \"text\" }",
+            "no text",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nupstream = { url = \"http://x\" }",
+            "FILE, line 3: upstream.url: it is reserved for guarding a remote server and not built yet: leave it out",
+            "reserved",
+        ),
+    ]);
+}
+
+#[test]
 fn a_wrong_server_gets_one_sentence() {
     all_refused(&[
         (
@@ -494,26 +620,6 @@ fn a_wrong_server_gets_one_sentence() {
             "[[server]]\nname = \"A b\"",
             "FILE, line 2: name = \"A b\": it is no name: write lower-case letters, digits and dashes, at most 63",
             "no name",
-        ),
-        (
-            "[[server]]\nname = \"a\"",
-            "FILE, line 1: upstream: a [[server]] needs it: write upstream = { builtin = \"fortune\" }",
-            "nothing to guard",
-        ),
-        (
-            "[[server]]\nname = \"a\"\nupstream = { builtin = \"x\" }",
-            "FILE, line 3: upstream.builtin = \"x\": it is not one of the choices: write \"fortune\"",
-            "no such service",
-        ),
-        (
-            "[[server]]\nname = \"a\"\nupstream = { command = [\"npx\"] }",
-            "FILE, line 3: upstream.command: it is reserved for guarding a stdio server and not built yet: leave it out",
-            "reserved",
-        ),
-        (
-            "[[server]]\nname = \"a\"\nupstream = { url = \"http://x\" }",
-            "FILE, line 3: upstream.url: it is reserved for guarding a remote server and not built yet: leave it out",
-            "reserved",
         ),
         (
             "[[server]]\nname = \"a\"\npath = \"a\"",
@@ -593,6 +699,17 @@ fn two_servers_cannot_share_a_name_or_a_place() {
     }
     assert!(Given::file(&second("name = \"b\"")).load().is_ok());
     assert!(Given::file(&second("name = \"b\"\npath = \"/\"")).load().is_ok());
+}
+
+/// What the conformance suite asks a server for is in builds for testing alone.
+#[cfg(not(feature = "conformance"))]
+#[test]
+fn the_conformance_server_is_not_in_this_build() {
+    all_refused(&[(
+        "[[server]]\nname = \"a\"\nupstream = { builtin = \"conformance\" }",
+        "FILE, line 3: upstream.builtin = \"conformance\": it is for testing and not in this build: write \"fortune\", or build with --features conformance",
+        "never in what is shipped",
+    )]);
 }
 
 #[test]
@@ -695,13 +812,17 @@ fn no_secret_is_ever_shown() {
         let sentence = given.refused();
         assert!(!sentence.contains(secret), "{reason}: {sentence}");
     }
-    let given = Given::file(&format!("{OIDC}client_secret = \"{secret}\""))
+    let server = format!(
+        "[[server]]\nname = \"a\"\nupstream = {{ command = [\"a\"], env = {{ A = \"{secret}\" }} }}"
+    );
+    let given = Given::file(&format!("{OIDC}client_secret = \"{secret}\"\n{server}"))
         .variable("SEKISHO_AUTHORIZATION__REGISTRATION", "token")
         .variable("SEKISHO_AUTHORIZATION__REGISTRATION_TOKEN", secret);
     let config = given.load().unwrap();
     let written = read(&given.flags, given.variables.clone().into_iter()).unwrap();
     let shown = show(&written, &config);
     assert!(shown.contains("client_secret = \"***\""), "{shown}");
+    assert!(shown.contains("upstream.env = { \"A\" = \"***\" }"), "{shown}");
     for text in [shown, format!("{config:?}"), format!("{written:?}")] {
         assert!(!text.contains(secret), "{text}");
     }
@@ -847,7 +968,7 @@ fn a_secret_can_be_in_a_file_of_its_own() {
         let identity = given.load().map(|config| config.identity);
         let secret = match identity {
             Ok(IdentityConfig::Oidc(oidc)) => oidc.client_secret,
-            Ok(IdentityConfig::Local) | Err(_) => None,
+            Ok(IdentityConfig::Local | IdentityConfig::External(_)) | Err(_) => None,
         };
         assert_eq!(secret.as_ref().map(sekisho::protocol::Secret::reveal), expected, "{reason}");
     }

@@ -1,6 +1,7 @@
 //! The configuration as understood: every value checked, every reserved name refused, so that
 //! nothing after this module has to doubt a setting.
 
+use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
@@ -24,7 +25,9 @@ use url::Url;
 use super::clients::clients;
 use super::duration;
 use super::error::{ConfigError, Origin};
+use super::external::{self, ExternalConfig};
 use super::read_text;
+use super::upstream::{Upstream, upstream};
 use super::written::{ConfigFile, Settings, reserved};
 
 /// Everything `serve` needs to know.
@@ -77,6 +80,8 @@ pub(crate) enum IdentityConfig {
     Local,
     /// An `OpenID` provider.
     Oidc(OidcConfig),
+    /// Another authorization server, which issues the tokens too.
+    External(ExternalConfig),
 }
 
 /// How we are known at an `OpenID` provider.
@@ -94,13 +99,6 @@ pub(crate) struct OidcConfig {
 pub(crate) struct Server {
     pub(crate) resource: ProtectedResource,
     pub(crate) upstream: Upstream,
-}
-
-/// What is guarded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Upstream {
-    /// The built-in fortune teller.
-    Fortune,
 }
 
 /// What is logged, and how it looks.
@@ -127,7 +125,17 @@ pub(crate) enum LogFormat {
 pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
     let settings = &written.settings;
     let (public_url, listen) = addresses(settings)?;
-    let store = settings.parse("store", |text| store_location(settings, text))?;
+    let is_external = choose(settings, "authorization.mode", &MODES)?;
+    if is_external {
+        external::refuse_foreign(written)?;
+    } else {
+        external::refuse_own(settings)?;
+    }
+    let store = if is_external {
+        StoreLocation::Memory
+    } else {
+        settings.parse("store", |text| store_location(settings, text))?
+    };
     let durability = choose(settings, "durability", &DURABILITIES)?;
     let key_file = key_file(settings, &store)?;
     let (hosts, origins, proxies) = callers(settings, &public_url)?;
@@ -135,8 +143,12 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
         return Err(settings.refuse("metrics_listen", reserved("metrics")));
     }
     let log = log(settings)?;
-    let identity = identity(settings)?;
-    let servers = servers(&written.servers, &public_url)?;
+    let servers = servers(written, &public_url)?;
+    let identity = if is_external {
+        IdentityConfig::External(external::external(settings, &public_url, &servers)?)
+    } else {
+        identity(settings)?
+    };
     let mut authorization = authorization(settings, public_url.clone(), &servers)?;
     authorization.clients = clients(&written.clients, &authorization.servers.scopes())?;
     let client_idle_ttl = life_or_for_ever(settings, "authorization.client_idle_ttl")?;
@@ -356,7 +368,7 @@ fn provider_session(settings: &Settings) -> Result<SessionRule, ConfigError> {
 }
 
 /// Plain http to the provider is for loopback only, as it is for ourselves.
-fn provider_issuer(text: &str) -> Result<String, &'static str> {
+pub(super) fn provider_issuer(text: &str) -> Result<String, &'static str> {
     const NO_URL: &str =
         "it is no issuer: write for example \"https://sso.example.com/realms/main\"";
     let url = Url::parse(text).map_err(|_| NO_URL)?;
@@ -405,18 +417,15 @@ pub(super) fn secret(
 }
 
 /// The guarded servers; without any the built-in one at `/`.
-fn servers(
-    written: &[(Origin, Settings)],
-    public_url: &Issuer,
-) -> Result<Vec<Server>, ConfigError> {
-    if written.is_empty() {
+fn servers(written: &ConfigFile, public_url: &Issuer) -> Result<Vec<Server>, ConfigError> {
+    if written.servers.is_empty() {
         let scopes = ScopeSet::of(["fortune"]);
         let resource = ProtectedResource::new(public_url, "fortune", "/", scopes);
         return Ok(vec![Server { resource, upstream: Upstream::Fortune }]);
     }
     let mut servers: Vec<Server> = Vec::new();
-    for (origin, settings) in written {
-        let server = server(origin, settings, public_url)?;
+    for (origin, settings) in &written.servers {
+        let server = server(origin, settings, public_url, &written.environment)?;
         let (name, path) = (&server.resource.name, &server.resource.path);
         if servers.iter().any(|other| other.resource.name == *name) {
             return Err(settings.refuse("name", "another [[server]] has it: choose another name"));
@@ -441,6 +450,7 @@ fn server(
     origin: &Origin,
     settings: &Settings,
     public_url: &Issuer,
+    environment: &[(OsString, OsString)],
 ) -> Result<Server, ConfigError> {
     if !settings.was_written("name") {
         let problem = "a [[server]] needs a name: write for example name = \"fortune\"";
@@ -458,11 +468,7 @@ fn server(
     } else {
         ScopeSet::of([name.as_str()])
     };
-    if !settings.was_written("upstream.builtin") {
-        let problem = "a [[server]] needs it: write upstream = { builtin = \"fortune\" }";
-        return Err(ConfigError::at(origin, "upstream", None, problem));
-    }
-    let upstream = choose(settings, "upstream.builtin", &[("fortune", Upstream::Fortune)])?;
+    let upstream = upstream(origin, settings, environment)?;
     Ok(Server { resource: ProtectedResource::new(public_url, &name, &path, scopes), upstream })
 }
 
@@ -550,17 +556,6 @@ fn authorization(
     public_url: Issuer,
     servers: &[Server],
 ) -> Result<authorization_server::Settings, ConfigError> {
-    match settings.text("authorization.mode") {
-        "delegated" => {}
-        "external" => {
-            let purpose = "trusting another authorization server";
-            return Err(settings.refuse("authorization.mode", reserved(purpose)));
-        }
-        _ => {
-            let problem = "there is no such mode: write \"delegated\"";
-            return Err(settings.refuse("authorization.mode", problem));
-        }
-    }
     let resources = servers.iter().map(|server| server.resource.clone()).collect();
     let mut understood =
         authorization_server::Settings::new(public_url, ProtectedResources::new(resources));
@@ -659,14 +654,14 @@ fn session_limits(settings: &Settings) -> Result<SessionLimits, ConfigError> {
 }
 
 /// One of a few words.
-pub(super) fn choose<T: Copy>(
+pub(super) fn choose<T: Clone>(
     settings: &Settings,
     key: &str,
     choices: &[(&str, T)],
 ) -> Result<T, ConfigError> {
     settings.parse(key, |text| {
         let found = choices.iter().find(|(word, _)| *word == text);
-        found.map(|(_, meaning)| *meaning).ok_or_else(|| {
+        found.map(|(_, meaning)| meaning.clone()).ok_or_else(|| {
             let words: Vec<_> = choices.iter().map(|(word, _)| format!("{word:?}")).collect();
             format!("it is not one of the choices: write {}", words.join(" or "))
         })
@@ -674,7 +669,11 @@ pub(super) fn choose<T: Copy>(
 }
 
 /// A length of time from a second to `most`.
-fn life(settings: &Settings, key: &str, most: Duration) -> Result<Duration, ConfigError> {
+pub(super) fn life(
+    settings: &Settings,
+    key: &str,
+    most: Duration,
+) -> Result<Duration, ConfigError> {
     settings.parse(key, |text| match duration::parse(text) {
         Ok(life) if (Duration::from_secs(1)..=most).contains(&life) => Ok(life),
         Ok(_) => {
@@ -716,6 +715,7 @@ const DAY: Duration = Duration::from_hours(24);
 const REGISTRATION_TOKEN_BYTES_MIN: usize = 16;
 
 const RECHECK_MAX: Duration = DAY;
+const MODES: [(&str, bool); 2] = [("delegated", false), ("external", true)];
 const SESSIONS: [(&str, bool); 2] = [("follow", true), ("login-only", false)];
 const DURABILITIES: [(&str, Durability); 2] =
     [("normal", Durability::Normal), ("full", Durability::Full)];

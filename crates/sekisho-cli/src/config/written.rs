@@ -25,6 +25,8 @@ pub(crate) enum Value {
     Secret(Secret),
     /// Texts.
     List(Vec<String>),
+    /// Texts by name, never shown.
+    Table(BTreeMap<String, Secret>),
     /// A whole number.
     Number(u64),
 }
@@ -49,6 +51,8 @@ pub(crate) struct ConfigFile {
     pub(crate) servers: Vec<(Origin, Settings)>,
     /// Each `[[client]]`, with its place.
     pub(crate) clients: Vec<(Origin, Settings)>,
+    /// The environment without what is a setting of ours.
+    pub(crate) environment: Vec<(OsString, OsString)>,
 }
 
 impl ConfigFile {
@@ -60,7 +64,7 @@ impl ConfigFile {
                 settings.0.insert(key.path, Written { value, origin: Origin::Default });
             }
         }
-        Self { settings, servers: Vec::new(), clients: Vec::new() }
+        Self { settings, ..Self::default() }
     }
 
     /// Lays a file over what is there.
@@ -96,6 +100,7 @@ impl ConfigFile {
     ) -> Result<(), ConfigError> {
         for (variable, value) in variables {
             let Some(variable) = variable.to_str().filter(|name| name.starts_with(PREFIX)) else {
+                self.environment.push((variable, value));
                 continue;
             };
             if variable != CONFIG_VARIABLE && !is_service_link(variable, &value) {
@@ -122,7 +127,25 @@ impl ConfigFile {
         let written = Written { value: Value::Text(text.to_owned()), origin: Origin::Flag(flag) };
         self.settings.0.insert(key, written);
     }
+
+    /// Guards this command alone, whatever the file guards.
+    pub(crate) fn overlay_command(&mut self, command: &[String]) {
+        let origin = Origin::Flag(TYPED_COMMAND);
+        let text = |text: &str| Value::Text(text.to_owned());
+        let values = [
+            ("name", text("main")),
+            ("path", text("/")),
+            ("scopes", Value::List(vec!["mcp".to_owned()])),
+            ("upstream.command", Value::List(command.to_vec())),
+        ];
+        let written = |value| Written { value, origin: origin.clone() };
+        let settings = values.map(|(key, value)| (key, written(value)));
+        self.servers = vec![(origin.clone(), Settings(settings.into()))];
+    }
 }
+
+/// Where a command that was typed is said to come from.
+const TYPED_COMMAND: &str = "-- COMMAND";
 
 /// The variable that names the file itself.
 pub(crate) const CONFIG_VARIABLE: &str = "SEKISHO_CONFIG";
@@ -167,6 +190,7 @@ fn read_text(kind: Kind, text: &str) -> Result<Value, String> {
             .parse()
             .map(Value::Number)
             .map_err(|_| "it is not a whole number: write digits only".to_owned()),
+        Kind::Table => Err("it is a table: write it in the file".to_owned()),
         Kind::Reserved(purpose) => Err(reserved(purpose)),
     }
 }
@@ -276,7 +300,17 @@ fn read_value(kind: Kind, value: &DeValue<'_>) -> Result<Value, String> {
             .collect::<Option<_>>()
             .map(Value::List)
             .ok_or_else(|| wanted(kind)),
-        (Kind::Text | Kind::Secret | Kind::Number | Kind::List, _) => Err(wanted(kind)),
+        (Kind::Table, DeValue::Table(table)) => table
+            .iter()
+            .map(|(name, value)| {
+                Some((name.get_ref().to_string(), Secret::new(value.get_ref().as_str()?)))
+            })
+            .collect::<Option<_>>()
+            .map(Value::Table)
+            .ok_or_else(|| wanted(kind)),
+        (Kind::Text | Kind::Secret | Kind::Number | Kind::List | Kind::Table, _) => {
+            Err(wanted(kind))
+        }
     }
 }
 
@@ -285,6 +319,7 @@ fn wanted(kind: Kind) -> String {
         Kind::Text | Kind::Secret | Kind::Reserved(_) => "text: write it in quotes",
         Kind::List => "a list of texts: write for example [\"one\", \"two\"]",
         Kind::Number => "a whole number: write digits without quotes",
+        Kind::Table => "a table of texts: write for example { NAME = \"text\" }",
     };
     format!("it must be {wanted}")
 }
@@ -305,11 +340,18 @@ impl Settings {
         self.find(key).is_some_and(|written| written.origin != Origin::Default)
     }
 
+    /// Everything that anybody wrote anywhere.
+    pub(crate) fn written(&self) -> impl Iterator<Item = &'static str> {
+        self.0.iter().filter(|(_, written)| written.origin != Origin::Default).map(|(key, _)| *key)
+    }
+
     /// The text of `key`; empty where there is none.
     pub(crate) fn text(&self, key: &str) -> &str {
         match self.find(key).map(|written| &written.value) {
             Some(Value::Text(text)) => text,
-            Some(Value::Secret(_) | Value::List(_) | Value::Number(_)) | None => "",
+            Some(Value::Secret(_) | Value::List(_) | Value::Number(_) | Value::Table(_)) | None => {
+                ""
+            }
         }
     }
 
@@ -317,7 +359,9 @@ impl Settings {
     pub(crate) fn secret(&self, key: &str) -> Option<&Secret> {
         match self.find(key).map(|written| &written.value) {
             Some(Value::Secret(secret)) => Some(secret),
-            Some(Value::Text(_) | Value::List(_) | Value::Number(_)) | None => None,
+            Some(Value::Text(_) | Value::List(_) | Value::Number(_) | Value::Table(_)) | None => {
+                None
+            }
         }
     }
 
@@ -325,15 +369,28 @@ impl Settings {
     pub(crate) fn list(&self, key: &str) -> &[String] {
         match self.find(key).map(|written| &written.value) {
             Some(Value::List(items)) => items,
-            Some(Value::Text(_) | Value::Secret(_) | Value::Number(_)) | None => &[],
+            Some(Value::Text(_) | Value::Secret(_) | Value::Number(_) | Value::Table(_)) | None => {
+                &[]
+            }
         }
+    }
+
+    /// The texts of `key` by their names; none where there is no such table.
+    pub(crate) fn table(&self, key: &str) -> impl Iterator<Item = (&String, &Secret)> {
+        let table = match self.find(key).map(|written| &written.value) {
+            Some(Value::Table(table)) => Some(table),
+            Some(Value::Text(_) | Value::Secret(_) | Value::Number(_) | Value::List(_)) | None => {
+                None
+            }
+        };
+        table.into_iter().flatten()
     }
 
     /// The number of `key`; 0 where there is none.
     pub(crate) fn number(&self, key: &str) -> u64 {
         match self.find(key).map(|written| &written.value) {
             Some(Value::Number(number)) => *number,
-            Some(Value::Text(_) | Value::Secret(_) | Value::List(_)) | None => 0,
+            Some(Value::Text(_) | Value::Secret(_) | Value::List(_) | Value::Table(_)) | None => 0,
         }
     }
 
@@ -372,7 +429,7 @@ impl Settings {
             Value::Text(text) => Some(shown(text).to_owned()),
             Value::List(items) => Some(items.join(",")),
             Value::Number(number) => Some(number.to_string()),
-            Value::Secret(_) => None,
+            Value::Secret(_) | Value::Table(_) => None,
         };
         ConfigError::at(&written.origin, key, value.as_deref(), problem)
     }

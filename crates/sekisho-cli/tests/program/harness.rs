@@ -12,7 +12,7 @@ use tokio::time::timeout;
 /// Far longer than anything here takes, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_sekisho");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_sekisho");
 
 /// A folder of its own for each test; what runs in it sees no settings but those of the test.
 pub(crate) struct Folder(TempDir);
@@ -66,6 +66,18 @@ impl Folder {
     /// Starts the server at that port, and waits until it listens.
     pub(crate) async fn serve_at(&self, port: u16, settings: &str) -> Server {
         self.started(self.command(&["serve"]), port, settings).await
+    }
+
+    /// Starts it by these arguments at a free port.
+    pub(crate) async fn serve_with(&self, arguments: &[&str]) -> Server {
+        self.started(self.command(arguments), free_port(), "").await
+    }
+
+    /// Starts the server with settings from the environment too.
+    pub(crate) async fn serve_in(&self, settings: &str, variables: &[(&str, &str)]) -> Server {
+        let mut command = self.command(&["serve"]);
+        command.envs(variables.iter().copied());
+        self.started(command, free_port(), settings).await
     }
 
     /// Starts the server at a free port by another program, which must become it.

@@ -8,8 +8,11 @@
 )]
 
 mod client;
+mod eras;
+mod external;
 mod faults;
 mod grant;
+mod guarding;
 mod harness;
 mod key;
 mod person;

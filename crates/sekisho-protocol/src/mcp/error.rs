@@ -16,6 +16,8 @@ pub const METHOD_NOT_FOUND: i64 = -32601;
 pub const INVALID_PARAMS: i64 = -32602;
 /// It is our fault.
 pub const INTERNAL_ERROR: i64 = -32603;
+/// There is no such resource, up to 2025-11-25; 2026-07-28 says [`INVALID_PARAMS`].
+pub const RESOURCE_NOT_FOUND: i64 = -32002;
 /// 2026-07-28: a header and the body say different things, or the header is missing.
 pub const HEADER_MISMATCH: i64 = -32020;
 /// 2026-07-28: the request needs something of its client that the client did not declare.
@@ -47,6 +49,12 @@ impl McpError {
     /// −32602: the method is known, its parameters are wrong.
     pub fn invalid_params(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(INVALID_PARAMS, message)
+    }
+
+    /// −32002, naming the resource that is not there.
+    pub fn resource_not_found(uri: &str) -> Self {
+        Self::new(RESOURCE_NOT_FOUND, "there is no such resource")
+            .with_data(&serde_json::json!({ "uri": uri }))
     }
 
     /// −32603. The reason belongs into the log, never here.
@@ -85,6 +93,42 @@ impl McpError {
         }
     }
 
+    /// The same error as 2026-07-28 numbers it. That revision forbids what older ones use for a
+    /// missing resource, and what it does not define itself from −32020 to −32099.
+    #[must_use]
+    pub fn in_stateless_words(self) -> Self {
+        let Some(code) = self.code() else { return self };
+        match code {
+            RESOURCE_NOT_FOUND => self.with_code(INVALID_PARAMS),
+            HEADER_MISMATCH | MISSING_CLIENT_CAPABILITY | UNSUPPORTED_PROTOCOL_VERSION => self,
+            -32099..=-32020 => self.with_code(INTERNAL_ERROR),
+            _ => self,
+        }
+    }
+
+    /// The same error as revisions with a handshake number it: they know no number for what a
+    /// client cannot do.
+    #[must_use]
+    pub fn in_handshake_words(self) -> Self {
+        match self.code() {
+            Some(MISSING_CLIENT_CAPABILITY) => self.with_code(INVALID_REQUEST),
+            _ => self,
+        }
+    }
+
+    fn with_code(self, code: i64) -> Self {
+        match self.0 {
+            Object::Ours { message, data, .. } => Self(Object::Ours { code, message, data }),
+            Object::Forwarded(raw) => {
+                let members: Result<serde_json::Map<_, _>, _> = serde_json::from_str(raw.get());
+                let Ok(mut members) = members else { return Self(Object::Forwarded(raw)) };
+                members.insert("code".to_owned(), code.into());
+                let raw = serde_json::value::to_raw_value(&members).unwrap_or(raw);
+                Self(Object::Forwarded(raw))
+            }
+        }
+    }
+
     /// The `error` member as JSON text.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         match &self.0 {
@@ -114,3 +158,54 @@ impl fmt::Display for McpError {
 }
 
 impl std::error::Error for McpError {}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+
+    #[test]
+    fn older_revisions_get_no_number_that_they_do_not_know() {
+        for (code, expected) in [(MISSING_CLIENT_CAPABILITY, INVALID_REQUEST), (-32002, -32002)] {
+            let error = McpError::new(code, "m").in_handshake_words();
+            assert_eq!(error.code(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn the_newest_revision_gets_no_number_that_it_forbids() {
+        let forwarded =
+            |text: &str| McpError::forwarded(RawValue::from_string(text.to_owned()).unwrap());
+        let rows = [
+            (
+                McpError::resource_not_found("a:b"),
+                r#"{"code":-32602,"message":"there is no such resource","data":{"uri":"a:b"}}"#,
+                "not there",
+            ),
+            (
+                forwarded(r#"{"code":-32002,"message":"gone","extra":1}"#),
+                r#"{"code":-32602,"extra":1,"message":"gone"}"#,
+                "somebody else's, its other members kept",
+            ),
+            (
+                forwarded(r#"{"code":-32042,"message":"open a URL"}"#),
+                r#"{"code":-32603,"message":"open a URL"}"#,
+                "known to 2025-11-25 only",
+            ),
+            (
+                McpError::new(MISSING_CLIENT_CAPABILITY, "m"),
+                r#"{"code":-32021,"message":"m"}"#,
+                "its own",
+            ),
+            (McpError::new(-32001, "m"), r#"{"code":-32001,"message":"m"}"#, "allowed"),
+            (McpError::new(7, "m"), r#"{"code":7,"message":"m"}"#, "a number of the service's"),
+            (forwarded(r#"{"message" : "m"}"#), r#"{"message" : "m"}"#, "no number at all"),
+        ];
+        for (error, expected, reason) in rows {
+            let mut out = Vec::new();
+            error.in_stateless_words().write(&mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), expected, "{reason}");
+        }
+    }
+}

@@ -30,3 +30,28 @@ impl<'a> InitializeParams<'a> {
         })
     }
 }
+
+/// What a server says of itself in its answer to `initialize`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InitializeResult<'a> {
+    /// The version it chose; any text.
+    #[serde(borrow)]
+    pub protocol_version: Cow<'a, str>,
+    /// What it can do, as it came.
+    #[serde(borrow)]
+    pub capabilities: &'a RawValue,
+    /// The name it gives itself, as it came.
+    #[serde(borrow)]
+    pub server_info: &'a RawValue,
+    /// How a model should use it.
+    #[serde(borrow, default)]
+    pub instructions: Option<Cow<'a, str>>,
+}
+
+impl<'a> InitializeResult<'a> {
+    /// Reads it; nothing if it lacks a member that must be there, or names one twice.
+    pub fn parse(result: &'a RawValue) -> Option<Self> {
+        serde_json::from_str(result.get()).ok()
+    }
+}

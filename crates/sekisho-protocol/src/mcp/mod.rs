@@ -4,7 +4,9 @@
 //! `result` stays the text that came, so that fields nobody here knows of survive.
 
 mod error;
+mod forwarded;
 mod initialize;
+mod list;
 mod log_level;
 mod message;
 mod mirrored_header;
@@ -14,9 +16,12 @@ mod version;
 
 pub use error::{
     HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND,
-    MISSING_CLIENT_CAPABILITY, McpError, PARSE_ERROR, UNSUPPORTED_PROTOCOL_VERSION,
+    MISSING_CLIENT_CAPABILITY, McpError, PARSE_ERROR, RESOURCE_NOT_FOUND,
+    UNSUPPORTED_PROTOCOL_VERSION,
 };
-pub use initialize::InitializeParams;
+pub use forwarded::{params_for_handshake, progress_token_in, progress_under};
+pub use initialize::{InitializeParams, InitializeResult};
+pub use list::require_first_page;
 pub use log_level::LogLevel;
 pub use message::{
     BATCH_MESSAGES_MAX, Incoming, JSON_DEPTH_MAX, Message, MessageError, Notification,
@@ -25,5 +30,5 @@ pub use message::{
 };
 pub use mirrored_header::{HeaderValueError, MirroredParam, mirrored_params, unwrap_header_value};
 pub use request_meta::{RequestMeta, RequiredMeta};
-pub use tool::{ToolCallParams, ToolResult};
+pub use tool::{Content, ResourceContents, ToolCallParams, ToolResult};
 pub use version::ProtocolVersion;

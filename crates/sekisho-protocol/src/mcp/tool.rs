@@ -33,7 +33,7 @@ impl<'a> ToolCallParams<'a> {
     }
 }
 
-/// The result of `tools/call`, for tools that answer with text.
+/// The result of `tools/call`.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ToolResult {
@@ -42,21 +42,96 @@ pub struct ToolResult {
     is_error: bool,
 }
 
-#[derive(Debug, Clone, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Content {
-    Text { text: String },
+/// One piece of what a tool answers or a prompt says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
+pub enum Content {
+    /// Words.
+    Text {
+        /// Themselves.
+        text: String,
+    },
+    /// A picture.
+    Image {
+        /// In Base64.
+        data: String,
+        /// Such as `image/png`.
+        mime_type: String,
+    },
+    /// A sound.
+    Audio {
+        /// In Base64.
+        data: String,
+        /// Such as `audio/wav`.
+        mime_type: String,
+    },
+    /// A resource, put in whole.
+    Resource {
+        /// What reading it would give.
+        resource: ResourceContents,
+    },
+}
+
+/// What a resource holds (`resources/read`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceContents {
+    uri: String,
+    mime_type: String,
+    #[serde(flatten)]
+    body: ResourceBody,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+enum ResourceBody {
+    Text(String),
+    Blob(String),
+}
+
+impl ResourceContents {
+    /// One that is text.
+    pub fn text(
+        uri: impl Into<String>,
+        mime_type: impl Into<String>,
+        text: impl Into<String>,
+    ) -> Self {
+        let body = ResourceBody::Text(text.into());
+        Self { uri: uri.into(), mime_type: mime_type.into(), body }
+    }
+
+    /// One that is not: its bytes in Base64.
+    pub fn blob(
+        uri: impl Into<String>,
+        mime_type: impl Into<String>,
+        base64: impl Into<String>,
+    ) -> Self {
+        let body = ResourceBody::Blob(base64.into());
+        Self { uri: uri.into(), mime_type: mime_type.into(), body }
+    }
+}
+
+impl Content {
+    /// Words.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::Text { text: text.into() }
+    }
 }
 
 impl ToolResult {
+    /// Any pieces, in order.
+    pub fn new(content: impl IntoIterator<Item = Content>) -> Self {
+        Self { content: content.into_iter().collect(), is_error: false }
+    }
+
     /// One piece of text.
     pub fn text(text: impl Into<String>) -> Self {
-        Self { content: vec![Content::Text { text: text.into() }], is_error: false }
+        Self::new([Content::text(text)])
     }
 
     /// The tool ran and failed, in words that a model can act upon.
     pub fn failure(text: impl Into<String>) -> Self {
-        Self { content: vec![Content::Text { text: text.into() }], is_error: true }
+        Self { is_error: true, ..Self::text(text) }
     }
 
     /// As JSON, ready to be a `result`.
@@ -95,12 +170,23 @@ mod tests {
     }
 
     #[test]
-    fn a_result_says_that_it_failed_only_if_it_did() {
+    fn a_result_has_its_pieces_in_order_and_says_that_it_failed_only_if_it_did() {
         let rows = [
             (ToolResult::text("吉"), r#"{"content":[{"type":"text","text":"吉"}]}"#),
             (
                 ToolResult::failure("no"),
                 r#"{"content":[{"type":"text","text":"no"}],"isError":true}"#,
+            ),
+            (
+                ToolResult::new([
+                    Content::Image { data: "AA==".to_owned(), mime_type: "image/png".to_owned() },
+                    Content::Audio { data: "AA==".to_owned(), mime_type: "audio/wav".to_owned() },
+                    Content::Resource {
+                        resource: ResourceContents::text("a:b", "text/plain", "c"),
+                    },
+                    Content::Resource { resource: ResourceContents::blob("a:d", "a/b", "AA==") },
+                ]),
+                r#"{"content":[{"type":"image","data":"AA==","mimeType":"image/png"},{"type":"audio","data":"AA==","mimeType":"audio/wav"},{"type":"resource","resource":{"uri":"a:b","mimeType":"text/plain","text":"c"}},{"type":"resource","resource":{"uri":"a:d","mimeType":"a/b","blob":"AA=="}}]}"#,
             ),
         ];
         for (result, json) in rows {

@@ -33,7 +33,7 @@ use crate::audit::{self, Details, Event};
 use crate::clock::Timestamp;
 use crate::front::is_posted_by_our_page;
 use crate::grant::GrantId;
-use crate::identity_provider::LoginAttempt;
+use crate::identity_provider::{LoggedIn, LoginAttempt};
 use crate::mint;
 use crate::pages::{
     AccountApplication, AccountLoginPage, AccountPage, AccountProblem, AccountServer, AccountToken,
@@ -41,7 +41,7 @@ use crate::pages::{
 };
 use crate::principal::Identity;
 use crate::seal::{Purpose, Sealed};
-use crate::store::{GrantsOf, ListedGrant, LoginRecord, StoreError};
+use crate::store::{AccountSessionBegun, GrantsOf, ListedGrant, LoginRecord, StoreError};
 
 /// How long the page stays open unused.
 const SESSION_IDLE: Duration = Duration::from_mins(30);
@@ -211,14 +211,7 @@ impl AuthorizationServer {
         session: &Session,
         form: &Parameters,
     ) -> Response {
-        let made = self.asked_token(session, form);
-        let made = match made {
-            Some(request) => {
-                personal_token::add(self.store.as_ref(), self.clock.as_ref(), &request).await
-            }
-            None => Err(PersonalTokenError::Life),
-        };
-        match made {
+        match self.make_asked_token(session, form).await {
             Ok(made) => {
                 let (user, grant) = (Some(&session.identity), Some(&made.id));
                 audit::note(Event::PersonalToken, &Details { user, grant, ..Details::default() });
@@ -242,6 +235,18 @@ impl AuthorizationServer {
         }
     }
 
+    async fn make_asked_token(
+        &self,
+        session: &Session,
+        form: &Parameters,
+    ) -> Result<NewPersonalToken, PersonalTokenError> {
+        let request = self.asked_token(session, form).ok_or(PersonalTokenError::Life)?;
+        let login = self.store.find_provider_session_of_browser(&session.value.hash()).await?;
+        let request =
+            PersonalTokenRequest { session: login.map(|login| login.grant_id), ..request };
+        personal_token::add(self.store.as_ref(), self.clock.as_ref(), &request).await
+    }
+
     /// What the form asks for; `None` for what our form cannot say.
     fn asked_token<'a>(
         &'a self,
@@ -258,7 +263,8 @@ impl AuthorizationServer {
         let days: u64 = form.value("days")?.parse().ok()?;
         let life = Duration::from_secs(days.checked_mul(24 * 60 * 60)?);
         let label = form.value("label").unwrap_or_default();
-        Some(PersonalTokenRequest { identity: &session.identity, server, scope, life, label })
+        let identity = &session.identity;
+        Some(PersonalTokenRequest { identity, server, scope, life, label, session: None })
     }
 
     /// Sends the browser to the identity provider, for nobody but this page.
@@ -311,34 +317,48 @@ impl AuthorizationServer {
             nonce: Secret::new(pending.nonce.as_str()),
             code_verifier: Secret::new(pending.code_verifier.as_str()),
         };
-        let identity = match self.provider.redeem(&Secret::new(code), &attempt).await {
-            Ok(person) => person.identity,
+        let person = match self.provider.redeem(&Secret::new(code), &attempt).await {
+            Ok(person) => person,
             Err(reason) => {
                 provider_error(&reason);
                 return AccountLoginPage::Failed.respond(visitor.language());
             }
         };
-        match self.begin_session(&identity).await {
-            Ok(cookie) => {
+        match self.begin_session(&person).await {
+            Ok(Some(cookie)) => {
                 let detail = Some(&"account page" as _);
-                let user = Some(&identity);
+                let user = Some(&person.identity);
                 audit::note(Event::Login, &Details { user, detail, ..Details::default() });
                 let mut response = see_other(&self.settings.issuer.endpoint("/account"));
                 response.headers_mut().append(SET_COOKIE, cookie);
                 response
             }
+            Ok(None) => AccountLoginPage::Failed.respond(visitor.language()),
             Err(reason) => visitor.store_failed(&reason),
         }
     }
 
-    async fn begin_session(&self, identity: &Identity) -> Result<http::HeaderValue, StoreError> {
+    /// `None` if the person's account was removed meanwhile.
+    async fn begin_session(
+        &self,
+        person: &LoggedIn,
+    ) -> Result<Option<http::HeaderValue>, StoreError> {
         // A new value at each login: a cookie that was planted before it opens nothing.
         let browser = mint::nonce();
         let now = self.clock.now();
         let (idle_until, expires_at) = (now.plus(SESSION_IDLE), now.plus(SESSION_TTL));
-        let hash = browser.hash();
-        self.store.begin_account_session(&hash, identity, idle_until, expires_at).await?;
-        Ok(self.cookies.begin_session(&browser, SESSION_TTL.as_secs()))
+        let (hash, identity) = (browser.hash(), &person.identity);
+        let login = self.provider_session(&GrantId::new(mint::id()), person, Some(&browser));
+        let begun = self
+            .store
+            .begin_account_session(&hash, identity, login.as_ref(), idle_until, expires_at)
+            .await?;
+        Ok(match begun {
+            AccountSessionBegun::Begun => {
+                Some(self.cookies.begin_session(&browser, SESSION_TTL.as_secs()))
+            }
+            AccountSessionBegun::NoSuchUser => None,
+        })
     }
 }
 

@@ -13,17 +13,16 @@ use sekisho_protocol::oauth::{OAuthError, OAuthErrorCode, Parameters};
 
 use super::authorize::remembered;
 use super::clients::{NoClient, no_client};
-use super::provider_sessions::next_check;
 use super::refusal::{Visitor, provider_error, see_other};
 use super::{AuthorizationServer, BROWSER_SESSION_TTL, ConsentRule};
 use crate::audit::{self, Details, Event};
 use crate::grant::{AuthorizationRequest, CodeGrant, GrantId, PendingLogin};
-use crate::identity_provider::{LoggedIn, LoginAttempt, StoredProviderTokens};
+use crate::identity_provider::{LoggedIn, LoginAttempt};
 use crate::mint;
 use crate::pages::Problem;
 use crate::principal::Identity;
 use crate::seal::Purpose;
-use crate::store::{CodeIssue, CodeRecord, LoginRecord, ProviderSession, StoreError};
+use crate::store::{CodeIssue, CodeRecord, LoginRecord, StoreError};
 
 pub(super) async fn callback(
     State(server): State<Arc<AuthorizationServer>>,
@@ -216,28 +215,6 @@ impl AuthorizationServer {
             Some(session) => self.store.issue_code_of_session(&record, &session).await,
             None => self.store.issue_code(&record).await,
         }
-    }
-
-    /// The provider's session behind the grant, where the provider gave tokens for it.
-    fn provider_session(
-        &self,
-        grant_id: &GrantId,
-        person: &LoggedIn,
-        browser: Option<&Secret>,
-    ) -> Option<ProviderSession> {
-        let tokens = person.tokens.as_ref()?;
-        let place = grant_id.as_str().as_bytes();
-        let stored = StoredProviderTokens::from(tokens);
-        let check_at = next_check(self.clock.now(), self.settings.provider_session.recheck());
-        Some(ProviderSession {
-            grant_id: grant_id.clone(),
-            issuer: person.identity.issuer.clone(),
-            subject: person.identity.subject.clone(),
-            sid: person.sid.clone(),
-            browser: browser.map(Secret::hash),
-            tokens: self.sealer.seal_value(Purpose::ProviderTokens, place, &stored),
-            check_at: tokens.refresh_token.as_ref().map(|_| check_at),
-        })
     }
 
     /// Remembers who is at this browser, and the yes if there was one: a login that was silent

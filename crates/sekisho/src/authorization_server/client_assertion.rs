@@ -18,7 +18,7 @@ use url::Url;
 use super::AuthorizationServer;
 use super::clients::NoClient;
 use crate::clock::Timestamp;
-use crate::fetch::Fault;
+use crate::fetch::{Fault, Standing};
 use crate::jwks::{KeySet, SIGNING_ALGORITHMS, Wanted};
 use crate::store::{AssertionUse, Client, ClientOrigin, StoreError};
 
@@ -135,7 +135,15 @@ impl AuthorizationServer {
                 let read = |body: &[u8]| {
                     KeySet::parse(body).ok_or_else(|| "it is not a JSON Web Key Set".to_owned())
                 };
-                let keys = self.keys.get(&url, age_max, || self.may_fetch(caller), read).await;
+                let standing = match client.origin {
+                    ClientOrigin::Preregistered => Standing::Known,
+                    _ if self.keys.has(&url, age_max) => Standing::Stranger,
+                    ClientOrigin::Dynamic | ClientOrigin::Document => {
+                        self.standing_of(&client.id).await?
+                    }
+                };
+                let admit = || self.may_fetch(caller);
+                let keys = self.keys.get(&url, age_max, standing, admit, read).await;
                 keys.map_err(|fault| {
                     if let Fault::TooMany(wait) = fault {
                         AssertionRefusal::TooMany(wait)

@@ -17,7 +17,7 @@ use sekisho_protocol::oauth::{
 
 use super::AuthorizationServer;
 use super::refusal::Visitor;
-use crate::fetch::Fault;
+use crate::fetch::{Fault, Standing};
 use crate::front::ClientAddress;
 use crate::pages::Problem;
 use crate::store::{Client, ClientOrigin, StoreError};
@@ -180,12 +180,23 @@ impl AuthorizationServer {
                     .map_err(|error| error.error_description)
             }
         };
-        let document = self.documents.get(url.url(), age_max, admit, read).await;
+        let standing = if self.documents.has(url.url(), age_max) {
+            Standing::Stranger
+        } else {
+            self.standing_of(&ClientId::new(url.as_str())).await?
+        };
+        let document = self.documents.get(url.url(), age_max, standing, admit, read).await;
         document.map(|metadata| metadata.as_ref().clone()).map_err(|fault| {
             let reason = &fault as &dyn std::error::Error;
             tracing::info!(client.id = url.as_str(), error = reason, "no client document");
             no_document(&fault)
         })
+    }
+
+    /// Whose document it is, for a place among those that are fetched.
+    pub(super) async fn standing_of(&self, id: &ClientId) -> Result<Standing, StoreError> {
+        let is_known = self.preregistered(id).is_some() || self.store.is_client_in_use(id).await?;
+        Ok(if is_known { Standing::Known } else { Standing::Stranger })
     }
 
     /// Counts a fetch that somebody made us do.

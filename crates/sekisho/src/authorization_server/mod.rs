@@ -242,6 +242,7 @@ pub struct AuthorizationServer {
     failures: Failures,
     documents: Cached<ClientMetadata>,
     keys: Cached<KeySet>,
+    told_of_no_refresh_token: AtomicBool,
 }
 
 impl AuthorizationServer {
@@ -288,20 +289,21 @@ impl AuthorizationServer {
             failures,
             documents,
             keys,
+            told_of_no_refresh_token: AtomicBool::new(false),
         }))
     }
 
-    /// Asks the provider about the sessions behind our grants; `None` where nobody is to ask.
-    pub fn provider_sessions(&self) -> Option<ProviderSessions> {
-        let SessionRule::Follow { recheck } = self.settings.provider_session else { return None };
-        Some(ProviderSessions {
+    /// Asks the provider about the sessions behind our grants, where somebody is to ask, and tells it
+    /// of those that are not needed any more.
+    pub fn provider_sessions(&self) -> ProviderSessions {
+        ProviderSessions {
             store: Arc::clone(&self.store),
             provider: Arc::clone(&self.provider),
             sealer: self.sealer.clone(),
             clock: Arc::clone(&self.clock),
-            recheck,
+            rule: self.settings.provider_session,
             is_out: AtomicBool::new(false),
-        })
+        }
     }
 
     /// All endpoints a browser or the identity provider is sent to: no CORS belongs in front of

@@ -36,6 +36,8 @@ pub struct PersonalTokenRequest<'a> {
     pub life: Duration,
     /// What its owner calls it; may be empty.
     pub label: &'a str,
+    /// The provider's session of the login that it is made in, if there is one.
+    pub session: Option<GrantId>,
 }
 
 /// A new personal access token, the only time it is told.
@@ -109,6 +111,7 @@ pub async fn add(
         label,
         created_at: now,
         expires_at: now.plus(request.life),
+        session: request.session.clone(),
     };
     match store.add_personal_token(&row).await? {
         PersonalTokenAdded::Added => {
@@ -184,7 +187,9 @@ mod tests {
         for (scope, life, label, expected, reason) in rows {
             let scope = ScopeSet::parse(scope).unwrap();
             let identity = &identity;
-            let request = PersonalTokenRequest { identity, server: &server, scope, life, label };
+            let server = &server;
+            let request =
+                PersonalTokenRequest { identity, server, scope, life, label, session: None };
             let made = add(&store, &SystemClock, &request).await.ok();
             let granted = made.as_ref().map(|made| made.scope.to_string());
             assert_eq!(granted.as_deref(), expected, "{reason}");

@@ -4,12 +4,14 @@
 //! due ─claim─▶ renew at the provider ─▶ new tokens ─▶ stored, before anything else ─▶ confirmed
 //!                     │ "over" ─▶ the grant ends        │ somebody else about whom? ─▶ the grant ends
 //!                     └ no answer ─▶ later
+//! due ─claim─▶ nothing hangs on it any more ─▶ given back to the provider (RFC 7009), and forgotten
 //! ```
 //!
 //! A session is asked about by one process at a time, however many share the store: the claim is one
 //! statement and lasts for [`LEASE`]. Should somebody be slower than that, new tokens are kept if they
 //! follow those that are there, and a "no" counts only while the claim is the last.
-//! Only the provider's clear word ends a grant. Never asks on behalf of a request: `/token` and the
+//! Only the provider's clear word ends a grant. A refresh token is given back only with the last
+//! session of its person here: a provider may end all of them with one. Never asks on behalf of a request: `/token` and the
 //! guard do not wait for a provider.
 
 use std::error::Error;
@@ -20,12 +22,17 @@ use std::time::Duration;
 use futures::future::join_all;
 use sekisho_protocol::Secret;
 
+use super::AuthorizationServer;
 use crate::audit::{self, Details, Event};
 use crate::clock::{Clock, Timestamp};
-use crate::identity_provider::{IdentityProvider, ProviderError, StoredProviderTokens};
+use crate::grant::GrantId;
+use crate::identity_provider::{IdentityProvider, LoggedIn, ProviderError, StoredProviderTokens};
 use crate::mint;
+use crate::principal::Identity;
 use crate::seal::{Purpose, Sealer};
-use crate::store::{ClaimedSession, Store, StoreError};
+use crate::store::{
+    ClaimedSession, Due, DueSessions, ProviderSession, SessionEnd, Store, StoreError,
+};
 
 /// How a grant depends on the person's session at the identity provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +71,9 @@ const REST_MAX: Duration = Duration::from_secs(15);
 /// A session that fails this often in a row, while others do not, is told of once.
 const FAILURES_TOLD_OF: u32 = 5;
 
+/// How often a farewell is tried: over some five minutes.
+const FAREWELLS_MAX: u32 = 8;
+
 impl SessionRule {
     /// The time between two questions; the usual one where nobody asks, so that a session is due in
     /// good time should the rule change.
@@ -83,6 +93,50 @@ pub(super) fn next_check(now: Timestamp, recheck: Duration) -> Timestamp {
     now.plus(recheck.saturating_sub(sooner))
 }
 
+impl AuthorizationServer {
+    /// The provider's session of a login, where the provider gave tokens for it.
+    pub(super) fn provider_session(
+        &self,
+        grant_id: &GrantId,
+        person: &LoggedIn,
+        browser: Option<&Secret>,
+    ) -> Option<ProviderSession> {
+        let tokens = person.tokens.as_ref()?;
+        if tokens.refresh_token.is_none() {
+            self.tell_of_no_refresh_token();
+        }
+        let place = grant_id.as_str().as_bytes();
+        let stored = StoredProviderTokens::from(tokens);
+        let check_at = next_check(self.clock.now(), self.settings.provider_session.recheck());
+        Some(ProviderSession {
+            grant_id: grant_id.clone(),
+            issuer: person.identity.issuer.clone(),
+            subject: person.identity.subject.clone(),
+            sid: person.sid.clone(),
+            browser: browser.map(Secret::hash),
+            tokens: self.sealer.seal_value(Purpose::ProviderTokens, place, &stored),
+            is_offline: tokens.is_offline,
+            check_at: tokens.refresh_token.as_ref().map(|_| check_at),
+        })
+    }
+
+    /// Where sessions are to be followed and cannot be, the operator hears of it once.
+    fn tell_of_no_refresh_token(&self) {
+        if self.settings.provider_session == SessionRule::LoginOnly {
+            return;
+        }
+        if self.told_of_no_refresh_token.swap(true, Ordering::Relaxed) {
+            tracing::debug!("the identity provider gave no refresh token");
+        } else {
+            tracing::warn!(
+                "the identity provider gives no refresh token: nobody can ask whether a person is \
+                 still there, as with identity.session = \"login-only\"; let this client have \
+                 refresh tokens there (often the scope offline_access)"
+            );
+        }
+    }
+}
+
 /// Asks about the sessions in one store.
 #[derive(Debug)]
 pub struct ProviderSessions {
@@ -90,7 +144,7 @@ pub struct ProviderSessions {
     pub(super) provider: Arc<dyn IdentityProvider>,
     pub(super) sealer: Sealer,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) recheck: Duration,
+    pub(super) rule: SessionRule,
     pub(super) is_out: AtomicBool,
 }
 
@@ -150,10 +204,14 @@ impl ProviderSessions {
         let mut all = Checked::default();
         loop {
             let now = self.clock.now();
-            let horizon = now.plus(self.recheck.max(LEASE));
+            let horizon = now.plus(self.rule.recheck().max(LEASE));
+            let which = match self.rule {
+                SessionRule::Follow { .. } => DueSessions::All,
+                SessionRule::LoginOnly => DueSessions::Farewells,
+            };
             let claimed = self
                 .store
-                .claim_provider_sessions(now, horizon, now.plus(LEASE), CHECKS_AT_ONCE_MAX)
+                .claim_provider_sessions(now, horizon, now.plus(LEASE), CHECKS_AT_ONCE_MAX, which)
                 .await?;
             let mut these = Checked::default();
             let mut reason = None;
@@ -195,13 +253,43 @@ impl ProviderSessions {
     }
 
     async fn check(&self, claimed: &ClaimedSession) -> Result<Outcome, StoreError> {
+        match claimed.due {
+            Due::Question => self.ask(claimed).await,
+            Due::Farewell => self.bid_farewell(claimed).await,
+            Due::SilentFarewell => {
+                self.store.forget_provider_session(claimed).await?;
+                Ok(Outcome::Lost)
+            }
+        }
+    }
+
+    /// Nobody waits for it, and nobody is worse off if it fails: the tokens are forgotten here.
+    async fn bid_farewell(&self, claimed: &ClaimedSession) -> Result<Outcome, StoreError> {
+        if let Some(refresh_token) = self.open(claimed).and_then(|tokens| tokens.refresh_token)
+            && let Err(reason) = self.provider.revoke(&Secret::new(refresh_token)).await
+            && claimed.failures + 1 < FAREWELLS_MAX
+        {
+            tracing::debug!(
+                grant.id = claimed.grant_id.as_str(),
+                error = &reason as &dyn Error,
+                "the provider could not be told that a session is not needed any more"
+            );
+            let next = self.clock.now().plus(retry_after(claimed.failures));
+            self.store.postpone_provider_session(claimed, next).await?;
+            return Ok(Outcome::Lost);
+        }
+        self.store.forget_provider_session(claimed).await?;
+        Ok(Outcome::Lost)
+    }
+
+    fn open(&self, claimed: &ClaimedSession) -> Option<StoredProviderTokens> {
         let place = claimed.grant_id.as_str().as_bytes();
-        let opened = self.sealer.open_value::<StoredProviderTokens>(
-            Purpose::ProviderTokens,
-            place,
-            &claimed.tokens,
-        );
-        let Ok(before) = opened else {
+        self.sealer.open_value(Purpose::ProviderTokens, place, &claimed.tokens).ok()
+    }
+
+    async fn ask(&self, claimed: &ClaimedSession) -> Result<Outcome, StoreError> {
+        let place = claimed.grant_id.as_str().as_bytes();
+        let Some(before) = self.open(claimed) else {
             return self.postpone(claimed, "its tokens do not open with this key".into()).await;
         };
         let Some(refresh_token) = before.refresh_token.as_deref().map(Secret::new) else {
@@ -217,7 +305,7 @@ impl ProviderSessions {
         // The old refresh token may be worthless by now, so the new one is kept before all else.
         let stored = before.renewed(&tokens);
         let sealed = self.sealer.seal_value(Purpose::ProviderTokens, place, &stored);
-        let check_at = next_check(self.clock.now(), self.recheck);
+        let check_at = next_check(self.clock.now(), self.rule.recheck());
         if !self.store.renew_provider_session(claimed, &sealed, Some(check_at)).await? {
             return Ok(Outcome::Lost);
         }
@@ -237,9 +325,12 @@ impl ProviderSessions {
     }
 
     async fn end(&self, claimed: &ClaimedSession, reason: &str) -> Result<Outcome, StoreError> {
-        if !self.store.end_provider_session(claimed, self.clock.now()).await? {
-            return Ok(Outcome::Lost);
-        }
+        let end = self.store.end_provider_session(claimed, self.clock.now()).await?;
+        let suspended = match end {
+            SessionEnd::Lost => return Ok(Outcome::Lost),
+            SessionEnd::Ended => 0,
+            SessionEnd::PersonGone { personal_tokens } => personal_tokens,
+        };
         tracing::info!(
             grant.id = claimed.grant_id.as_str(),
             subject = claimed.subject,
@@ -252,6 +343,20 @@ impl ProviderSessions {
             ..Details::default()
         };
         audit::note(Event::Revoke, &details);
+        if suspended > 0 {
+            let detail = "the person is gone at the identity provider: their personal tokens are \
+                          refused until they log in again";
+            tracing::info!(subject = claimed.subject, personal_tokens = suspended, "{detail}");
+            let person = Identity {
+                issuer: claimed.issuer.clone(),
+                subject: claimed.subject.clone(),
+                name: None,
+                email: None,
+                email_verified: false,
+            };
+            let (user, detail) = (Some(&person), Some(&detail as _));
+            audit::note(Event::Revoke, &Details { user, detail, ..Details::default() });
+        }
         Ok(Outcome::Ended)
     }
 

@@ -1,5 +1,9 @@
 //! Documents by URL: kept as long as they say, fetched once however many ask at the same time.
 //!
+//! Only so many are fetched at one moment, and of one host only a few, so that nobody's slow server
+//! keeps others waiting. Some places are kept for whoever has been let in before: strangers, of however
+//! many networks, cannot take those.
+//!
 //! Nothing that failed is remembered (draft-ietf-oauth-client-id-metadata-document §4.4): what keeps
 //! a stranger from making us ask in vain is the limit that the caller counts by.
 
@@ -9,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use url::Url;
 
 use super::{Fault, Fetched, Fetcher, Reach};
@@ -21,6 +25,22 @@ const DOCUMENTS_CACHED_MAX: usize = 1_000;
 /// The most documents that are being fetched at one moment.
 const FETCHES_AT_ONCE_MAX: usize = 64;
 
+/// How many of these may be strangers'.
+const STRANGERS_AT_ONCE_MAX: usize = 48;
+
+/// How many of one host; those of strangers and of others each count for themselves, so that no
+/// stranger takes a host's places from those who use it.
+const FETCHES_OF_ONE_HOST_MAX: usize = 8;
+
+/// Whose document it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Somebody relies on it: the operator wrote the client down, or a person lets it act for them.
+    Known,
+    /// Anybody's.
+    Stranger,
+}
+
 /// Documents of one kind, understood as `T`.
 pub(crate) struct Cached<T>(Arc<Shared<T>>);
 
@@ -30,7 +50,6 @@ struct Shared<T> {
     bytes_max: usize,
     copies: Cache<String, Arc<Copy<T>>>,
     flights: Mutex<HashMap<String, Flight<T>>>,
-    seats: Arc<Semaphore>,
 }
 
 struct Copy<T> {
@@ -39,8 +58,15 @@ struct Copy<T> {
     fresh_until: Timestamp,
 }
 
-/// A fetch under way; `None` until it has ended.
-type Flight<T> = watch::Receiver<Option<Result<Arc<T>, Fault>>>;
+/// A fetch under way.
+struct Flight<T> {
+    standing: Standing,
+    host: String,
+    landing: Landing<T>,
+}
+
+/// What comes of a fetch; `None` until it has ended.
+type Landing<T> = watch::Receiver<Option<Result<Arc<T>, Fault>>>;
 
 impl<T: Send + Sync + 'static> Cached<T> {
     /// No document yet; none larger than `bytes_max` is read.
@@ -51,8 +77,12 @@ impl<T: Send + Sync + 'static> Cached<T> {
             bytes_max,
             copies: Cache::new(DOCUMENTS_CACHED_MAX),
             flights: Mutex::default(),
-            seats: Arc::new(Semaphore::new(FETCHES_AT_ONCE_MAX)),
         }))
+    }
+
+    /// Whether the document at `url` is in memory, fresh and no older than `age_max`.
+    pub(crate) fn has(&self, url: &Url, age_max: Duration) -> bool {
+        self.0.young(url, age_max).is_some()
     }
 
     /// The document at `url`, from memory if it is fresh and no older than `age_max`. `admit` is
@@ -61,13 +91,14 @@ impl<T: Send + Sync + 'static> Cached<T> {
         &self,
         url: &Url,
         age_max: Duration,
+        standing: Standing,
         admit: impl FnOnce() -> Result<(), Duration>,
         read: impl FnOnce(&[u8]) -> Result<T, String> + Send + 'static,
     ) -> Result<Arc<T>, Fault> {
         if let Some(copy) = self.0.young(url, age_max) {
             return Ok(copy);
         }
-        let mut flight = self.board(url, age_max, admit, read)?;
+        let mut flight = self.board(url, age_max, standing, admit, read)?;
         match flight.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(landed)) => landed.clone(),
             // The fetch did not get to its end.
@@ -80,25 +111,30 @@ impl<T: Send + Sync + 'static> Cached<T> {
         &self,
         url: &Url,
         age_max: Duration,
+        standing: Standing,
         admit: impl FnOnce() -> Result<(), Duration>,
         read: impl FnOnce(&[u8]) -> Result<T, String> + Send + 'static,
-    ) -> Result<Flight<T>, Fault> {
+    ) -> Result<Landing<T>, Fault> {
         let mut flights = self.0.flights();
         if let Some(flight) = flights.get(url.as_str()) {
-            return Ok(flight.clone());
+            return Ok(flight.landing.clone());
         }
         // One may have landed since the caller looked.
         if let Some(copy) = self.0.young(url, age_max) {
             return Ok(watch::channel(Some(Ok(copy))).1);
         }
         admit().map_err(Fault::TooMany)?;
-        let seat = Arc::clone(&self.0.seats).try_acquire_owned().map_err(|_| Fault::Busy)?;
-        let (landed, flight) = watch::channel(None);
-        flights.insert(url.as_str().to_owned(), flight.clone());
+        let host = url.host_str().unwrap_or_default().to_owned();
+        if !has_room(&flights, standing, &host) {
+            return Err(Fault::Busy);
+        }
+        let (landed, landing) = watch::channel(None);
+        let flight = Flight { standing, host, landing: landing.clone() };
+        flights.insert(url.as_str().to_owned(), flight);
         let shared = Arc::clone(&self.0);
         // By itself, so that it ends and is cleared away though nobody waits for it any more.
-        tokio::spawn(shared.fly(url.clone(), seat, landed, read));
-        Ok(flight)
+        tokio::spawn(shared.fly(url.clone(), landed, read));
+        Ok(landing)
     }
 }
 
@@ -106,7 +142,6 @@ impl<T: Send + Sync + 'static> Shared<T> {
     async fn fly(
         self: Arc<Self>,
         url: Url,
-        _seat: OwnedSemaphorePermit,
         landed: watch::Sender<Option<Result<Arc<T>, Fault>>>,
         read: impl FnOnce(&[u8]) -> Result<T, String> + Send + 'static,
     ) {
@@ -148,6 +183,16 @@ impl<T: Send + Sync + 'static> Shared<T> {
     }
 }
 
+/// Whether one more may set out. There are few enough to look at each.
+fn has_room<T>(flights: &HashMap<String, Flight<T>>, standing: Standing, host: &str) -> bool {
+    let at_once_max = match standing {
+        Standing::Known => FETCHES_AT_ONCE_MAX,
+        Standing::Stranger => STRANGERS_AT_ONCE_MAX,
+    };
+    let alike = |flight: &&Flight<T>| flight.standing == standing && flight.host == host;
+    flights.len() < at_once_max && flights.values().filter(alike).count() < FETCHES_OF_ONE_HOST_MAX
+}
+
 /// Takes a fetch off the list, however it ended.
 struct Cleared<T: Send + Sync + 'static> {
     shared: Arc<Shared<T>>,
@@ -166,5 +211,35 @@ impl<T> fmt::Debug for Cached<T> {
             .field("copies", &self.0.copies.len())
             .field("bytes_max", &self.0.bytes_max)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_leave_room_for_those_who_are_known_and_hosts_for_each_other() {
+        use Standing::{Known, Stranger};
+        let mut flights: HashMap<String, Flight<()>> = HashMap::new();
+        let mut set_out = |standing, host: &str| {
+            let is_let = has_room(&flights, standing, host);
+            if is_let {
+                let (url, host) = (flights.len().to_string(), host.to_owned());
+                let landing = watch::channel(None).1;
+                flights.insert(url, Flight { standing, host, landing });
+            }
+            is_let
+        };
+        for number in 0..FETCHES_OF_ONE_HOST_MAX {
+            assert!(set_out(Stranger, "slow.example"), "{number}");
+        }
+        assert!(!set_out(Stranger, "slow.example"), "a host has so many places");
+        assert!(set_out(Known, "slow.example"), "which are not those of its own clients");
+        assert!(set_out(Stranger, "other.example"));
+        let taken = (0..1000).filter(|number| set_out(Stranger, &format!("{number}.example")));
+        assert_eq!(taken.count(), STRANGERS_AT_ONCE_MAX - FETCHES_OF_ONE_HOST_MAX - 2);
+        let known = (0..1000).filter(|number| set_out(Known, &format!("{number}.example")));
+        assert_eq!(known.count(), FETCHES_AT_ONCE_MAX - STRANGERS_AT_ONCE_MAX, "the reserve");
     }
 }

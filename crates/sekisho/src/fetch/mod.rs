@@ -20,7 +20,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use url::{Host, Url};
 
-pub(crate) use self::cached::Cached;
+pub(crate) use self::cached::{Cached, Standing};
 
 /// Longest that a fetch takes, whatever the other side does.
 pub const FETCH_PATIENCE: Duration = Duration::from_secs(5);

@@ -3,6 +3,7 @@
 //! Orchestrators ask often and from everywhere, so readiness is looked up at most once a second
 //! and never waits longer than [`READINESS_WAIT`]. It names the part that fails, nothing more.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,14 +12,12 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use futures::future::{BoxFuture, FutureExt as _, join_all};
 use http::{StatusCode, header};
 use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
-
-use crate::identity_provider::IdentityProvider;
-use crate::store::Store;
 
 /// How long readiness waits for a part before it counts as failing.
 pub const READINESS_WAIT: Duration = Duration::from_secs(2);
@@ -26,12 +25,16 @@ pub const READINESS_WAIT: Duration = Duration::from_secs(2);
 const READINESS_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// What must work for the server to be ready.
-#[derive(Debug)]
 pub struct Readiness {
-    store: Arc<dyn Store>,
-    identity_provider: Arc<dyn IdentityProvider>,
+    parts: Vec<Part>,
     stopping: CancellationToken,
     last: Mutex<Option<(Instant, Report)>>,
+}
+
+/// Something that must work, by the name it has when it fails.
+struct Part {
+    name: &'static str,
+    works: Box<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -41,13 +44,23 @@ struct Report {
 }
 
 impl Readiness {
-    /// Ready while both parts are and `stopping` has not been cancelled.
-    pub fn new(
-        store: Arc<dyn Store>,
-        identity_provider: Arc<dyn IdentityProvider>,
-        stopping: CancellationToken,
-    ) -> Self {
-        Self { store, identity_provider, stopping, last: Mutex::new(None) }
+    /// Ready while all parts are and `stopping` has not been cancelled.
+    pub fn new(stopping: CancellationToken) -> Self {
+        Self { parts: Vec::new(), stopping, last: Mutex::new(None) }
+    }
+
+    /// Needs this part too: `works` says whether it does.
+    #[must_use]
+    pub fn needing<F>(
+        mut self,
+        name: &'static str,
+        works: impl Fn() -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = bool> + Send + 'static,
+    {
+        self.parts.push(Part { name, works: Box::new(move || works().boxed()) });
+        self
     }
 
     /// The two routes.
@@ -75,18 +88,19 @@ impl Readiness {
     }
 
     async fn look(&self) -> Report {
-        let (store, provider) = tokio::join!(
-            timeout(READINESS_WAIT, self.store.check()),
-            timeout(READINESS_WAIT, self.identity_provider.check()),
-        );
-        let mut failing = Vec::new();
-        if !matches!(store, Ok(Ok(()))) {
-            failing.push("store");
-        }
-        if !matches!(provider, Ok(Ok(()))) {
-            failing.push("identity_provider");
-        }
+        let asked = self.parts.iter().map(async |part| {
+            let works = timeout(READINESS_WAIT, (part.works)()).await.unwrap_or(false);
+            (!works).then_some(part.name)
+        });
+        let failing = join_all(asked).await.into_iter().flatten().collect();
         Report::of(failing)
+    }
+}
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.parts.iter().map(|part| part.name).collect();
+        f.debug_struct("Readiness").field("parts", &names).finish_non_exhaustive()
     }
 }
 

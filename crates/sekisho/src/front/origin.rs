@@ -103,6 +103,10 @@ impl OriginPolicy {
                 if origins.next().is_none() && self.allows(origin) {
                     Cors::Origin(origin.clone())
                 } else if surface == Surface::Mcp || is_preflight {
+                    tracing::info!(
+                        ?origin,
+                        "refused: if pages of this origin may call, add it to allowed_origins"
+                    );
                     return Err(Box::new(refusal(surface)));
                 } else {
                     Cors::Vary
@@ -249,8 +253,10 @@ fn checked(text: &str) -> Result<String, MalformedOrigin> {
 
 const ALLOWED_HEADERS: &str = "authorization, content-type, accept, last-event-id, \
      mcp-session-id, mcp-protocol-version, mcp-method, mcp-name";
-const EXPOSED: HeaderValue =
-    HeaderValue::from_static("www-authenticate, mcp-session-id, mcp-protocol-version");
+/// What a client acts upon: who gives tokens, its session, when to come again, what to report.
+const EXPOSED: HeaderValue = HeaderValue::from_static(
+    "www-authenticate, mcp-session-id, mcp-protocol-version, retry-after, x-trace-id",
+);
 
 /// Whether a form was posted by a page of ours: no other site may act for a person.
 ///

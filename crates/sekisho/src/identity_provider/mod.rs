@@ -37,6 +37,8 @@ pub struct ProviderTokens {
     pub id_token: Option<Secret>,
     /// When the access token ends, if the provider said so.
     pub expires_at: Option<Timestamp>,
+    /// Whether they outlive the browser's session at the provider (`offline_access`).
+    pub is_offline: bool,
 }
 
 /// A person who came back from the provider, fully checked.
@@ -122,6 +124,16 @@ pub trait IdentityProvider: fmt::Debug + Send + Sync {
     /// [`ProviderError::Refused`] if it is about somebody else (`OpenID` Connect Core §12.2).
     async fn confirm(&self, tokens: &ProviderTokens, subject: &str) -> Result<(), ProviderError> {
         let _ = (tokens, subject);
+        Ok(())
+    }
+
+    /// Tells the provider that a refresh token is not needed any more (RFC 7009), if it has a place
+    /// for that. It may end every session of that person's with us.
+    ///
+    /// # Errors
+    /// When it could not be told; it may be tried again.
+    async fn revoke(&self, refresh_token: &Secret) -> Result<(), ProviderError> {
+        let _ = refresh_token;
         Ok(())
     }
 

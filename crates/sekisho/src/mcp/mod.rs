@@ -18,6 +18,8 @@ mod legacy;
 mod modern;
 mod refusal;
 mod request;
+#[cfg(feature = "rmcp")]
+mod rmcp_service;
 mod service;
 mod sse;
 mod stdio;
@@ -37,7 +39,10 @@ pub use self::input::{CallError, InputRequest, InputRequired};
 pub use self::legacy::SessionLimits;
 use self::legacy::Sessions;
 use self::modern::Stateless;
+#[cfg(feature = "rmcp")]
+pub use self::rmcp_service::RmcpService;
 pub use self::service::{CacheHint, Context, McpService, Peer, ServerInfo, Subscription};
+pub(crate) use self::sse::keep_on_one_line;
 pub use self::stdio::serve_stdio;
 pub use self::streamable_http::Posts;
 pub use self::tools::{Tool, Tools};

@@ -26,6 +26,7 @@ pub(super) enum Refusal {
     NotAnEventStream,
     NotInitialized,
     NotJson,
+    Packed,
     PostOnly,
     ServerFull,
     SessionMissing,
@@ -53,7 +54,7 @@ impl Refusal {
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::NotAnEventStream => StatusCode::NOT_ACCEPTABLE,
-            Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::NotJson | Self::Packed => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::PostOnly => StatusCode::METHOD_NOT_ALLOWED,
             Self::ServerFull => StatusCode::SERVICE_UNAVAILABLE,
             Self::SessionUnknown => StatusCode::NOT_FOUND,
@@ -81,6 +82,7 @@ impl Refusal {
             | Self::NotAnEventStream
             | Self::NotInitialized
             | Self::NotJson
+            | Self::Packed
             | Self::PostOnly
             | Self::SessionMissing
             | Self::SessionUnknown
@@ -112,6 +114,7 @@ impl Refusal {
             Self::NotAnEventStream => invalid("a GET here is answered with text/event-stream only"),
             Self::NotInitialized => invalid("the first request is initialize"),
             Self::NotJson => invalid("a message comes as application/json"),
+            Self::Packed => invalid("a message comes as it is, without Content-Encoding"),
             Self::PostOnly => {
                 invalid("2026-07-28 has POST alone: there is no session to listen to")
             }

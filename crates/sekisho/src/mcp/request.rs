@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use bytes::Bytes;
 use futures::FutureExt as _;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{Extensions, HeaderMap, HeaderName};
 use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -57,11 +57,18 @@ impl Accepts {
     }
 }
 
-/// Refuses what a browser may send to another site without asking first (forms, plain text).
+/// Refuses what a browser may send to another site without asking first (forms, plain text), and
+/// what would first have to be unpacked, into who knows how much.
 pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Refusal> {
     let content_type = only(headers, &CONTENT_TYPE, "Content-Type")?.unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
-    if media_type.eq_ignore_ascii_case("application/json") { Ok(()) } else { Err(Refusal::NotJson) }
+    if !media_type.eq_ignore_ascii_case("application/json") {
+        return Err(Refusal::NotJson);
+    }
+    if headers.get_all(CONTENT_ENCODING).iter().any(|coding| coding != "identity") {
+        return Err(Refusal::Packed);
+    }
+    Ok(())
 }
 
 /// The one value of a header.

@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -33,7 +34,8 @@ pub trait McpService: fmt::Debug + Send + Sync {
     /// 2025-11-25 have: what 2026-07-28 adds is added by the transports, unless it is there.
     ///
     /// Never asked about `initialize`, `server/discover`, `ping`, `resources/subscribe` and
-    /// `subscriptions/listen`, which the transports answer.
+    /// `subscriptions/listen`, which the transports answer. Of `logging/setLevel` (up to
+    /// 2025-11-25) it is told, and answers `{}` if it logs; the level is kept by the transports.
     ///
     /// The future is dropped when the client cancels the request. A client of 2026-07-28 does so
     /// by hanging up; one of an older revision that merely hangs up cancels nothing.
@@ -117,6 +119,14 @@ pub struct ServerInfo {
 }
 
 impl ServerInfo {
+    /// Whether the capability at this JSON pointer, such as `/tools/listChanged`, is declared true.
+    pub(super) fn declares(&self, pointer: &str) -> bool {
+        let capabilities: serde_json::Value =
+            serde_json::from_str(self.capabilities.get()).unwrap_or_default();
+        let declared = capabilities.pointer(pointer).and_then(serde_json::Value::as_bool);
+        declared.unwrap_or_default()
+    }
+
     /// A server of this name and version that has tools and nothing else.
     pub fn with_tools(name: &str, version: &str) -> Self {
         let raw = |value: serde_json::Value| to_raw_value(&value).unwrap_or_default();
@@ -209,6 +219,42 @@ impl Context {
         self.version
     }
 
+    /// Which session the request belongs to; none where there are no sessions.
+    pub fn session_id(&self) -> Option<String> {
+        let Client::Session(session) = &self.client else { return None };
+        session.upgrade().map(|session| session.id().to_owned())
+    }
+
+    /// What the client declared that it can do, as it said it. Claims, as all a client says.
+    pub fn client_capabilities(&self) -> Option<Box<RawValue>> {
+        match &self.client {
+            Client::Nobody => None,
+            Client::Session(session) => {
+                session.upgrade()?.client_capabilities().map(ToOwned::to_owned)
+            }
+            Client::Request(declared) => Some(declared.capabilities.clone()),
+        }
+    }
+
+    /// What the client wants to hear of progress under, as it said it.
+    pub fn progress_token(&self) -> Option<&RawValue> {
+        self.progress_token.as_deref()
+    }
+
+    /// From which level on the client wants log messages; none wants none.
+    pub fn log_level(&self) -> Option<LogLevel> {
+        match &self.client {
+            Client::Nobody => None,
+            Client::Session(session) => session.upgrade().map(|session| session.log_level()),
+            Client::Request(declared) => declared.log_level,
+        }
+    }
+
+    /// Whether the client wants log messages of this level.
+    pub fn wants_log(&self, level: LogLevel) -> bool {
+        self.log_level().is_some_and(|wanted| level >= wanted)
+    }
+
     /// Tells the client something about this very request, such as `notifications/progress`.
     /// Dropped where the client takes a single answer only, or does not read fast enough.
     pub fn notify(&self, method: &str, params: Option<&RawValue>) {
@@ -245,12 +291,7 @@ impl Context {
             logger: Option<&'a str>,
             data: &'a D,
         }
-        let wanted = match &self.client {
-            Client::Nobody => None,
-            Client::Session(session) => session.upgrade().map(|session| session.log_level()),
-            Client::Request(declared) => declared.log_level,
-        };
-        if wanted.is_none_or(|wanted| level < wanted) {
+        if !self.wants_log(level) {
             return;
         }
         if let Ok(params) = to_raw_value(&Log { level: level.as_str(), logger, data }) {
@@ -271,6 +312,22 @@ impl Context {
                 .upgrade()
                 .is_some_and(|session| session.client_capabilities().is_some_and(names_it)),
             Client::Request(declared) => names_it(&declared.capabilities),
+        }
+    }
+
+    /// Refuses the call unless the client can do this (−32021 names it).
+    pub fn require(&self, capability: &str) -> Result<(), McpError> {
+        if self.client_can(capability) { Ok(()) } else { Err(missing_capability(capability)) }
+    }
+
+    /// Ends the connection that the answer to this request was to come by; the client comes back
+    /// for it, no sooner than `after`. For what takes long: nothing between the two has to stay
+    /// open. Only Streamable HTTP of 2025-11-25 has it; elsewhere the connection stays.
+    pub fn let_client_poll(&self, after: Duration) {
+        if self.version.has_priming_events()
+            && let Some(exchange) = &self.exchange
+        {
+            exchange.hang_up(after);
         }
     }
 
@@ -296,9 +353,8 @@ impl Context {
         let unknown: Vec<InputRequest> = (requests.into_iter().zip(&answers))
             .filter_map(|(request, answer)| answer.is_none().then_some(request))
             .collect();
-        if let Some(request) = unknown.iter().find(|request| !self.client_can(request.capability()))
-        {
-            return Err(missing_capability(request.capability()).into());
+        for request in &unknown {
+            self.require(request.capability())?;
         }
         let mut fresh = match &self.client {
             _ if unknown.is_empty() => Vec::new(),

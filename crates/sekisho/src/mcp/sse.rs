@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -13,7 +14,7 @@ use http::{HeaderValue, header};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::Endpoint;
-use super::legacy::{Reader, Session};
+use super::legacy::{Next, Reader, Session};
 
 /// How messages look on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +42,7 @@ pub(super) fn respond(
         reader,
         framing,
         opening,
+        is_over: false,
     };
     let chunks = futures::stream::unfold(open, |mut open| async move {
         let chunk = open.next().await?;
@@ -59,9 +61,9 @@ pub(super) fn event_stream(chunks: Body) -> Response {
     response
 }
 
-pub(super) fn every(period: std::time::Duration) -> Interval {
+pub(super) fn every(period: Duration) -> Interval {
     // An interval of nothing would panic.
-    let period = period.max(std::time::Duration::from_millis(1));
+    let period = period.max(Duration::from_millis(1));
     let mut interval = interval_at(Instant::now() + period, period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
@@ -75,6 +77,7 @@ struct Open {
     reader: Reader,
     framing: Framing,
     opening: Option<Bytes>,
+    is_over: bool,
     check: Interval,
     keep_alive: Interval,
 }
@@ -83,6 +86,9 @@ impl Open {
     async fn next(&mut self) -> Option<Bytes> {
         if let Some(opening) = self.opening.take() {
             return Some(opening);
+        }
+        if self.is_over {
+            return None;
         }
         loop {
             tokio::select! {
@@ -93,8 +99,14 @@ impl Open {
                         return None;
                     }
                 }
-                event = self.reader.next() => {
-                    let event = event?;
+                next = self.reader.next() => {
+                    let event = match next? {
+                        Next::Event(event) => event,
+                        Next::HangUp { come_back_after } => {
+                            self.is_over = true;
+                            return Some(retry(come_back_after));
+                        }
+                    };
                     self.keep_alive.reset();
                     let stream = self.reader.stream().number();
                     let place = match self.framing {
@@ -131,6 +143,11 @@ pub(super) fn priming(stream: u64) -> Bytes {
     Bytes::from(format!("id: {stream}-0\ndata:\n\n"))
 }
 
+/// What tells a client when to come back, before its stream is cut.
+fn retry(after: Duration) -> Bytes {
+    Bytes::from(format!("retry: {}\n\n", after.as_millis()))
+}
+
 /// The event that tells an HTTP+SSE client where to post.
 pub(super) fn endpoint(uri: &str) -> Bytes {
     Bytes::from(format!("event: endpoint\ndata: {uri}\n\n"))
@@ -156,7 +173,7 @@ pub(super) fn message(place: Option<(u64, u64)>, json: &Bytes) -> Bytes {
 }
 
 /// Line ends can stand between the tokens of a JSON text only, where a space means the same.
-pub(super) fn keep_on_one_line(json: &mut [u8]) {
+pub(crate) fn keep_on_one_line(json: &mut [u8]) {
     for byte in json {
         if matches!(byte, b'\n' | b'\r') {
             *byte = b' ';

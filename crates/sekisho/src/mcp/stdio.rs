@@ -11,7 +11,9 @@ use tokio::io::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::legacy::{Duplex, EventStream, Reader, Retention, Session, SessionLimits, Transport};
+use super::legacy::{
+    Duplex, EventStream, Next, Reader, Retention, Session, SessionLimits, Transport,
+};
 use super::modern::Stateless;
 use super::refusal::{Refusal, Refused};
 use super::service::McpService;
@@ -116,7 +118,7 @@ async fn skip_line(input: &mut (impl AsyncBufRead + Unpin)) -> io::Result<()> {
 }
 
 async fn write_lines(mut messages: Reader, mut output: impl AsyncWrite + Unpin) -> io::Result<()> {
-    while let Some(message) = messages.next().await {
+    while let Some(Next::Event(message)) = messages.next().await {
         let mut line = Vec::from(message.data);
         keep_on_one_line(&mut line);
         line.push(b'\n');

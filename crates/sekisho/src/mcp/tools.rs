@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::fmt;
 
 use async_trait::async_trait;
-use sekisho_protocol::mcp::{McpError, MirroredParam, ToolCallParams, ToolResult, mirrored_params};
+use sekisho_protocol::mcp::{
+    McpError, MirroredParam, ToolCallParams, ToolResult, mirrored_params, require_first_page,
+};
 use serde_json::value::RawValue;
 use std::sync::Arc;
 
@@ -114,7 +116,10 @@ impl McpService for Tools {
         context: &Context,
     ) -> Result<Box<RawValue>, CallError> {
         match method {
-            "tools/list" => Ok(self.list.clone()),
+            "tools/list" => {
+                require_first_page(params)?;
+                Ok(self.list.clone())
+            }
             "tools/call" => self.call_tool(params, context).await,
             _ => Err(McpError::method_not_found(method).into()),
         }

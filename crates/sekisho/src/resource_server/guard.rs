@@ -177,11 +177,14 @@ enum AtOnce {
 enum Refusal {
     NoToken,
     MalformedRequest,
-    InvalidToken,
+    InvalidToken(Reason),
     InsufficientScope(Arc<Principal>),
     TooMany(Duration),
     Unavailable,
 }
+
+/// What the log says of a wrong token, where more is known than that it is wrong.
+type Reason = Option<Box<dyn std::error::Error + Send + Sync>>;
 
 impl Checkpoint {
     fn admit_at_once(&self, headers: &HeaderMap) -> Result<AtOnce, Refusal> {
@@ -194,7 +197,8 @@ impl Checkpoint {
 
     async fn admit(&self, token: &Secret) -> Result<Arc<Principal>, Refusal> {
         let principal = self.verifier.verify(token).await.map_err(|reason| match reason {
-            VerifyError::Invalid => Refusal::InvalidToken,
+            VerifyError::Invalid => Refusal::InvalidToken(None),
+            VerifyError::Refused(reason) => Refusal::InvalidToken(Some(reason)),
             VerifyError::Unavailable(source) => {
                 tracing::error!(
                     error = &*source as &dyn std::error::Error,
@@ -218,15 +222,18 @@ impl Checkpoint {
     fn counted(&self, refusal: Refusal, address: Option<ClientAddress>) -> Refusal {
         let from = address.map(|ClientAddress(address)| address);
         match &refusal {
-            Refusal::InvalidToken => {
+            Refusal::InvalidToken(reason) => {
                 if let (Some(refused), Some(address)) = (&self.refused, address)
                     && let Err(wait) = refused.count(address)
                 {
                     // Said once for each that is counted: a flood does not fill the log.
                     return Refusal::TooMany(wait);
                 }
-                let detail = Some(&"the access token is not valid here" as _);
-                let details = Details { detail, address: from, ..Details::default() };
+                let detail: &(dyn fmt::Display + Sync) = match reason {
+                    Some(reason) => reason,
+                    None => &"the access token is not valid here",
+                };
+                let details = Details { detail: Some(detail), address: from, ..Details::default() };
                 audit::note(Event::Refused, &details);
             }
             Refusal::InsufficientScope(principal) => {
@@ -262,7 +269,7 @@ impl Checkpoint {
     fn refuse(&self, refusal: &Refusal) -> Response {
         let (status, challenge, error) = match refusal {
             Refusal::NoToken => (StatusCode::UNAUTHORIZED, Some(self.no_token.clone()), None),
-            Refusal::InvalidToken => {
+            Refusal::InvalidToken(_) => {
                 let error = Some(OAuthErrorCode::InvalidToken);
                 (StatusCode::UNAUTHORIZED, Some(self.invalid_token.clone()), error)
             }
@@ -301,7 +308,7 @@ impl Checkpoint {
             }
             Refusal::NoToken
             | Refusal::MalformedRequest
-            | Refusal::InvalidToken
+            | Refusal::InvalidToken(_)
             | Refusal::InsufficientScope(_) => {}
         }
         response
@@ -328,7 +335,7 @@ fn bearer(headers: &HeaderMap) -> Result<Secret, Refusal> {
     if lines.next().is_some() {
         return Err(Refusal::MalformedRequest);
     }
-    let text = line.to_str().map_err(|_| Refusal::InvalidToken)?;
+    let text = line.to_str().map_err(|_| Refusal::InvalidToken(None))?;
     let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(Refusal::NoToken);
@@ -337,5 +344,5 @@ fn bearer(headers: &HeaderMap) -> Result<Secret, Refusal> {
     let is_token = !token.is_empty()
         && token.len() <= TOKEN_BYTES_MAX
         && token.bytes().all(|byte| byte.is_ascii_graphic());
-    if is_token { Ok(Secret::new(token)) } else { Err(Refusal::InvalidToken) }
+    if is_token { Ok(Secret::new(token)) } else { Err(Refusal::InvalidToken(None)) }
 }

@@ -1,16 +1,28 @@
 //! Who may come in: a bearer token becomes a [`Principal`], or the client hears what to do.
 //!
-//! Works without our authorization server: whoever can verify a token implements [`TokenVerifier`].
+//! Works without our authorization server: tokens of another one are verified by
+//! [`SignedTokens`] or [`IntrospectedTokens`], and whoever can verify a token in another way implements
+//! [`TokenVerifier`].
 
+mod claims;
 mod guard;
+mod introspected_tokens;
+mod issuer;
 mod metadata;
 mod own_tokens;
 mod refused_tokens;
+mod signed_tokens;
 
 pub use guard::{Guard, GuardLayer};
+pub use introspected_tokens::{INTROSPECTED_TOKENS_MAX, IntrospectedTokens};
+pub use issuer::{
+    ExternalIssuer, ExternalIssuerError, ISSUER_PATIENCE, IntrospectionClient, IssuerUnavailable,
+    KEYS_FRESH_FOR, KEYS_KEPT_FOR,
+};
 pub use metadata::metadata_routes;
 pub use own_tokens::OwnTokens;
 pub use refused_tokens::RefusedTokens;
+pub use signed_tokens::{SignedTokens, VERIFIED_TOKENS_MAX};
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,6 +38,9 @@ pub enum VerifyError {
     /// Unknown, revoked, expired, or for another resource: 401 `invalid_token`.
     #[error("the access token is not valid here")]
     Invalid,
+    /// The same, and the log says why.
+    #[error("the access token is not valid here")]
+    Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// It cannot be said at this moment: 503.
     #[error("tokens cannot be checked at this moment")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),

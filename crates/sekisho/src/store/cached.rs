@@ -16,10 +16,11 @@ use sekisho_protocol::oauth::ClientId;
 use tokio::time::MissedTickBehavior;
 
 use super::{
-    AccessToken, AssertionUse, ClaimedSession, Client, CodeIssue, CodeRecord, CodeRedemption,
-    GrantsOf, KeyClaim, ListedGrant, LocalUser, LoggedOut, LoginBegun, LoginRecord, PersonalToken,
-    PersonalTokenAdded, ProviderLogout, ProviderSession, RefreshExtension, RefreshRotation,
-    RefreshToken, RememberedConsent, Revocation, RotationTime, Store, StoreError, Swept,
+    AccessToken, AccountSessionBegun, AssertionUse, ClaimedSession, Client, CodeIssue, CodeRecord,
+    CodeRedemption, DueSessions, GrantsOf, KeyClaim, ListedGrant, LocalUser, LoggedOut, LoginBegun,
+    LoginRecord, PersonalToken, PersonalTokenAdded, ProviderLogout, ProviderSession,
+    RefreshExtension, RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime,
+    SessionEnd, Store, StoreError, Swept,
 };
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
@@ -273,9 +274,17 @@ impl Store for CachedStore {
         &self,
         claimed: &ClaimedSession,
         now: Timestamp,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<SessionEnd, StoreError> {
         let outcome = self.behind.end_provider_session(claimed, now).await;
-        self.forget_grant(&mut self.index(), &claimed.grant_id);
+        match outcome {
+            Ok(SessionEnd::Lost | SessionEnd::Ended) => {
+                self.forget_grant(&mut self.index(), &claimed.grant_id);
+            }
+            Ok(SessionEnd::PersonGone { .. }) | Err(_) => {
+                let (issuer, subject) = (claimed.issuer.clone(), claimed.subject.clone());
+                self.forget(&GrantsOf::Person { issuer, subject });
+            }
+        }
         outcome
     }
 
@@ -495,8 +504,13 @@ impl Store for CachedStore {
         horizon: Timestamp,
         until: Timestamp,
         rows_max: u16,
+        which: DueSessions,
     ) -> Result<Vec<ClaimedSession>, StoreError> {
-        self.behind.claim_provider_sessions(now, horizon, until, rows_max).await
+        self.behind.claim_provider_sessions(now, horizon, until, rows_max, which).await
+    }
+
+    async fn forget_provider_session(&self, claimed: &ClaimedSession) -> Result<(), StoreError> {
+        self.behind.forget_provider_session(claimed).await
     }
 
     async fn renew_provider_session(
@@ -522,6 +536,10 @@ impl Store for CachedStore {
 
     async fn list_clients(&self, after: Option<&ClientId>) -> Result<Vec<Client>, StoreError> {
         self.behind.list_clients(after).await
+    }
+
+    async fn is_client_in_use(&self, id: &ClientId) -> Result<bool, StoreError> {
+        self.behind.is_client_in_use(id).await
     }
 
     async fn note_client_use(&self, id: &ClientId, now: Timestamp) -> Result<(), StoreError> {
@@ -552,10 +570,11 @@ impl Store for CachedStore {
         &self,
         browser: &SecretHash,
         identity: &Identity,
+        session: Option<&ProviderSession>,
         idle_until: Timestamp,
         expires_at: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.behind.begin_account_session(browser, identity, idle_until, expires_at).await
+    ) -> Result<AccountSessionBegun, StoreError> {
+        self.behind.begin_account_session(browser, identity, session, idle_until, expires_at).await
     }
 
     async fn use_account_session(

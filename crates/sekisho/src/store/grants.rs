@@ -105,6 +105,8 @@ pub struct PersonalToken {
     pub created_at: Timestamp,
     /// When it ends.
     pub expires_at: Timestamp,
+    /// The provider's session of the login that made it, if there was one.
+    pub session: Option<GrantId>,
 }
 
 impl PersonalToken {

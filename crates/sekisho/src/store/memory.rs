@@ -16,13 +16,14 @@ use sekisho_protocol::oauth::ClientId;
 
 use self::provider_sessions::ProviderSessions;
 use super::{
-    ASSERTIONS_MAX, AccessToken, AssertionUse, CLIENTS_LISTED_MAX, CONSENTS_KEPT, ClaimedSession,
-    Client, ClientOrigin, CodeIssue, CodeRecord, CodeRedemption, GRANTS_LISTED_MAX, GrantsOf,
-    KeyClaim, LOCAL_ISSUER, LastNoted, ListedGrant, LocalUser, LoggedOut, LoginBegun, LoginRecord,
+    ASSERTIONS_MAX, AccessToken, AccountSessionBegun, AssertionUse, CLIENTS_LISTED_MAX,
+    CONSENTS_KEPT, ClaimedSession, Client, ClientOrigin, CodeIssue, CodeRecord, CodeRedemption,
+    DueSessions, FAREWELLS_KEPT, GRANTS_LISTED_MAX, GrantsOf, KeyClaim, LOCAL_ISSUER, LastNoted,
+    ListedGrant, LocalUser, LoggedOut, LoginBegun, LoginRecord, PERSONAL_CLIENT,
     PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken, PersonalTokenAdded, ProviderLogout,
     ProviderSession, REFRESH_GRACE_MAX, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshExtension,
-    RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime, Store, StoreError,
-    Successors, Swept, TableLimits,
+    RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime, SessionEnd, Store,
+    StoreError, Successors, Swept, TableLimits,
 };
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
@@ -113,7 +114,8 @@ impl Store for MemoryStore {
         &self,
         token: &SecretHash,
     ) -> Result<Option<Arc<AccessToken>>, StoreError> {
-        Ok(self.tables().access_tokens.get(token).cloned())
+        let tables = self.tables();
+        Ok(tables.access_tokens.get(token).filter(|token| !tables.is_suspended(token)).cloned())
     }
 
     async fn find_refresh_token(
@@ -273,13 +275,22 @@ impl Store for MemoryStore {
         &self,
         browser: &SecretHash,
         identity: &Identity,
+        session: Option<&ProviderSession>,
         idle_until: Timestamp,
         expires_at: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<AccountSessionBegun, StoreError> {
+        let mut tables = self.tables();
+        if tables.is_removed(identity) {
+            return Ok(AccountSessionBegun::NoSuchUser);
+        }
+        tables.gone.remove(&Person::of(identity));
         let idle_until = Some(idle_until);
         let row = BrowserSessionRow { identity: identity.clone(), expires_at, idle_until };
-        self.tables().browser_sessions.insert(*browser, row);
-        Ok(())
+        tables.browser_sessions.insert(*browser, row);
+        if let Some(session) = session {
+            tables.provider_sessions.insert(session);
+        }
+        Ok(AccountSessionBegun::Begun)
     }
 
     async fn use_account_session(
@@ -339,13 +350,8 @@ impl Store for MemoryStore {
         browser: &SecretHash,
     ) -> Result<Option<ProviderSession>, StoreError> {
         let tables = self.tables();
-        let of_browser = tables.provider_sessions.of_browser(browser);
-        let living = of_browser.filter_map(|session| {
-            let owner = tables.grants.get(&session.grant_id)?;
-            Some((owner.grant.created_at, session))
-        });
-        let newest = living.max_by_key(|(created_at, _)| *created_at);
-        Ok(newest.map(|(_, session)| session.clone()))
+        let mut of_browser = tables.provider_sessions.of_browser(browser);
+        Ok(of_browser.next().cloned())
     }
 
     async fn claim_provider_sessions(
@@ -354,8 +360,9 @@ impl Store for MemoryStore {
         horizon: Timestamp,
         until: Timestamp,
         rows_max: u16,
+        which: DueSessions,
     ) -> Result<Vec<ClaimedSession>, StoreError> {
-        Ok(self.tables().provider_sessions.claim(now, horizon, until, rows_max))
+        Ok(self.tables().provider_sessions.claim(now, horizon, until, rows_max, which))
     }
 
     async fn renew_provider_session(
@@ -379,13 +386,16 @@ impl Store for MemoryStore {
         &self,
         claimed: &ClaimedSession,
         now: Timestamp,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<SessionEnd, StoreError> {
+        Ok(self.tables().end_provider_session(claimed, now))
+    }
+
+    async fn forget_provider_session(&self, claimed: &ClaimedSession) -> Result<(), StoreError> {
         let mut tables = self.tables();
-        let is_ours = tables.provider_sessions.is_claimed(claimed);
-        if is_ours {
-            tables.end_grants(&GrantsOf::One(claimed.grant_id.clone()), now);
+        if tables.provider_sessions.is_claimed(claimed) {
+            tables.provider_sessions.remove(&claimed.grant_id);
         }
-        Ok(is_ours)
+        Ok(())
     }
 
     async fn log_out_at_provider(
@@ -444,6 +454,10 @@ impl Store for MemoryStore {
         let Some(client) = tables.clients.remove(id) else { return Ok(false) };
         tables.unfinished_clients.remove(&(client.created_at, client.id));
         Ok(true)
+    }
+
+    async fn is_client_in_use(&self, id: &ClientId) -> Result<bool, StoreError> {
+        Ok(self.tables().grants.values().any(|row| row.grant.client_id == *id))
     }
 
     async fn note_client_use(&self, id: &ClientId, now: Timestamp) -> Result<(), StoreError> {
@@ -518,6 +532,8 @@ struct Tables {
     consents: HashMap<(Person, SecretHash), Timestamp>,
     browser_sessions: HashMap<SecretHash, BrowserSessionRow>,
     provider_sessions: ProviderSessions,
+    /// Of whom the provider said no, and who did not log in since.
+    gone: HashSet<Person>,
     /// Until when each could be sent again.
     logout_messages: HashMap<SecretHash, Timestamp>,
     assertions: HashMap<SecretHash, Timestamp>,
@@ -529,6 +545,8 @@ struct GrantRow {
     grant: Grant,
     last_used_at: Option<Timestamp>,
     personal: Option<Personal>,
+    /// The provider's session of the login that made it, if it is a personal token.
+    session: Option<GrantId>,
     access_tokens: HashSet<SecretHash>,
     refresh_tokens: HashSet<SecretHash>,
 }
@@ -539,6 +557,7 @@ impl GrantRow {
             grant: grant.clone(),
             last_used_at: None,
             personal: None,
+            session: None,
             access_tokens: HashSet::new(),
             refresh_tokens: HashSet::new(),
         }
@@ -571,6 +590,10 @@ struct Person {
 }
 
 impl Person {
+    fn of(identity: &Identity) -> Self {
+        Self { issuer: identity.issuer.clone(), subject: identity.subject.clone() }
+    }
+
     fn is(&self, issuer: &str, subject: &str) -> bool {
         self.issuer == issuer && self.subject == subject
     }
@@ -601,9 +624,10 @@ impl Tables {
 
     fn issue_code(&mut self, code: &CodeRecord) -> Result<CodeIssue, StoreError> {
         let identity = &code.grant.identity;
-        if identity.issuer == LOCAL_ISSUER && !self.users.contains_key(&identity.subject) {
+        if self.is_removed(identity) {
             return Ok(CodeIssue::NoSuchUser);
         }
+        self.gone.remove(&Person::of(identity));
         let row = CodeRecord { is_redeemed: false, ..code.clone() };
         insert_new(&mut self.codes, code.code, row)?;
         self.mark_finished(&code.grant.request.client_id);
@@ -703,9 +727,48 @@ impl Tables {
         for token in &ended.refresh_tokens {
             self.refresh_tokens.remove(token);
         }
-        self.provider_sessions.remove(grant);
+        self.provider_sessions.bid_farewell(grant, now);
         self.log_revocation(Revocation::Grant(grant.clone()), now);
         true
+    }
+
+    fn end_provider_session(&mut self, claimed: &ClaimedSession, now: Timestamp) -> SessionEnd {
+        let found = self.provider_sessions.find(&claimed.grant_id);
+        let Some(session) = found.filter(|_| self.provider_sessions.is_claimed(claimed)) else {
+            return SessionEnd::Lost;
+        };
+        self.provider_sessions.remove(&claimed.grant_id);
+        self.end_grants(&GrantsOf::One(claimed.grant_id.clone()), now);
+        if let Some(browser) = session.browser {
+            self.browser_sessions.remove(&browser);
+        }
+        let ProviderSession { issuer, subject, .. } = session;
+        if !session.is_offline || self.provider_sessions.is_person_followed(&issuer, &subject) {
+            return SessionEnd::Ended;
+        }
+        let is_theirs = |row: &&GrantRow| {
+            row.personal.is_some() && is_person(&row.grant.identity, &issuer, &subject)
+        };
+        let theirs = self.grants.values().filter(is_theirs);
+        let mut theirs: Vec<_> = theirs.map(|row| row.grant.id.clone()).collect();
+        theirs.sort();
+        let personal_tokens = count(theirs.len());
+        for grant in theirs {
+            self.log_revocation(Revocation::Grant(grant), now);
+        }
+        self.gone.insert(Person { issuer, subject });
+        SessionEnd::PersonGone { personal_tokens }
+    }
+
+    /// Whether it is a personal token of somebody of whom the provider said no.
+    fn is_suspended(&self, token: &AccessToken) -> bool {
+        let Principal { client_id, identity, .. } = token.principal.as_ref();
+        client_id.as_str() == PERSONAL_CLIENT && self.gone.contains(&Person::of(identity))
+    }
+
+    /// Whether the person is a local account that is not there.
+    fn is_removed(&self, identity: &Identity) -> bool {
+        identity.issuer == LOCAL_ISSUER && !self.users.contains_key(&identity.subject)
     }
 
     fn log_out_at_provider(&mut self, logout: &ProviderLogout, now: Timestamp) -> LoggedOut {
@@ -713,16 +776,26 @@ impl Tables {
         if message.is_err() {
             return LoggedOut::Replayed;
         }
-        let ending = self.provider_sessions.meant_by(logout);
+        let meant = self.provider_sessions.meant_by(logout);
         let mut people: HashSet<String> = logout.subject.iter().cloned().collect();
-        for session in &ending {
-            self.end_grants(&GrantsOf::One(session.grant_id.clone()), now);
-            people.insert(session.subject.clone());
+        let mut ended = Vec::new();
+        for session in meant {
+            people.insert(session.subject);
+            // Personal tokens outlive a logout, and with them what the provider is asked with.
+            if !self.has_personal_tokens(&session.grant_id) {
+                self.provider_sessions.remove(&session.grant_id);
+                self.end_grants(&GrantsOf::One(session.grant_id.clone()), now);
+                ended.push(session.grant_id);
+            }
         }
         self.browser_sessions.retain(|_, row| {
             row.identity.issuer != logout.issuer || !people.contains(&row.identity.subject)
         });
-        LoggedOut::Ended(ending.into_iter().map(|session| session.grant_id).collect())
+        LoggedOut::Ended(ended)
+    }
+
+    fn has_personal_tokens(&self, session: &GrantId) -> bool {
+        self.grants.values().any(|row| row.session.as_ref() == Some(session))
     }
 
     fn sweep_idle_clients(&mut self, unused_since: Timestamp) {
@@ -781,9 +854,9 @@ impl Tables {
         match of {
             GrantsOf::Person { issuer, subject } => self
                 .provider_sessions
-                .retain(|row| row.issuer != *issuer || row.subject != *subject),
-            GrantsOf::One(grant) => self.provider_sessions.remove(grant),
-            GrantsOf::Everyone => self.provider_sessions.retain(|_| false),
+                .bid_farewell_unless(now, |row| row.issuer != *issuer || row.subject != *subject),
+            GrantsOf::One(grant) => self.provider_sessions.bid_farewell(grant, now),
+            GrantsOf::Everyone => self.provider_sessions.bid_farewell_unless(now, |_| false),
             GrantsOf::Client(_) => {}
         }
         let theirs = self.ids_of(of);
@@ -829,7 +902,7 @@ impl Tables {
         token: &PersonalToken,
     ) -> Result<PersonalTokenAdded, StoreError> {
         let Identity { issuer, subject, .. } = &token.identity;
-        if issuer == LOCAL_ISSUER && !self.users.contains_key(subject) {
+        if self.is_removed(&token.identity) {
             return Ok(PersonalTokenAdded::NoAccount);
         }
         let is_theirs = |row: &&GrantRow| {
@@ -840,7 +913,8 @@ impl Tables {
             return Ok(PersonalTokenAdded::TooMany);
         }
         let personal = Personal { label: token.label.clone(), expires_at: token.expires_at };
-        let owner = GrantRow { personal: Some(personal), ..GrantRow::new(&token.grant()) };
+        let session = token.session.clone();
+        let owner = GrantRow { personal: Some(personal), session, ..GrantRow::new(&token.grant()) };
         insert_new(&mut self.grants, token.id.clone(), owner)?;
         self.insert_tokens(&token.id, &token.tokens());
         Ok(PersonalTokenAdded::Added)
@@ -862,11 +936,20 @@ impl Tables {
             let may_hit_a_grant = row.is_redeemed && grants.contains_key(&row.grant.grant_id);
             may_hit_a_grant || !row.expires_at.is_over(now)
         });
-        let Self { codes, grants, provider_sessions, .. } = self;
+        let Self { codes, grants, provider_sessions, browser_sessions, gone, .. } = self;
         let unredeemed = codes.values().filter(|row| !row.is_redeemed);
-        let waiting: HashSet<&GrantId> = unredeemed.map(|row| &row.grant.grant_id).collect();
-        provider_sessions
-            .retain(|row| grants.contains_key(&row.grant_id) || waiting.contains(&row.grant_id));
+        let mut needed: HashSet<&GrantId> = unredeemed.map(|row| &row.grant.grant_id).collect();
+        needed.extend(grants.values().filter_map(|row| row.session.as_ref()));
+        provider_sessions.bid_farewell_unless(now, |row| {
+            let is_open =
+                row.browser.is_some_and(|browser| browser_sessions.contains_key(&browser));
+            is_open || grants.contains_key(&row.grant_id) || needed.contains(&row.grant_id)
+        });
+        provider_sessions.forget_farewells(now, FAREWELLS_KEPT);
+        gone.retain(|person| {
+            let mut identities = grants.values().map(|row| &row.grant.identity);
+            identities.any(|one| is_person(one, &person.issuer, &person.subject))
+        });
         self.logout_messages.retain(|_, ends_at| !ends_at.is_over(now));
         self.revocations.retain(|_, row| !row.at.plus(REVOCATIONS_KEPT).is_over(now));
         let Self { clients, unfinished_clients, .. } = self;

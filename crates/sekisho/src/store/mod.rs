@@ -279,11 +279,12 @@ pub enum Revocation {
     AccessToken(SecretHash),
 }
 
-/// A person's session at the identity provider, behind one grant: it begins with the grant's code
-/// and ends with the grant.
+/// A person's session at the identity provider. It begins with a login and ends with what hangs on
+/// it: a grant or the code that becomes it, or a session at the account page and the personal tokens
+/// made there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProviderSession {
-    /// The grant it stands behind.
+    /// The grant it stands behind; a name of its own if there is none.
     pub grant_id: GrantId,
     /// The provider.
     pub issuer: String,
@@ -295,15 +296,31 @@ pub struct ProviderSession {
     pub browser: Option<SecretHash>,
     /// The provider's tokens, sealed at `grant_id`.
     pub tokens: Sealed,
+    /// Whether they outlive the browser's session there (offline access), so that a no is about the
+    /// person.
+    pub is_offline: bool,
     /// When the provider is asked next whether the session lives on; `None` for never.
     pub check_at: Option<Timestamp>,
+}
+
+/// Which sessions are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DueSessions {
+    /// Those that live and those of which only a farewell is left.
+    All,
+    /// Those of which only a farewell is left.
+    Farewells,
 }
 
 /// A session that is due, and ours alone to ask about until the lease is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimedSession {
-    /// The grant it stands behind.
+    /// The grant it stands behind, or did.
     pub grant_id: GrantId,
+    /// What the provider is to hear.
+    pub due: Due,
+    /// The provider.
+    pub issuer: String,
     /// The person at the provider.
     pub subject: String,
     /// The provider's tokens, sealed at `grant_id`.
@@ -313,6 +330,44 @@ pub struct ClaimedSession {
     /// How often in a row nothing could be found out.
     pub failures: u32,
 }
+
+/// What there is to say to the provider about a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// Something hangs on it here: does it live there?
+    Question,
+    /// Nothing hangs on it here any more.
+    Farewell,
+    /// As [`Due::Farewell`], but others of the same person live, and a provider may end those too.
+    SilentFarewell,
+}
+
+/// What became of a session that the provider calls over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionEnd {
+    /// The claim is void or the session is gone; nothing was done.
+    Lost,
+    /// What hung on it is ended.
+    Ended,
+    /// And nothing else says that the person is still there: the personal tokens of theirs, of which
+    /// there are so many, open nothing until they log in again.
+    PersonGone {
+        /// How many.
+        personal_tokens: u64,
+    },
+}
+
+/// What became of an attempt to begin a session at the account page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccountSessionBegun {
+    /// It is open.
+    Begun,
+    /// Its person had a local account, which was removed meanwhile; nothing was stored.
+    NoSuchUser,
+}
+
+/// How long the provider may be told that a session is not needed any more.
+pub const FAREWELLS_KEPT: Duration = Duration::from_hours(1);
 
 /// What the provider said when it logged somebody out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -534,7 +589,7 @@ pub trait Store: fmt::Debug + Send + Sync {
         &self,
         grant: &GrantId,
     ) -> Result<Option<ProviderSession>, StoreError>;
-    /// The newest living session that began at that browser.
+    /// The living session that began at that browser.
     async fn find_provider_session_of_browser(
         &self,
         browser: &SecretHash,
@@ -548,6 +603,7 @@ pub trait Store: fmt::Debug + Send + Sync {
         horizon: Timestamp,
         until: Timestamp,
         rows_max: u16,
+        which: DueSessions,
     ) -> Result<Vec<ClaimedSession>, StoreError>;
     /// The session lives on with these tokens, and is checked next at `check_at`. They are stored
     /// if they follow those that are there, however late, and then every claim is void; `false`,
@@ -565,12 +621,16 @@ pub trait Store: fmt::Debug + Send + Sync {
         claimed: &ClaimedSession,
         check_at: Timestamp,
     ) -> Result<bool, StoreError>;
-    /// The session is over: ends its grant, as [`Store::revoke_grant`]; `false` as above.
+    /// The session is over: ends its grant, as [`Store::revoke_grant`], and the browser session that
+    /// began with it. If it was the last of its person's with offline access, the person counts as
+    /// gone until the next login, and their personal tokens are not found.
     async fn end_provider_session(
         &self,
         claimed: &ClaimedSession,
         now: Timestamp,
-    ) -> Result<bool, StoreError>;
+    ) -> Result<SessionEnd, StoreError>;
+    /// The provider was told, or need not be: forgets the session, unless the claim is void.
+    async fn forget_provider_session(&self, claimed: &ClaimedSession) -> Result<(), StoreError>;
     /// Ends the grants of one session of a person, or of all if none is named; a session whose
     /// `sid` was never told counts as any of that person's. Their browser sessions end too. Each
     /// message counts once.
@@ -580,14 +640,16 @@ pub trait Store: fmt::Debug + Send + Sync {
         now: Timestamp,
     ) -> Result<LoggedOut, StoreError>;
     /// As [`Store::begin_browser_session`], for a session that also opens the account page until
-    /// `idle_until`.
+    /// `idle_until`, with the provider's session that it comes of; unless its person is a local one
+    /// whose account is gone.
     async fn begin_account_session(
         &self,
         browser: &SecretHash,
         identity: &Identity,
+        session: Option<&ProviderSession>,
         idle_until: Timestamp,
         expires_at: Timestamp,
-    ) -> Result<(), StoreError>;
+    ) -> Result<AccountSessionBegun, StoreError>;
     /// Who is at the account page in that browser at `now`; the session is then idle from
     /// `idle_until` on.
     async fn use_account_session(
@@ -600,10 +662,10 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Removes what has expired: logins, tokens and sessions at their end; spent refresh tokens
     /// [`REFRESH_GRACE_MAX`] after their own, or once their grant has nothing left to lose;
     /// redeemed codes once a replay of them could no longer hit a living grant; grants with no
-    /// token left; provider sessions with neither grant nor code; consents [`CONSENTS_KEPT`] old;
+    /// token left; farewells [`FAREWELLS_KEPT`] old; consents [`CONSENTS_KEPT`] old;
     /// revocations a day old; used assertions at their end; clients that never finished a login
     /// and that nobody preregistered, registered before
-    /// `unused_clients_before`.
+    /// `unused_clients_before`. A provider session on which nothing hangs any more becomes a farewell.
     async fn sweep(
         &self,
         now: Timestamp,
@@ -618,6 +680,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Removes a client and ends its grants; `false` if there is no such client. Its grants are
     /// ended all the same, since clients may be written elsewhere than here.
     async fn remove_client(&self, id: &ClientId, now: Timestamp) -> Result<bool, StoreError>;
+    /// Whether a client has a grant.
+    async fn is_client_in_use(&self, id: &ClientId) -> Result<bool, StoreError>;
     /// Notes that a client was used.
     async fn note_client_use(&self, id: &ClientId, now: Timestamp) -> Result<(), StoreError>;
     /// Removes clients that nobody preregistered, were not used since, and have no grant.

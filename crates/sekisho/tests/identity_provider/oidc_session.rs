@@ -138,6 +138,52 @@ async fn a_renewed_session_must_be_of_the_same_person() {
     scene.ours.confirm(&renewed, &subject_of("alice")).await.unwrap();
 }
 
+/// What an answer of the token endpoint says of offline access, by which a later no is judged.
+#[tokio::test]
+async fn a_login_knows_whether_it_outlives_its_browser() {
+    let rows = [
+        (json!("openid offline_access"), true, true, "given"),
+        (json!("openid"), true, false, "asked for and not given"),
+        (Value::Null, true, true, "nothing said: what was asked for (RFC 6749 §5.1)"),
+        (Value::Null, false, false, "nothing said and not asked for"),
+        (json!("openid offline_accessory"), true, false, "another scope"),
+    ];
+    for (scope, asked, expected, reason) in rows {
+        let mut scene = Scene::new().await;
+        scene.fake.misbehave(|it| it.answer("scope", scope));
+        scene.reset_with(|it| it.asks_offline_access = asked);
+        let tokens = scene.log_in("alice").await.unwrap().tokens.unwrap();
+        assert_eq!(tokens.is_offline, expected, "{reason}");
+    }
+}
+
+/// RFC 7009, as far as the provider offers it.
+#[tokio::test]
+async fn a_refresh_token_is_given_back_where_the_provider_takes_it() {
+    let scene = Scene::new().await;
+    let token = refresh_token(&scene.log_in("alice").await.unwrap());
+    for (trouble, expected, reason) in [
+        (Trouble::Status(503), Unavailable, "down"),
+        (Trouble::Status(400), Unacceptable, "it will not have it"),
+        (Trouble::Redirect, Unacceptable, "elsewhere"),
+    ] {
+        scene.fake.misbehave(|it| it.trouble(Endpoint::Revocation, trouble));
+        assert_eq!(outcome(&scene.ours.revoke(&token).await), expected, "{reason}");
+        scene.fake.behave();
+    }
+    assert_eq!(outcome(&scene.ours.revoke(&token).await), Alive);
+    assert_eq!(outcome(&scene.ours.renew(&token).await), Over, "it is worth nothing now");
+    assert_eq!(outcome(&scene.ours.revoke(&token).await), Alive, "twice is fine");
+    assert_eq!(scene.fake.requests(Endpoint::Canary), 0);
+
+    let mut scene = Scene::new().await;
+    scene.fake.misbehave(|it| it.metadata("revocation_endpoint", Value::Null));
+    scene.reset_with(|_| {});
+    let token = refresh_token(&scene.log_in("alice").await.unwrap());
+    assert_eq!(outcome(&scene.ours.revoke(&token).await), Alive, "there is nobody to tell");
+    assert_eq!(outcome(&scene.ours.renew(&token).await), Alive);
+}
+
 #[tokio::test]
 async fn a_provider_may_have_a_place_to_log_out() {
     let scene = Scene::new().await;

@@ -215,7 +215,7 @@ async fn the_login_of_the_page_is_bound_to_its_browser_and_gives_no_code() {
     assert!(browser.cookies().keys().all(|name| !name.ends_with("-browser")), "no session");
 }
 
-async fn log_in(world: &World, browser: &mut Browser, person: &str) -> Answer {
+pub(crate) async fn log_in(world: &World, browser: &mut Browser, person: &str) -> Answer {
     let asked = browser.open(&world.app, "/account").await;
     assert!(asked.is_page(200) && asked.body.contains("/account/login"), "{asked:?}");
     let begun = browser.post(&world.app, "/account/login", &[]).await;
@@ -228,7 +228,7 @@ async fn log_in(world: &World, browser: &mut Browser, person: &str) -> Answer {
 }
 
 /// Presses a button of the page's first form, with these fields beside the hidden ones.
-async fn press(
+pub(crate) async fn press(
     world: &World,
     browser: &mut Browser,
     page: &Answer,

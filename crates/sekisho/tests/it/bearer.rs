@@ -134,6 +134,49 @@ async fn a_narrow_token_hears_which_scopes_it_lacks() {
     assert!(challenge.contains(&metadata("/other/mcp")), "{challenge}");
 }
 
+/// Case 58: what is asked for, and how, is not looked at before the right to ask.
+#[tokio::test]
+async fn a_narrow_token_is_refused_whatever_it_sends() {
+    let world = World::new().await;
+    let client = world.public_client("https://app.example/cb").await;
+    let url = authorize_url(
+        &client,
+        &[("resource", "http://localhost:8000/other/mcp"), ("scope", "other")],
+    );
+    let back = world.log_in(&mut Browser::default(), "alice", &url).await;
+    let narrow = tokens(&world.redeem(&client, &back.parameter("code").unwrap(), VERIFIER).await);
+    let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"fortune"}}"#;
+    let batch = format!("[{call},{call}]");
+    let stateless = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"fortune","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}"#;
+    let read = r#"{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"fortune:x"}}"#;
+    let initialize = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}"#;
+    let rows = [
+        ("POST", "/other/mcp", call, "a call"),
+        ("POST", "/other/mcp", &*batch, "in a batch"),
+        ("POST", "/other/mcp", stateless, "of 2026-07-28"),
+        ("POST", "/other/mcp", read, "by another method"),
+        ("POST", "/other/mcp", initialize, "a session"),
+        ("POST", "/other/mcp", "not json", "junk"),
+        ("GET", "/other/mcp", "", "a stream"),
+        ("DELETE", "/other/mcp", "", "an end"),
+        ("GET", "/other/sse", "", "the other transport"),
+    ];
+    for (method, path, body, reason) in rows {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("authorization", format!("Bearer {}", narrow.access))
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream");
+        let answer = Answer::to(&world.app, request.body(body.to_owned().into()).unwrap()).await;
+        assert_eq!(answer.status, 403, "{method} {path}: {reason}");
+        let challenge = answer.header("www-authenticate");
+        assert!(challenge.contains("error=\"insufficient_scope\""), "{reason}: {challenge}");
+        assert!(challenge.contains("scope=\"other more\""), "{reason}: {challenge}");
+        assert!(challenge.contains("resource_metadata="), "{reason}: {challenge}");
+    }
+}
+
 /// The challenge names all a client must ask for, and the page all it grants: the new grant is the
 /// union, and nothing is added behind a person's back.
 #[tokio::test]

@@ -323,6 +323,40 @@ async fn one_address_makes_us_fetch_so_much_and_others_go_on() {
     assert!(open_from(mallory, ID).await.is_page(200), "what is in memory costs nothing");
 }
 
+/// Case 82: a slow host holds a few places, and no stranger those of a client that people use.
+#[tokio::test]
+async fn a_slow_host_keeps_neither_other_hosts_nor_its_own_clients_waiting() {
+    let host = DocumentHost::start().await;
+    host.publish("/client.json", &document());
+    let mut builder = World::builder();
+    let address = host.address();
+    builder.settings.reach = host.reach_by(move |_| vec![address]);
+    let world = builder.build().await;
+    world.tokens(&client(), "alice").await;
+    world.clock.advance(Duration::from_hours(25));
+
+    let slow = Answered { hangs: true, ..Answered::json(&json!({})) };
+    let open_at = |id: String| {
+        let (app, asks) = (world.app.clone(), RegisteredClient { id, ..client() });
+        async move { Browser::default().open(&app, &authorize_url(&asks, &[])).await.status }
+    };
+    let mut waiting = Vec::new();
+    for number in 0..8 {
+        host.answer(&format!("/{number}.json"), slow.clone());
+        waiting.push(tokio::spawn(open_at(format!("https://app.example/{number}.json"))));
+    }
+    while host.requests() < 9 {
+        tokio::task::yield_now().await;
+    }
+    host.answer("/more.json", slow);
+    assert_eq!(open_at("https://app.example/more.json".into()).await, 503, "its places are taken");
+    assert_eq!(open_at("https://other.example/x.json".into()).await, 400, "there is none, at once");
+    assert_eq!(open_at(ID.into()).await, 200, "people use it");
+    for one in waiting {
+        one.abort();
+    }
+}
+
 #[tokio::test]
 async fn a_changed_document_is_asked_about_again() {
     let host = DocumentHost::start().await;

@@ -14,6 +14,7 @@ mod login_is_bound;
 mod logout;
 mod machine;
 mod metadata;
+mod person_gone;
 mod provider_session;
 mod refresh;
 mod register;

@@ -30,7 +30,7 @@ impl Scene {
 
     /// One of the instances that share the store.
     fn instance(&self) -> ProviderSessions {
-        self.world.server.provider_sessions().unwrap()
+        self.world.server.provider_sessions()
     }
 
     async fn is_let_in(&self, tokens: &Tokens) -> bool {
@@ -178,7 +178,13 @@ async fn login_only_asks_nobody() {
     let mut builder = World::builder();
     builder.settings.provider_session = SessionRule::LoginOnly;
     let world = builder.build().await;
-    assert!(world.server.provider_sessions().is_none());
+    let client = world.public_client("https://app.example/cb").await;
+    let tokens = world.tokens(&client, "alice").await;
+    world.provider.disable("alice");
+    world.clock.advance(RECHECK);
+    let checked_now = world.server.provider_sessions().check_due().await.unwrap();
+    assert_eq!((checked_now, world.provider.renewals()), (checked(0, 0, 0), 0));
+    assert_eq!(world.call("/mcp", &tokens.access).await.status, 200);
 }
 
 #[tokio::test]
@@ -189,7 +195,7 @@ async fn more_sessions_than_are_asked_about_at_once_are_all_asked_about() {
     for number in 0..people {
         world.tokens(&client, &format!("person-{number}")).await;
     }
-    let instance = world.server.provider_sessions().unwrap();
+    let instance = world.server.provider_sessions();
     world.clock.advance(RECHECK);
     assert_eq!(instance.check_due().await.unwrap(), checked(people, 0, 0));
     world.provider.set_fault(Some(Fault::Down));
@@ -204,7 +210,7 @@ async fn a_key_that_does_not_open_the_tokens_ends_nothing() {
     let other_key = World::builder().over(Arc::clone(&scene.world.store)).build().await;
     other_key.clock.advance(RECHECK);
     let server: &Arc<AuthorizationServer> = &other_key.server;
-    let checked_now = server.provider_sessions().unwrap().check_due().await.unwrap();
+    let checked_now = server.provider_sessions().check_due().await.unwrap();
     assert_eq!(checked_now, checked(0, 0, 2));
     assert_eq!(other_key.provider.renewals(), 0, "there is nothing to ask with");
     assert!(scene.is_let_in(&scene.alice).await);

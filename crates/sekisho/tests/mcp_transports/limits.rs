@@ -126,6 +126,49 @@ async fn a_body_has_a_length() {
     assert_eq!(sse.post(body(201)).await.status, StatusCode::PAYLOAD_TOO_LARGE);
 }
 
+/// Case 101: chunks have no length to be judged by.
+#[tokio::test]
+async fn a_body_in_chunks_has_the_same_length() {
+    let rig = Rig::start_with(|settings| settings.limits.body_bytes_max = 200).await;
+    let mut socket = TcpStream::connect(rig.url.strip_prefix("http://").unwrap()).await.unwrap();
+    let head = "POST /mcp HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+        Transfer-Encoding: chunked\r\n\r\n";
+    socket.write_all(head.as_bytes()).await.unwrap();
+    for _ in 0..3 {
+        socket.write_all(format!("64\r\n{}\r\n", "x".repeat(100)).as_bytes()).await.unwrap();
+    }
+    let mut status = [0; 12];
+    socket.read_exact(&mut status).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 413", "and nobody waits for the end");
+}
+
+/// Case 101: what is within the length, and is meant to cost more than that.
+#[tokio::test]
+async fn a_text_that_is_no_sane_message_costs_an_error() {
+    let rig = Rig::start().await;
+    let mut client = rig.session("alice").await;
+    let deep = |count: usize| format!("{}{}", "[".repeat(count), "]".repeat(count));
+    let in_params = |value: &str| {
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{{"x":{value}}}}}"#)
+    };
+    let with_id = |id: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
+    let rows = [
+        (deep(1_000_000), 400, Some(-32700), "a million brackets"),
+        (in_params(&deep(1_000_000)), 400, Some(-32700), "a million brackets inside"),
+        ("[".repeat(1_000_000), 400, Some(-32700), "that never close"),
+        (in_params("1e999999999"), 200, None, "a number that is never read"),
+        (in_params(&"9".repeat(1_000_000)), 200, None, "a million digits"),
+        (with_id("1e999"), 400, Some(-32600), "an id is an integer"),
+        (with_id(&"9".repeat(2_000)), 400, Some(-32600), "a short one"),
+        (format!("[{}]", vec![with_id("1"); 101].join(",")), 400, Some(-32600), "101 at once"),
+    ];
+    for (body, status, code, reason) in rows {
+        let answer = client.post(body).await;
+        assert_eq!((answer.status.as_u16(), answer.error_code()), (status, code), "{reason}");
+    }
+    assert_eq!(client.request("ping", json!({})).await.status, StatusCode::OK, "unharmed");
+}
+
 #[tokio::test]
 async fn a_body_takes_so_long() {
     let rig = Rig::start_with(|settings| {

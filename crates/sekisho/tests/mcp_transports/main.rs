@@ -10,6 +10,8 @@
 mod http_sse;
 mod limits;
 mod rig;
+#[cfg(feature = "rmcp")]
+mod rmcp_service;
 mod sessions;
 mod stateless;
 mod stdio;

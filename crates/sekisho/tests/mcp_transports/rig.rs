@@ -188,6 +188,21 @@ impl Gate {
         self.open.add_permits(1);
     }
 
+    /// What a call of `wait` does.
+    pub(crate) async fn wait(&self) {
+        struct Waiting<'a>(&'a Gate);
+        impl Drop for Waiting<'_> {
+            fn drop(&mut self) {
+                self.0.dropped.add_permits(1);
+            }
+        }
+        let waiting = Waiting(self);
+        self.arrived.add_permits(1);
+        self.open.acquire().await.unwrap().forget();
+        std::mem::forget(waiting);
+        self.finished.add_permits(1);
+    }
+
     /// Until a call that was let through is done.
     pub(crate) async fn finished(&self) {
         self.finished.acquire().await.unwrap().forget();
@@ -201,7 +216,7 @@ impl Gate {
 
 pub(crate) fn tools(gate: &Arc<Gate>) -> Tools {
     let tool = |name| Scripted { name, gate: Arc::clone(gate) };
-    ["echo", "wait", "progress", "slow_progress", "announce", "big", "panic", "multi_line"]
+    ["echo", "wait", "progress", "slow_progress", "announce", "big", "panic", "multi_line", "poll"]
         .into_iter()
         .fold(Tools::new(ServerInfo::with_tools("rig", "1")), |tools, name| tools.with(tool(name)))
 }
@@ -227,6 +242,10 @@ impl Tool for Scripted {
         match self.name {
             "echo" => Ok(ToolResult::text(arguments)),
             "wait" => self.wait().await,
+            "poll" => {
+                context.let_client_poll(Duration::from_millis(7));
+                self.wait().await
+            }
             "progress" => {
                 tell_progress(context);
                 Ok(ToolResult::text("done"))
@@ -258,17 +277,7 @@ impl Tool for Scripted {
 
 impl Scripted {
     async fn wait(&self) -> Result<ToolResult, CallError> {
-        struct Waiting<'a>(&'a Gate);
-        impl Drop for Waiting<'_> {
-            fn drop(&mut self) {
-                self.0.dropped.add_permits(1);
-            }
-        }
-        let waiting = Waiting(&self.gate);
-        self.gate.arrived.add_permits(1);
-        self.gate.open.acquire().await.unwrap().forget();
-        std::mem::forget(waiting);
-        self.gate.finished.add_permits(1);
+        self.gate.wait().await;
         Ok(ToolResult::text("waited"))
     }
 }

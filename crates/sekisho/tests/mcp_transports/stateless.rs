@@ -6,9 +6,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http::{Method, StatusCode};
 use sekisho::mcp::{
-    CallError, Changes, Context, InputRequest, McpService, ServerInfo, Subscription,
+    CallError, Changes, Context, InputRequest, InputRequired, McpService, ServerInfo, Settings,
+    Subscription, Tool, Tools,
 };
-use sekisho::protocol::mcp::{LogLevel, McpError, MirroredParam, mirrored_params};
+use sekisho::protocol::mcp::{LogLevel, McpError, MirroredParam, ToolResult, mirrored_params};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 use testkit::{McpAnswer, McpClient};
@@ -25,6 +26,10 @@ struct Everything {
 
 impl Everything {
     async fn start() -> (Rig, Changes) {
+        Self::start_with(|_| {}).await
+    }
+
+    async fn start_with(change: impl FnOnce(&mut Settings)) -> (Rig, Changes) {
         let changes = Changes::default();
         let capabilities = json!({
             "tools": { "listChanged": true },
@@ -41,7 +46,7 @@ impl Everything {
             changes: changes.clone(),
             mirrored: mirrored_params(&schema).unwrap(),
         };
-        (Rig::serve(Arc::new(service), Arc::new(Gate::default()), |_| {}).await, changes)
+        (Rig::serve(Arc::new(service), Arc::new(Gate::default()), change).await, changes)
     }
 }
 
@@ -82,6 +87,17 @@ impl McpService for Everything {
             ("tools/call", Some("sample")) => {
                 context.ask(InputRequest::sampling("s", &json!({}))).await?;
                 text("sampled".to_owned())
+            }
+            ("prompts/list", _) => {
+                let caller = &context.principal().unwrap().identity.subject;
+                Ok(to_raw_value(&json!({ "prompts": [{ "name": caller }] })).unwrap())
+            }
+            ("tools/call", Some("left")) => {
+                let requests = vec![InputRequest::sampling("s", &json!({}))];
+                Err(CallError::InputRequired(InputRequired { requests, state: None }))
+            }
+            ("resources/read", _) => {
+                Err(McpError::resource_not_found(params["uri"].as_str().unwrap()).into())
             }
             ("tools/call", Some("kind")) => {
                 Ok(RawValue::from_string(r#"{"future" : 1.0e2}"#.to_owned()).unwrap())
@@ -310,6 +326,114 @@ async fn a_result_says_what_it_is_how_long_it_holds_and_who_gave_it() {
     assert_eq!(older.request("tools/list", json!({})).await.result(), json!({ "tools": [] }));
 }
 
+/// Case 61, R11, T37, X28: a list may depend on the caller, never on the connection or on what was
+/// asked before, and is nobody else's.
+#[tokio::test]
+async fn a_list_that_depends_on_the_caller_is_the_callers_own() {
+    let (rig, _) = Everything::start().await;
+    for token in ["alice", "mallory", "alice", "alice-newer"] {
+        let expected = json!([{ "name": token.split('-').next() }]);
+        let mut newer = rig.client(token);
+        let list = newer.stateless("prompts/list", json!({})).await.result();
+        assert_eq!((&list["prompts"], &list["cacheScope"]), (&expected, &json!("private")));
+        let mut older = rig.session(token).await;
+        let list = older.request("prompts/list", json!({})).await.result();
+        assert_eq!(list["prompts"], expected, "{token}");
+    }
+}
+
+/// Case 92: what waits for a reader is bounded, whatever stream it is; then the stream is over.
+#[tokio::test]
+async fn a_listener_that_never_reads_is_cut_off_and_others_hear_everything() {
+    let (rig, changes) = Everything::start_with(|settings| {
+        settings.limits.queue_events_max = 4;
+        settings.limits.calls_per_person_max = 1;
+    })
+    .await;
+    let mut newer = rig.client("alice");
+    let filter = json!({ "notifications": { "toolsListChanged": true } });
+    let (sender, body) = newer.next_stateless(&json!({}), "subscriptions/listen", filter);
+    let mut stateless = sender.post_for_stream(body.to_string()).await;
+    let older = rig.session("mallory").await;
+    let mut stream = older.listen().await;
+    let full = rig.client("alice-elsewhere").stateless("server/discover", json!({})).await;
+    assert_eq!(full.status, StatusCode::TOO_MANY_REQUESTS, "a listener counts for its person");
+
+    // Nobody reads in between: this test has the only thread.
+    for _ in 0..1_000 {
+        changes.tools_changed();
+    }
+    let mut heard = [0, 0];
+    while let Some(event) = stateless.next().await {
+        heard[0] += usize::from(event.json()["method"] == "notifications/tools/list_changed");
+    }
+    while let Some(event) = stream.next().await {
+        heard[1] += usize::from(event.json()["method"] == "notifications/tools/list_changed");
+    }
+    assert_eq!(heard, [0, 0], "what was waiting is given up");
+
+    let mut again = rig.client("alice-elsewhere");
+    let found = again.stateless("server/discover", json!({})).await;
+    assert_eq!(found.status, StatusCode::OK, "the place is free again");
+    let mut stream = older.listen().await;
+    stream.next().await;
+    changes.tools_changed();
+    assert_eq!(stream.message().await["method"], "notifications/tools/list_changed");
+}
+
+/// T38: a schema is passed on as it is; nothing in it is looked up.
+#[tokio::test]
+async fn a_schema_that_points_elsewhere_is_passed_on_and_never_followed() {
+    let canary = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    canary.set_nonblocking(true).unwrap();
+    let url = format!("http://{}/schema", canary.local_addr().unwrap());
+    let schema = json!({
+        "$schema": url,
+        "type": "object",
+        "properties": { "x": { "$ref": url }, "y": { "$dynamicRef": url } },
+    });
+    let tools = Tools::new(ServerInfo::with_tools("t", "1")).with(Pointing(schema.clone()));
+    let rig = Rig::serve(Arc::new(tools), Arc::new(Gate::default()), |_| {}).await;
+    let mut newer = rig.client("alice");
+    let list = newer.stateless("tools/list", json!({})).await.result();
+    assert_eq!(list["tools"][0]["inputSchema"], schema);
+    let called = json!({ "name": "pointing", "arguments": { "x": 1, "y": 2 } });
+    assert_eq!(newer.stateless("tools/call", called.clone()).await.tool_text(), "called");
+    let mut older = rig.session("alice").await;
+    assert_eq!(older.request("tools/call", called).await.tool_text(), "called");
+    let nobody = canary.accept().unwrap_err();
+    assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[derive(Debug)]
+struct Pointing(Value);
+
+#[async_trait]
+impl Tool for Pointing {
+    fn definition(&self) -> Value {
+        json!({ "name": "pointing", "inputSchema": self.0 })
+    }
+
+    async fn call(&self, _: Option<&RawValue>, _: &Context) -> Result<ToolResult, CallError> {
+        Ok(ToolResult::text("called"))
+    }
+}
+
+/// T36, X12: each era has its own number for what is not there.
+#[tokio::test]
+async fn a_resource_that_is_not_there_is_an_error_of_the_era_that_asks() {
+    let (rig, _) = Everything::start().await;
+    let uri = json!({ "uri": "test://nowhere" });
+    let mut newer = rig.client("alice");
+    let missing = newer.stateless("resources/read", uri.clone()).await;
+    assert_eq!((missing.status, missing.error_code()), (StatusCode::OK, Some(-32602)));
+    assert_eq!(missing.message()["error"]["data"], uri);
+    let mut older = rig.session("alice").await;
+    let missing = older.request("resources/read", uri.clone()).await;
+    assert_eq!((missing.status, missing.error_code()), (StatusCode::OK, Some(-32002)));
+    assert_eq!(missing.message()["error"]["data"], uri);
+}
+
 /// T31, T41.
 #[tokio::test]
 async fn only_what_the_request_asked_for_is_told_before_its_answer() {
@@ -461,10 +585,12 @@ async fn a_state_serves_the_call_and_the_caller_it_was_made_for() {
 async fn a_client_is_asked_only_for_what_it_declares_and_answers_are_objects() {
     let (rig, _) = Everything::start().await;
     let mut client = rig.client("alice");
-    let asked = interview(&mut client, "sample", json!({})).await;
-    assert_eq!((asked.status.as_u16(), asked.error_code()), (400, Some(-32021)));
-    let required = &asked.message()["error"]["data"]["requiredCapabilities"];
-    assert_eq!(*required, json!({ "sampling": {} }));
+    for tool in ["sample", "left"] {
+        let asked = interview(&mut client, tool, json!({})).await;
+        assert_eq!((asked.status.as_u16(), asked.error_code()), (400, Some(-32021)), "{tool}");
+        let required = &asked.message()["error"]["data"]["requiredCapabilities"];
+        assert_eq!(*required, json!({ "sampling": {} }), "{tool}");
+    }
 
     for wrong in [json!(7), json!([]), json!({ "name": 12345 })] {
         let answer = interview(&mut client, "interview", json!({ "inputResponses": wrong })).await;

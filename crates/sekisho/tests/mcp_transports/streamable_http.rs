@@ -351,6 +351,12 @@ async fn a_post_is_json_or_refused() {
         let answer = McpClient::send(request).await;
         assert_eq!(answer.status.as_u16(), status, "{content_type:?}");
     }
+    for (coding, status) in [("identity", 200), ("gzip", 415), ("br", 415), ("gzip, gzip", 415)] {
+        let request = client.raw(Method::POST).body(PING);
+        let request = request.header("content-type", "application/json");
+        let answer = McpClient::send(request.header("content-encoding", coding)).await;
+        assert_eq!(answer.status.as_u16(), status, "{coding}: nothing is unpacked");
+    }
 }
 
 /// A header that names two sessions or versions names none.

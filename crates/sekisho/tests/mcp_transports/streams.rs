@@ -92,6 +92,44 @@ async fn a_cut_stream_is_resumed_where_it_was_cut() {
     }
 }
 
+/// T13: a client that can come back is sent away; every other one keeps its connection.
+#[tokio::test]
+async fn a_client_that_is_sent_away_to_poll_finds_its_answer_when_it_comes_back() {
+    let rig = Rig::start().await;
+    let mut client = rig.session("alice").await;
+    let call = client.next_request("tools/call", &json!({ "name": "poll" }));
+    let mut stream = client.post_for_stream(call.to_string()).await;
+    let priming = stream.next().await.unwrap();
+    assert_eq!(priming.data.as_deref(), Some(""));
+    let sent_away = stream.next().await.unwrap();
+    assert_eq!((sent_away.retry.as_deref(), &sent_away.data), (Some("7"), &None));
+    assert_eq!(stream.next().await, None, "nothing has to stay open");
+
+    let mut rest = client.listen_after(priming.id.as_deref().unwrap()).await;
+    rig.gate.let_through();
+    assert_eq!(rest.message().await["result"]["content"][0]["text"], "waited");
+    assert_eq!(rest.next().await, None);
+
+    for version in &VERSIONS[1..3] {
+        let mut older = rig.session_of(version, "alice").await;
+        rig.gate.let_through();
+        let answer = older.call_tool("poll", json!({})).await;
+        assert_eq!(answer.tool_text(), "waited", "{version}");
+    }
+    let mut over_sse = rig.sse("alice").await;
+    over_sse.initialize("2025-11-25").await;
+    rig.gate.let_through();
+    let answer = over_sse.request("tools/call", json!({ "name": "poll" })).await;
+    assert_eq!(
+        answer["result"]["content"][0]["text"], "waited",
+        "there is nothing to come back to"
+    );
+    let mut stateless = rig.client("alice");
+    rig.gate.let_through();
+    let answer = stateless.stateless("tools/call", json!({ "name": "poll" })).await;
+    assert_eq!(answer.tool_text(), "waited", "2026-07-28");
+}
+
 /// T10: a client that waits for JSON and hangs up cancels nothing either.
 #[tokio::test]
 async fn hanging_up_does_not_cancel() {

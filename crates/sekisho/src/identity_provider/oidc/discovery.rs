@@ -1,12 +1,13 @@
 //! The provider's metadata (`OpenID` Connect Discovery §4, RFC 8414 §3.3): believed only if it
 //! names exactly the configured issuer and nothing in it leaves TLS.
 
-use sekisho_protocol::oauth::is_loopback;
 use serde::Deserialize;
 use url::Url;
 
-use super::wire::{Answer, ClientAuthentication, Fault, quoted};
 use crate::jwks::SIGNING_ALGORITHMS;
+use crate::trusted::{
+    Answer, ClientAuthentication, Fault, authentication_by_secret, endpoint, quoted,
+};
 
 /// What we need to know of a provider.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(super) struct ProviderMetadata {
     pub(super) offers_offline_access: bool,
     /// Where a browser logs out, if there is such a place.
     pub(super) end_session_endpoint: Option<Url>,
+    /// Where tokens are given back (RFC 7009), if there is such a place.
+    pub(super) revocation_endpoint: Option<Url>,
 }
 
 /// The members we read; all others are none of our business.
@@ -34,6 +37,7 @@ struct Document {
     id_token_signing_alg_values_supported: Option<Vec<String>>,
     scopes_supported: Option<Vec<String>>,
     end_session_endpoint: Option<String>,
+    revocation_endpoint: Option<String>,
     #[serde(default)]
     authorization_response_iss_parameter_supported: bool,
 }
@@ -84,31 +88,17 @@ impl ProviderMetadata {
                 .scopes_supported
                 .as_ref()
                 .is_some_and(|scopes| scopes.iter().any(|scope| scope == OFFLINE_ACCESS)),
-            // Nobody needs it to log in, so a wrong one is only as good as none.
+            // Nobody needs these to log in, so a wrong one is only as good as none.
             end_session_endpoint: document
                 .end_session_endpoint
                 .as_ref()
                 .and_then(|text| endpoint("end_session_endpoint", text, issuer).ok()),
+            revocation_endpoint: document
+                .revocation_endpoint
+                .as_ref()
+                .and_then(|text| endpoint("revocation_endpoint", text, issuer).ok()),
         })
     }
-}
-
-/// An endpoint has the issuer's scheme, and without TLS it is on loopback as the issuer is. Other
-/// hosts under TLS are fine: large providers use several.
-fn endpoint(name: &str, text: &str, issuer: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|_| format!("{name} {} is no URL", quoted(text)))?;
-    let is_plain = issuer.starts_with("http:");
-    let is_acceptable = match url.scheme() {
-        "https" => !is_plain,
-        "http" => is_plain && is_loopback(&url),
-        _ => false,
-    };
-    let has_userinfo = !url.username().is_empty() || url.password().is_some();
-    if !is_acceptable || has_userinfo || url.fragment().is_some() {
-        let wanted = if is_plain { "http on loopback" } else { "https" };
-        return Err(format!("{name} {} is not {wanted}, as its issuer is", quoted(text)));
-    }
-    Ok(url)
 }
 
 fn check_algorithms(offered: Option<&[String]>) -> Result<(), String> {
@@ -122,20 +112,9 @@ fn check_algorithms(offered: Option<&[String]>) -> Result<(), String> {
     }
 }
 
-/// Basic is what a provider must support, and what it supports if it does not say (Core §9).
 fn client_authentication(
     offered: Option<&[String]>,
     has_secret: bool,
 ) -> Result<ClientAuthentication, String> {
-    let offers =
-        |method: &str| offered.is_some_and(|offered| offered.iter().any(|one| one == method));
-    if !has_secret {
-        Ok(ClientAuthentication::Public)
-    } else if offered.is_none() || offers("client_secret_basic") {
-        Ok(ClientAuthentication::Basic)
-    } else if offers("client_secret_post") {
-        Ok(ClientAuthentication::Post)
-    } else {
-        Err("it takes no client secret: switch on client_secret_basic for this client".into())
-    }
+    if has_secret { authentication_by_secret(offered) } else { Ok(ClientAuthentication::Public) }
 }

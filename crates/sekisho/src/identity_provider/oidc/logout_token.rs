@@ -10,10 +10,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::LogoutToken;
-use super::id_token::{
-    Audience, CLOCK_SKEW_SECONDS_MAX, Flaw, NumericDate, check_subject, check_times, is_sid,
-};
+use super::id_token::{Flaw, check_audience};
 use crate::clock::Timestamp;
+use crate::trusted::{
+    self, Audience, CLOCK_SKEW_SECONDS_MAX, NumericDate, check_subject, check_times, is_name,
+};
 
 /// How old a logout token may be. It bounds how long its id is remembered, whatever its `exp` says;
 /// providers are advised to make them last for two minutes at most.
@@ -52,10 +53,10 @@ impl LogoutClaims {
         now: Timestamp,
     ) -> Result<LogoutToken, Flaw> {
         if self.iss != issuer {
-            return Err(Flaw::Issuer);
+            return Err(trusted::Flaw::Issuer.into());
         }
-        self.aud.check(client_id)?;
-        check_times(self.exp, self.nbf, self.iat, now.unix_seconds())?;
+        check_audience(&self.aud, client_id)?;
+        check_times(self.exp, self.nbf, Some(self.iat), now.unix_seconds())?;
         let skew = Duration::from_secs(CLOCK_SKEW_SECONDS_MAX.unsigned_abs());
         let ends_at =
             Timestamp::from_unix_seconds(self.iat.0).plus(LOGOUT_TOKEN_AGE_MAX).plus(skew);
@@ -65,11 +66,11 @@ impl LogoutClaims {
         if self.nonce || !self.events.get(LOGOUT_EVENT).is_some_and(Value::is_object) {
             return Err(Flaw::NoLogout);
         }
-        if !is_sid(&self.jti) {
+        if !is_name(&self.jti) {
             return Err(Flaw::TokenId);
         }
         self.sub.as_deref().map_or(Ok(()), check_subject)?;
-        if self.sid.as_deref().is_some_and(|sid| !is_sid(sid)) {
+        if self.sid.as_deref().is_some_and(|sid| !is_name(sid)) {
             return Err(Flaw::Nobody);
         }
         if self.sub.is_none() && self.sid.is_none() {

@@ -2,40 +2,40 @@
 //!
 //! ```text
 //! discovery ─▶ authorization_url ─▶ (browser at the provider) ─▶ code ─▶ token ─▶ id_token ─▶ Identity
-//!  fetched                                                         keys: fetched ──▲
+//!                                              keys of the provider (crate::trusted) ──▲
 //! ```
 //!
 //! Nothing is fetched before it is needed, so that we start while the provider is down. Nothing the
 //! provider says reaches a browser, and no token, code or secret of its reaches an error or the log.
 
 mod discovery;
-mod fetched;
 mod id_token;
-mod keys;
 mod logout_token;
 mod token;
-mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sekisho_protocol::Secret;
-use sekisho_protocol::oauth::{CodeChallenge, CodeVerifier, is_loopback};
+use sekisho_protocol::oauth::{CodeChallenge, CodeVerifier};
 use serde::de::DeserializeOwned;
 use url::Url;
 
 pub use self::logout_token::LOGOUT_TOKEN_AGE_MAX;
-pub use self::wire::PROVIDER_ANSWER_BYTES_MAX;
 
 use self::discovery::{OFFLINE_ACCESS, ProviderMetadata};
-use self::fetched::Fetched;
-use self::id_token::{Expected, Flaw, SignedClaims, TokenKind};
-use self::keys::KeySet;
+use self::id_token::{Expected, Flaw, SignedClaims};
 use self::logout_token::LogoutClaims;
-use self::wire::{Endpoint, Fault, Wire};
 use super::{IdentityProvider, LoggedIn, LoginAttempt, LogoutToken, ProviderError, ProviderTokens};
 use crate::clock::Clock;
+use crate::trusted::{
+    ANSWER_BYTES_MAX, Endpoint, Fault, Fetched, IssuerFlaw, KeySet, TokenKind, Unverified, Wire,
+    check_issuer, read_keys,
+};
+
+/// Largest answer of the provider that is read, in bytes.
+pub const PROVIDER_ANSWER_BYTES_MAX: usize = ANSWER_BYTES_MAX;
 
 /// Longest that one step with the provider takes, whatever the provider does.
 pub const PROVIDER_PATIENCE: Duration = Duration::from_secs(10);
@@ -158,7 +158,7 @@ impl OidcProvider {
     }
 
     async fn fetch_keys(&self, metadata: &ProviderMetadata) -> Result<KeySet, Fault> {
-        keys::read(&self.wire.get(Endpoint::Keys, metadata.jwks_uri.clone()).await?)
+        read_keys(&self.wire.get(Endpoint::Keys, metadata.jwks_uri.clone()).await?)
     }
 
     async fn trade(&self, code: &Secret, attempt: &LoginAttempt) -> Result<LoggedIn, Fault> {
@@ -175,13 +175,30 @@ impl OidcProvider {
             now,
         };
         let identity = claims.judge(&expected).map_err(unacceptable)?;
-        Ok(LoggedIn { identity, tokens: Some(tokens.kept(now)), sid })
+        let tokens = tokens.kept(now, self.scopes(&metadata).contains(&OFFLINE_ACCESS));
+        Ok(LoggedIn { identity, tokens: Some(tokens), sid })
+    }
+
+    /// What a login asks for.
+    fn scopes(&self, metadata: &ProviderMetadata) -> Vec<&str> {
+        let mut scopes: Vec<&str> = self.settings.scopes.iter().map(String::as_str).collect();
+        let wants_offline = self.settings.asks_offline_access && metadata.offers_offline_access;
+        if wants_offline && !scopes.contains(&OFFLINE_ACCESS) {
+            scopes.push(OFFLINE_ACCESS);
+        }
+        scopes
+    }
+
+    async fn give_back(&self, refresh_token: &Secret) -> Result<(), Fault> {
+        let metadata = self.metadata(FRESH_FOR).await?;
+        token::revoke(&self.wire, &self.settings, &metadata, refresh_token).await
     }
 
     async fn ask_again(&self, refresh_token: &Secret) -> Result<ProviderTokens, Fault> {
         let metadata = self.metadata(FRESH_FOR).await?;
         let tokens = token::renew(&self.wire, &self.settings, &metadata, refresh_token).await?;
-        Ok(tokens.kept(self.clock.now()))
+        let has_asked_offline = self.scopes(&metadata).contains(&OFFLINE_ACCESS);
+        Ok(tokens.kept(self.clock.now(), has_asked_offline))
     }
 
     async fn check_renewed(&self, id_token: &Secret, subject: &str) -> Result<(), Fault> {
@@ -213,18 +230,11 @@ impl OidcProvider {
         kind: TokenKind,
     ) -> Result<C, Fault> {
         let keys = self.keys.no_older_than(FRESH_FOR, self.fetch_keys(metadata)).await?;
-        let verified = id_token::verify_signature::<C>(token, kind, &keys);
-        if !matches!(verified, Err(Flaw::UnknownKey)) {
-            return verified.map_err(unacceptable);
-        }
-        let is_known = |keys: &KeySet| {
-            let verified = id_token::verify_signature::<serde_json::Value>(token, kind, keys);
-            !matches!(verified, Err(Flaw::UnknownKey))
-        };
-        match self.keys.newer_than(&keys, is_known, self.fetch_keys(metadata)).await? {
-            Some(newer) => id_token::verify_signature(token, kind, &newer).map_err(unacceptable),
-            None => Err(unacceptable(Flaw::UnknownKey)),
-        }
+        let verified = self.keys.verify(keys, token, kind, self.fetch_keys(metadata)).await;
+        verified.map(|(claims, _)| claims).map_err(|unverified| match unverified {
+            Unverified::Flaw(flaw) => unacceptable(flaw.into()),
+            Unverified::Fault(fault) => fault,
+        })
     }
 
     /// Holds a whole step, however many exchanges it has, to our patience.
@@ -247,12 +257,7 @@ impl IdentityProvider for OidcProvider {
             .ok_or_else(|| ProviderError::Unacceptable {
                 reason: "our own code_verifier is malformed".into(),
             })?;
-        let mut scopes = self.settings.scopes.join(" ");
-        let has_it = self.settings.scopes.iter().any(|scope| scope == OFFLINE_ACCESS);
-        if self.settings.asks_offline_access && metadata.offers_offline_access && !has_it {
-            scopes.push(' ');
-            scopes.push_str(OFFLINE_ACCESS);
-        }
+        let scopes = self.scopes(&metadata).join(" ");
         let mut url = metadata.authorization_endpoint.clone();
         url.query_pairs_mut()
             .append_pair("response_type", "code")
@@ -292,6 +297,10 @@ impl IdentityProvider for OidcProvider {
         }
     }
 
+    async fn revoke(&self, refresh_token: &Secret) -> Result<(), ProviderError> {
+        self.in_time(self.give_back(refresh_token)).await
+    }
+
     fn sends_logouts(&self) -> bool {
         true
     }
@@ -323,24 +332,30 @@ impl IdentityProvider for OidcProvider {
     }
 }
 
+impl From<Fault> for ProviderError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Unreachable { .. } | Fault::Outage { .. } | Fault::TooSlow(_) => {
+                Self::Unavailable(Box::new(fault))
+            }
+            Fault::Unacceptable(reason) => Self::Unacceptable { reason },
+            Fault::Refused(reason) => Self::Refused { reason },
+        }
+    }
+}
+
 fn unacceptable(flaw: Flaw) -> Fault {
     Fault::Unacceptable(flaw.to_string())
 }
 
 fn check(settings: &OidcSettings) -> Result<(), OidcSettingsError> {
-    let issuer = || settings.issuer.clone();
-    let url = Url::parse(&settings.issuer).map_err(|_| OidcSettingsError::Issuer(issuer()))?;
-    // The text is what is compared, so it must be spelled as providers spell it.
-    let is_spelled = settings.issuer.starts_with(&format!("{}://", url.scheme()))
-        && !settings.issuer.contains(['?', '#', '@'])
-        && !settings.issuer.contains(|char: char| char.is_whitespace() || char.is_control());
-    match url.scheme() {
-        "https" | "http" if !is_spelled => return Err(OidcSettingsError::Issuer(issuer())),
-        "https" => {}
-        "http" if is_loopback(&url) => {}
-        "http" => return Err(OidcSettingsError::PlainIssuer(issuer())),
-        _ => return Err(OidcSettingsError::Issuer(issuer())),
-    }
+    check_issuer(&settings.issuer).map_err(|flaw| {
+        let issuer = settings.issuer.clone();
+        match flaw {
+            IssuerFlaw::NoUrl => OidcSettingsError::Issuer(issuer),
+            IssuerFlaw::Plain => OidcSettingsError::PlainIssuer(issuer),
+        }
+    })?;
     if settings.client_id.is_empty() {
         return Err(OidcSettingsError::ClientId);
     }

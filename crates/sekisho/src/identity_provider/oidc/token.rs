@@ -1,14 +1,15 @@
 //! The exchange of the provider's code for its tokens (`OpenID` Connect Core §3.1.3), and of a
-//! refresh token for new ones (§12).
+//! refresh token for new ones (§12); and giving a refresh token back (RFC 7009).
 
 use sekisho_protocol::Secret;
 use serde::Deserialize;
+use url::Url;
 
 use super::super::{LoginAttempt, ProviderTokens};
 use super::OidcSettings;
-use super::discovery::ProviderMetadata;
-use super::wire::{Answer, ClientAuthentication, Endpoint, Fault, Wire};
+use super::discovery::{OFFLINE_ACCESS, ProviderMetadata};
 use crate::clock::Timestamp;
+use crate::trusted::{Answer, ClientAuthentication, Endpoint, Fault, Wire};
 
 /// Longest that a token of the provider is believed to live.
 const EXPIRES_IN_SECONDS_MAX: u64 = 10 * 365 * 24 * 60 * 60;
@@ -20,6 +21,7 @@ pub(super) struct Tokens {
     access_token: Secret,
     refresh_token: Option<Secret>,
     expires_in: Option<u64>,
+    scope: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -29,6 +31,7 @@ struct Success {
     id_token: Option<String>,
     refresh_token: Option<String>,
     expires_in: Option<u64>,
+    scope: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -64,12 +67,40 @@ pub(super) async fn renew(
     ask(wire, settings, metadata, form).await
 }
 
+/// Gives a refresh token back. A provider without a place for that is not told.
+pub(super) async fn revoke(
+    wire: &Wire,
+    settings: &OidcSettings,
+    metadata: &ProviderMetadata,
+    refresh_token: &Secret,
+) -> Result<(), Fault> {
+    let Some(url) = &metadata.revocation_endpoint else { return Ok(()) };
+    let form = vec![("token", refresh_token.reveal()), ("token_type_hint", "refresh_token")];
+    let answer = post(wire, settings, metadata, (Endpoint::Revocation, url), form).await?;
+    if answer.status == http::StatusCode::OK {
+        return Ok(());
+    }
+    Err(Fault::Unacceptable(format!("{} answered {}", Endpoint::Revocation, answer.status)))
+}
+
 async fn ask<'a>(
     wire: &Wire,
     settings: &'a OidcSettings,
     metadata: &ProviderMetadata,
-    mut form: Vec<(&'a str, &'a str)>,
+    form: Vec<(&'a str, &'a str)>,
 ) -> Result<Tokens, Fault> {
+    let place = (Endpoint::Token, &metadata.token_endpoint);
+    Tokens::read(&post(wire, settings, metadata, place, form).await?)
+}
+
+/// Posts a form as the client that we are there.
+async fn post<'a>(
+    wire: &Wire,
+    settings: &'a OidcSettings,
+    metadata: &ProviderMetadata,
+    (endpoint, url): (Endpoint, &Url),
+    mut form: Vec<(&'a str, &'a str)>,
+) -> Result<Answer, Fault> {
     let id = settings.client_id.as_str();
     let secret = settings.client_secret.as_ref().map_or("", Secret::reveal);
     let credentials = match metadata.client_authentication {
@@ -83,7 +114,7 @@ async fn ask<'a>(
             None
         }
     };
-    Tokens::read(&wire.post(metadata.token_endpoint.clone(), &form, credentials).await?)
+    wire.post(endpoint, url.clone(), &form, credentials).await
 }
 
 impl Tokens {
@@ -103,6 +134,7 @@ impl Tokens {
             access_token: Secret::new(success.access_token),
             refresh_token: success.refresh_token.map(Secret::new),
             expires_in: success.expires_in,
+            scope: success.scope,
         })
     }
 
@@ -113,8 +145,12 @@ impl Tokens {
         })
     }
 
-    /// What is kept, once the ID token was checked.
-    pub(super) fn kept(self, now: Timestamp) -> ProviderTokens {
+    /// What is kept, once the ID token was checked. Whoever says nothing of scopes gave those that
+    /// were asked for (RFC 6749 §5.1).
+    pub(super) fn kept(self, now: Timestamp, has_asked_offline: bool) -> ProviderTokens {
+        let is_offline = self.scope.as_deref().map_or(has_asked_offline, |scope| {
+            scope.split(' ').any(|scope| scope == OFFLINE_ACCESS)
+        });
         let lifetime =
             |seconds: u64| std::time::Duration::from_secs(seconds.min(EXPIRES_IN_SECONDS_MAX));
         ProviderTokens {
@@ -122,6 +158,7 @@ impl Tokens {
             refresh_token: self.refresh_token,
             id_token: self.id_token,
             expires_at: self.expires_in.map(|seconds| now.plus(lifetime(seconds))),
+            is_offline,
         }
     }
 }

@@ -67,7 +67,7 @@ impl Call {
         });
         Bytes::from(match outcome {
             Ok(result) => write_result(&self.id, result.get()),
-            Err(error) => write_error(Some(&self.id), &error),
+            Err(error) => write_error(Some(&self.id), &error.in_handshake_words()),
         })
     }
 
@@ -95,6 +95,11 @@ impl Call {
         context: Context,
     ) -> Result<Box<RawValue>, McpError> {
         match method {
+            "resources/subscribe" | "resources/unsubscribe"
+                if !self.service.info(&context).await?.declares("/resources/subscribe") =>
+            {
+                Err(McpError::method_not_found(method))
+            }
             "resources/subscribe" => {
                 let uri = uri_in(params)?;
                 if !self.session.has_room_for_subscription() {
@@ -167,6 +172,7 @@ impl Call {
         if !self.session.agree_on(version, asked.capabilities) {
             return Err(McpError::new(INVALID_REQUEST, "this session is initialized already"));
         }
+        tracing::debug!(mcp.version = version.as_str(), "agreed on a version");
         let result = InitializeResult { protocol_version: version.as_str(), info: &info };
         to_raw_value(&result).map_err(|_| McpError::internal())
     }

@@ -30,6 +30,15 @@ pub(in crate::mcp) struct Event {
     pub(in crate::mcp) data: Bytes,
 }
 
+/// What a reader has to do next.
+#[derive(Debug, Clone)]
+pub(in crate::mcp) enum Next {
+    /// Deliver this.
+    Event(Event),
+    /// End the connection; the client comes back for the rest.
+    HangUp { come_back_after: Duration },
+}
+
 /// What happened first on a stream that ends with an answer.
 #[derive(Debug)]
 pub(in crate::mcp) enum First {
@@ -75,6 +84,8 @@ struct Queue {
     /// Counts those who ever read; only the latest one goes on reading.
     reader: u64,
     is_read: bool,
+    /// Whoever reads is to go, and to come back no sooner than this.
+    hang_up: Option<Duration>,
 }
 
 impl EventStream {
@@ -92,6 +103,7 @@ impl EventStream {
                 finished: false,
                 reader: 0,
                 is_read: false,
+                hang_up: None,
             }),
             changed: Notify::new(),
         })
@@ -187,6 +199,21 @@ impl EventStream {
         self.changed.notify_waiters();
     }
 
+    /// Sends whoever reads away, to come back after a while. A stream that nobody can come back to
+    /// stays as it is, and so does one whose reader is gone already.
+    pub(in crate::mcp) fn hang_up(&self, come_back_after: Duration) {
+        if self.retention == Retention::None {
+            return;
+        }
+        {
+            let mut queue = self.lock();
+            if queue.is_read || queue.reader == 0 {
+                queue.hang_up = Some(come_back_after);
+            }
+        }
+        self.changed.notify_waiters();
+    }
+
     /// Whether nothing was ever told on it.
     pub(in crate::mcp) fn is_silent(&self) -> bool {
         self.lock().next == 1
@@ -230,6 +257,9 @@ impl EventStream {
     pub(in crate::mcp) fn read(self: &Arc<Self>, behind: Option<u64>) -> Reader {
         let generation = {
             let mut queue = self.lock();
+            if queue.reader > 0 {
+                queue.hang_up = None;
+            }
             queue.reader += 1;
             queue.is_read = true;
             if let Some(position) = behind {
@@ -286,7 +316,7 @@ impl Queue {
 
     fn first(&mut self, may_tell: bool) -> Option<First> {
         let told = self.events.len() - usize::from(self.finished && !self.events.is_empty());
-        if may_tell && told > 0 {
+        if may_tell && (told > 0 || self.hang_up.is_some()) {
             return Some(First::Telling);
         }
         if !self.finished {
@@ -319,8 +349,8 @@ impl Reader {
         &self.stream
     }
 
-    /// The next message; nothing at the end, or when another reader took over.
-    pub(in crate::mcp) async fn next(&mut self) -> Option<Event> {
+    /// What is next; nothing at the end, or when another reader took over.
+    pub(in crate::mcp) async fn next(&mut self) -> Option<Next> {
         loop {
             let changed = self.stream.changed.notified();
             {
@@ -331,10 +361,13 @@ impl Reader {
                 if let Some(event) = queue.take(self.stream.retention) {
                     // Somebody may wait for room.
                     self.stream.changed.notify_waiters();
-                    return Some(event);
+                    return Some(Next::Event(event));
                 }
                 if queue.finished {
                     return None;
+                }
+                if let Some(come_back_after) = queue.hang_up.take() {
+                    return Some(Next::HangUp { come_back_after });
                 }
             }
             changed.await;

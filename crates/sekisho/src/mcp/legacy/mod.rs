@@ -11,7 +11,7 @@ mod sessions;
 
 pub(super) use dispatch::{Call, Caller, batch, take_answer, take_notice};
 pub(super) use duplex::Duplex;
-pub(super) use event_stream::{EventStream, First, Reader, Retention};
+pub(super) use event_stream::{EventStream, First, Next, Reader, Retention};
 pub use limits::SessionLimits;
 pub(super) use session::{Session, Transport};
 pub(super) use sessions::Sessions;

@@ -122,15 +122,11 @@ fn id_as_value(id: &RequestId) -> Option<&RawValue> {
 impl Filter {
     /// What of it the server ever tells.
     fn of_what_is_served(&self, info: &ServerInfo) -> Self {
-        let capabilities: serde_json::Value =
-            serde_json::from_str(info.capabilities.get()).unwrap_or_default();
-        let tells = |path: &str| {
-            capabilities.pointer(path).and_then(serde_json::Value::as_bool).unwrap_or_default()
-        };
+        let tells = |list: &str| info.declares(&format!("/{list}/listChanged"));
         Self {
-            tools_list_changed: self.tools_list_changed && tells("/tools/listChanged"),
-            prompts_list_changed: self.prompts_list_changed && tells("/prompts/listChanged"),
-            resources_list_changed: self.resources_list_changed && tells("/resources/listChanged"),
+            tools_list_changed: self.tools_list_changed && tells("tools"),
+            prompts_list_changed: self.prompts_list_changed && tells("prompts"),
+            resources_list_changed: self.resources_list_changed && tells("resources"),
             resource_subscriptions: HashSet::new(),
         }
     }

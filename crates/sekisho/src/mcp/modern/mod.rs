@@ -136,6 +136,7 @@ impl Stateless {
         {
             context = context.with_inputs(inputs);
         }
+        tracing::debug!(mcp.version = version.as_str(), mcp.method = %request.method, "asked");
         Ok(Checked {
             id: request.id.clone(),
             method: request.method.as_ref().into(),
@@ -197,11 +198,14 @@ impl Stateless {
                     answer::is_cacheable(method).then(|| self.service.cache_hint(method, context));
                 answer::complete(&result, &info.server_info, hint)
             }
-            Err(CallError::Failed(error)) => Err(error),
+            Err(CallError::Failed(error)) => Err(error.in_stateless_words()),
             Err(CallError::InputRequired(needed)) => {
                 if !request_state::may_need_input(method) {
                     tracing::error!(mcp.method = %method, "this method may not ask its client");
                     return Err(McpError::internal());
+                }
+                for request in &needed.requests {
+                    context.require(request.capability())?;
                 }
                 let state = self.request_state.seal(checked, needed.state);
                 answer::input_required(&needed.requests, &state, &info.server_info)

@@ -21,7 +21,7 @@ use super::Answer;
 use super::in_flight::Place;
 use super::listen::Listening;
 use crate::mcp::Endpoint;
-use crate::mcp::legacy::{Caller, EventStream, Reader, Retention};
+use crate::mcp::legacy::{Caller, EventStream, Next, Reader, Retention};
 use crate::mcp::refusal::{Refusal, Refused};
 use crate::mcp::request::Accepts;
 use crate::mcp::service::Context;
@@ -180,9 +180,11 @@ impl Open {
             };
             tokio::select! {
                 biased;
-                event = self.reader.next() => {
+                next = self.reader.next() => {
+                    // Nobody comes back to a stream of this era, so none is sent away.
+                    let Some(Next::Event(event)) = next else { return None };
                     self.keep_alive.reset();
-                    return Some(sse::message(None, &event?.data));
+                    return Some(sse::message(None, &event.data));
                 }
                 () = self.shutdown.cancelled(), if is_open => {
                     self.end();

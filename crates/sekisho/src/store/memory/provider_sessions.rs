@@ -4,13 +4,14 @@
 //! holder is gone is due again by itself.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
 use sekisho_protocol::SecretHash;
 
 use crate::clock::Timestamp;
 use crate::grant::GrantId;
 use crate::seal::Sealed;
-use crate::store::{ClaimedSession, ProviderLogout, ProviderSession};
+use crate::store::{ClaimedSession, Due, DueSessions, ProviderLogout, ProviderSession};
 
 #[derive(Default)]
 pub(super) struct ProviderSessions {
@@ -22,12 +23,23 @@ struct Row {
     session: ProviderSession,
     claim: i64,
     failures: u32,
+    /// Since when nothing hangs on it here.
+    over_since: Option<Timestamp>,
+}
+
+impl Row {
+    /// Whether it says that this person is there.
+    fn speaks_for(&self, issuer: &str, subject: &str) -> bool {
+        self.over_since.is_none()
+            && self.session.issuer == issuer
+            && self.session.subject == subject
+    }
 }
 
 impl ProviderSessions {
     pub(super) fn insert(&mut self, session: &ProviderSession) {
         let not_due_yet = ProviderSession { check_at: None, ..session.clone() };
-        let row = Row { session: not_due_yet, claim: 0, failures: 0 };
+        let row = Row { session: not_due_yet, claim: 0, failures: 0, over_since: None };
         self.rows.insert(session.grant_id.clone(), row);
         self.check_next(&session.grant_id, session.check_at);
     }
@@ -37,28 +49,64 @@ impl ProviderSessions {
         self.rows.remove(grant);
     }
 
-    pub(super) fn retain(&mut self, stays: impl Fn(&ProviderSession) -> bool) {
-        let leaving: Vec<GrantId> = self
-            .rows
-            .values()
-            .filter(|row| !stays(&row.session))
-            .map(|row| row.session.grant_id.clone())
+    /// Nothing hangs on it any more: the provider is told, if there is something to tell it with.
+    pub(super) fn bid_farewell(&mut self, grant: &GrantId, now: Timestamp) {
+        let Some(row) = self.rows.get_mut(grant).filter(|row| row.over_since.is_none()) else {
+            return;
+        };
+        if row.session.check_at.is_none() {
+            return self.remove(grant);
+        }
+        row.over_since = Some(now);
+        row.claim += 1;
+        row.failures = 0;
+        self.check_next(grant, Some(now));
+    }
+
+    /// As `bid_farewell`, to all for which this is so.
+    pub(super) fn bid_farewell_unless(
+        &mut self,
+        now: Timestamp,
+        stays: impl Fn(&ProviderSession) -> bool,
+    ) {
+        let sessions = self.rows.values().map(|row| &row.session);
+        let leaving: Vec<GrantId> = sessions
+            .filter(|session| !stays(session))
+            .map(|session| session.grant_id.clone())
             .collect();
         for grant in leaving {
+            self.bid_farewell(&grant, now);
+        }
+    }
+
+    pub(super) fn forget_farewells(&mut self, now: Timestamp, kept: Duration) {
+        let is_old = |row: &&Row| row.over_since.is_some_and(|since| since.plus(kept).is_over(now));
+        let old = self.rows.values().filter(is_old).map(|row| row.session.grant_id.clone());
+        for grant in old.collect::<Vec<_>>() {
             self.remove(&grant);
         }
     }
 
     pub(super) fn find(&self, grant: &GrantId) -> Option<ProviderSession> {
-        self.rows.get(grant).map(|row| row.session.clone())
+        let row = self.rows.get(grant).filter(|row| row.over_since.is_none());
+        row.map(|row| row.session.clone())
+    }
+
+    /// Whether a session with offline access, about which the provider is asked, says that the person
+    /// is there.
+    pub(super) fn is_person_followed(&self, issuer: &str, subject: &str) -> bool {
+        self.rows.values().any(|row| {
+            row.speaks_for(issuer, subject)
+                && row.session.is_offline
+                && row.session.check_at.is_some()
+        })
     }
 
     pub(super) fn of_browser(
         &self,
         browser: &SecretHash,
     ) -> impl Iterator<Item = &ProviderSession> {
-        let sessions = self.rows.values().map(|row| &row.session);
-        sessions.filter(move |session| session.browser.as_ref() == Some(browser))
+        self.living().filter(move |session| session.browser.as_ref() == Some(browser))
     }
 
     pub(super) fn meant_by(&self, logout: &ProviderLogout) -> Vec<ProviderSession> {
@@ -74,8 +122,11 @@ impl ProviderSessions {
                     (None, None) => false,
                 }
         };
-        let sessions = self.rows.values().map(|row| &row.session);
-        sessions.filter(|session| is_meant(session)).cloned().collect()
+        self.living().filter(|session| is_meant(session)).cloned().collect()
+    }
+
+    fn living(&self) -> impl Iterator<Item = &ProviderSession> {
+        self.rows.values().filter(|row| row.over_since.is_none()).map(|row| &row.session)
     }
 
     pub(super) fn claim(
@@ -84,11 +135,18 @@ impl ProviderSessions {
         horizon: Timestamp,
         until: Timestamp,
         rows_max: u16,
+        which: DueSessions,
     ) -> Vec<ClaimedSession> {
         let overdue = self.due.iter().take_while(|(check_at, _)| check_at.is_over(now));
         let too_far = self.due.iter().rev().take_while(|(check_at, _)| *check_at > horizon);
         let taken: Vec<GrantId> = overdue
             .chain(too_far)
+            .filter(|(_, grant)| match which {
+                DueSessions::All => true,
+                DueSessions::Farewells => {
+                    self.rows.get(grant).is_some_and(|row| row.over_since.is_some())
+                }
+            })
             .take(usize::from(rows_max))
             .map(|(_, grant)| grant.clone())
             .collect();
@@ -97,14 +155,29 @@ impl ProviderSessions {
 
     fn claim_one(&mut self, grant: &GrantId, until: Timestamp) -> Option<ClaimedSession> {
         self.check_next(grant, Some(until));
+        let due = self.due_of(grant)?;
         let row = self.rows.get_mut(grant)?;
         row.claim += 1;
         Some(ClaimedSession {
             grant_id: grant.clone(),
+            due,
+            issuer: row.session.issuer.clone(),
             subject: row.session.subject.clone(),
             tokens: row.session.tokens.clone(),
             claim: row.claim,
             failures: row.failures,
+        })
+    }
+
+    fn due_of(&self, grant: &GrantId) -> Option<Due> {
+        let row = self.rows.get(grant)?;
+        let ProviderSession { issuer, subject, .. } = &row.session;
+        Some(if row.over_since.is_none() {
+            Due::Question
+        } else if self.rows.values().any(|other| other.speaks_for(issuer, subject)) {
+            Due::SilentFarewell
+        } else {
+            Due::Farewell
         })
     }
 
@@ -125,7 +198,9 @@ impl ProviderSessions {
         row.session.tokens = tokens.clone();
         row.claim += 1;
         row.failures = 0;
-        self.check_next(&claimed.grant_id, check_at);
+        if row.over_since.is_none() {
+            self.check_next(&claimed.grant_id, check_at);
+        }
         true
     }
 

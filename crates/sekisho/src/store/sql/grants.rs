@@ -7,6 +7,7 @@ use super::verbs::{insert_grant, insert_tokens, unavailable};
 use super::{Database, rows};
 use crate::clock::Timestamp;
 use crate::grant::GrantId;
+use crate::principal::Identity;
 use crate::store::{
     GRANTS_LISTED_MAX, GrantsOf, LOCAL_ISSUER, ListedGrant, PERSONAL_CLIENT,
     PERSONAL_TOKENS_PER_PERSON_MAX, PersonalToken, PersonalTokenAdded, StoreError,
@@ -49,11 +50,21 @@ pub(super) async fn list(
     found.iter().map(rows::listed_grant).collect()
 }
 
-/// What ends grants: they are written down, and what hangs on them goes. `$now` is the parameter
-/// behind those that say whose they are. The grants last: theirs is the number that is given.
+/// What ends grants: they are written down, and what hangs on them goes; of a provider's session a
+/// farewell stays. `$now` is the parameter behind those that say whose they are. The grants last:
+/// theirs is the number that is given.
 macro_rules! ending {
     (grants: $grants:literal, codes: $codes:literal, sessions: $sessions:literal, $now:literal) => {
         [
+            concat!(
+                "UPDATE provider_sessions SET over_since = ",
+                $now,
+                ", check_at = ",
+                $now,
+                ", claim = claim + 1, failures = 0
+                 WHERE over_since IS NULL AND check_at IS NOT NULL AND ",
+                $sessions
+            ),
             concat!(
                 "INSERT INTO revocations (grant_id, revoked_at)
                  SELECT id, ",
@@ -63,7 +74,10 @@ macro_rules! ending {
                 " ORDER BY id"
             ),
             concat!("DELETE FROM codes WHERE is_redeemed = FALSE AND ", $codes),
-            concat!("DELETE FROM provider_sessions WHERE ", $sessions),
+            concat!(
+                "DELETE FROM provider_sessions WHERE over_since IS NULL AND check_at IS NULL AND ",
+                $sessions
+            ),
             concat!("DELETE FROM grants WHERE ", $grants),
         ]
     };
@@ -76,7 +90,7 @@ pub(super) async fn end(
     of: &GrantsOf,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
-    let [log, codes, sessions, grants] = match of {
+    let [farewell, log, codes, sessions, grants] = match of {
         GrantsOf::Everyone => ending!(grants: "TRUE", codes: "TRUE", sessions: "TRUE", "$1"),
         GrantsOf::Person { .. } => ending!(
             grants: "issuer = $1 AND subject = $2",
@@ -94,8 +108,10 @@ pub(super) async fn end(
             ending!(grants: "id = $1", codes: "grant_id = $1", sessions: "grant_id = $1", "$2")
         }
     };
-    let log = about(log, of).bind(now.unix_seconds());
-    log.execute(&mut **step).await.map_err(unavailable)?;
+    for statement in [farewell, log] {
+        let statement = about(statement, of).bind(now.unix_seconds());
+        statement.execute(&mut **step).await.map_err(unavailable)?;
+    }
     let mut ended = 0;
     for statement in [codes, sessions, grants] {
         let done = about(statement, of).execute(&mut **step).await.map_err(unavailable)?;
@@ -169,15 +185,8 @@ pub(super) async fn add_personal_token(
     token: &PersonalToken,
 ) -> Result<PersonalTokenAdded, StoreError> {
     let identity = &token.identity;
-    if identity.issuer == LOCAL_ISSUER {
-        let accounts: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM users WHERE name = $1")
-            .bind(&identity.subject)
-            .fetch_one(&mut **step)
-            .await
-            .map_err(unavailable)?;
-        if accounts == 0 {
-            return Ok(PersonalTokenAdded::NoAccount);
-        }
+    if is_removed(step, identity).await? {
+        return Ok(PersonalTokenAdded::NoAccount);
     }
     let theirs: i64 = sqlx::query_scalar(
         "SELECT COUNT(*) FROM grants WHERE issuer = $1 AND subject = $2 AND client_id = $3",
@@ -192,13 +201,32 @@ pub(super) async fn add_personal_token(
         return Ok(PersonalTokenAdded::TooMany);
     }
     insert_grant(step, &token.grant()).await?;
-    sqlx::query("INSERT INTO personal_tokens (grant_id, label, expires_at) VALUES ($1, $2, $3)")
-        .bind(token.id.as_str())
-        .bind(&token.label)
-        .bind(token.expires_at.unix_seconds())
-        .execute(&mut **step)
-        .await
-        .map_err(unavailable)?;
+    sqlx::query(
+        "INSERT INTO personal_tokens (grant_id, label, expires_at, session) VALUES ($1, $2, $3, $4)",
+    )
+    .bind(token.id.as_str())
+    .bind(&token.label)
+    .bind(token.expires_at.unix_seconds())
+    .bind(token.session.as_ref().map(GrantId::as_str))
+    .execute(&mut **step)
+    .await
+    .map_err(unavailable)?;
     insert_tokens(step, &token.id, &token.tokens()).await?;
     Ok(PersonalTokenAdded::Added)
+}
+
+/// Whether the person is a local account that is not there.
+pub(super) async fn is_removed(
+    step: &mut Transaction<'static, Database>,
+    identity: &Identity,
+) -> Result<bool, StoreError> {
+    if identity.issuer != LOCAL_ISSUER {
+        return Ok(false);
+    }
+    let accounts: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM users WHERE name = $1")
+        .bind(&identity.subject)
+        .fetch_one(&mut **step)
+        .await
+        .map_err(unavailable)?;
+    Ok(accounts == 0)
 }

@@ -13,7 +13,7 @@ use crate::grant::{CodeGrant, Grant, GrantId};
 use crate::principal::{Identity, Principal};
 use crate::seal::Sealed;
 use crate::store::{
-    AccessToken, ClaimedSession, Client, ClientOrigin, CodeRecord, LastNoted, ListedGrant,
+    AccessToken, ClaimedSession, Client, ClientOrigin, CodeRecord, Due, LastNoted, ListedGrant,
     LocalUser, LoginRecord, Personal, ProviderSession, RefreshToken, Revocation, StoreError,
     Successors,
 };
@@ -167,6 +167,7 @@ pub(super) fn provider_session(row: &Row) -> Result<ProviderSession, StoreError>
         sid: row.read("sid")?,
         browser: row.maybe_hash("browser")?,
         tokens: Sealed::from_bytes(row.read("tokens")?),
+        is_offline: row.read("is_offline")?,
         check_at: row.read::<Option<i64>>("check_at")?.map(Timestamp::from_unix_seconds),
     })
 }
@@ -174,8 +175,15 @@ pub(super) fn provider_session(row: &Row) -> Result<ProviderSession, StoreError>
 pub(super) fn claimed_session(row: &Row) -> Result<ClaimedSession, StoreError> {
     let row = Columns { row, table: "provider_sessions" };
     let failures: i64 = row.read("failures")?;
+    let is_over = row.read::<Option<i64>>("over_since")?.is_some();
     Ok(ClaimedSession {
         grant_id: GrantId::new(row.text("grant_id")?),
+        due: match (is_over, row.read("others_live")?) {
+            (false, _) => Due::Question,
+            (true, false) => Due::Farewell,
+            (true, true) => Due::SilentFarewell,
+        },
+        issuer: row.text("issuer")?,
         subject: row.text("subject")?,
         tokens: Sealed::from_bytes(row.read("tokens")?),
         claim: row.read("claim")?,
@@ -187,6 +195,24 @@ pub(super) fn claimed_session(row: &Row) -> Result<ClaimedSession, StoreError> {
 pub(super) fn ending_session(row: &Row) -> Result<(GrantId, String), StoreError> {
     let row = Columns { row, table: "provider_sessions" };
     Ok((GrantId::new(row.text("grant_id")?), row.text("subject")?))
+}
+
+/// A session that the provider has ended.
+pub(super) struct EndedSession {
+    pub(super) issuer: String,
+    pub(super) subject: String,
+    pub(super) browser: Option<SecretHash>,
+    pub(super) is_offline: bool,
+}
+
+pub(super) fn ended_session(row: &Row) -> Result<EndedSession, StoreError> {
+    let row = Columns { row, table: "provider_sessions" };
+    Ok(EndedSession {
+        issuer: row.text("issuer")?,
+        subject: row.text("subject")?,
+        browser: row.maybe_hash("browser")?,
+        is_offline: row.read("is_offline")?,
+    })
 }
 
 /// A row with the name of its table, for the error.

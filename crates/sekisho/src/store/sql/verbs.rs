@@ -12,20 +12,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::ClientId;
-use sqlx::{Pool, Transaction};
+use sqlx::Transaction;
 
-use super::{Database, SqlStore, grants, rows};
+use super::{Database, SqlStore, grants, provider_sessions, rows};
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
 use crate::principal::Identity;
 use crate::seal::{KeyId, Sealed};
 use crate::store::{
-    ASSERTIONS_MAX, AccessToken, AssertionUse, CLIENTS_LISTED_MAX, CONSENTS_KEPT, ClaimedSession,
-    Client, ClientOrigin, CodeIssue, CodeRecord, CodeRedemption, GrantsOf, KeyClaim, LOCAL_ISSUER,
-    ListedGrant, LocalUser, LoggedOut, LoginBegun, LoginRecord, PersonalToken, PersonalTokenAdded,
+    ASSERTIONS_MAX, AccessToken, AccountSessionBegun, AssertionUse, CLIENTS_LISTED_MAX,
+    CONSENTS_KEPT, ClaimedSession, Client, ClientOrigin, CodeIssue, CodeRecord, CodeRedemption,
+    DueSessions, FAREWELLS_KEPT, GrantsOf, KeyClaim, LOCAL_ISSUER, ListedGrant, LocalUser,
+    LoggedOut, LoginBegun, LoginRecord, PERSONAL_CLIENT, PersonalToken, PersonalTokenAdded,
     ProviderLogout, ProviderSession, REFRESH_GRACE_MAX, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX,
     RefreshExtension, RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime,
-    Store, StoreError, Swept,
+    SessionEnd, Store, StoreError, Swept,
 };
 
 #[async_trait]
@@ -159,9 +160,12 @@ impl Store for SqlStore {
             "SELECT token, grant_id, client_id, issuer, subject, name, email, email_verified,
                 access_tokens.scope AS scope, resource, expires_at, last_used_at
              FROM access_tokens JOIN grants ON grants.id = access_tokens.grant_id
-             WHERE token = $1",
+             WHERE token = $1 AND (client_id <> $2 OR NOT EXISTS (SELECT 1 FROM gone_people
+                WHERE gone_people.issuer = grants.issuer
+                    AND gone_people.subject = grants.subject))",
         )
         .bind(bytes(token))
+        .bind(PERSONAL_CLIENT)
         .fetch_optional(&self.readers)
         .await
         .map_err(unavailable)?;
@@ -492,21 +496,7 @@ impl Store for SqlStore {
         if insert_code(&mut step, code).await? == CodeIssue::NoSuchUser {
             return Ok(CodeIssue::NoSuchUser);
         }
-        sqlx::query(
-            "INSERT INTO provider_sessions
-                (grant_id, issuer, subject, sid, browser, tokens, check_at, claim, failures)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0)",
-        )
-        .bind(session.grant_id.as_str())
-        .bind(&session.issuer)
-        .bind(&session.subject)
-        .bind(&session.sid)
-        .bind(session.browser.as_ref().map(bytes))
-        .bind(session.tokens.as_bytes())
-        .bind(session.check_at.map(Timestamp::unix_seconds))
-        .execute(&mut *step)
-        .await
-        .map_err(unavailable)?;
+        provider_sessions::insert(&mut step, session).await?;
         step.commit().await.map_err(unavailable)?;
         Ok(CodeIssue::Issued)
     }
@@ -515,32 +505,14 @@ impl Store for SqlStore {
         &self,
         grant: &GrantId,
     ) -> Result<Option<ProviderSession>, StoreError> {
-        let row = sqlx::query(
-            "SELECT grant_id, issuer, subject, sid, browser, tokens, check_at
-             FROM provider_sessions WHERE grant_id = $1",
-        )
-        .bind(grant.as_str())
-        .fetch_optional(&self.readers)
-        .await
-        .map_err(unavailable)?;
-        row.as_ref().map(rows::provider_session).transpose()
+        provider_sessions::find(&self.readers, grant).await
     }
 
     async fn find_provider_session_of_browser(
         &self,
         browser: &SecretHash,
     ) -> Result<Option<ProviderSession>, StoreError> {
-        let row = sqlx::query(
-            "SELECT grant_id, provider_sessions.issuer AS issuer,
-                provider_sessions.subject AS subject, sid, browser, tokens, check_at
-             FROM provider_sessions JOIN grants ON grants.id = provider_sessions.grant_id
-             WHERE browser = $1 ORDER BY created_at DESC, grant_id LIMIT 1",
-        )
-        .bind(bytes(browser))
-        .fetch_optional(&self.readers)
-        .await
-        .map_err(unavailable)?;
-        row.as_ref().map(rows::provider_session).transpose()
+        provider_sessions::find_of_browser(&self.readers, browser).await
     }
 
     async fn claim_provider_sessions(
@@ -549,24 +521,9 @@ impl Store for SqlStore {
         horizon: Timestamp,
         until: Timestamp,
         rows_max: u16,
+        which: DueSessions,
     ) -> Result<Vec<ClaimedSession>, StoreError> {
-        // The outer condition repeats the inner one for databases where two of these run at once:
-        // whoever comes second looks at the row as the first has left it.
-        let claimed = sqlx::query(
-            "UPDATE provider_sessions SET check_at = $2, claim = claim + 1
-             WHERE (check_at <= $1 OR check_at > $4) AND grant_id IN (
-                SELECT grant_id FROM provider_sessions WHERE check_at <= $1 OR check_at > $4
-                ORDER BY check_at, grant_id LIMIT $3)
-             RETURNING grant_id, subject, tokens, claim, failures",
-        )
-        .bind(now.unix_seconds())
-        .bind(until.unix_seconds())
-        .bind(i64::from(rows_max))
-        .bind(horizon.unix_seconds())
-        .fetch_all(&self.writer)
-        .await
-        .map_err(unavailable)?;
-        claimed.iter().map(rows::claimed_session).collect()
+        provider_sessions::claim(&self.writer, now, horizon, until, rows_max, which).await
     }
 
     async fn renew_provider_session(
@@ -575,19 +532,7 @@ impl Store for SqlStore {
         tokens: &Sealed,
         check_at: Option<Timestamp>,
     ) -> Result<bool, StoreError> {
-        let renewed = sqlx::query(
-            "UPDATE provider_sessions
-             SET tokens = $3, check_at = $4, claim = claim + 1, failures = 0
-             WHERE grant_id = $1 AND tokens = $2",
-        )
-        .bind(claimed.grant_id.as_str())
-        .bind(claimed.tokens.as_bytes())
-        .bind(tokens.as_bytes())
-        .bind(check_at.map(Timestamp::unix_seconds))
-        .execute(&self.writer)
-        .await
-        .map_err(unavailable)?;
-        Ok(renewed.rows_affected() > 0)
+        provider_sessions::renew(&self.writer, claimed, tokens, check_at).await
     }
 
     async fn postpone_provider_session(
@@ -595,37 +540,22 @@ impl Store for SqlStore {
         claimed: &ClaimedSession,
         check_at: Timestamp,
     ) -> Result<bool, StoreError> {
-        let postponed = sqlx::query(
-            "UPDATE provider_sessions SET check_at = $3, failures = failures + 1
-             WHERE grant_id = $1 AND claim = $2",
-        )
-        .bind(claimed.grant_id.as_str())
-        .bind(claimed.claim)
-        .bind(check_at.unix_seconds())
-        .execute(&self.writer)
-        .await
-        .map_err(unavailable)?;
-        Ok(postponed.rows_affected() > 0)
+        provider_sessions::postpone(&self.writer, claimed, check_at).await
     }
 
     async fn end_provider_session(
         &self,
         claimed: &ClaimedSession,
         now: Timestamp,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<SessionEnd, StoreError> {
         let mut step = self.begin().await?;
-        let ended = sqlx::query("DELETE FROM provider_sessions WHERE grant_id = $1 AND claim = $2")
-            .bind(claimed.grant_id.as_str())
-            .bind(claimed.claim)
-            .execute(&mut *step)
-            .await
-            .map_err(unavailable)?;
-        if ended.rows_affected() == 0 {
-            return Ok(false);
-        }
-        grants::end(&mut step, &GrantsOf::One(claimed.grant_id.clone()), now).await?;
+        let ended = provider_sessions::end(&mut step, claimed, now).await?;
         step.commit().await.map_err(unavailable)?;
-        Ok(true)
+        Ok(ended)
+    }
+
+    async fn forget_provider_session(&self, claimed: &ClaimedSession) -> Result<(), StoreError> {
+        provider_sessions::forget(&self.writer, claimed).await
     }
 
     async fn log_out_at_provider(
@@ -634,70 +564,30 @@ impl Store for SqlStore {
         now: Timestamp,
     ) -> Result<LoggedOut, StoreError> {
         let mut step = self.begin().await?;
-        let first = sqlx::query(
-            "INSERT INTO logout_messages (message, ends_at) VALUES ($1, $2)
-             ON CONFLICT (message) DO NOTHING",
-        )
-        .bind(bytes(&logout.message))
-        .bind(logout.message_ends_at.unix_seconds())
-        .execute(&mut *step)
-        .await
-        .map_err(unavailable)?;
-        if first.rows_affected() == 0 {
-            return Ok(LoggedOut::Replayed);
-        }
-        // One statement for each of the ways to name a session, so that each has its index.
-        let statement = match (&logout.subject, &logout.sid) {
-            (Some(subject), Some(sid)) => sqlx::query(
-                "SELECT grant_id, subject FROM provider_sessions
-                 WHERE issuer = $1 AND subject = $2 AND (sid = $3 OR sid IS NULL)",
-            )
-            .bind(&logout.issuer)
-            .bind(subject)
-            .bind(sid),
-            (Some(subject), None) => sqlx::query(
-                "SELECT grant_id, subject FROM provider_sessions
-                 WHERE issuer = $1 AND subject = $2",
-            )
-            .bind(&logout.issuer)
-            .bind(subject),
-            (None, sid) => sqlx::query(
-                "SELECT grant_id, subject FROM provider_sessions WHERE issuer = $1 AND sid = $2",
-            )
-            .bind(&logout.issuer)
-            .bind(sid),
-        };
-        let found = statement.fetch_all(&mut *step).await.map_err(unavailable)?;
-        let mut ended = Vec::with_capacity(found.len());
-        let mut people: Vec<String> = logout.subject.iter().cloned().collect();
-        for row in &found {
-            let (grant, subject) = rows::ending_session(row)?;
-            grants::end(&mut step, &GrantsOf::One(grant.clone()), now).await?;
-            ended.push(grant);
-            people.push(subject);
-        }
-        people.sort_unstable();
-        people.dedup();
-        for subject in &people {
-            sqlx::query("DELETE FROM browser_sessions WHERE issuer = $1 AND subject = $2")
-                .bind(&logout.issuer)
-                .bind(subject)
-                .execute(&mut *step)
-                .await
-                .map_err(unavailable)?;
-        }
+        let logged_out = provider_sessions::log_out(&mut step, logout, now).await?;
         step.commit().await.map_err(unavailable)?;
-        Ok(LoggedOut::Ended(ended))
+        Ok(logged_out)
     }
 
     async fn begin_account_session(
         &self,
         browser: &SecretHash,
         identity: &Identity,
+        session: Option<&ProviderSession>,
         idle_until: Timestamp,
         expires_at: Timestamp,
-    ) -> Result<(), StoreError> {
-        put_browser_session(&self.writer, browser, identity, expires_at, Some(idle_until)).await
+    ) -> Result<AccountSessionBegun, StoreError> {
+        let mut step = self.begin().await?;
+        if grants::is_removed(&mut step, identity).await? {
+            return Ok(AccountSessionBegun::NoSuchUser);
+        }
+        provider_sessions::welcome_back(&mut step, identity).await?;
+        put_browser_session(&mut *step, browser, identity, expires_at, Some(idle_until)).await?;
+        if let Some(session) = session {
+            provider_sessions::insert(&mut step, session).await?;
+        }
+        step.commit().await.map_err(unavailable)?;
+        Ok(AccountSessionBegun::Begun)
     }
 
     async fn use_account_session(
@@ -738,21 +628,27 @@ impl Store for SqlStore {
                 "DELETE FROM refresh_tokens WHERE expires_at <= $1 AND is_spent = TRUE",
                 Some(now.minus(REFRESH_GRACE_MAX)),
             ),
+        ] {
+            swept.rows += sweep_by(self, statement, moment).await?;
+        }
+        swept.rows += sweep_slice(self, now).await?;
+        for (statement, moment) in [
+            (
+                "DELETE FROM provider_sessions WHERE over_since <= $1",
+                Some(now.minus(FAREWELLS_KEPT)),
+            ),
+            (provider_sessions::SWEEP_UNNEEDED, None),
+            (provider_sessions::SWEEP_GONE_PEOPLE, None),
             ("DELETE FROM logout_messages WHERE ends_at <= $1", Some(now)),
             ("DELETE FROM consents WHERE given_at <= $1", Some(now.minus(CONSENTS_KEPT))),
             ("DELETE FROM revocations WHERE revoked_at <= $1", Some(now.minus(REVOCATIONS_KEPT))),
             (SWEEP_CLIENTS, Some(unused_clients_before)),
         ] {
-            let mut statement = sqlx::query(statement);
-            if let Some(moment) = moment {
-                statement = statement.bind(moment.unix_seconds());
-            }
-            let mut step = self.begin().await?;
-            let removed = statement.execute(&mut *step).await.map_err(unavailable)?;
-            step.commit().await.map_err(unavailable)?;
-            swept.rows += removed.rows_affected();
+            swept.rows += sweep_by(self, statement, moment).await?;
         }
-        swept.rows += sweep_slice(self, now).await?;
+        let mut step = self.begin().await?;
+        provider_sessions::bid_farewell_to_unneeded(&mut step, now).await?;
+        step.commit().await.map_err(unavailable)?;
         Ok(swept)
     }
 
@@ -808,6 +704,14 @@ impl Store for SqlStore {
             .map_err(unavailable)?;
         step.commit().await.map_err(unavailable)?;
         Ok(removed.rows_affected() > 0)
+    }
+
+    async fn is_client_in_use(&self, id: &ClientId) -> Result<bool, StoreError> {
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM grants WHERE client_id = $1)")
+            .bind(id.as_str())
+            .fetch_one(&self.readers)
+            .await
+            .map_err(unavailable)
     }
 
     async fn note_client_use(&self, id: &ClientId, now: Timestamp) -> Result<(), StoreError> {
@@ -916,7 +820,7 @@ impl Store for SqlStore {
 
 /// Who is logged in at a browser; at the account page too until `idle_until`.
 async fn put_browser_session(
-    writer: &Pool<Database>,
+    writer: impl sqlx::Executor<'_, Database = Database>,
     browser: &SecretHash,
     identity: &Identity,
     expires_at: Timestamp,
@@ -975,6 +879,7 @@ async fn insert_code(
     if issued.rows_affected() == 0 {
         return Ok(CodeIssue::NoSuchUser);
     }
+    provider_sessions::welcome_back(step, &grant.identity).await?;
     sqlx::query("UPDATE clients SET has_finished_login = TRUE WHERE id = $1")
         .bind(grant.request.client_id.as_str())
         .execute(&mut **step)
@@ -1118,6 +1023,22 @@ pub(super) async fn insert_tokens(
     Ok(())
 }
 
+/// Removes by one statement, in a step of its own.
+async fn sweep_by(
+    store: &SqlStore,
+    statement: &'static str,
+    moment: Option<Timestamp>,
+) -> Result<u64, StoreError> {
+    let mut statement = sqlx::query(statement);
+    if let Some(moment) = moment {
+        statement = statement.bind(moment.unix_seconds());
+    }
+    let mut step = store.begin().await?;
+    let removed = statement.execute(&mut *step).await.map_err(unavailable)?;
+    step.commit().await.map_err(unavailable)?;
+    Ok(removed.rows_affected())
+}
+
 /// The last grant that the sweeps have looked at; empty before the first.
 #[derive(Debug, Default)]
 pub(super) struct SweptTo(Mutex<String>);
@@ -1137,12 +1058,9 @@ async fn sweep_slice(store: &SqlStore, now: Timestamp) -> Result<u64, StoreError
             .await
             .map_err(unavailable)?;
     let mut rows = 0;
-    for ([of_slice, of_rest], moment) in [
-        (SWEEP_SPENT_TOKENS, None),
-        (SWEEP_GRANTS, None),
-        (SWEEP_CODES, Some(now)),
-        (SWEEP_PROVIDER_SESSIONS, None),
-    ] {
+    for ([of_slice, of_rest], moment) in
+        [(SWEEP_SPENT_TOKENS, None), (SWEEP_GRANTS, None), (SWEEP_CODES, Some(now))]
+    {
         let mut statement = match &to {
             Some(to) => sqlx::query(of_slice).bind(&from).bind(to),
             None => sqlx::query(of_rest).bind(&from),
@@ -1199,15 +1117,6 @@ const SWEEP_CODES: [&str; 2] = slice!(
     "grant_id",
     " AND +expires_at <= $3",
     " AND +expires_at <= $2"
-);
-
-/// Sessions whose grant has ended by itself, or whose code was never redeemed.
-const SWEEP_PROVIDER_SESSIONS: [&str; 2] = slice!(
-    "DELETE FROM provider_sessions
-     WHERE NOT EXISTS (SELECT 1 FROM grants WHERE grants.id = provider_sessions.grant_id)
-        AND NOT EXISTS (SELECT 1 FROM codes
-            WHERE codes.grant_id = provider_sessions.grant_id AND codes.is_redeemed = FALSE)",
-    "grant_id"
 );
 
 const SWEEP_CLIENTS: &str = "

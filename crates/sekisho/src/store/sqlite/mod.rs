@@ -5,6 +5,8 @@
 #[path = "../sql/grants.rs"]
 mod grants;
 mod open;
+#[path = "../sql/provider_sessions.rs"]
+mod provider_sessions;
 #[path = "../sql/rows.rs"]
 mod rows;
 #[path = "../sql/schema.rs"]

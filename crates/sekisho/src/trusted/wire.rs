@@ -1,7 +1,7 @@
-//! Talks to the provider over HTTP, within limits.
+//! Talks to a named server over HTTP, within limits.
 //!
 //! Never follows a redirect, never uses a proxy from the environment, never reads more than
-//! [`PROVIDER_ANSWER_BYTES_MAX`], and never waits longer than it was told.
+//! [`ANSWER_BYTES_MAX`], and never waits longer than it was told.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,21 +11,21 @@ use http::StatusCode;
 use reqwest::redirect::Policy;
 use url::Url;
 
-use super::super::ProviderError;
-
-/// Largest answer of the provider that is read: 1 MiB, a hundred times what a large one sends.
-pub const PROVIDER_ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// Largest answer that is read: 1 MiB, a hundred times what a large one is.
+pub(crate) const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// The part of our patience that a single exchange may use up, in percent: a failed one is then
 /// remembered before the whole step runs out of time.
 const EXCHANGE_SHARE_PERCENT: u32 = 80;
 
-/// Which of the provider's addresses was asked.
+/// Which of the server's addresses was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Endpoint {
+pub(crate) enum Endpoint {
     Metadata,
     Token,
     Keys,
+    Revocation,
+    Introspection,
 }
 
 impl fmt::Display for Endpoint {
@@ -34,13 +34,15 @@ impl fmt::Display for Endpoint {
             Self::Metadata => "the metadata document",
             Self::Token => "the token endpoint",
             Self::Keys => "the key set",
+            Self::Revocation => "the revocation endpoint",
+            Self::Introspection => "the introspection endpoint",
         })
     }
 }
 
 /// Why an exchange failed. Cloneable, since everybody who waited for it is told the same.
 #[derive(Debug, Clone, thiserror::Error)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     #[error("{endpoint} cannot be reached")]
     Unreachable {
         endpoint: Endpoint,
@@ -57,43 +59,31 @@ pub(super) enum Fault {
     Refused(String),
 }
 
-impl From<Fault> for ProviderError {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Unreachable { .. } | Fault::Outage { .. } | Fault::TooSlow(_) => {
-                Self::Unavailable(Box::new(fault))
-            }
-            Fault::Unacceptable(reason) => Self::Unacceptable { reason },
-            Fault::Refused(reason) => Self::Refused { reason },
-        }
-    }
+/// What the server answered: below 500, and complete. Has tokens in it, so it is never printed.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Vec<u8>,
 }
 
-/// What the provider answered: below 500, and complete. Has tokens in it, so it is never printed.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) body: Vec<u8>,
-}
-
-/// How the client is proven at the token endpoint (RFC 6749 §2.3.1).
+/// How the client is proven (RFC 6749 §2.3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ClientAuthentication {
+pub(crate) enum ClientAuthentication {
     Basic,
     Post,
     Public,
 }
 
-/// The one HTTP client for one provider.
+/// The one HTTP client for one server.
 #[derive(Debug, Clone)]
-pub(super) struct Wire {
+pub(crate) struct Wire {
     client: reqwest::Client,
     patience: Duration,
 }
 
 impl Wire {
-    /// `is_plain` for a provider on loopback without TLS: then no certificate is trusted, so that
+    /// `is_plain` for a server on loopback without TLS: then no certificate is trusted, so that
     /// nothing beyond loopback can be talked to, and none need be installed.
-    pub(super) fn new(is_plain: bool, patience: Duration) -> Result<Self, reqwest::Error> {
+    pub(crate) fn new(is_plain: bool, patience: Duration) -> Result<Self, reqwest::Error> {
         let builder = reqwest::Client::builder()
             .redirect(Policy::none())
             .no_proxy()
@@ -103,23 +93,23 @@ impl Wire {
     }
 
     /// Another patience for the same client.
-    pub(super) fn set_patience(&mut self, patience: Duration) {
+    pub(crate) fn set_patience(&mut self, patience: Duration) {
         self.patience = patience;
     }
 
-    pub(super) const fn patience(&self) -> Duration {
+    pub(crate) const fn patience(&self) -> Duration {
         self.patience
     }
 
     /// Fetches a document.
-    pub(super) async fn get(&self, endpoint: Endpoint, url: Url) -> Result<Answer, Fault> {
+    pub(crate) async fn get(&self, endpoint: Endpoint, url: Url) -> Result<Answer, Fault> {
         self.exchange(endpoint, self.client.get(url)).await
     }
 
-    /// Posts a form to the token endpoint; `credentials` go into the header as RFC 6749 §2.3.1
-    /// encodes them.
-    pub(super) async fn post(
+    /// Posts a form; `credentials` go into the header as RFC 6749 §2.3.1 encodes them.
+    pub(crate) async fn post(
         &self,
+        endpoint: Endpoint,
         url: Url,
         form: &[(&str, &str)],
         credentials: Option<(&str, &str)>,
@@ -128,7 +118,7 @@ impl Wire {
         if let Some((id, secret)) = credentials {
             request = request.basic_auth(form_encoded(id), Some(form_encoded(secret)));
         }
-        self.exchange(Endpoint::Token, request).await
+        self.exchange(endpoint, request).await
     }
 
     async fn exchange(
@@ -150,7 +140,7 @@ impl Wire {
         }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-            if body.len() + chunk.len() > PROVIDER_ANSWER_BYTES_MAX {
+            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
                 return Err(Fault::Unacceptable(format!("{endpoint} is larger than 1 MiB")));
             }
             body.extend_from_slice(&chunk);
@@ -164,7 +154,7 @@ fn form_encoded(text: &str) -> String {
 }
 
 /// Foreign text for the log: quoted, escaped and short.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     const SHOWN_CHARS_MAX: usize = 120;
     let shown: String = text.chars().take(SHOWN_CHARS_MAX).collect();
     format!("{shown:?}")

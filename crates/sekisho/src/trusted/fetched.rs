@@ -1,4 +1,4 @@
-//! A document of the provider that is fetched when it is needed, by one caller at a time.
+//! A document of another server that is fetched when it is needed, by one caller at a time.
 //!
 //! Whoever finds what it needs in the copy at hand never waits for a fetch, nor for its lock.
 
@@ -8,17 +8,17 @@ use std::time::Duration;
 use super::wire::Fault;
 use crate::clock::{Clock, Timestamp};
 
-/// How long a failed fetch is answered from memory, so that a provider that is down is not asked
-/// once for every login.
+/// How long a failed fetch is answered from memory, so that a server that is down is not asked
+/// once for every caller.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// How long nobody may ask for a newer copy after a newer copy was of no use: what a flood of
 /// made-up key ids costs is one fetch in this time.
-pub(super) const FRUITLESS_COOL_DOWN: Duration = Duration::from_secs(30);
+pub(crate) const FRUITLESS_COOL_DOWN: Duration = Duration::from_secs(30);
 
 /// The newest copy of a document, and what is known of getting a newer one.
 #[derive(Debug)]
-pub(super) struct Fetched<T> {
+pub(crate) struct Fetched<T> {
     clock: Arc<dyn Clock>,
     held: RwLock<Held<T>>,
     turn: tokio::sync::Mutex<()>,
@@ -32,13 +32,13 @@ struct Held<T> {
 }
 
 impl<T> Fetched<T> {
-    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         let held = Held { copy: None, failure: None, fruitless_at: None };
         Self { clock, held: RwLock::new(held), turn: tokio::sync::Mutex::new(()) }
     }
 
     /// The copy at hand if it is young enough, else what `fetch` brings.
-    pub(super) async fn no_older_than(
+    pub(crate) async fn no_older_than(
         &self,
         age: Duration,
         fetch: impl Future<Output = Result<T, Fault>> + Send,
@@ -58,7 +58,7 @@ impl<T> Fetched<T> {
 
     /// A newer copy than `seen`, in which something was missing; `None` if the last newer copy was
     /// fetched in vain a moment ago. `is_useful` says whether the missing thing is in it.
-    pub(super) async fn newer_than(
+    pub(crate) async fn newer_than(
         &self,
         seen: &Arc<T>,
         is_useful: impl Fn(&T) -> bool + Send + Sync,
@@ -97,7 +97,8 @@ impl<T> Fetched<T> {
         fetched
     }
 
-    fn younger_than(&self, age: Duration) -> Option<Arc<T>> {
+    /// The copy at hand, if it is young enough.
+    pub(crate) fn younger_than(&self, age: Duration) -> Option<Arc<T>> {
         let now = self.clock.now();
         self.read(|held| {
             let (copy, since) = held.copy.as_ref()?;
@@ -105,7 +106,8 @@ impl<T> Fetched<T> {
         })
     }
 
-    fn copy(&self) -> Option<Arc<T>> {
+    /// The copy at hand, however old.
+    pub(crate) fn copy(&self) -> Option<Arc<T>> {
         self.read(|held| held.copy.as_ref().map(|(copy, _)| Arc::clone(copy)))
     }
 

@@ -1,0 +1,40 @@
+//! What servers behind us may take, every limit by its name.
+
+use std::time::Duration;
+
+/// How much of everything a server behind us may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayLimits {
+    /// Processes of one command at once. Over it the one at rest for longest gives way; if none is
+    /// at rest, the caller hears so.
+    pub children_max: usize,
+    /// A process without a call for this long is ended.
+    pub idle: Duration,
+    /// How long a process may take to answer `initialize`: a package may have to be fetched first.
+    pub start_wait: Duration,
+    /// How long a call may go without an answer or any word about it.
+    pub answer_wait: Duration,
+    /// Bytes of one line of a process.
+    pub line_bytes_max: usize,
+    /// Calls of one process that have no answer yet.
+    pub calls_max: usize,
+    /// Calls that wait for their client to come back with an answer (2026-07-28), in all.
+    pub held_calls_max: usize,
+    /// Lines that a process may write to the log in a second; the rest is counted.
+    pub log_lines_per_second: u32,
+}
+
+impl Default for GatewayLimits {
+    fn default() -> Self {
+        Self {
+            children_max: 100,
+            idle: Duration::from_mins(10),
+            start_wait: Duration::from_mins(1),
+            answer_wait: Duration::from_mins(5),
+            line_bytes_max: 16 * 1024 * 1024,
+            calls_max: 256,
+            held_calls_max: 1_000,
+            log_lines_per_second: 20,
+        }
+    }
+}

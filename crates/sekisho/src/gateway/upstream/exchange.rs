@@ -1,0 +1,167 @@
+//! One call to a server behind us, with what it tells and asks before its answer.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use sekisho_protocol::mcp::{
+    LogLevel, McpError, Request, RequestId, params_for_handshake, progress_under, write_error,
+    write_request, write_result,
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::connection::{Connection, Ear, Event, Outcome, ended, silent};
+use crate::mcp::{Context, InputRequest};
+
+/// A call that has no answer yet.
+#[derive(Debug)]
+pub(in crate::gateway) struct Exchange {
+    ear: Ear,
+    questions: u32,
+}
+
+/// What happens next in a call.
+#[derive(Debug)]
+pub(in crate::gateway) enum Step {
+    /// Its end: a result, or an error as it came.
+    Answer(Outcome),
+    /// The server asks its client.
+    Question(Question),
+    /// The server tells its client.
+    Notice(Notice),
+    /// There will be no answer.
+    Failed(McpError),
+}
+
+impl Exchange {
+    /// Sends a request in words for a server that shook hands.
+    pub(super) async fn begin(
+        connection: &Arc<Connection>,
+        method: &str,
+        params: Option<&RawValue>,
+    ) -> Result<Self, McpError> {
+        let ear = connection.listen()?;
+        let params = params.map(|params| params_for_handshake(params, ear.id)).transpose()?;
+        let request = write_request(ear.id, method, params.as_deref()).into();
+        if !connection.send(request).await {
+            return Err(ended());
+        }
+        Ok(Self { ear, questions: 0 })
+    }
+
+    /// Waits for what happens next.
+    pub(in crate::gateway) async fn next(&mut self) -> Step {
+        let wait = self.ear.connection.answer_wait();
+        let Ear { events, answer, .. } = &mut self.ear;
+        let questions = &mut self.questions;
+        let next = async {
+            match events.recv().await {
+                Some(Event::Question(question)) => {
+                    *questions += 1;
+                    Step::Question(Question { key: format!("question-{questions}"), ..question })
+                }
+                Some(Event::Notice(notice)) => Step::Notice(notice),
+                // What was told is heard: now the answer is there, or never comes.
+                None => match answer.await {
+                    Ok(outcome) => Step::Answer(outcome),
+                    Err(_) => Step::Failed(ended()),
+                },
+            }
+        };
+        tokio::time::timeout(wait, next).await.unwrap_or_else(|_| Step::Failed(silent()))
+    }
+
+    /// Answers a question of the server.
+    pub(in crate::gateway) async fn answer(
+        &self,
+        question: &Question,
+        outcome: Result<&RawValue, &McpError>,
+    ) {
+        let message = match outcome {
+            Ok(result) => write_result(&question.id, result.get()),
+            Err(error) => write_error(Some(&question.id), error),
+        };
+        self.ear.connection.send(message.into()).await;
+    }
+}
+
+/// Something a server asks its client: a person's answer, a model's, the client's roots.
+#[derive(Debug)]
+pub(in crate::gateway) struct Question {
+    id: RequestId,
+    /// Names the answer within the call.
+    key: String,
+    method: Box<str>,
+    params: Box<RawValue>,
+}
+
+impl Question {
+    /// The question in a request, if a client can be asked such a thing by way of us.
+    pub(super) fn of(request: Request<'_>) -> Option<Self> {
+        let is_known = matches!(
+            request.method.as_ref(),
+            "sampling/createMessage" | "elicitation/create" | "roots/list"
+        );
+        let none = || RawValue::from_string("{}".to_owned()).unwrap_or_default();
+        is_known.then(|| Self {
+            id: request.id,
+            key: String::new(),
+            method: request.method.into(),
+            params: request.params.map_or_else(none, ToOwned::to_owned),
+        })
+    }
+}
+
+impl From<&Question> for InputRequest {
+    fn from(question: &Question) -> Self {
+        Self {
+            key: Cow::Owned(question.key.clone()),
+            method: Cow::Owned(question.method.clone().into()),
+            params: question.params.clone(),
+        }
+    }
+}
+
+/// Something a server tells in the middle of a call.
+#[derive(Debug)]
+pub(in crate::gateway) struct Notice {
+    method: Box<str>,
+    params: Option<Box<RawValue>>,
+}
+
+impl Notice {
+    pub(super) fn new(method: &str, params: Option<&RawValue>) -> Self {
+        Self { method: method.into(), params: params.map(ToOwned::to_owned) }
+    }
+
+    /// Tells the client, if it wants to hear it.
+    pub(in crate::gateway) fn tell(&self, context: &Context) {
+        match (&*self.method, &self.params) {
+            ("notifications/progress", Some(params)) => {
+                let token = context.progress_token();
+                if let Some(params) = token.and_then(|token| progress_under(params, token)) {
+                    context.notify(&self.method, Some(&params));
+                }
+            }
+            ("notifications/message", Some(params)) => {
+                if level_in(params).is_none_or(|level| context.wants_log(level)) {
+                    context.notify(&self.method, Some(params));
+                }
+            }
+            // The server takes a question back: whoever was asked answers in vain.
+            ("notifications/cancelled", _) => {}
+            (method, params) => context.notify(method, params.as_deref()),
+        }
+    }
+}
+
+/// How grave a log message is; nothing if it does not say so in words of ours.
+fn level_in(params: &RawValue) -> Option<LogLevel> {
+    #[derive(Deserialize)]
+    struct Message<'a> {
+        #[serde(borrow)]
+        level: Cow<'a, str>,
+    }
+    let message: Message<'_> = serde_json::from_str(params.get()).ok()?;
+    LogLevel::from_text(&message.level)
+}

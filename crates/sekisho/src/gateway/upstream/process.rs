@@ -1,0 +1,221 @@
+//! The process of a command: started in a group of its own, so that what it starts itself ends
+//! with it; asked to end by the end of its input, then by SIGTERM, then ended.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use std::num::NonZeroU32;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+
+use super::Upstream;
+use super::connection::Connection;
+use crate::gateway::limits::GatewayLimits;
+use crate::mcp::Changes;
+
+/// How long a process has after the end of its input, and again after SIGTERM.
+const GRACE: Duration = Duration::from_secs(1);
+/// How often somebody looks whether a process is still needed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Bytes of a line for the log; the rest is cut off.
+const LOG_LINE_BYTES_MAX: u64 = 2_000;
+
+/// A command that speaks MCP over its standard input and output. It comes from the operator.
+#[derive(Clone)]
+pub struct StdioCommand {
+    /// The program, looked for in `PATH` if it is no path.
+    pub program: OsString,
+    /// What it is told.
+    pub arguments: Vec<OsString>,
+    /// All of its environment: nothing of ours is added.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Where it works; where we do, if nothing is said.
+    pub folder: Option<PathBuf>,
+}
+
+/// Without the environment and the arguments, which may hold secrets.
+impl fmt::Debug for StdioCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StdioCommand").field("program", &self.program).finish_non_exhaustive()
+    }
+}
+
+/// A process that was just started.
+#[derive(Debug)]
+pub(in crate::gateway) struct Process {
+    child: Child,
+    group: Group,
+    connection: Arc<Connection>,
+}
+
+impl StdioCommand {
+    /// Starts it.
+    pub(in crate::gateway) fn start(
+        &self,
+        limits: &GatewayLimits,
+        changes: &Changes,
+    ) -> io::Result<Process> {
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.arguments)
+            .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
+        }
+        #[cfg(unix)]
+        command.process_group(0);
+        let mut child = command.spawn()?;
+        let group = Group::of(&child);
+        let missing = || io::Error::other("a pipe to it is missing");
+        let stdin = child.stdin.take().ok_or_else(missing)?;
+        let stdout = child.stdout.take().ok_or_else(missing)?;
+        if let Some(stderr) = child.stderr.take() {
+            let name = PathBuf::from(&self.program);
+            let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            tokio::spawn(log_lines(stderr, name, limits.log_lines_per_second));
+        }
+        let connection = Connection::open(stdout, stdin, limits, changes.clone());
+        Ok(Process { child, group, connection })
+    }
+}
+
+impl Process {
+    pub(in crate::gateway) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// Stays with a process until it has ended: by itself, because nobody needs it for `idle`, or
+    /// because of `stopping`.
+    pub(in crate::gateway) async fn watch(
+        mut self,
+        upstream: Option<Arc<Upstream>>,
+        idle: Duration,
+        stopping: CancellationToken,
+    ) {
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        let mut is_needed = upstream.is_some();
+        while is_needed {
+            tokio::select! {
+                status = self.child.wait() => {
+                    let status = status.map_or_else(|_| "unknown".to_owned(), |s| s.to_string());
+                    tracing::warn!(status, "the server behind us ended by itself");
+                    break;
+                }
+                () = stopping.cancelled() => is_needed = false,
+                () = self.connection.closed().cancelled() => is_needed = false,
+                _ = look.tick() => {
+                    is_needed = !upstream.as_ref().is_some_and(|upstream| {
+                        upstream.is_at_rest() && self.connection.used_at().elapsed() >= idle
+                    });
+                }
+            }
+        }
+        self.stop().await;
+    }
+
+    /// Asks it to end, and then does not ask any more. What it started goes with it.
+    async fn stop(mut self) {
+        self.connection.close_input();
+        if tokio::time::timeout(GRACE, self.child.wait()).await.is_err() {
+            self.group.terminate();
+            // Whether it ended in time makes no difference to what comes next.
+            let _ = tokio::time::timeout(GRACE, self.child.wait()).await;
+        }
+        self.group.kill();
+        if let Err(error) = self.child.wait().await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "it was gone already");
+        }
+        self.connection.end();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.group.kill();
+        self.connection.end();
+    }
+}
+
+/// A process and all it started.
+#[derive(Debug)]
+struct Group {
+    #[cfg(unix)]
+    leader: Option<rustix::process::Pid>,
+}
+
+#[cfg(unix)]
+impl Group {
+    fn of(child: &Child) -> Self {
+        let leader = child.id().and_then(|id| i32::try_from(id).ok());
+        Self { leader: leader.and_then(rustix::process::Pid::from_raw) }
+    }
+
+    fn terminate(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    /// Once: the number may be another's after it.
+    fn kill(&mut self) {
+        self.signal(rustix::process::Signal::KILL);
+        self.leader = None;
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        if let Some(leader) = self.leader {
+            // None of them may be left.
+            let _ = rustix::process::kill_process_group(leader, signal);
+        }
+    }
+}
+
+#[cfg(not(unix))]
+impl Group {
+    fn of(_child: &Child) -> Self {
+        Self {}
+    }
+
+    fn terminate(&self) {}
+
+    fn kill(&mut self) {}
+}
+
+/// Puts what a process says on its standard error into our log, as far as it is worth reading.
+async fn log_lines(stderr: impl AsyncRead + Unpin, program: String, lines_per_second: u32) {
+    let quota = Quota::per_second(NonZeroU32::new(lines_per_second).unwrap_or(NonZeroU32::MIN));
+    let limiter: DefaultDirectRateLimiter = RateLimiter::direct(quota);
+    let mut input = BufReader::new(stderr);
+    let mut line = Vec::new();
+    let mut left_out = 0_u64;
+    loop {
+        line.clear();
+        let read = (&mut input).take(LOG_LINE_BYTES_MAX).read_until(b'\n', &mut line).await;
+        if !read.is_ok_and(|read| read > 0) {
+            break;
+        }
+        let text = String::from_utf8_lossy(line.trim_ascii_end());
+        if text.is_empty() {
+            continue;
+        }
+        if limiter.check().is_err() {
+            left_out += 1;
+            continue;
+        }
+        if left_out > 0 {
+            tracing::info!(program, lines = left_out, "lines of the server behind us left out");
+            left_out = 0;
+        }
+        tracing::info!(program, line = %text, "the server behind us says");
+    }
+}

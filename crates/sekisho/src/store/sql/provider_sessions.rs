@@ -1,0 +1,373 @@
+//! The sessions that people have at the identity provider, for each database alike (see `verbs.rs`).
+//!
+//! A row lives while something hangs on it here. Then `over_since` is set, and what is left of it is a
+//! farewell: the provider is told, and the row goes.
+
+use sekisho_protocol::SecretHash;
+use sqlx::{Pool, Transaction};
+
+use super::verbs::{bytes, unavailable};
+use super::{Database, grants, rows};
+use crate::clock::Timestamp;
+use crate::grant::GrantId;
+use crate::principal::Identity;
+use crate::seal::Sealed;
+use crate::store::{
+    ClaimedSession, DueSessions, GrantsOf, LoggedOut, PERSONAL_CLIENT, ProviderLogout,
+    ProviderSession, SessionEnd, StoreError,
+};
+
+/// Sessions with neither a grant nor a code that becomes one, nor somebody at the account page, nor a
+/// personal token that was made there.
+macro_rules! unneeded {
+    () => {
+        "over_since IS NULL
+            AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.id = provider_sessions.grant_id)
+            AND NOT EXISTS (SELECT 1 FROM codes
+                WHERE codes.grant_id = provider_sessions.grant_id AND codes.is_redeemed = FALSE)
+            AND NOT EXISTS (SELECT 1 FROM browser_sessions
+                WHERE browser_sessions.browser = provider_sessions.browser)
+            AND NOT EXISTS (SELECT 1 FROM personal_tokens
+                WHERE personal_tokens.session = provider_sessions.grant_id)"
+    };
+}
+
+pub(super) async fn insert(
+    step: &mut Transaction<'static, Database>,
+    session: &ProviderSession,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO provider_sessions
+            (grant_id, issuer, subject, sid, browser, tokens, is_offline, check_at, claim, failures)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0)",
+    )
+    .bind(session.grant_id.as_str())
+    .bind(&session.issuer)
+    .bind(&session.subject)
+    .bind(&session.sid)
+    .bind(session.browser.as_ref().map(bytes))
+    .bind(session.tokens.as_bytes())
+    .bind(session.is_offline)
+    .bind(session.check_at.map(Timestamp::unix_seconds))
+    .execute(&mut **step)
+    .await
+    .map_err(unavailable)?;
+    Ok(())
+}
+
+/// The provider logged the person in, so they are there.
+pub(super) async fn welcome_back(
+    step: &mut Transaction<'static, Database>,
+    identity: &Identity,
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM gone_people WHERE issuer = $1 AND subject = $2")
+        .bind(&identity.issuer)
+        .bind(&identity.subject)
+        .execute(&mut **step)
+        .await
+        .map_err(unavailable)?;
+    Ok(())
+}
+
+pub(super) async fn find(
+    readers: &Pool<Database>,
+    grant: &GrantId,
+) -> Result<Option<ProviderSession>, StoreError> {
+    let row = sqlx::query(
+        "SELECT grant_id, issuer, subject, sid, browser, tokens, is_offline, check_at
+         FROM provider_sessions WHERE grant_id = $1 AND over_since IS NULL",
+    )
+    .bind(grant.as_str())
+    .fetch_optional(readers)
+    .await
+    .map_err(unavailable)?;
+    row.as_ref().map(rows::provider_session).transpose()
+}
+
+pub(super) async fn find_of_browser(
+    readers: &Pool<Database>,
+    browser: &SecretHash,
+) -> Result<Option<ProviderSession>, StoreError> {
+    let row = sqlx::query(
+        "SELECT grant_id, issuer, subject, sid, browser, tokens, is_offline, check_at
+         FROM provider_sessions WHERE browser = $1 AND over_since IS NULL
+         ORDER BY grant_id LIMIT 1",
+    )
+    .bind(bytes(browser))
+    .fetch_optional(readers)
+    .await
+    .map_err(unavailable)?;
+    row.as_ref().map(rows::provider_session).transpose()
+}
+
+pub(super) async fn claim(
+    writer: &Pool<Database>,
+    now: Timestamp,
+    horizon: Timestamp,
+    until: Timestamp,
+    rows_max: u16,
+    which: DueSessions,
+) -> Result<Vec<ClaimedSession>, StoreError> {
+    // The outer condition repeats the inner one for databases where two of these run at once:
+    // whoever comes second looks at the row as the first has left it.
+    let claimed = sqlx::query(
+        "UPDATE provider_sessions SET check_at = $2, claim = claim + 1
+         WHERE (check_at <= $1 OR check_at > $4) AND grant_id IN (
+            SELECT grant_id FROM provider_sessions
+            WHERE (check_at <= $1 OR check_at > $4) AND ($5 OR over_since IS NOT NULL)
+            ORDER BY check_at, grant_id LIMIT $3)
+         RETURNING grant_id, issuer, subject, tokens, claim, failures, over_since,
+            EXISTS (SELECT 1 FROM provider_sessions AS others
+                WHERE others.issuer = provider_sessions.issuer
+                    AND others.subject = provider_sessions.subject
+                    AND others.over_since IS NULL) AS others_live",
+    )
+    .bind(now.unix_seconds())
+    .bind(until.unix_seconds())
+    .bind(i64::from(rows_max))
+    .bind(horizon.unix_seconds())
+    .bind(which == DueSessions::All)
+    .fetch_all(writer)
+    .await
+    .map_err(unavailable)?;
+    claimed.iter().map(rows::claimed_session).collect()
+}
+
+pub(super) async fn renew(
+    writer: &Pool<Database>,
+    claimed: &ClaimedSession,
+    tokens: &Sealed,
+    check_at: Option<Timestamp>,
+) -> Result<bool, StoreError> {
+    // A farewell that came meanwhile is said with the new tokens, and no later for them.
+    let renewed = sqlx::query(
+        "UPDATE provider_sessions SET tokens = $3, claim = claim + 1, failures = 0,
+            check_at = CASE WHEN over_since IS NULL THEN $4 ELSE check_at END
+         WHERE grant_id = $1 AND tokens = $2",
+    )
+    .bind(claimed.grant_id.as_str())
+    .bind(claimed.tokens.as_bytes())
+    .bind(tokens.as_bytes())
+    .bind(check_at.map(Timestamp::unix_seconds))
+    .execute(writer)
+    .await
+    .map_err(unavailable)?;
+    Ok(renewed.rows_affected() > 0)
+}
+
+pub(super) async fn postpone(
+    writer: &Pool<Database>,
+    claimed: &ClaimedSession,
+    check_at: Timestamp,
+) -> Result<bool, StoreError> {
+    let postponed = sqlx::query(
+        "UPDATE provider_sessions SET check_at = $3, failures = failures + 1
+         WHERE grant_id = $1 AND claim = $2",
+    )
+    .bind(claimed.grant_id.as_str())
+    .bind(claimed.claim)
+    .bind(check_at.unix_seconds())
+    .execute(writer)
+    .await
+    .map_err(unavailable)?;
+    Ok(postponed.rows_affected() > 0)
+}
+
+pub(super) async fn forget(
+    writer: &Pool<Database>,
+    claimed: &ClaimedSession,
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM provider_sessions WHERE grant_id = $1 AND claim = $2")
+        .bind(claimed.grant_id.as_str())
+        .bind(claimed.claim)
+        .execute(writer)
+        .await
+        .map_err(unavailable)?;
+    Ok(())
+}
+
+pub(super) async fn end(
+    step: &mut Transaction<'static, Database>,
+    claimed: &ClaimedSession,
+    now: Timestamp,
+) -> Result<SessionEnd, StoreError> {
+    let ended = sqlx::query(
+        "DELETE FROM provider_sessions WHERE grant_id = $1 AND claim = $2 AND over_since IS NULL
+         RETURNING issuer, subject, browser, is_offline",
+    )
+    .bind(claimed.grant_id.as_str())
+    .bind(claimed.claim)
+    .fetch_optional(&mut **step)
+    .await
+    .map_err(unavailable)?;
+    let Some(ended) = ended else { return Ok(SessionEnd::Lost) };
+    let ended = rows::ended_session(&ended)?;
+    grants::end(step, &GrantsOf::One(claimed.grant_id.clone()), now).await?;
+    if let Some(browser) = &ended.browser {
+        sqlx::query("DELETE FROM browser_sessions WHERE browser = $1")
+            .bind(bytes(browser))
+            .execute(&mut **step)
+            .await
+            .map_err(unavailable)?;
+    }
+    if !ended.is_offline {
+        return Ok(SessionEnd::Ended);
+    }
+    let followed: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM provider_sessions
+         WHERE issuer = $1 AND subject = $2 AND is_offline = TRUE AND over_since IS NULL
+            AND check_at IS NOT NULL",
+    )
+    .bind(&ended.issuer)
+    .bind(&ended.subject)
+    .fetch_one(&mut **step)
+    .await
+    .map_err(unavailable)?;
+    if followed > 0 {
+        return Ok(SessionEnd::Ended);
+    }
+    let personal_tokens = see_off(step, &ended, now).await?;
+    Ok(SessionEnd::PersonGone { personal_tokens })
+}
+
+/// Nobody says any more that the person is there: what they have left opens nothing until they come
+/// back, and other processes hear of it.
+async fn see_off(
+    step: &mut Transaction<'static, Database>,
+    ended: &rows::EndedSession,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    sqlx::query(
+        "INSERT INTO gone_people (issuer, subject) VALUES ($1, $2)
+         ON CONFLICT (issuer, subject) DO NOTHING",
+    )
+    .bind(&ended.issuer)
+    .bind(&ended.subject)
+    .execute(&mut **step)
+    .await
+    .map_err(unavailable)?;
+    let told = sqlx::query(
+        "INSERT INTO revocations (grant_id, revoked_at) SELECT id, $3 FROM grants
+         WHERE issuer = $1 AND subject = $2 AND client_id = $4 ORDER BY id",
+    )
+    .bind(&ended.issuer)
+    .bind(&ended.subject)
+    .bind(now.unix_seconds())
+    .bind(PERSONAL_CLIENT)
+    .execute(&mut **step)
+    .await
+    .map_err(unavailable)?;
+    Ok(told.rows_affected())
+}
+
+pub(super) async fn log_out(
+    step: &mut Transaction<'static, Database>,
+    logout: &ProviderLogout,
+    now: Timestamp,
+) -> Result<LoggedOut, StoreError> {
+    let first = sqlx::query(
+        "INSERT INTO logout_messages (message, ends_at) VALUES ($1, $2)
+         ON CONFLICT (message) DO NOTHING",
+    )
+    .bind(bytes(&logout.message))
+    .bind(logout.message_ends_at.unix_seconds())
+    .execute(&mut **step)
+    .await
+    .map_err(unavailable)?;
+    if first.rows_affected() == 0 {
+        return Ok(LoggedOut::Replayed);
+    }
+    // One statement for each of the ways to name a session, so that each has its index.
+    let statement = match (&logout.subject, &logout.sid) {
+        (Some(subject), Some(sid)) => sqlx::query(
+            "SELECT grant_id, subject FROM provider_sessions
+             WHERE issuer = $1 AND subject = $2 AND (sid = $3 OR sid IS NULL)
+                AND over_since IS NULL",
+        )
+        .bind(&logout.issuer)
+        .bind(subject)
+        .bind(sid),
+        (Some(subject), None) => sqlx::query(
+            "SELECT grant_id, subject FROM provider_sessions
+             WHERE issuer = $1 AND subject = $2 AND over_since IS NULL",
+        )
+        .bind(&logout.issuer)
+        .bind(subject),
+        (None, sid) => sqlx::query(
+            "SELECT grant_id, subject FROM provider_sessions
+             WHERE issuer = $1 AND sid = $2 AND over_since IS NULL",
+        )
+        .bind(&logout.issuer)
+        .bind(sid),
+    };
+    let found = statement.fetch_all(&mut **step).await.map_err(unavailable)?;
+    let mut ended = Vec::with_capacity(found.len());
+    let mut people: Vec<String> = logout.subject.iter().cloned().collect();
+    for row in &found {
+        let (grant, subject) = rows::ending_session(row)?;
+        people.push(subject);
+        if end_unless_needed(step, &grant, now).await? {
+            ended.push(grant);
+        }
+    }
+    people.sort_unstable();
+    people.dedup();
+    for subject in &people {
+        sqlx::query("DELETE FROM browser_sessions WHERE issuer = $1 AND subject = $2")
+            .bind(&logout.issuer)
+            .bind(subject)
+            .execute(&mut **step)
+            .await
+            .map_err(unavailable)?;
+    }
+    Ok(LoggedOut::Ended(ended))
+}
+
+/// Ends a session with what hangs on it. Personal tokens outlive a logout, and with them what the
+/// provider is asked with.
+async fn end_unless_needed(
+    step: &mut Transaction<'static, Database>,
+    grant: &GrantId,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let gone = sqlx::query(
+        "DELETE FROM provider_sessions WHERE grant_id = $1
+            AND NOT EXISTS (SELECT 1 FROM personal_tokens WHERE session = $1)",
+    )
+    .bind(grant.as_str())
+    .execute(&mut **step)
+    .await
+    .map_err(unavailable)?;
+    if gone.rows_affected() == 0 {
+        return Ok(false);
+    }
+    grants::end(step, &GrantsOf::One(grant.clone()), now).await?;
+    Ok(true)
+}
+
+/// Turns sessions on which nothing hangs any more into farewells.
+pub(super) async fn bid_farewell_to_unneeded(
+    step: &mut Transaction<'static, Database>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query(concat!(
+        "UPDATE provider_sessions
+         SET over_since = $1, check_at = $1, claim = claim + 1, failures = 0
+         WHERE check_at IS NOT NULL AND ",
+        unneeded!()
+    ))
+    .bind(now.unix_seconds())
+    .execute(&mut **step)
+    .await
+    .map_err(unavailable)?;
+    Ok(())
+}
+
+/// Sessions of which nobody needs to be told, since there is nothing to tell it with.
+pub(super) const SWEEP_UNNEEDED: &str =
+    concat!("DELETE FROM provider_sessions WHERE check_at IS NULL AND ", unneeded!());
+
+/// People who have nothing left that could come back.
+pub(super) const SWEEP_GONE_PEOPLE: &str = "
+    DELETE FROM gone_people WHERE NOT EXISTS (SELECT 1 FROM grants
+        WHERE grants.issuer = gone_people.issuer AND grants.subject = gone_people.subject)";
