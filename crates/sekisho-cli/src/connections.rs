@@ -89,9 +89,10 @@ impl Connections {
 
 impl Connections {
     fn place_for(&self, peer: IpAddr) -> Option<Place> {
-        let share = match self.proxies.is_trusted(peer) {
-            true => None,
-            false => Some(self.shares.take(ClientAddress(peer).network())?),
+        let share = if self.proxies.is_trusted(peer) {
+            None
+        } else {
+            Some(self.shares.take(ClientAddress(peer).network())?)
         };
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
         Some(Place { _place: place, _share: share })

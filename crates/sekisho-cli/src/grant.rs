@@ -207,7 +207,7 @@ pub(crate) fn plain(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    #![expect(clippy::panic, reason = "a test may panic")]
     use sekisho::principal::Identity;
     use sekisho::store::{MemoryStore, TableLimits};
     use testkit::store_contract::{person, sign_in};

@@ -165,7 +165,7 @@ async fn application(
         let service = behind.service(&server.upstream);
         let verifier = verifiers.of(&server.resource, &clock);
         let guarded =
-            guarded(config, server, service, verifier, &sealer, (stopping, &refused), &clock)?;
+            guarded(config, server, service, &verifier, &sealer, (stopping, &refused), &clock)?;
         routes = routes.merge(guarded.routes);
         posts.push(guarded.posts);
     }
@@ -194,7 +194,7 @@ fn guarded(
     config: &Config,
     server: &Server,
     service: Arc<dyn McpService>,
-    verifier: Arc<dyn TokenVerifier>,
+    verifier: &Arc<dyn TokenVerifier>,
     sealer: &Sealer,
     (stopping, refused): (&CancellationToken, &Arc<RefusedTokens>),
     clock: &Arc<dyn Clock>,
@@ -207,13 +207,13 @@ fn guarded(
     let transports = McpEndpoints::new(
         service,
         settings,
-        Some(Arc::clone(&verifier)),
+        Some(Arc::clone(verifier)),
         stopping.child_token(),
         Arc::clone(clock),
     );
     let guard = |endpoint: &str| {
         let metadata = resource.metadata_url(&config.public_url, endpoint);
-        GuardLayer::new(Arc::clone(&verifier), resource.scopes.clone(), &metadata)
+        GuardLayer::new(Arc::clone(verifier), resource.scopes.clone(), &metadata)
             .map(|guard| guard.limiting(Arc::clone(refused)))
             .map_err(|error| Failure::because(&error))
     };

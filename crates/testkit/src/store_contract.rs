@@ -832,6 +832,7 @@ pub async fn grants_are_listed_oldest_first_by_whose_they_are(store: AnyStore) {
 }
 
 pub async fn people_are_found_by_what_they_are_called(store: AnyStore) {
+    use FoundBy::{Name, Subject, VerifiedEmail};
     let called = |subject: &str, name: Option<&str>, email: Option<&str>, is_verified| Identity {
         name: name.map(str::to_owned),
         email: email.map(str::to_owned),
@@ -851,7 +852,6 @@ pub async fn people_are_found_by_what_they_are_called(store: AnyStore) {
             sign_in(&store, &format!("{number}{again}"), identity).await;
         }
     }
-    use FoundBy::{Name, Subject, VerifiedEmail};
     let rows: [(&str, &[(FoundBy, &str)], &str); 7] = [
         ("alice", &[(Subject, "alice"), (Name, "mallory")], "told apart from who says so"),
         ("alice@corp.example", &[(VerifiedEmail, "alice")], "and not who was not verified"),

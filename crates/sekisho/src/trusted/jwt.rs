@@ -170,7 +170,7 @@ pub(crate) fn check_times(
 
 /// Whether a text can be the server's name for a session, a client or a token.
 pub(crate) fn is_name(text: &str) -> bool {
-    (1..=NAME_BYTES_MAX).contains(&text.len())
+    (1..=NAME_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 /// Core §2: a subject is a short text.

@@ -355,8 +355,9 @@ async fn live_through(rounds: usize, processes: usize, place: Place) {
 }
 
 /// So many rounds, or as many as `REFRESH_ROUNDS` says: the long check asks for more.
+#[expect(clippy::disallowed_methods, reason = "how often it is tried is no setting of the program")]
 fn rounds(usual: usize) -> usize {
-    std::env::var("REFRESH_ROUNDS").map_or(usual, |text| text.parse().expect("a number"))
+    std::env::var("REFRESH_ROUNDS").map_or(usual, |text| text.parse().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
