@@ -24,6 +24,7 @@ const META: &str = r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","i
 pub(crate) const RAISED_LIMITS: &str = "
 [limits]
 connections_max = 20000
+connections_per_address_max = 20000
 sessions_max = 20000
 sessions_per_person_max = 20000
 registrations_per_minute = 1000000

@@ -100,7 +100,9 @@ impl ConfigFile {
     ) -> Result<(), ConfigError> {
         for (variable, value) in variables {
             let Some(variable) = variable.to_str().filter(|name| name.starts_with(PREFIX)) else {
-                self.environment.push((variable, value));
+                if !OF_OURS.iter().any(|ours| variable.to_string_lossy().starts_with(ours)) {
+                    self.environment.push((variable, value));
+                }
                 continue;
             };
             if variable != CONFIG_VARIABLE && !is_service_link(variable, &value) {
@@ -143,6 +145,10 @@ impl ConfigFile {
         self.servers = vec![(origin.clone(), Settings(settings.into()))];
     }
 }
+
+/// Beginnings of variables that are no settings and still for us alone: the database's password,
+/// an administrator's, a service manager's secrets.
+const OF_OURS: [&str; 3] = ["PG", "KC_BOOTSTRAP_", "CREDENTIALS_DIRECTORY"];
 
 /// Where a command that was typed is said to come from.
 const TYPED_COMMAND: &str = "-- COMMAND";

@@ -88,7 +88,14 @@ async fn no_setting_of_ours_reaches_a_command() {
          upstream = {{ command = [\"sh\", \"-c\", {script:?}], env = {{ GIVEN = \"yes\" }} }}\n"
     );
     let server = folder
-        .serve_in(&settings, &[("SEKISHO_LOG", "info"), ("SEKISHO_LIMITS__LOGINS_MAX", "1234")])
+        .serve_in(
+            &settings,
+            &[
+                ("SEKISHO_LOG", "info"),
+                ("SEKISHO_LIMITS__LOGINS_MAX", "1234"),
+                ("PGPASSWORD", "1234"),
+            ],
+        )
         .await;
     let tokens = log_in(&server, "demo", &server.password().unwrap()).await;
     let mut client = McpClient::new(server.url("/mcp")).with_token(&tokens.access);

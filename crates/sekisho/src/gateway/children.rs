@@ -38,6 +38,8 @@ pub enum Per {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Owner {
     whose: Whose,
+    /// Whose share of processes it counts to; nobody's where all share one.
+    person: Option<(String, String)>,
     capabilities: Box<str>,
 }
 
@@ -60,6 +62,7 @@ pub(super) struct Children {
 #[derive(Debug)]
 struct Recipe {
     command: StdioCommand,
+    per: Per,
     limits: GatewayLimits,
     changes: Changes,
     stopping: CancellationToken,
@@ -91,14 +94,14 @@ impl Children {
         stopping: CancellationToken,
         tasks: TaskTracker,
     ) -> Self {
-        let recipe = Recipe { command, limits, changes, stopping, tasks };
+        let recipe = Recipe { command, per, limits, changes, stopping, tasks };
         Self { recipe: Arc::new(recipe), per, places: Mutex::default() }
     }
 
     /// The process of this caller, started if it does not run. A start goes on when its caller
     /// gives up, so that the next one finds it further.
     pub(super) async fn of(&self, context: &Context) -> Result<Arc<Upstream>, McpError> {
-        let capabilities = capabilities_for_upstream(context);
+        let capabilities = self.capabilities(context);
         let place = self.place(self.owner(context, &capabilities))?;
         let mut running = Arc::clone(&place.running).lock_owned().await;
         if let Some(upstream) = running.alive() {
@@ -120,10 +123,19 @@ impl Children {
 
     /// The process of this caller, if it runs.
     pub(super) async fn running(&self, context: &Context) -> Option<Arc<Upstream>> {
-        let owner = self.owner(context, &capabilities_for_upstream(context));
+        let owner = self.owner(context, &self.capabilities(context));
         let place = self.lock().get(&owner).cloned()?;
         let running = place.running.lock().await;
         running.alive()
+    }
+
+    /// What the server hears that its client can do. One that all share is never told that anybody
+    /// can be asked: nothing says whose question it would be.
+    fn capabilities(&self, context: &Context) -> Box<RawValue> {
+        match self.per {
+            Per::Process => RawValue::from_string("{}".to_owned()).unwrap_or_default(),
+            Per::User | Per::Session => capabilities_for_upstream(context),
+        }
     }
 
     fn owner(&self, context: &Context, capabilities: &RawValue) -> Owner {
@@ -138,7 +150,14 @@ impl Children {
             Per::User => person(),
             Per::Session => context.session_id().map_or_else(person, Whose::Sessions),
         };
-        Owner { whose, capabilities: capabilities.get().into() }
+        let person = match self.per {
+            Per::Process => None,
+            Per::User | Per::Session => context.principal().map(|principal| {
+                let identity = &principal.identity;
+                (identity.issuer.clone(), identity.subject.clone())
+            }),
+        };
+        Owner { whose, person, capabilities: capabilities.get().into() }
     }
 
     /// The owner's place; a new one takes the place of the one at rest for longest if there are too
@@ -148,26 +167,17 @@ impl Children {
         if let Some(place) = places.get(&owner) {
             return Ok(Arc::clone(place));
         }
-        if places.len() >= self.recipe.limits.children_max {
+        let limits = &self.recipe.limits;
+        if places.len() >= limits.children_per_person_max {
             places.retain(|_, place| !place.is_empty());
         }
-        if places.len() >= self.recipe.limits.children_max {
-            let at_rest = places
-                .iter()
-                .filter_map(|(owner, place)| Some((place.at_rest_since()?, owner.clone())));
-            let Some((_, longest)) = at_rest.min_by_key(|(since, _)| *since) else {
-                tracing::warn!(
-                    children_max = self.recipe.limits.children_max,
-                    "all servers behind us are busy: a caller is turned away"
-                );
-                return Err(McpError::new(
-                    INTERNAL_ERROR,
-                    "too many people use the server behind this one: try again later",
-                ));
-            };
-            if let Some(place) = places.remove(&longest) {
-                place.stop();
-            }
+        // First within a person's own share, so that nobody's many clients end what is another's.
+        let is_own = |other: &Owner| other.person.is_some() && other.person == owner.person;
+        if places.keys().filter(|other| is_own(other)).count() >= limits.children_per_person_max {
+            make_room(&mut places, is_own)?;
+        }
+        if places.len() >= limits.children_max {
+            make_room(&mut places, |_| true)?;
         }
         let place = Arc::new(Place { running: Arc::default() });
         places.insert(owner, Arc::clone(&place));
@@ -179,13 +189,35 @@ impl Children {
     }
 }
 
+/// Ends what is at rest for longest among those that may go.
+fn make_room(
+    places: &mut HashMap<Owner, Arc<Place>>,
+    may_go: impl Fn(&Owner) -> bool,
+) -> Result<(), McpError> {
+    let at_rest = places
+        .iter()
+        .filter(|(owner, _)| may_go(owner))
+        .filter_map(|(owner, place)| Some((place.at_rest_since()?, owner.clone())));
+    let Some((_, longest)) = at_rest.min_by_key(|(since, _)| *since) else {
+        tracing::warn!("all servers behind us are busy: a caller is turned away");
+        return Err(McpError::new(
+            INTERNAL_ERROR,
+            "the server behind this one is in use too often: try again later",
+        ));
+    };
+    if let Some(place) = places.remove(&longest) {
+        place.stop();
+    }
+    Ok(())
+}
+
 impl Recipe {
     /// A process that has shaken hands, and what ends it.
     async fn start(
         &self,
         capabilities: &RawValue,
     ) -> Result<(Arc<Upstream>, CancellationToken), McpError> {
-        let process = self.command.start(&self.limits, &self.changes).map_err(|error| {
+        let process = self.command.start(&self.limits, &self.changes, self.per).map_err(|error| {
             let error = &error as &dyn std::error::Error;
             tracing::error!(error, command = ?self.command, "the server behind us does not start");
             McpError::new(INTERNAL_ERROR, "the server behind this one does not start")

@@ -8,6 +8,7 @@ use std::time::Duration;
 use sekisho_protocol::mcp::{INTERNAL_ERROR, McpError};
 use serde_json::value::RawValue;
 
+use super::limits::GatewayLimits;
 use super::upstream::{Exchange, Question};
 use crate::principal::Principal;
 
@@ -23,6 +24,7 @@ pub(super) struct Held {
 pub(super) struct HeldCalls {
     calls: Arc<Mutex<HashMap<String, Kept>>>,
     most: usize,
+    most_of_person: usize,
     wait: Duration,
 }
 
@@ -33,19 +35,26 @@ struct Kept {
 }
 
 impl HeldCalls {
-    pub(super) fn new(most: usize, wait: Duration) -> Self {
-        Self { calls: Arc::default(), most, wait }
+    pub(super) fn new(limits: &GatewayLimits) -> Self {
+        Self {
+            calls: Arc::default(),
+            most: limits.held_calls_max,
+            most_of_person: limits.held_calls_per_person_max,
+            wait: limits.answer_wait,
+        }
     }
 
     /// Keeps a call until its client comes back, but not for ever: then the server hears that it
     /// is cancelled. Answers the call's name.
     pub(super) fn keep(&self, caller: Option<&Principal>, held: Held) -> Result<String, McpError> {
         let mut calls = lock(&self.calls);
-        if calls.len() >= self.most {
+        let person = caller.map(person);
+        let of_person = calls.values().filter(|kept| kept.person == person).count();
+        if calls.len() >= self.most || of_person >= self.most_of_person {
             return Err(McpError::new(INTERNAL_ERROR, "too many calls wait for their clients"));
         }
         let name = crate::mint::id();
-        calls.insert(name.clone(), Kept { person: caller.map(person), held });
+        calls.insert(name.clone(), Kept { person, held });
         drop(calls);
         let (calls, forgotten, wait) = (Arc::clone(&self.calls), name.clone(), self.wait);
         tokio::spawn(async move {

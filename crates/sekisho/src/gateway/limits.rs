@@ -8,6 +8,9 @@ pub struct GatewayLimits {
     /// Processes of one command at once. Over it the one at rest for longest gives way; if none is
     /// at rest, the caller hears so.
     pub children_max: usize,
+    /// Processes of one person, who may have unlike clients and many sessions. Over it the one at
+    /// rest for longest among them gives way.
+    pub children_per_person_max: usize,
     /// A process without a call for this long is ended.
     pub idle: Duration,
     /// How long a process may take to answer `initialize`: a package may have to be fetched first.
@@ -20,6 +23,8 @@ pub struct GatewayLimits {
     pub calls_max: usize,
     /// Calls that wait for their client to come back with an answer (2026-07-28), in all.
     pub held_calls_max: usize,
+    /// Of these, those of one person.
+    pub held_calls_per_person_max: usize,
     /// Lines that a process may write to the log in a second; the rest is counted.
     pub log_lines_per_second: u32,
 }
@@ -28,12 +33,14 @@ impl Default for GatewayLimits {
     fn default() -> Self {
         Self {
             children_max: 100,
+            children_per_person_max: 8,
             idle: Duration::from_mins(10),
             start_wait: Duration::from_mins(1),
             answer_wait: Duration::from_mins(5),
             line_bytes_max: 16 * 1024 * 1024,
             calls_max: 256,
             held_calls_max: 1_000,
+            held_calls_per_person_max: 32,
             log_lines_per_second: 20,
         }
     }

@@ -51,7 +51,7 @@ impl Gateway {
         tasks: TaskTracker,
     ) -> Self {
         let changes = Changes::default();
-        let held = HeldCalls::new(limits.held_calls_max, limits.answer_wait);
+        let held = HeldCalls::new(&limits);
         let children = Children::new(command, per, limits, changes.clone(), stopping, tasks);
         Self { children, held, changes }
     }

@@ -180,6 +180,13 @@ impl Context {
         }
     }
 
+    /// The same, with what its client can do: the `clientCapabilities` object.
+    #[must_use]
+    pub fn with_capabilities(self, capabilities: Box<RawValue>) -> Self {
+        let declared = Arc::new(Declared { capabilities, log_level: None });
+        Self { client: Client::Request(declared), ..self }
+    }
+
     pub(super) fn of_session(
         session: &Arc<Session>,
         principal: Option<Arc<Principal>>,

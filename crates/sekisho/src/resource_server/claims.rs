@@ -77,6 +77,8 @@ pub(super) struct AccessClaims {
     /// Keycloak's word for what a token is: `Bearer`, `ID`, `Refresh`, `Logout`.
     typ: Option<String>,
     token_type: Option<String>,
+    /// What some servers say of a refresh token instead.
+    token_use: Option<String>,
     cnf: Option<Value>,
     nonce: Option<Value>,
     at_hash: Option<Value>,
@@ -163,7 +165,13 @@ impl AccessClaims {
         let is_bearer = |text: &str| text.eq_ignore_ascii_case("Bearer");
         let is_other = |text: Option<&str>| text.is_some_and(|text| !is_bearer(text));
         let has_mark = self.events.is_some() || self.at_hash.is_some() || self.c_hash.is_some();
-        if is_other(self.typ.as_deref()) || is_other(self.token_type.as_deref()) || has_mark {
+        let is_other_use = |text: &str| !matches!(text, "access" | "access_token");
+        let used_otherwise = self.token_use.as_deref().is_some_and(is_other_use);
+        if used_otherwise
+            || is_other(self.typ.as_deref())
+            || is_other(self.token_type.as_deref())
+            || has_mark
+        {
             return Err(Flaw::OtherKind);
         }
         let says_bearer = self.typ.as_deref().is_some_and(is_bearer);

@@ -7,7 +7,7 @@ use sekisho::gateway::Per;
 use sekisho::mcp::McpService as _;
 use serde_json::json;
 
-use crate::rig::{PATIENCE, Plan, after_the_greeting, caller, raw, until};
+use crate::rig::{PATIENCE, Plan, after_the_greeting, caller, caller_who_can, raw, until};
 
 fn is_there(process: u64) -> bool {
     // A process that nobody waited for has no command line any more.
@@ -209,6 +209,33 @@ async fn too_many_people_are_told_so_and_one_at_rest_makes_room() {
     assert!(is_there(bobs) && is_there(carols));
     rig.stop().await;
     assert!(!is_there(bobs) && !is_there(carols));
+}
+
+/// Clients that say they can do ever other things are still one person's.
+#[tokio::test]
+async fn one_person_with_many_unlike_clients_ends_nobody_elses_process() {
+    let mut plan = Plan::scripted();
+    plan.limits.children_per_person_max = 2;
+    plan.limits.children_max = 3;
+    let rig = plan.begin();
+    let alices = rig.process_of(&caller("alice")).await;
+    for number in 0..4 {
+        let mallory = caller_who_can("mallory", &json!({ "sampling": { "x": number } }));
+        rig.process_of(&mallory).await;
+    }
+    assert_eq!(rig.process_of(&caller("alice")).await, alices);
+    rig.stop().await;
+}
+
+/// Nothing says whose question it would be.
+#[tokio::test]
+async fn a_process_that_all_share_hears_of_a_client_that_cannot_be_asked() {
+    let rig = Plan { per: Per::Process, ..Plan::scripted() }.begin();
+    for capabilities in [json!({}), json!({ "elicitation": {}, "sampling": { "x": 1 } })] {
+        let can = rig.call(&caller_who_can("alice", &capabilities), "can").await.unwrap();
+        assert_eq!(can["can"], json!([false, false, false]));
+    }
+    rig.stop().await;
 }
 
 #[tokio::test]

@@ -130,6 +130,11 @@ pub(crate) fn caller(subject: &str) -> Context {
     Context::new(Some(Arc::new(principal)), ProtocolVersion::LATEST_WITH_HANDSHAKE)
 }
 
+/// The same, with a client that can do `capabilities`.
+pub(crate) fn caller_who_can(subject: &str, capabilities: &Value) -> Context {
+    caller(subject).with_capabilities(to_raw_value(capabilities).unwrap())
+}
+
 /// Writes lines, and reads them.
 pub(crate) struct Client {
     read: BufReader<ReadHalf<DuplexStream>>,

@@ -155,6 +155,45 @@ async fn the_name_header_says_what_the_body_says() {
     }
 }
 
+/// Case 59: what keeps us from reading a name keeps nobody from serving it, so it goes nowhere.
+#[tokio::test]
+async fn a_body_that_hides_its_name_from_the_headers_is_refused() {
+    let (rig, _) = Everything::start().await;
+    let rows = [
+        ("tools/call", r#""name":"kind","name":"other""#, "doubled"),
+        ("tools/call", r#""name":"other","\u006eame":"kind""#, "doubled behind an escape"),
+        ("tools/call", r#""name":1"#, "no text"),
+        ("prompts/get", r#""name":"kind","name":"other""#, "a prompt doubled"),
+        ("resources/read", r#""uri":"kind","uri":"other""#, "a resource doubled"),
+        ("resources/read", r#""uri":{}"#, "no text"),
+    ];
+    for (method, members, reason) in rows {
+        let client = rig.client("alice");
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{{members},"_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{{}}}}}}}}"#
+        );
+        let request = client
+            .raw(Method::POST)
+            .header("content-type", "application/json")
+            .header("mcp-protocol-version", "2026-07-28")
+            .header("mcp-method", method)
+            .header("mcp-name", "kind")
+            .body(body);
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 400, "{method} {members}: {reason}");
+    }
+    // A member of another method's is nobody's business and hides nothing.
+    let mut client = rig.client("alice");
+    client.set_header("mcp-name", "kind");
+    let params = json!({ "name": "other", "uri": 0 });
+    let (sender, body) = client.next_stateless(&json!({}), "tools/call", params);
+    let mut built = sender.raw(Method::POST).body(body.to_string()).build().unwrap();
+    built.headers_mut().insert("mcp-name", "kind".parse().unwrap());
+    built.headers_mut().insert("content-type", "application/json".parse().unwrap());
+    let answer = reqwest::Client::new().execute(built).await.unwrap();
+    assert_eq!(answer.status().as_u16(), 400);
+}
+
 /// T23.
 #[tokio::test]
 async fn an_argument_that_a_tool_wants_in_a_header_is_the_same_there() {

@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::super::children::Per;
 use super::super::limits::GatewayLimits;
 use super::exchange::{Notice, Question};
 use crate::mcp::{Changes, keep_on_one_line};
@@ -45,6 +46,8 @@ pub(in crate::gateway) struct Connection {
     calls_max: usize,
     answer_wait: Duration,
     changes: Changes,
+    /// Between people, of whom none may hear what is another's.
+    is_shared: bool,
     /// Nothing more is written.
     closing: CancellationToken,
     /// Nothing more is read.
@@ -92,6 +95,7 @@ impl Connection {
         output: impl AsyncWrite + Unpin + Send + 'static,
         limits: &GatewayLimits,
         changes: Changes,
+        per: Per,
     ) -> Arc<Self> {
         let (queue, queued) = mpsc::channel(QUEUE_MAX);
         let connection = Arc::new(Self {
@@ -105,6 +109,7 @@ impl Connection {
             calls_max: limits.calls_max,
             answer_wait: limits.answer_wait,
             changes,
+            is_shared: matches!(per, Per::Process),
             closing: CancellationToken::new(),
             closed: CancellationToken::new(),
         });
@@ -118,7 +123,10 @@ impl Connection {
         let reading = Arc::clone(&connection);
         let line_bytes_max = limits.line_bytes_max;
         tokio::spawn(async move {
-            reading.read_lines(BufReader::new(input), line_bytes_max).await;
+            tokio::select! {
+                () = reading.read_lines(BufReader::new(input), line_bytes_max) => {}
+                () = reading.closed.cancelled() => {}
+            }
             reading.end();
         });
         connection
@@ -325,9 +333,13 @@ impl Connection {
         }
     }
 
-    /// Tells the call that was begun last; `false` if there is none, or it does not listen.
+    /// Tells the call that was begun last; `false` if there is none, or it does not listen, or it
+    /// may be meant for somebody else.
     fn tell_latest(&self, event: Event) -> bool {
         let calls = self.lock();
+        if self.is_shared && calls.open.len() > 1 {
+            return false;
+        }
         let latest = calls.open.values().next_back();
         latest.is_some_and(|call| call.events.try_send(event).is_ok())
     }

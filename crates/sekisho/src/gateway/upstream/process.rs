@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Upstream;
 use super::connection::Connection;
+use crate::gateway::children::Per;
 use crate::gateway::limits::GatewayLimits;
 use crate::mcp::Changes;
 
@@ -61,6 +62,7 @@ impl StdioCommand {
         &self,
         limits: &GatewayLimits,
         changes: &Changes,
+        per: Per,
     ) -> io::Result<Process> {
         let mut command = Command::new(&self.program);
         command
@@ -81,12 +83,20 @@ impl StdioCommand {
         let missing = || io::Error::other("a pipe to it is missing");
         let stdin = child.stdin.take().ok_or_else(missing)?;
         let stdout = child.stdout.take().ok_or_else(missing)?;
+        let connection = Connection::open(stdout, stdin, limits, changes.clone(), per);
         if let Some(stderr) = child.stderr.take() {
             let name = PathBuf::from(&self.program);
             let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            tokio::spawn(log_lines(stderr, name, limits.log_lines_per_second));
+            let closed = connection.closed().clone();
+            let lines = log_lines(stderr, name, limits.log_lines_per_second);
+            // What outlives its process has nothing more to say to us.
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = lines => {}
+                    () = closed.cancelled() => {}
+                }
+            });
         }
-        let connection = Connection::open(stdout, stdin, limits, changes.clone());
         Ok(Process { child, group, connection })
     }
 }

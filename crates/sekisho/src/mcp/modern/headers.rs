@@ -12,16 +12,22 @@ use serde_json::value::RawValue;
 use crate::mcp::era::PROTOCOL_VERSION;
 use crate::mcp::service::McpService;
 
-/// What headers may repeat of a request's parameters.
+/// What headers may repeat of a call.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Repeated<'a> {
     #[serde(borrow)]
     name: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    uri: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     arguments: Option<&'a RawValue>,
+}
+
+/// What headers may repeat of a request for a resource.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ByUri<'a> {
+    #[serde(borrow)]
+    uri: Option<Cow<'a, str>>,
 }
 
 /// Holds `MCP-Protocol-Version`, `Mcp-Method` and `Mcp-Name` against the body.
@@ -42,20 +48,31 @@ pub(super) fn check<'a>(
         "resources/read" => true,
         _ => return Ok(Repeated::default()),
     };
-    // A body that cannot be read has no name, which is not valid either, but that is for whoever
-    // reads it next.
-    let read = request.params.and_then(|params| serde_json::from_str(params.get()).ok());
-    let repeated: Repeated<'a> = read.unwrap_or_default();
-    let (member, name) =
-        if by_uri { ("params.uri", &repeated.uri) } else { ("params.name", &repeated.name) };
+    let (member, name, repeated) = if by_uri {
+        let ByUri { uri } = read(request.params)?;
+        ("params.uri", uri, Repeated::default())
+    } else {
+        let repeated: Repeated<'a> = read(request.params)?;
+        ("params.name", repeated.name.clone(), repeated)
+    };
     let header = only("mcp-name", "Mcp-Name")?;
     let header = unwrap_header_value(header).map_err(|error| {
         McpError::new(HEADER_MISMATCH, format!("the header Mcp-Name cannot be read: {error}"))
     })?;
-    if name.as_ref().is_some_and(|name| **name != *header) {
+    // A body without a name is not valid either, but that is for whoever reads it next.
+    if name.is_some_and(|name| *name != *header) {
         return Err(mismatch("Mcp-Name", member));
     }
     Ok(repeated)
+}
+
+/// Reads what headers repeat. What could be read in two ways is refused: a router that went by the
+/// header must not be told otherwise by whoever serves the body.
+fn read<'a, T: Default + Deserialize<'a>>(params: Option<&'a RawValue>) -> Result<T, McpError> {
+    let Some(params) = params else { return Ok(T::default()) };
+    serde_json::from_str(params.get()).map_err(|_| {
+        McpError::invalid_params("params are one object that names name or uri once, as a text")
+    })
 }
 
 impl Repeated<'_> {
