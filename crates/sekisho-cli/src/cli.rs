@@ -45,7 +45,6 @@ pub(crate) enum Command {
     /// Administer the clients that you registered, and see those that registered themselves
     #[command(subcommand)]
     Client(ClientCommand),
-    #[command(hide = true)]
     /// Administer the keys in `key_file`
     #[command(subcommand)]
     Key(KeyCommand),
