@@ -52,6 +52,7 @@ impl Plan {
             program,
             arguments: arguments.iter().map(OsString::from).collect(),
             environment,
+            attendant: Vec::new(),
             folder: None,
         };
         Self { command, per: Per::User, limits: GatewayLimits::default() }
