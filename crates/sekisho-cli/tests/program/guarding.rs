@@ -7,6 +7,7 @@ use testkit::{McpClient, SseClient};
 
 use crate::harness::{Folder, PROGRAM};
 use crate::person::log_in;
+use crate::processes::{children_of, is_dead, told};
 
 /// A file without settings, so that the guarded program does not read those of the guarding one.
 fn guarded(folder: &Folder) -> String {
@@ -31,26 +32,6 @@ fn clinging(folder: &Folder, mark: &str) -> String {
         "[[server]]\nname = \"fortune\"\npath = \"/\"\n\
          upstream = {{ command = [\"sh\", \"-c\", {script:?}] }}\n"
     )
-}
-
-/// The processes that were told `mark`.
-fn told(mark: &str) -> Vec<String> {
-    let all = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
-        let id = entry.ok()?.file_name().into_string().ok()?;
-        let words = std::fs::read(format!("/proc/{id}/cmdline")).ok()?;
-        String::from_utf8_lossy(&words).contains(mark).then_some(id)
-    });
-    all.collect()
-}
-
-/// The processes that run our program over stdio below `parent`.
-fn children_of(parent: &str) -> Vec<String> {
-    let children = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
-        let id = entry.ok()?.file_name().into_string().ok()?;
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-        status.contains(&format!("PPid:\t{parent}\n")).then_some(id)
-    });
-    children.collect()
 }
 
 #[tokio::test]
@@ -182,10 +163,6 @@ async fn what_a_command_left_behind_is_buried_when_it_ends() {
     let mut client = McpClient::new(server.url("/mcp")).with_token(&tokens.access);
     assert_eq!(client.begin("2025-11-25").await.status, 200);
     let [attendant] = &children_of(&server.id())[..] else { panic!("there is one attendant") };
-    let is_dead = |id: &String| {
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
-        status.contains("State:\tZ")
-    };
     // One of them ended at once, and its parent never asks after it.
     let unburied = async {
         while children_of(attendant).iter().any(is_dead) {

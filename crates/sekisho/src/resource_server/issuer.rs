@@ -222,7 +222,9 @@ impl ExternalIssuer {
         .await
     }
 
-    async fn introspection_endpoint(self: &Arc<Self>) -> Result<(Url, ClientAuthentication), Fault> {
+    async fn introspection_endpoint(
+        self: &Arc<Self>,
+    ) -> Result<(Url, ClientAuthentication), Fault> {
         let metadata = self.metadata().await?;
         metadata.introspection.clone().ok_or_else(|| {
             Fault::Unacceptable("its metadata names no introspection_endpoint".into())
