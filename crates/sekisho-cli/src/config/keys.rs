@@ -257,6 +257,7 @@ pub(crate) const KEYS: &[Key] = &[
         "an MCP session unused for this long is forgotten",
     ),
     key("limits.body_bytes_max", Number, Some("4194304"), "bytes of one MCP message"),
+    key("upstream", Text, None, "the URL of a server to guard at /, instead of any [[server]]"),
     reserved("tls", "serving https without a proxy in front"),
     reserved("rule", "rights per tool"),
 ];
@@ -273,10 +274,16 @@ pub(crate) const SERVER_KEYS: &[Key] = &[
         "upstream.per",
         Text,
         None,
-        "who shares a process: \"user\" (default), \"session\", \"process\" (all)",
+        "who shares a process, or a session at a URL: \"user\" (default), \"session\", \"process\" (all)",
     ),
-    reserved("upstream.url", "guarding a remote server"),
-    reserved("upstream.transport", "guarding a remote server"),
+    key("upstream.url", Text, None, "the URL of a server that is there already"),
+    key(
+        "upstream.transport",
+        Text,
+        None,
+        "how it is spoken to: \"streamable-http\", \"http-sse\"; default what it answers to",
+    ),
+    key("upstream.headers", Table, None, "headers it gets with every request, such as credentials"),
 ];
 
 /// The settings of one `[[client]]`.

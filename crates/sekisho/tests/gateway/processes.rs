@@ -106,9 +106,7 @@ async fn a_command_that_keeps_ending_is_started_ever_less_often() {
 
 #[tokio::test]
 async fn a_command_that_is_not_there_is_an_error_of_the_call() {
-    let mut plan = Plan::scripted();
-    plan.command.program = "/no/such/program".into();
-    let rig = plan.begin();
+    let rig = Plan::program("/no/such/program").begin();
     let error = rig.call(&caller("alice"), "who").await.unwrap_err();
     assert!(error.contains("does not start"), "{error}");
     assert!(!error.contains("/no/such"), "what is configured is no business of a client: {error}");
@@ -161,7 +159,7 @@ async fn a_client_that_gives_up_has_its_call_cancelled() {
 #[tokio::test]
 async fn a_line_without_end_costs_its_process_and_no_memory() {
     let mut plan = Plan::scripted();
-    plan.limits.line_bytes_max = 64 * 1024;
+    plan.limits.message_bytes_max = 64 * 1024;
     let rig = plan.begin();
     let error = rig.call(&caller("alice"), "flood").await.unwrap_err();
     assert!(error.contains("ended before it answered"), "{error}");
@@ -200,7 +198,7 @@ async fn what_is_no_message_is_passed_over_however_much_it_is() {
 #[tokio::test]
 async fn too_many_people_are_told_so_and_one_at_rest_makes_room() {
     let mut plan = Plan::scripted();
-    plan.limits.children_max = 2;
+    plan.limits.upstreams_max = 2;
     let rig = plan.begin();
     let alices = rig.process_of(&caller("alice")).await;
     let bobs = rig.process_of(&caller("bob")).await;
@@ -215,8 +213,8 @@ async fn too_many_people_are_told_so_and_one_at_rest_makes_room() {
 #[tokio::test]
 async fn one_person_with_many_unlike_clients_ends_nobody_elses_process() {
     let mut plan = Plan::scripted();
-    plan.limits.children_per_person_max = 2;
-    plan.limits.children_max = 3;
+    plan.limits.upstreams_per_person_max = 2;
+    plan.limits.upstreams_max = 3;
     let rig = plan.begin();
     let alices = rig.process_of(&caller("alice")).await;
     for number in 0..4 {
