@@ -79,6 +79,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("metrics_listen", Text, Some(""), "where metrics are served; empty is nowhere"),
     key("log", Text, Some("info"), "what is logged: a level, or target=level with commas"),
     key("log_format", Text, Some("pretty"), "\"pretty\" or \"json\""),
+    key("upstream", Text, None, "the URL of a server to guard at /, instead of any [[server]]"),
     key(
         "identity.provider",
         Text,
@@ -257,7 +258,6 @@ pub(crate) const KEYS: &[Key] = &[
         "an MCP session unused for this long is forgotten",
     ),
     key("limits.body_bytes_max", Number, Some("4194304"), "bytes of one MCP message"),
-    key("upstream", Text, None, "the URL of a server to guard at /, instead of any [[server]]"),
     reserved("tls", "serving https without a proxy in front"),
     reserved("rule", "rights per tool"),
 ];

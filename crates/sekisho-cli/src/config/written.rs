@@ -461,12 +461,12 @@ impl Settings {
     }
 }
 
-/// A text as it may be shown: the URL of a database holds a password.
+/// A text as it may be shown: the URL of a database holds a password, and any other may.
 pub(crate) fn shown(text: &str) -> &str {
-    if text.contains("://") && text.contains('@') {
-        "***"
-    } else if text.starts_with("postgres:") || text.starts_with("postgresql:") {
+    if text.starts_with("postgres:") || text.starts_with("postgresql:") {
         "postgres://***"
+    } else if text.contains("://") && text.contains('@') {
+        "***"
     } else {
         text
     }

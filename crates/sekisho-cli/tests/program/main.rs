@@ -16,6 +16,7 @@ mod guarding;
 mod harness;
 mod key;
 mod person;
+mod remote;
 mod replicas;
 mod settings;
 mod starting;

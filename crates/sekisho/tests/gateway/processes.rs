@@ -209,6 +209,36 @@ async fn too_many_people_are_told_so_and_one_at_rest_makes_room() {
     assert!(!is_there(bobs) && !is_there(carols));
 }
 
+/// What is ending takes up as much as what runs.
+#[tokio::test]
+async fn a_process_that_makes_room_is_gone_before_the_next_one_is_there() {
+    let stubborn = "trap '' TERM; read initialized; read call; \
+                    echo \"{\\\"jsonrpc\\\":\\\"2.0\\\",\\\"id\\\":2,\\\"result\\\":{\\\"pid\\\":$$}}\"; \
+                    while :; do sleep 1; done";
+    let mut plan = Plan::shell(&after_the_greeting(stubborn));
+    plan.limits.upstreams_max = 1;
+    let rig = plan.begin();
+    let alices = rig.process_of(&caller("alice")).await;
+    assert!(is_there(alices));
+    let bobs = rig.process_of(&caller("bob")).await;
+    assert!(!is_there(alices) && is_there(bobs));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_whose_server_did_not_start_may_shake_hands_again() {
+    let rig = Plan::program("/no/such/program").begin();
+    let mut client = rig.client();
+    let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {} });
+    for id in 1..3 {
+        let answer = client.ask(id, "initialize", params.clone()).await.to_string();
+        assert!(answer.contains("does not start") || answer.contains("keeps ending"), "{answer}");
+        let answer = client.ask(id + 10, "tools/list", json!({})).await.to_string();
+        assert!(answer.contains("the first request is initialize"), "{answer}");
+    }
+    rig.stop().await;
+}
+
 /// Clients that say they can do ever other things are still one person's.
 #[tokio::test]
 async fn one_person_with_many_unlike_clients_ends_nobody_elses_process() {

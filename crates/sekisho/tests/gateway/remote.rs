@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use axum::response::IntoResponse as _;
 use http::{Method, StatusCode};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
 use sekisho::gateway::{Per, RemoteServer, RemoteServerError};
 use sekisho::mcp::McpService as _;
 use sekisho::protocol::Secret;
@@ -39,6 +42,53 @@ async fn every_transport_and_era_is_found_out_and_answers_byte_for_byte() {
         assert_eq!(answer["result"]["unheard"]["of"][0], 100.0, "{speaks:?}: {answer}");
         rig.stop().await;
     }
+}
+
+/// Whatever stands in a request or in a result that nobody here needs to know.
+#[tokio::test]
+async fn values_that_nobody_here_knows_survive_both_ways_byte_for_byte() {
+    let leaf = prop_oneof![
+        Just("1.0e2".to_owned()),
+        Just("12345678901234567890123".to_owned()),
+        Just("-0".to_owned()),
+        Just("0.10".to_owned()),
+        Just("null".to_owned()),
+        Just(r#""\u00e9\n\/ \ud83d\ude00""#.to_owned()),
+        "\"[a-z世界 ]{0,8}\"",
+    ];
+    let value = leaf.prop_recursive(4, 24, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4)
+                .prop_map(|all| format!("[ {} ]", all.join(" ,"))),
+            prop::collection::vec(inner, 0..4).prop_map(|all| {
+                let named = |(at, value): (usize, &String)| format!("\"\\u006e{at}\" : {value}");
+                format!("{{{}}}", all.iter().enumerate().map(named).collect::<Vec<_>>().join(", "))
+            }),
+        ]
+    });
+    let params = prop::collection::vec(value, 0..5).prop_map(|all| {
+        let named = |(at, value): (usize, &String)| format!("\"x{at}\":{value}");
+        format!("{{{}}}", all.iter().enumerate().map(named).collect::<Vec<_>>().join(","))
+    });
+    let mut runner = TestRunner::deterministic();
+    let alice = caller("alice");
+    for speaks in Speaks::ALL {
+        let web = Web::serve(speaks.server()).await;
+        let rig = Plan::at(&web.url(speaks.path())).begin();
+        for _ in 0..100 {
+            let params = params.new_tree(&mut runner).unwrap().current();
+            let came = rig.gateway.call("params/echo", Some(&raw(&params)), &alice).await.unwrap();
+            assert_eq!(came.get(), params, "{speaks:?}");
+        }
+        rig.stop().await;
+    }
+    let rig = Plan::scripted().begin();
+    for _ in 0..100 {
+        let params = params.new_tree(&mut runner).unwrap().current();
+        let came = rig.gateway.call("params/echo", Some(&raw(&params)), &alice).await.unwrap();
+        assert_eq!(came.get(), params, "over stdio");
+    }
+    rig.stop().await;
 }
 
 #[tokio::test]

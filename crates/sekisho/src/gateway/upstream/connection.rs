@@ -111,6 +111,8 @@ pub(super) enum Ending {
     Result(Box<RawValue>),
     /// The server did not do it: it says so in an error of its own, or by this status.
     Refused { error: McpError, status: Option<StatusCode> },
+    /// The server did not even get to hear of it, or does not let us in.
+    Unreached(McpError),
     /// Nobody knows whether it was done.
     Failed(McpError),
 }
@@ -483,7 +485,9 @@ impl Ending {
     pub(super) fn into_result(self) -> Result<Box<RawValue>, McpError> {
         match self {
             Self::Result(result) => Ok(result),
-            Self::Refused { error, .. } | Self::Failed(error) => Err(error),
+            Self::Refused { error, .. } | Self::Unreached(error) | Self::Failed(error) => {
+                Err(error)
+            }
         }
     }
 }

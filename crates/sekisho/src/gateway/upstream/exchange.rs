@@ -56,7 +56,7 @@ impl Exchange {
                 None => match answer.await {
                     Ok(Ending::Result(result)) => Step::Answer(result),
                     Ok(Ending::Refused { error, status }) => Step::Refused { error, status },
-                    Ok(Ending::Failed(error)) => Step::Failed(error),
+                    Ok(Ending::Unreached(error) | Ending::Failed(error)) => Step::Failed(error),
                     Err(_) => Step::Failed(ended()),
                 },
             }

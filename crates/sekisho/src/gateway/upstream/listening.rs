@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::connection::{Connection, Ear, Ending, Event, Kind, ended};
+use super::connection::{Connection, Ear, Event, Kind, ended};
 use super::stateless::{For, Stateless, Supplied};
 
 /// How long it takes until a broken one is begun again; twice as long each time.
@@ -89,8 +89,7 @@ async fn once(
         }
     }
     match (&mut ear.answer).await {
-        Ok(Ending::Result(_)) => Ok(()),
-        Ok(Ending::Refused { error, .. } | Ending::Failed(error)) => Err(error),
+        Ok(ending) => ending.into_result().map(drop),
         Err(_) => Err(ended()),
     }
 }

@@ -239,7 +239,7 @@ impl Upstream {
         let answer = match connection.ask("initialize", Some(&params), HeaderMap::new()).await {
             Ending::Result(answer) => answer,
             Ending::Refused { error, status } => return Err(Ungreeted { error, status }),
-            Ending::Failed(error) => return Err(error.into()),
+            Ending::Unreached(error) | Ending::Failed(error) => return Err(error.into()),
         };
         let Some(result) = InitializeResult::parse(&answer) else {
             return Err(wrong_greeting("its answer to initialize is none").into());
@@ -287,7 +287,9 @@ impl Upstream {
             Err(_) => return Ok(Discovered::NotIt),
             Ok(ending) => match ending? {
                 Ending::Result(answer) => answer,
-                Ending::Failed(error) => return Err(error),
+                Ending::Unreached(error) => return Err(error),
+                // Whatever that was, it was no answer of a server of that era.
+                Ending::Failed(_) => return Ok(Discovered::NotIt),
                 Ending::Refused { error, .. } => {
                     // Only a server of that era says so, and it has no handshake.
                     return match error.code() {

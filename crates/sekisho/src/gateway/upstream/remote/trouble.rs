@@ -62,12 +62,11 @@ impl Trouble {
                 Ending::Refused { error, status: Some(status) }
             }
             Self::Forgotten => Ending::Refused { error, status: Some(StatusCode::NOT_FOUND) },
-            Self::Unreachable(_)
-            | Self::TooSlow
-            | Self::Broken(_)
+            Self::Unreachable(_) | Self::TooSlow | Self::NotLetIn(_) | Self::Redirected(_) => {
+                Ending::Unreached(error)
+            }
+            Self::Broken(_)
             | Self::NoAnswer
-            | Self::NotLetIn(_)
-            | Self::Redirected(_)
             | Self::OtherContent
             | Self::TooLong { .. }
             | Self::OtherEndpoint
