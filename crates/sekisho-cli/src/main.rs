@@ -30,7 +30,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use cli::{Cli, Command, ConfigCommand, GuardedArgs, KeyCommand, KeycloakCommand};
+use cli::{Cli, Command, ConfigCommand, KeyCommand, KeycloakCommand};
 use config::{ConfigError, Flags, IdentityConfig};
 use outcome::{Failure, say};
 
@@ -43,14 +43,8 @@ fn main() -> ExitCode {
 
 fn run(command: &Command) -> Result<(), Failure> {
     match command {
-        Command::Serve(args) => {
-            refuse_reserved(&args.guarded)?;
-            serve::run(load(&args.flags())?)
-        }
-        Command::Stdio(args) => {
-            refuse_reserved(&args.guarded)?;
-            stdio::run(&load(&args.flags())?)
-        }
+        Command::Serve(args) => serve::run(load(&args.flags())?),
+        Command::Stdio(args) => stdio::run(&load(&args.flags())?),
         Command::User(command) => user::run(command, load_administered),
         Command::Client(command) => client::run(command, load_administered),
         Command::Grant(command) => grant::run(command, load_administered),
@@ -99,13 +93,4 @@ fn reserved(command: &str) -> Failure {
          `sekisho --help` lists what there is"
     ))
     .into()
-}
-
-fn refuse_reserved(guarded: &GuardedArgs) -> Result<(), Failure> {
-    if guarded.upstream.is_some() {
-        let what = "--upstream: it is reserved for guarding a remote server and not built yet: \
-                    leave it out";
-        return Err(ConfigError::new(what).into());
-    }
-    Ok(())
 }

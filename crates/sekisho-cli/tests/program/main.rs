@@ -18,6 +18,7 @@ mod harness;
 mod key;
 mod person;
 mod processes;
+mod remote;
 mod replicas;
 mod settings;
 mod starting;
