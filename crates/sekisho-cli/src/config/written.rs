@@ -133,7 +133,7 @@ impl ConfigFile {
     /// Guards this command alone, whatever the file guards.
     pub(crate) fn overlay_command(&mut self, command: &[String]) {
         let command = Value::List(command.to_vec());
-        self.guard_alone("upstream.command", command, Origin::Flag(TYPED_COMMAND));
+        self.guard_alone("upstream.command", command, &Origin::Flag(TYPED_COMMAND));
     }
 
     /// Guards the server at the URL that `upstream` says, if it says one, and no other.
@@ -148,11 +148,11 @@ impl ConfigFile {
             return Err(self.settings.refuse("upstream", problem));
         }
         let (value, origin) = (written.value.clone(), written.origin.clone());
-        self.guard_alone("upstream.url", value, origin);
+        self.guard_alone("upstream.url", value, &origin);
         Ok(())
     }
 
-    fn guard_alone(&mut self, what: &'static str, value: Value, origin: Origin) {
+    fn guard_alone(&mut self, what: &'static str, value: Value, origin: &Origin) {
         let text = |text: &str| Value::Text(text.to_owned());
         let values = [
             ("name", text("main")),

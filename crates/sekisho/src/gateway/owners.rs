@@ -92,6 +92,8 @@ struct Running {
     started_at: Option<Instant>,
     /// How often in a row it did not stay.
     failures: u32,
+    /// It was forgotten by its server, and that counts once as no failure.
+    is_excused: bool,
 }
 
 impl Owners {
@@ -138,10 +140,12 @@ impl Owners {
         }
         running.pause(Instant::now())?;
         let recipe = Arc::clone(&self.recipe);
+        let before = running.upstream.clone();
         let started = self.recipe.tasks.spawn(async move {
-            let (upstream, stop) = recipe.begin(&changes, &capabilities).await?;
+            let (upstream, stop) = recipe.begin(&changes, &capabilities, before).await?;
             running.upstream = Some(Arc::clone(&upstream));
             running.stop = Some(stop);
+            running.is_excused = false;
             Ok(upstream)
         });
         started.await.map_err(|_| McpError::internal())?
@@ -234,14 +238,17 @@ impl Recipe {
         &self,
         changes: &Changes,
         capabilities: &RawValue,
+        before: Option<Arc<Upstream>>,
     ) -> Result<(Arc<Upstream>, CancellationToken), McpError> {
         let stop = self.stopping.child_token();
         let begun = async {
             // What is ending counts too, until it has ended.
             let room = Arc::clone(&self.room).acquire_owned().await;
             let room = room.map_err(|_| McpError::internal())?;
-            match &self.server {
-                Reached::Command(command) => self.start(command, changes, capabilities, room).await,
+            let (carrier, mut upstream, room) = match &self.server {
+                Reached::Command(command) => {
+                    self.start(command, changes, capabilities, room).await?
+                }
                 Reached::Remote { server, client } => {
                     let client = client.as_ref().map_err(|error| {
                         let error = error as &dyn std::error::Error;
@@ -255,9 +262,15 @@ impl Recipe {
                     let reached =
                         upstream::reach((server, client), limits, changes, per, capabilities);
                     let (carrier, upstream) = reached.await?;
-                    Ok((carrier, upstream, room))
+                    (carrier, upstream, room)
                 }
+            };
+            let mut ending = Ending { carrier: Some((carrier, room)), tasks: &self.tasks };
+            if let Some(before) = before {
+                upstream.go_on_with(&before).await;
             }
+            let (carrier, room) = ending.carrier.take().ok_or_else(McpError::internal)?;
+            Ok((carrier, upstream, room))
         };
         let begun = tokio::select! {
             begun = tokio::time::timeout(self.limits.start_wait, begun) => begun,
@@ -295,7 +308,7 @@ impl Recipe {
     }
 }
 
-/// A process whose greeting may be given up: then it is ended as every process is.
+/// What may be given up before it is begun: then it is ended as all are.
 struct Ending<'a> {
     carrier: Option<(Carrier, OwnedSemaphorePermit)>,
     tasks: &'a TaskTracker,
@@ -329,8 +342,8 @@ async fn watch(
             () = stopping.cancelled() => is_needed = false,
             () = connection.closed().cancelled() => is_needed = false,
             _ = look.tick() => {
-                let is_past = connection.is_forgotten() || connection.used_at().elapsed() >= idle;
-                is_needed = !(is_past && upstream.is_at_rest());
+                let is_idle = upstream.is_at_rest() && connection.used_at().elapsed() >= idle;
+                is_needed = !is_idle && !upstream.is_spent();
             }
         }
     }
@@ -365,7 +378,8 @@ impl Running {
     /// Counts a start; a process that does not stay is started ever less often.
     fn pause(&mut self, now: Instant) -> Result<(), McpError> {
         let before = self.upstream.as_ref().map(|upstream| upstream.connection());
-        if before.is_some_and(|before| before.is_forgotten() && before.has_served()) {
+        let is_forgotten = before.is_some_and(|it| it.is_forgotten() && it.has_served());
+        if is_forgotten && !std::mem::replace(&mut self.is_excused, true) {
             // It was good for something, and its server has merely begun anew.
             (self.started_at, self.failures) = (None, 0);
         }

@@ -247,6 +247,39 @@ async fn a_session_that_the_server_forgot_is_made_anew_and_its_call_repeated_onc
     rig.stop().await;
 }
 
+/// Another server is put in its place: of the same kind, of an older, of a newer.
+#[tokio::test]
+async fn what_was_followed_goes_on_when_the_server_has_begun_anew() {
+    let rows = [
+        (Speaks::Handshake, Speaks::Handshake, 2, 1),
+        (Speaks::Stateless, Speaks::Handshake, 1, 1),
+        (Speaks::Handshake, Speaks::Stateless, 1, 0),
+    ];
+    for (before, after, subscribed, parted) in rows {
+        let web = Web::serve(before.server()).await;
+        let rig = Plan::at(&web.url("/mcp")).begin();
+        let mut client = rig.client();
+        client.shake_hands(json!({})).await;
+        let uri = json!({ "uri": "test://followed" });
+        let answer = client.ask(1, "resources/subscribe", uri.clone()).await;
+        assert_eq!(answer["result"], json!({}), "{before:?}");
+        web.become_another(after.server());
+        let answer = client.ask(2, "tools/call", json!({ "name": "odd" })).await;
+        assert_eq!(answer["id"], 2, "{before:?} {after:?}");
+        assert!(answer["result"].is_object(), "{before:?} {after:?}: {answer}");
+        assert_eq!(web.count("resources/subscribe"), subscribed, "{before:?} {after:?}");
+        client.request(3, "tools/call", json!({ "name": "change" })).await;
+        let mut methods = Vec::new();
+        while !methods.contains(&"notifications/resources/updated".to_owned()) {
+            methods.push(client.next().await["method"].as_str().unwrap_or("answer").to_owned());
+        }
+        client.request(4, "resources/unsubscribe", uri).await;
+        let has_parted = || web.count("resources/unsubscribe") == parted;
+        until("it is followed no more", has_parted).await;
+        rig.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_always_forgets_is_not_asked_for_ever() {
     let forgets = greeting(async |_| StatusCode::NOT_FOUND.into_response());

@@ -155,9 +155,10 @@ async fn a_stream_that_sends_its_messages_elsewhere_is_refused() {
         ("//evil.example/messages", "another host, the same scheme"),
     ] {
         let text = format!("event: endpoint\ndata: {endpoint}\n\n");
-        let web =
-            Web::serve(axum::Router::new().fallback(async move || stream_of(&[text.clone()])))
-                .await;
+        let web = Web::serve(
+            axum::Router::new().fallback(async move || stream_of(std::slice::from_ref(&text))),
+        )
+        .await;
         let server =
             RemoteServer::new(&web.url("/sse"), Some(RemoteTransport::HttpSse), []).unwrap();
         let rig = Plan { server: server.into(), ..Plan::at("http://127.0.0.1/") }.begin();

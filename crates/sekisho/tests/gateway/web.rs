@@ -210,10 +210,10 @@ impl Person {
         let mut stream = request.send().await.unwrap();
         assert_eq!(stream.status(), 200);
         let heard: Arc<Mutex<String>> = Arc::default();
-        let hears = Arc::clone(&heard);
+        let writing = Arc::clone(&heard);
         tokio::spawn(async move {
             while let Ok(Some(chunk)) = stream.chunk().await {
-                hears.lock().unwrap().push_str(&String::from_utf8_lossy(&chunk));
+                writing.lock().unwrap().push_str(&String::from_utf8_lossy(&chunk));
             }
         });
         heard

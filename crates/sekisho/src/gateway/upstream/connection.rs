@@ -439,14 +439,19 @@ impl Connection {
     /// Tells the call that something came for; where nobody knows, the one that was begun last.
     /// `false` if there is none, or it does not listen, or it may be meant for somebody else.
     fn tell_one(&self, event: Event, of: Option<u64>) -> bool {
-        let calls = self.lock();
+        let mut calls = self.lock();
         let passing = || calls.open.values().filter(|call| call.kind == Kind::Passing);
         let call = match of {
             Some(id) => calls.open.get(&id),
             None if self.is_shared && passing().count() > 1 => None,
             None => passing().next_back(),
         };
-        call.is_some_and(|call| call.events.try_send(event).is_ok())
+        let Some(call) = call else { return false };
+        // Who listens for changes and is told something, is served.
+        let is_served = call.kind == Kind::Standing;
+        let is_told = call.events.try_send(event).is_ok();
+        calls.has_served |= is_served;
+        is_told
     }
 
     fn lock(&self) -> MutexGuard<'_, Calls> {

@@ -115,8 +115,23 @@ pub(super) struct Upstream {
     has_logging: bool,
     /// How a server without a handshake is spoken to; nothing for one that shook hands.
     words: Words,
-    followed: Mutex<HashMap<String, Followed>>,
+    followed: Arc<Following>,
     _lists: Option<AbortOnDropHandle<()>>,
+}
+
+/// What is followed, and in which conversation. It outlives one that ends, so that the next one of the
+/// same owner goes on with it.
+#[derive(Debug)]
+struct Following {
+    table: Mutex<HashMap<String, Followed>>,
+    connection: Mutex<Arc<Connection>>,
+}
+
+impl Following {
+    fn nothing(connection: &Arc<Connection>) -> Arc<Self> {
+        let connection = Mutex::new(Arc::clone(connection));
+        Arc::new(Self { table: Mutex::default(), connection })
+    }
 }
 
 /// A resource that somebody follows.
@@ -260,7 +275,7 @@ impl Upstream {
             info: Arc::new(info),
             connection: Arc::clone(connection),
             words: None,
-            followed: Mutex::default(),
+            followed: Following::nothing(connection),
             _lists: None,
         })
     }
@@ -321,7 +336,7 @@ impl Upstream {
             info: Arc::new(info),
             connection: Arc::clone(connection),
             words: Some(words),
-            followed: Mutex::default(),
+            followed: Following::nothing(connection),
             _lists: lists,
         })))
     }
@@ -447,10 +462,10 @@ impl Upstream {
     }
 
     /// Follows a resource; the server hears of the first who does and the last who no longer does.
-    pub(super) async fn subscribe(self: &Arc<Self>, uri: &str) -> Result<Subscription, McpError> {
-        let watcher = Follower { upstream: Arc::clone(self), uri: uri.to_owned() };
+    pub(super) async fn subscribe(&self, uri: &str) -> Result<Subscription, McpError> {
+        let watcher = Follower { followed: Arc::clone(&self.followed), uri: uri.to_owned() };
         let is_first = {
-            let mut table = lock(&self.followed);
+            let mut table = lock(&self.followed.table);
             let followed = table.entry(uri.to_owned()).or_default();
             followed.by += 1;
             followed.by == 1
@@ -458,7 +473,7 @@ impl Upstream {
         if is_first {
             match self.follow(uri).await {
                 Ok(listening) => {
-                    if let Some(followed) = lock(&self.followed).get_mut(uri) {
+                    if let Some(followed) = lock(&self.followed.table).get_mut(uri) {
                         followed.listening = listening;
                     }
                 }
@@ -469,6 +484,25 @@ impl Upstream {
             }
         }
         Ok(Subscription::holding(watcher))
+    }
+
+    /// Goes on with what was followed in a conversation of the same owner that has ended.
+    pub(super) async fn go_on_with(&mut self, before: &Self) {
+        self.followed = Arc::clone(&before.followed);
+        *lock(&self.followed.connection) = Arc::clone(&self.connection);
+        let uris: Vec<String> = lock(&self.followed.table).keys().cloned().collect();
+        for uri in uris {
+            let listening = match self.follow(&uri).await {
+                Ok(listening) => listening,
+                Err(error) => {
+                    tracing::warn!(%error, "what was followed is not told of any more");
+                    None
+                }
+            };
+            if let Some(followed) = lock(&self.followed.table).get_mut(&uri) {
+                followed.listening = listening;
+            }
+        }
     }
 
     /// Asks to be told of a resource; answers the call that stands for it, where one does.
@@ -484,21 +518,26 @@ impl Upstream {
 
     /// Whether nobody needs it: no call, nobody who follows anything.
     pub(super) fn is_at_rest(&self) -> bool {
-        self.connection.is_at_rest() && lock(&self.followed).is_empty()
+        self.connection.is_at_rest() && lock(&self.followed.table).is_empty()
+    }
+
+    /// Whether its server has forgotten it, and no call is left that could still be answered.
+    pub(super) fn is_spent(&self) -> bool {
+        self.connection.is_forgotten() && self.connection.is_at_rest()
     }
 }
 
 /// Somebody who follows a resource, until it is dropped.
 #[derive(Debug)]
 struct Follower {
-    upstream: Arc<Upstream>,
+    followed: Arc<Following>,
     uri: String,
 }
 
 impl Follower {
     /// Takes itself off the list; `true` if it was the last.
     fn leave(&self) -> bool {
-        let mut table = lock(&self.upstream.followed);
+        let mut table = lock(&self.followed.table);
         match table.entry(self.uri.clone()) {
             Entry::Occupied(mut followed) if followed.get().by > 1 => {
                 followed.get_mut().by -= 1;
@@ -523,7 +562,8 @@ impl Drop for Follower {
     fn drop(&mut self) {
         if !self.uri.is_empty() && self.leave() {
             let params = to_raw_value(&serde_json::json!({ "uri": self.uri })).ok();
-            self.upstream.connection.tell("resources/unsubscribe", params.as_deref());
+            let connection = Arc::clone(&lock(&self.followed.connection));
+            connection.tell("resources/unsubscribe", params.as_deref());
         }
     }
 }

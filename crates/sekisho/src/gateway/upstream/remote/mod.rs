@@ -19,7 +19,10 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use reqwest::Response;
 use sekisho_protocol::Secret;
-use sekisho_protocol::mcp::{Incoming, McpError, Message};
+use sekisho_protocol::mcp::{
+    HEADER_MISMATCH, INVALID_PARAMS, Incoming, METHOD_NOT_FOUND, MISSING_CLIENT_CAPABILITY,
+    McpError, Message, PARSE_ERROR,
+};
 use sekisho_protocol::oauth::is_loopback;
 use url::Url;
 
@@ -296,27 +299,46 @@ impl Link {
             return Err(Trouble::Forgotten);
         }
         let error = if is_json(&response) { told_in(response).await } else { None };
+        if self.connection.is_stateless() && !is_of_stateless_era(status, error.as_ref()) {
+            return Err(Trouble::Forgotten);
+        }
         Err(Trouble::Refused { status, error })
     }
 
     /// Lets a call end with its trouble. Whether it began makes a difference to whoever may ask
     /// again.
     fn fail(&self, id: u64, trouble: Trouble) {
-        match trouble {
-            Trouble::Forgotten => {
-                self.connection.forget(Some((id, trouble.into_ending())));
-            }
-            Trouble::Refused { error: Some(_), .. } => {
-                tracing::debug!(%trouble, "the server behind us refuses");
-                self.connection.finish(id, trouble.into_ending());
-            }
-            trouble => {
-                let error = std::error::Error::source(&trouble);
-                tracing::warn!(error, "a call of the server behind us fails: {trouble}");
-                self.connection.finish(id, trouble.into_ending());
-            }
+        let is_forgotten = matches!(trouble, Trouble::Forgotten);
+        let is_told = matches!(trouble, Trouble::Refused { error: Some(_), .. });
+        if !is_forgotten && !is_told {
+            let error = std::error::Error::source(&trouble);
+            tracing::warn!(error, "a call of the server behind us fails: {trouble}");
+        }
+        let ending = trouble.into_ending();
+        if is_forgotten {
+            self.connection.forget(Some((id, ending)));
+        } else {
+            self.connection.finish(id, ending);
         }
     }
+}
+
+/// Whether a refusal is one of a server of 2026-07-28. Another one was put in its place if not, which
+/// read nothing of the message (2026-07-28 "Versioning").
+fn is_of_stateless_era(status: StatusCode, error: Option<&McpError>) -> bool {
+    if !may_be_http_sse(Some(status)) {
+        return true;
+    }
+    matches!(
+        error.and_then(McpError::code),
+        Some(
+            PARSE_ERROR
+                | METHOD_NOT_FOUND
+                | INVALID_PARAMS
+                | HEADER_MISMATCH
+                | MISSING_CLIENT_CAPABILITY
+        )
+    )
 }
 
 /// The error that a refusal tells, if it does.

@@ -19,7 +19,7 @@ pub(in crate::gateway::upstream) enum Trouble {
     NoAnswer,
     #[error("it answered {status}")]
     Refused { status: StatusCode, error: Option<McpError> },
-    #[error("it does not know the session any more")]
+    #[error("it does not know the session, or this revision, any more")]
     Forgotten,
     #[error("it answered {0}: set upstream.headers to what it wants to see")]
     NotLetIn(StatusCode),
