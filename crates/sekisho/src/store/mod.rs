@@ -5,6 +5,7 @@
 //! Only hashes of tokens, codes and client secrets arrive here, and sealed bytes.
 
 pub mod cached;
+mod condition;
 mod grants;
 pub mod memory;
 #[allow(clippy::duplicate_mod, reason = "what is in `sql/` is compiled once for each database")]
@@ -26,6 +27,7 @@ use crate::principal::{Identity, Principal};
 use crate::seal::{KeyId, Sealed};
 
 pub use self::cached::CachedStore;
+pub use self::condition::{Condition, Contents, SchemaAge};
 pub use self::grants::{
     FoundBy, FoundPerson, GRANTS_LISTED_MAX, GrantsOf, LAST_USE_EXACT_TO, LastNoted, ListedGrant,
     PEOPLE_FOUND_MAX, PERSONAL_CLIENT, PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken,

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use sekisho_protocol::Secret;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
-use sqlx::{ConnectOptions as _, Transaction};
+use sqlx::{ConnectOptions as _, Connection as _, Transaction};
 use url::Url;
 
 use super::schema::{self, SchemaError};
-use super::{CONNECTIONS_MAX, Database};
+use super::{CONNECTIONS_MAX, Condition, Database, SchemaAge, condition};
 
 /// Why a database could not be opened as a store. `place` never holds a password.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +100,32 @@ pub(super) async fn open(url: &Secret, wait_max: Duration) -> Result<Opened, Pos
             Err(refused)
         }
     }
+}
+
+/// Looks at the database, and leaves its schema as it is.
+pub(super) async fn look(url: &Secret, wait_max: Duration) -> Result<Condition, PostgresOpenError> {
+    let options = options(url, wait_max)?;
+    let place = place(&options);
+    warn_of_plain_text(&options, &place);
+    let refused = |error| refusal(&place, error);
+    let connected = tokio::time::timeout(wait_max, options.connect()).await;
+    let timed_out = |_| refused(sqlx::Error::PoolTimedOut);
+    let mut connection = connected.map_err(timed_out)?.map_err(refused)?;
+    let is_made: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM pg_tables WHERE schemaname = $1 AND tablename = $2)",
+    )
+    .bind(SCHEMA)
+    .bind(MIGRATIONS_TABLE)
+    .fetch_one(&mut connection)
+    .await
+    .map_err(refused)?;
+    let looked = if is_made {
+        condition::look(&mut connection, MIGRATIONS_TABLE, &MIGRATIONS).await
+    } else {
+        Ok(Condition { schema: SchemaAge::Absent, contents: None })
+    };
+    connection.close().await.map_err(refused)?;
+    looked.map_err(|error| schema_refusal(&place, error))
 }
 
 /// Waits for the right to write, and keeps it until the transaction ends.
