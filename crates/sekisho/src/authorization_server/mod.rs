@@ -69,6 +69,7 @@ pub use provider_sessions::{
 use browser::Cookies;
 pub use clients::Documents;
 use failures::Failures;
+pub use metadata::metadata_documents;
 use rate::PerGrant;
 pub use register::new_client_credentials;
 
