@@ -33,8 +33,8 @@ pub(crate) enum Command {
     /// Check or show the settings
     #[command(subcommand)]
     Config(ConfigCommand),
-    #[command(hide = true)]
-    Doctor(ReservedArgs),
+    /// Examine settings, store, provider, what clients see and what is guarded; say what to repair
+    Doctor(DoctorArgs),
     #[command(hide = true)]
     Flows(ReservedArgs),
     #[command(hide = true)]
@@ -232,6 +232,19 @@ pub(crate) struct OutputArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) settings: SettingsArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Hold an access token of another authorization server against the settings; from a file, or
+    /// from standard input for -
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token: Option<String>,
+    /// Also wait through a silence as long as streams can have, to see whether they are cut (20 s)
+    #[arg(long)]
+    pub(crate) patient: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 #[derive(Debug, Subcommand)]

@@ -7,6 +7,7 @@ mod config;
 #[cfg(feature = "conformance")]
 mod conformance;
 mod connections;
+mod doctor;
 mod fortune;
 mod grant;
 mod issuing;
@@ -64,7 +65,7 @@ fn run(command: &Command) -> Result<(), Failure> {
             say(config::show(&config::read(&flags, std::env::vars_os())?, &config).trim_end())
         }
         Command::Config(ConfigCommand::Schema(_)) => Err(reserved("config schema")),
-        Command::Doctor(_) => Err(reserved("doctor")),
+        Command::Doctor(args) => doctor::run(args, load),
         Command::Flows(_) => Err(reserved("flows")),
         Command::Explain(_) => Err(reserved("explain")),
         Command::Keycloak(KeycloakCommand::Bootstrap(args)) => {

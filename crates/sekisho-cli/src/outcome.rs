@@ -20,6 +20,9 @@ pub(crate) enum Failure {
     /// Something outside of us is in the way: exit code 1.
     #[error("{0}")]
     Run(String),
+    /// What is wrong was said on standard output already: this exit code.
+    #[error("said already")]
+    Told(u8),
     /// Whoever read our output has seen enough: not an error.
     #[error("the reader of the output is gone")]
     BrokenPipe,
@@ -35,6 +38,7 @@ impl Failure {
     pub(crate) fn exit(&self) -> ExitCode {
         let code = match self {
             Self::BrokenPipe => return ExitCode::SUCCESS,
+            Self::Told(code) => return ExitCode::from(*code),
             Self::Config(_) | Self::Key(_) => ExitCode::from(2),
             Self::Run(_) => ExitCode::FAILURE,
         };

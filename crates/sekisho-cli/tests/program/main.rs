@@ -8,6 +8,7 @@
 )]
 
 mod client;
+mod doctor;
 mod eras;
 mod external;
 mod faults;
@@ -16,6 +17,7 @@ mod guarding;
 mod harness;
 mod key;
 mod person;
+mod proxy;
 mod replicas;
 mod settings;
 mod starting;
