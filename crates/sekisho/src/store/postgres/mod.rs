@@ -6,6 +6,8 @@
 
 #[path = "../sql/condition.rs"]
 mod condition;
+#[path = "../sql/flows.rs"]
+mod flows;
 #[path = "../sql/grants.rs"]
 mod grants;
 mod open;
