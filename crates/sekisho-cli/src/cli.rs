@@ -35,8 +35,8 @@ pub(crate) enum Command {
     Config(ConfigCommand),
     /// Examine settings, store, provider, what clients see and what is guarded; say what to repair
     Doctor(DoctorArgs),
-    #[command(hide = true)]
-    Flows(ReservedArgs),
+    /// Say what became of the latest logins, step by step
+    Flows(FlowsArgs),
     #[command(hide = true)]
     Explain(ReservedArgs),
     /// Set a Keycloak realm up for what the settings say
@@ -243,6 +243,15 @@ pub(crate) struct DoctorArgs {
     /// Also wait through a silence as long as streams can have, to see whether they are cut (20 s)
     #[arg(long)]
     pub(crate) patient: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FlowsArgs {
+    /// Only the login that this belongs to; error pages and the log show it
+    #[arg(value_name = "TRACE_ID")]
+    pub(crate) trace_id: Option<String>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

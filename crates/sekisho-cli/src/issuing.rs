@@ -103,6 +103,7 @@ pub(crate) async fn issuing(
     if let IdentityConfig::Oidc(_) = &config.identity {
         tokio::spawn(server.provider_sessions().follow());
     }
+    tokio::spawn(server.flow_writer().follow());
     let asked = Arc::clone(store);
     Ok(Issuing {
         routes: server.browser_routes().merge(server.client_routes()).merge(pages),

@@ -8,6 +8,7 @@ mod config;
 mod conformance;
 mod connections;
 mod doctor;
+mod flows;
 mod fortune;
 mod grant;
 mod issuing;
@@ -66,7 +67,7 @@ fn run(command: &Command) -> Result<(), Failure> {
         }
         Command::Config(ConfigCommand::Schema(_)) => Err(reserved("config schema")),
         Command::Doctor(args) => doctor::run(args, load),
-        Command::Flows(_) => Err(reserved("flows")),
+        Command::Flows(args) => flows::run(args, load_administered),
         Command::Explain(_) => Err(reserved("explain")),
         Command::Keycloak(KeycloakCommand::Bootstrap(args)) => {
             keycloak::bootstrap(args, load, std::env::vars_os())

@@ -12,6 +12,7 @@ mod doctor;
 mod eras;
 mod external;
 mod faults;
+mod flows;
 mod grant;
 mod guarding;
 mod harness;
