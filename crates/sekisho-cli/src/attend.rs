@@ -64,7 +64,7 @@ mod linux {
         let ended = runtime.and_then(|runtime| runtime.block_on(attend(words)));
         match ended.map(code_of) {
             Ok(0) => Ok(()),
-            Ok(code) => Err(Failure::Ended(code)),
+            Ok(code) => Err(Failure::Told(code)),
             Err(error) => {
                 let program = words.first().map(|word| word.to_string_lossy()).unwrap_or_default();
                 Err(Failure::Run(format!("cannot run {program:?}: {error}")))

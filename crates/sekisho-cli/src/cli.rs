@@ -33,10 +33,10 @@ pub(crate) enum Command {
     /// Check or show the settings
     #[command(subcommand)]
     Config(ConfigCommand),
-    #[command(hide = true)]
-    Doctor(ReservedArgs),
-    #[command(hide = true)]
-    Flows(ReservedArgs),
+    /// Examine settings, store, provider, what clients see and what is guarded; say what to repair
+    Doctor(DoctorArgs),
+    /// Say what became of the latest logins, step by step
+    Flows(FlowsArgs),
     #[command(hide = true)]
     Explain(ReservedArgs),
     /// Set a Keycloak realm up for what the settings say
@@ -242,6 +242,28 @@ pub(crate) struct OutputArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) settings: SettingsArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Hold an access token of another authorization server against the settings; from a file, or
+    /// from standard input for -
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token: Option<String>,
+    /// Also wait through a silence as long as streams can have, to see whether they are cut (20 s)
+    #[arg(long)]
+    pub(crate) patient: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FlowsArgs {
+    /// Only the login that this belongs to; error pages and the log show it
+    #[arg(value_name = "TRACE_ID")]
+    pub(crate) trace_id: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 #[derive(Debug, Subcommand)]

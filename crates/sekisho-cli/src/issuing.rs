@@ -103,6 +103,7 @@ pub(crate) async fn issuing(
     if let IdentityConfig::Oidc(_) = &config.identity {
         tokio::spawn(server.provider_sessions().follow());
     }
+    tokio::spawn(server.flow_writer().follow());
     let asked = Arc::clone(store);
     Ok(Issuing {
         routes: server.browser_routes().merge(server.client_routes()).merge(pages),
@@ -182,6 +183,18 @@ fn by_openid(
     oidc: &OidcConfig,
     clock: &Arc<dyn Clock>,
 ) -> Result<Provider, Failure> {
+    Ok(Provider { provider: Arc::new(openid(config, oidc, clock)?), pages: Router::new() })
+}
+
+/// The `OpenID` provider of the settings.
+///
+/// # Errors
+/// When no provider can be asked with them.
+pub(crate) fn openid(
+    config: &Config,
+    oidc: &OidcConfig,
+    clock: &Arc<dyn Clock>,
+) -> Result<OidcProvider, Failure> {
     let settings = OidcSettings {
         issuer: oidc.issuer.clone(),
         client_id: oidc.client_id.clone(),
@@ -193,7 +206,5 @@ fn by_openid(
             SessionRule::Follow { .. }
         ),
     };
-    let provider =
-        OidcProvider::new(settings, Arc::clone(clock)).map_err(|error| Failure::because(&error))?;
-    Ok(Provider { provider: Arc::new(provider), pages: Router::new() })
+    OidcProvider::new(settings, Arc::clone(clock)).map_err(|error| Failure::because(&error))
 }

@@ -196,7 +196,7 @@ pub(crate) fn read_again(path: &Path) -> Result<Keys, KeyError> {
 }
 
 /// A new key would leave everything sealed so far unreadable without a word.
-fn refuse_if_sealed(path: &Path, store: &StoreLocation) -> Result<(), KeyError> {
+pub(crate) fn refuse_if_sealed(path: &Path, store: &StoreLocation) -> Result<(), KeyError> {
     match store {
         StoreLocation::Sqlite(store) if fs::metadata(store).is_ok_and(|file| file.len() > 0) => {
             Err(KeyError::Lost { path: path.to_owned(), store: store.clone() })

@@ -8,6 +8,8 @@ mod config;
 #[cfg(feature = "conformance")]
 mod conformance;
 mod connections;
+mod doctor;
+mod flows;
 mod fortune;
 mod grant;
 mod issuing;
@@ -59,8 +61,8 @@ fn run(command: &Command) -> Result<(), Failure> {
             say(config::show(&config::read(&flags, std::env::vars_os())?, &config).trim_end())
         }
         Command::Config(ConfigCommand::Schema(_)) => Err(reserved("config schema")),
-        Command::Doctor(_) => Err(reserved("doctor")),
-        Command::Flows(_) => Err(reserved("flows")),
+        Command::Doctor(args) => doctor::run(args, load),
+        Command::Flows(args) => flows::run(args, load_administered),
         Command::Explain(_) => Err(reserved("explain")),
         Command::Keycloak(KeycloakCommand::Bootstrap(args)) => {
             keycloak::bootstrap(args, load, std::env::vars_os())

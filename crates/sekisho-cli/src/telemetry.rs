@@ -141,7 +141,7 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 }
 
 /// Control characters would forge lines or colour terminals.
-fn on_one_line(text: &str) -> String {
+pub(crate) fn on_one_line(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut line, character| {
         if character.is_control() {
             line.extend(character.escape_default());

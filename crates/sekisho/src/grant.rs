@@ -48,6 +48,24 @@ impl fmt::Debug for GrantId {
     }
 }
 
+/// Names one login from `/authorize` on, for whoever asks what became of it; 32 hex digits. Nothing
+/// depends on it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FlowId(String);
+
+impl FlowId {
+    /// An id that was minted, or read back.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 pub use sekisho_protocol::oauth::AuthorizationRequest;
 
 /// A request that waits for a person's yes or no; lives sealed in the consent page.
@@ -61,6 +79,9 @@ pub struct PendingConsent {
     pub document: Option<ClientMetadata>,
     /// When the page is too old to be answered.
     pub expires_at: Timestamp,
+    /// The flow that this is a step of, if it is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow: Option<FlowId>,
 }
 
 /// An approved request whose person is at the identity provider.
@@ -74,6 +95,9 @@ pub struct PendingLogin {
     pub code_verifier: String,
     /// Who must come back, where consent was remembered instead of asked.
     pub expected: Option<Identity>,
+    /// The flow that this is a step of, if it is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow: Option<FlowId>,
 }
 
 /// A person said yes and was logged in: what a code stands for.

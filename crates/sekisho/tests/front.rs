@@ -17,8 +17,9 @@ use axum::routing::{any, get, post};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use sekisho::front::{
-    ClientAddress, Front, HostPolicy, OriginPolicy, READINESS_WAIT, Readiness, Surfaces, TraceId,
-    TrustedProxies, URI_BYTES_MAX,
+    ClientAddress, Front, HostPolicy, OriginPolicy, READINESS_WAIT, Readiness, SLOW_STREAM_EVENTS,
+    SLOW_STREAM_LONG_PAUSE, SLOW_STREAM_PATH, SLOW_STREAM_PAUSE, SLOW_STREAMS_MAX, Surfaces,
+    TraceId, TrustedProxies, URI_BYTES_MAX,
 };
 use sekisho::identity_provider::{IdentityProvider, LoggedIn, LoginAttempt, ProviderError};
 use sekisho::protocol::Secret;
@@ -377,6 +378,48 @@ async fn readiness_waits_for_nobody_for_long_and_asks_seldom() {
     let began = tokio::time::Instant::now();
     assert_eq!(ask("/readyz").await.body, r#"{"status":"unavailable","failing":["stopping"]}"#);
     assert!(began.elapsed().is_zero(), "at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_slow_stream_is_slow_and_bounded_and_ends_with_the_server() {
+    use http_body_util::BodyExt as _;
+    let stopping = CancellationToken::new();
+    let routes = Readiness::new(stopping.clone()).routes();
+    let ask = async |query: &str| {
+        let request = Request::builder().uri(format!("{SLOW_STREAM_PATH}{query}"));
+        let request = request.header("host", "mcp.example").body(Body::empty()).unwrap();
+        routes.clone().oneshot(request).await.unwrap()
+    };
+    let whole = async |answer: axum::response::Response| {
+        String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().into()).unwrap()
+    };
+    for (query, takes) in
+        [("", SLOW_STREAM_PAUSE * 3), ("?patient", SLOW_STREAM_PAUSE * 2 + SLOW_STREAM_LONG_PAUSE)]
+    {
+        let began = tokio::time::Instant::now();
+        let body = whole(ask(query).await).await;
+        let first = "data: {\"event\":1,\"forwarded_for\":\"absent\",\"host\":\"mcp.example\"}\n\n";
+        assert!(body.starts_with(first), "{body}");
+        assert_eq!(body.matches("data: ").count(), usize::from(SLOW_STREAM_EVENTS));
+        let took = began.elapsed();
+        assert!(took >= takes && took < takes + SLOW_STREAM_PAUSE, "{took:?}");
+    }
+    let mut open = Vec::new();
+    for _ in 0..SLOW_STREAMS_MAX {
+        open.push(ask("?patient").await);
+    }
+    let over = ask("").await;
+    assert_eq!(
+        (over.status().as_u16(), &over.headers()["retry-after"]),
+        (429, &"5".parse().unwrap())
+    );
+    stopping.cancel();
+    let began = tokio::time::Instant::now();
+    for answer in open {
+        assert_eq!(whole(answer).await.matches("data: ").count(), 1);
+    }
+    assert!(began.elapsed().is_zero(), "at once");
+    assert_eq!(ask("").await.status(), 200, "there is room again");
 }
 
 #[tokio::test]

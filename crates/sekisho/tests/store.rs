@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use sekisho::seal::{Purpose, Sealer};
 use sekisho::store::{
-    CachedStore, Client, CodeRecord, CodeRedemption, DueSessions, Durability, GrantsOf,
-    LOCAL_ISSUER, LocalUser, LoginRecord, MemoryStore, OpenError, PostgresStore, ProviderSession,
-    SqliteStore, Store, StoreError, TableLimits,
+    CachedStore, Client, CodeRecord, CodeRedemption, Condition, Contents, DueSessions, Durability,
+    GrantsOf, LOCAL_ISSUER, LocalUser, LoginRecord, MemoryStore, OpenError, PostgresStore,
+    ProviderSession, SchemaAge, SqliteStore, Store, StoreError, TableLimits,
 };
 use sekisho_protocol::oauth::ClientId;
 use sekisho_protocol::{Secret, SecretHash};
@@ -122,6 +122,64 @@ async fn a_database_that_cannot_be_used_is_refused_with_a_reason_and_without_a_p
     }
 }
 
+#[tokio::test]
+async fn looking_at_a_database_makes_and_changes_nothing() {
+    let url = testkit::postgres::database();
+    let looked = async || PostgresStore::look(&url).await;
+    assert_eq!(looked().await.unwrap().schema, SchemaAge::Absent);
+    testkit::postgres::execute(&url, "CREATE SCHEMA sekisho");
+    assert_eq!(looked().await.unwrap().schema, SchemaAge::Absent, "none was made");
+    let store: Arc<dyn Store> =
+        Arc::new(PostgresStore::open(&url, TableLimits::default()).await.unwrap());
+    is_looked_at(looked().await.unwrap(), &store, async || looked().await.unwrap()).await;
+    testkit::postgres::execute(&url, "DELETE FROM sekisho._sqlx_migrations WHERE version = 7");
+    let older = SchemaAge::Older { found: 6, known: 7 };
+    for _ in 0..2 {
+        assert_eq!(looked().await.unwrap(), Condition { schema: older, contents: None });
+    }
+    testkit::postgres::execute(
+        &url,
+        "UPDATE sekisho._sqlx_migrations SET version = 9 WHERE version = 1",
+    );
+    let refused = looked().await.unwrap_err().to_string();
+    assert!(refused.contains("newer version"), "{refused}");
+}
+
+#[tokio::test]
+async fn looking_at_a_file_makes_and_changes_nothing() {
+    let file = File::new();
+    let looked = async || SqliteStore::look(&file.path).await;
+    assert!(looked().await.is_err() && !file.path.exists(), "none is made");
+    std::fs::write(&file.path, "").unwrap();
+    assert_eq!(looked().await.unwrap().schema, SchemaAge::Absent);
+    assert_eq!(std::fs::read(&file.path).unwrap(), b"", "it stays empty");
+    let store = file.open().await;
+    is_looked_at(looked().await.unwrap(), &any(&store), async || looked().await.unwrap()).await;
+    let mut raw = SqliteConnectOptions::new().filename(&file.path).connect().await.unwrap();
+    sqlx::query("DELETE FROM _sqlx_migrations WHERE version = 7").execute(&mut raw).await.unwrap();
+    let older = SchemaAge::Older { found: 6, known: 7 };
+    for _ in 0..2 {
+        assert_eq!(looked().await.unwrap(), Condition { schema: older, contents: None });
+    }
+    sqlx::query("DROP TABLE _sqlx_migrations").execute(&mut raw).await.unwrap();
+    sqlx::query("PRAGMA application_id = 1").execute(&mut raw).await.unwrap();
+    let refused = looked().await.unwrap_err();
+    assert!(matches!(refused, OpenError::Foreign { .. }), "{refused}");
+}
+
+/// An empty store of today, and the same with something in it.
+async fn is_looked_at(empty: Condition, store: &Arc<dyn Store>, look: impl AsyncFn() -> Condition) {
+    let nothing = Contents { clients: 0, logins: 0, sealing_key: None };
+    assert_eq!(empty, Condition { schema: SchemaAge::Current(7), contents: Some(nothing) });
+    store.register_client(&client("client", NOW)).await.unwrap();
+    let keys = Sealer::ephemeral().key_ids();
+    store.claim_keys(&keys).await.unwrap();
+    let sealing_key = Some(keys[0].as_str().to_owned());
+    let something = Contents { clients: 1, logins: 0, sealing_key };
+    let found = look().await;
+    assert_eq!(found, Condition { schema: SchemaAge::Current(7), contents: Some(something) });
+}
+
 fn account(name: &str) -> LocalUser {
     LocalUser { name: name.into(), password_hash: "hash".into(), created_at: NOW }
 }
@@ -213,7 +271,7 @@ async fn a_file_that_is_not_ours_is_refused_with_a_remedy_and_left_alone() {
     let rows: [(&str, File, &[&str]); 6] = [
         ("garbage", File::holding(&[b'x'; 5000]), &["not an SQLite database", "backup"]),
         ("another program's", File::made_by(foreign).await, &["another program", "another file"]),
-        ("newer", File::ours_after(newer).await, &["newer version", "schema 9999", "up to 6"]),
+        ("newer", File::ours_after(newer).await, &["newer version", "schema 9999", "up to 7"]),
         ("altered", File::ours_after(altered).await, &["another schema 1", "backup"]),
         ("in no folder", File::new().named("none/sekisho.db"), &["cannot create", "folder exists"]),
         ("a folder", File::new().named("."), &["cannot open", "permissions"]),

@@ -21,7 +21,9 @@ use axum::routing::{any, get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use futures::StreamExt as _;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, COOKIE, DATE, LOCATION, SET_COOKIE,
+};
 use http::{HeaderMap, StatusCode, Uri};
 use sekisho::clock::{Clock, Timestamp};
 use sekisho::identity_provider::oidc::{OidcProvider, OidcSettings};
@@ -162,6 +164,10 @@ pub struct Faults {
     pub authorize_error: Option<&'static str>,
     /// Answers every code with this status and error.
     pub token_error: Option<(u16, &'static str)>,
+    /// Does not know the redirect URI of anybody.
+    pub knows_no_redirect_uri: bool,
+    /// What every answer says of the time instead of the right one (RFC 9110 §6.6.1).
+    pub date: Option<&'static str>,
     /// Endpoints in trouble.
     pub trouble: HashMap<Endpoint, Trouble>,
 }
@@ -454,7 +460,23 @@ async fn count_or_fail(
     next: Next,
 ) -> Response {
     *locked(&inside.requests).entry(endpoint).or_default() += 1;
-    let trouble = locked(&inside.faults).trouble.get(&endpoint).copied();
+    let (trouble, date) = {
+        let faults = locked(&inside.faults);
+        (faults.trouble.get(&endpoint).copied(), faults.date)
+    };
+    let mut answer = answer_or_fail(&inside, trouble, request, next).await;
+    if let Some(date) = date {
+        answer.headers_mut().insert(DATE, date.parse().unwrap());
+    }
+    answer
+}
+
+async fn answer_or_fail(
+    inside: &Arc<Inside>,
+    trouble: Option<Trouble>,
+    request: Request,
+    next: Next,
+) -> Response {
     match trouble {
         None => next.run(request).await,
         Some(Trouble::Status(status)) => {
@@ -521,11 +543,20 @@ async fn authorize(State(inside): State<Arc<Inside>>, uri: Uri, headers: HeaderM
     if let Err(reason) = check_request(&asked) {
         return (StatusCode::BAD_REQUEST, reason).into_response();
     }
-    let error = locked(&inside.faults).authorize_error;
+    let (error, knows_no_redirect_uri) = {
+        let faults = locked(&inside.faults);
+        (faults.authorize_error, faults.knows_no_redirect_uri)
+    };
+    if knows_no_redirect_uri {
+        let page = Html("<p>Invalid parameter: redirect_uri</p>");
+        return (StatusCode::BAD_REQUEST, page).into_response();
+    }
     if let Some(error) = error {
         return inside.send_back(&asked, ("error", error));
     }
+    let wants_no_page = asked.get("prompt").is_some_and(|prompt| prompt == "none");
     match person_with_session(&headers) {
+        None if wants_no_page => inside.send_back(&asked, ("error", "login_required")),
         Some(person) => inside.send_back_with_code(&asked, &person),
         None => Html(login_form(&inside.issuer, query, "")).into_response(),
     }

@@ -12,8 +12,10 @@
 )]
 #![expect(missing_docs, reason = "the name of a rule is its sentence")]
 
+mod flows;
 mod people;
 
+pub use self::flows::*;
 pub use self::people::*;
 
 use std::sync::Arc;
@@ -143,6 +145,10 @@ macro_rules! store_contract {
                 the_copy_of_a_document_is_replaced_and_nothing_else_is
                 a_machine_has_one_grant_at_a_server_for_all_its_tokens
                 an_assertion_is_used_by_one_of_fifty
+                a_flow_is_kept_step_by_step_and_found_by_any_trace_id
+                a_flood_of_beginnings_pushes_out_no_flow_that_was_approved
+                a_flow_does_not_grow_without_end
+                a_sweep_removes_flows_after_a_week
             }
         }
     };

@@ -9,15 +9,18 @@
 
 mod client;
 mod crowd;
+mod doctor;
 mod eras;
 mod external;
 mod faults;
+mod flows;
 mod grant;
 mod guarding;
 mod harness;
 mod key;
 mod person;
 mod processes;
+mod proxy;
 mod remote;
 mod replicas;
 mod settings;

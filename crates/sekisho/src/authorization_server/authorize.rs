@@ -19,6 +19,7 @@ use sekisho_protocol::{Secret, SecretHash};
 
 use super::browser::is_own_navigation;
 use super::clients::{caller, no_client};
+use super::flows::{self, Known, Step};
 use super::refusal::{Visitor, refuse_by_redirect};
 use super::{AuthorizationServer, ConsentRule, LOGIN_TTL};
 use crate::grant::PendingConsent;
@@ -33,12 +34,14 @@ pub(super) async fn authorize(
     headers: HeaderMap,
     extensions: Extensions,
 ) -> Response {
+    flows::begin();
     let visitor = Visitor::of(&headers, &extensions);
     let parameters = Parameters::parse(uri.query().unwrap_or_default().as_bytes());
     let client_id = match named_client(&parameters) {
         Ok(client_id) => client_id,
         Err(reason) => return no_return_address(&visitor, &parameters, &reason),
     };
+    flows::note(Step::Asked, &Known { client: Some(&client_id), ..Known::default() });
     let client = match server.client_today(&client_id, caller(&extensions)).await {
         Ok(client) => client,
         Err(reason) => return no_client(&visitor, &client_id, &reason),
@@ -159,7 +162,8 @@ impl AuthorizationServer {
         let document = document_of(client);
         let host = document.as_ref().and_then(|_| ClientIdUrl::parse(client.id.as_str()).ok());
         let expires_at = self.clock.now().plus(LOGIN_TTL);
-        let pending = PendingConsent { request, document, expires_at };
+        let flow = flows::current();
+        let pending = PendingConsent { request, document, expires_at, flow };
         let sealed = self.sealer.seal_value(Purpose::Consent, csrf.hash().as_bytes(), &pending);
         let request = &pending.request;
         let held = match self.held(headers, request).await {
@@ -180,6 +184,7 @@ impl AuthorizationServer {
         }
         .respond(visitor.language());
         response.headers_mut().append(SET_COOKIE, set_cookie);
+        flows::note(Step::ConsentShown, &Known::default());
         response
     }
 }

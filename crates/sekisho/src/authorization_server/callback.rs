@@ -13,6 +13,7 @@ use sekisho_protocol::oauth::{OAuthError, OAuthErrorCode, Parameters};
 
 use super::authorize::remembered;
 use super::clients::{NoClient, no_client};
+use super::flows::{self, Known, Step};
 use super::refusal::{Visitor, provider_error, see_other};
 use super::{AuthorizationServer, BROWSER_SESSION_TTL, ConsentRule};
 use crate::audit::{self, Details, Event};
@@ -103,6 +104,8 @@ impl AuthorizationServer {
             tracing::error!(login = ?login.login_state, "a stored login does not open with this key");
             return visitor.page(StatusCode::BAD_REQUEST, Problem::LoginNotFound);
         };
+        flows::resume(pending.flow.as_ref());
+        flows::note(Step::CameBack, &Known::default());
         match self.is_from_provider(answer).await {
             Ok(true) => {}
             Ok(false) => {
@@ -155,7 +158,8 @@ impl AuthorizationServer {
         audit::note(Event::Login, &details);
         let code = mint::code();
         let browser = (self.settings.consent == ConsentRule::Remember).then(mint::nonce);
-        match self.issue_code(&code, &request, &person, browser.as_ref()).await {
+        let grant_id = GrantId::new(mint::id());
+        match self.issue_code(&code, &request, &person, browser.as_ref(), &grant_id).await {
             Ok(CodeIssue::Issued) => {}
             Ok(CodeIssue::NoSuchUser) => {
                 tracing::info!(client.id = %request.client_id, "the account was removed meanwhile");
@@ -164,6 +168,7 @@ impl AuthorizationServer {
             Err(reason) => return visitor.store_failed(&reason),
         }
         audit::note(Event::Code, &details);
+        flows::note(Step::CodeGiven, &Known { grant: Some(&grant_id), ..Known::default() });
         let mut parameters = vec![("code", code.reveal())];
         parameters.extend(request.state.as_deref().map(|state| ("state", state)));
         parameters.push(("iss", self.settings.issuer.as_str()));
@@ -200,14 +205,14 @@ impl AuthorizationServer {
         request: &AuthorizationRequest,
         person: &LoggedIn,
         browser: Option<&Secret>,
+        grant_id: &GrantId,
     ) -> Result<CodeIssue, StoreError> {
-        let grant_id = GrantId::new(mint::id());
-        let session = self.provider_session(&grant_id, person, browser);
+        let session = self.provider_session(grant_id, person, browser);
         let grant = CodeGrant {
             // The client's state has gone back to it and is nobody's business from here on.
             request: AuthorizationRequest { state: None, ..request.clone() },
             identity: person.identity.clone(),
-            grant_id,
+            grant_id: grant_id.clone(),
         };
         let expires_at = self.clock.now().plus(self.settings.code_ttl);
         let record = CodeRecord { code: code.hash(), grant, expires_at, is_redeemed: false };

@@ -16,6 +16,7 @@ use sekisho_protocol::oauth::{
 
 use super::AuthorizationServer;
 use super::clients::{NoClient, no_client};
+use super::flows::{self, Known, Step};
 use super::login::new_attempt;
 use super::refusal::{Visitor, provider_error, refuse_by_redirect};
 use crate::audit::{self, Details, Event};
@@ -36,6 +37,7 @@ pub(super) async fn consent(
     let Some(pending) = server.answered(&headers, &form) else {
         return visitor.page(StatusCode::FORBIDDEN, Problem::ForgedAnswer);
     };
+    flows::resume(pending.flow.as_ref());
     if pending.expires_at.is_over(server.clock.now()) {
         return visitor.page(StatusCode::BAD_REQUEST, Problem::LoginNotFound);
     }
@@ -45,6 +47,7 @@ pub(super) async fn consent(
             let client = Some(&pending.request.client_id);
             let details = Details { client, detail: Some(&"denied"), ..Details::default() };
             audit::note(Event::Consent, &details);
+            flows::note(Step::Denied, &Known::default());
             let error = OAuthError::new(OAuthErrorCode::AccessDenied, "the person said no");
             server.tell_client(&pending.request, &error)
         }
@@ -73,7 +76,7 @@ impl AuthorizationServer {
         extensions: &Extensions,
         pending: PendingConsent,
     ) -> Response {
-        let PendingConsent { request, document, expires_at: _ } = pending;
+        let PendingConsent { request, document, expires_at: _, flow: _ } = pending;
         let client_id = &request.client_id;
         if document.is_none() {
             match self.known_client(client_id).await {
@@ -95,6 +98,8 @@ impl AuthorizationServer {
         document: Option<ClientMetadata>,
         expected: Option<Identity>,
     ) -> Response {
+        let approved = if expected.is_some() { Step::Remembered } else { Step::Approved };
+        flows::note(approved, &Known { client: Some(&request.client_id), ..Known::default() });
         if let Err(wait) = self.logins.count_caller(extensions) {
             return visitor.too_many(wait);
         }
@@ -110,6 +115,7 @@ impl AuthorizationServer {
             nonce: attempt.nonce.reveal().to_owned(),
             code_verifier: attempt.code_verifier.reveal().to_owned(),
             expected,
+            flow: flows::current(),
         };
         if let Some(document) = document
             && let Err(reason) = self.keep_document(&client_id, document).await
@@ -127,6 +133,7 @@ impl AuthorizationServer {
         let (client, user) = (Some(&client_id), user.as_ref());
         let details = Details { client, user, detail: Some(&answer), ..Details::default() };
         audit::note(Event::Consent, &details);
+        flows::note(Step::SentToProvider, &Known::default());
         let login = attempt.login_state.hash();
         tracing::debug!(client.id = %client_id, ?login, "approved, login begins");
         response

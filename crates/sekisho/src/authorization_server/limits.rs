@@ -10,9 +10,9 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::AuthorizationServer;
 use super::clients::caller;
 use super::refusal::{Refusal, Visitor};
+use super::{AuthorizationServer, flows};
 use crate::audit;
 
 /// For what a browser is sent to.
@@ -24,7 +24,7 @@ pub(super) async fn pages(
     if let Err(wait) = server.pages.count_caller(request.extensions()) {
         return Visitor::of(request.headers(), request.extensions()).too_many(wait);
     }
-    audit::within(caller(request.extensions()), next.run(request)).await
+    noted(&server, request, next).await
 }
 
 /// For what a client calls itself.
@@ -36,5 +36,13 @@ pub(super) async fn calls(
     if let Err(wait) = server.calls.count_caller(request.extensions()) {
         return Refusal::TooMany(wait).into_response();
     }
-    audit::within(caller(request.extensions()), next.run(request)).await
+    noted(&server, request, next).await
+}
+
+/// Runs the request with its address known to the audit trail, and its steps kept.
+async fn noted(server: &AuthorizationServer, request: Request, next: Next) -> Response {
+    let extensions = request.extensions().clone();
+    let address = caller(&extensions);
+    let answered = audit::within(address, next.run(request));
+    flows::within(&server.flows, &extensions, address, answered).await
 }

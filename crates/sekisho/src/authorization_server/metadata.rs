@@ -17,8 +17,8 @@ use super::{AuthorizationServer, Documents, Registration, Settings};
 const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
 
 /// The document at the origin's root, where every revision looks, and once more below each MCP
-/// endpoint, since some clients take the MCP URL for the issuer. The text is made once.
-pub(super) fn routes(settings: &Settings) -> Router<Arc<AuthorizationServer>> {
+/// endpoint, since some clients take the MCP URL for the issuer: each by its path, as it is served.
+pub fn metadata_documents(settings: &Settings) -> Vec<(String, Bytes)> {
     let registration = match settings.registration {
         Registration::Open | Registration::Token(_) => RegistrationEndpoint::Advertised,
         Registration::Off => RegistrationEndpoint::Absent,
@@ -31,18 +31,24 @@ pub(super) fn routes(settings: &Settings) -> Router<Arc<AuthorizationServer>> {
     let metadata = AuthorizationServerMetadata::new(issuer, servers, registration, documents);
     #[expect(clippy::expect_used, reason = "plain strings and arrays always serialise")]
     let document = Bytes::from(serde_json::to_vec(&metadata).expect("metadata serialises"));
-    let document = Arc::new(document);
     let below = settings
         .servers
         .iter()
         .flat_map(|server| ["mcp", "sse"].map(|endpoint| format!("{}{endpoint}", server.path)));
-    let places = std::iter::once(WELL_KNOWN.to_owned())
-        .chain(below.map(|path| format!("{WELL_KNOWN}{path}")));
-    let documents = places.fold(Router::new(), |routes, place| routes.route(&place, get(answer)));
-    Router::new().merge(documents.with_state(document))
+    std::iter::once(WELL_KNOWN.to_owned())
+        .chain(below.map(|path| format!("{WELL_KNOWN}{path}")))
+        .map(|place| (place, document.clone()))
+        .collect()
 }
 
-async fn answer(State(document): State<Arc<Bytes>>) -> Response {
+/// Serves them. The text is made once.
+pub(super) fn routes(settings: &Settings) -> Router<Arc<AuthorizationServer>> {
+    metadata_documents(settings).into_iter().fold(Router::new(), |routes, (place, document)| {
+        routes.route(&place, get(answer).with_state(document))
+    })
+}
+
+async fn answer(State(document): State<Bytes>) -> Response {
     let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "public, max-age=300")];
-    (headers, document.as_ref().clone()).into_response()
+    (headers, document).into_response()
 }

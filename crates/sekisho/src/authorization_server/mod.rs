@@ -19,6 +19,7 @@ mod client_authentication;
 mod clients;
 mod consent;
 mod failures;
+mod flows;
 mod introspect;
 mod limits;
 mod login;
@@ -69,6 +70,9 @@ pub use provider_sessions::{
 use browser::Cookies;
 pub use clients::Documents;
 use failures::Failures;
+pub use flows::FlowWriter;
+use flows::Flows;
+pub use metadata::metadata_documents;
 use rate::PerGrant;
 pub use register::new_client_credentials;
 
@@ -243,6 +247,7 @@ pub struct AuthorizationServer {
     assertions: Per<ClientId>,
     fetches: PerAddress,
     failures: Failures,
+    flows: Arc<Flows>,
     documents: Cached<ClientMetadata>,
     keys: Cached<KeySet>,
     told_of_no_refresh_token: AtomicBool,
@@ -265,6 +270,7 @@ impl AuthorizationServer {
         let logins = PerAddress::new(settings.logins_per_minute);
         let fetches = PerAddress::new(settings.fetches_per_minute);
         let failures = Failures::new(settings.failures_per_minute, Arc::clone(&clock));
+        let flows = Flows::new(Arc::clone(&clock));
         let pages = PerAddress::new(settings.pages_per_minute);
         let calls = PerAddress::new(settings.calls_per_minute);
         let refreshes = PerGrant::new(settings.refreshes_per_minute);
@@ -290,6 +296,7 @@ impl AuthorizationServer {
             assertions: Per::new(ASSERTIONS_PER_MINUTE),
             fetches,
             failures,
+            flows,
             documents,
             keys,
             told_of_no_refresh_token: AtomicBool::new(false),
@@ -307,6 +314,11 @@ impl AuthorizationServer {
             rule: self.settings.provider_session,
             is_out: AtomicBool::new(false),
         }
+    }
+
+    /// Writes down what becomes of logins. One for each server: another has nothing to do.
+    pub fn flow_writer(&self) -> FlowWriter {
+        self.flows.writer(Arc::clone(&self.store))
     }
 
     /// All endpoints a browser or the identity provider is sent to: no CORS belongs in front of

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use http::{Extensions, HeaderMap, HeaderValue};
 use sekisho_protocol::oauth::{Issuer, OAuthError, OAuthErrorCode, RedirectUri};
 
+use super::flows::{self, Known, Step};
 use crate::front::TraceId;
 use crate::identity_provider::ProviderError;
 use crate::pages::{self, ErrorPage, Language, Problem};
@@ -182,6 +183,7 @@ impl Visitor {
     /// A page that says what happened and what to do, under a trace id that the log has too.
     pub(super) fn page(&self, status: StatusCode, problem: Problem<'_>) -> Response {
         tracing::info!(status = status.as_u16(), "page: {:.400}", format!("{problem:?}"));
+        flows::refused_by_page(&problem.reason());
         ErrorPage { status, problem, trace_id: &self.trace_id }.respond(self.language)
     }
 
@@ -217,6 +219,8 @@ pub(super) fn refuse_by_redirect(
     error: &OAuthError,
 ) -> Response {
     tracing::info!(error = %error.error, "refused by redirect: {}", error.error_description);
+    let detail = format!("{}: {}", error.error.as_str(), error.error_description);
+    flows::note(Step::Refused, &Known { detail: Some(&detail), ..Known::default() });
     let mut parameters = vec![
         ("error", error.error.as_str()),
         ("error_description", error.error_description.as_str()),
@@ -229,6 +233,13 @@ pub(super) fn refuse_by_redirect(
 /// What the client hears of the identity provider's failure; the reason stays in the log.
 pub(super) fn provider_error(reason: &ProviderError) -> OAuthError {
     tracing::warn!(error = reason as &dyn std::error::Error, "login failed");
+    let why = match reason {
+        ProviderError::Unavailable(cause) => cause.to_string(),
+        ProviderError::Unacceptable { reason } | ProviderError::Refused { reason } => {
+            reason.clone()
+        }
+    };
+    flows::note(Step::ProviderFailed, &Known { detail: Some(&why), ..Known::default() });
     match reason {
         ProviderError::Unavailable(_) => OAuthError::new(
             OAuthErrorCode::TemporarilyUnavailable,

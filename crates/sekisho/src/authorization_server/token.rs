@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use super::AuthorizationServer;
 use super::clients::caller;
+use super::flows::{self, Known, Step};
 use super::refusal::Refusal;
 use crate::audit::{self, Details, Event};
 use crate::clock::Timestamp;
@@ -110,6 +111,7 @@ impl AuthorizationServer {
         let Some(code) = self.store.find_code(&hash).await? else {
             return Err(refuse_code(CodeRefusal::Unknown, client));
         };
+        flows::resume_by_grant(&code.grant.grant_id);
         self.check_code(client, &code, request).map_err(|reason| refuse_code(reason, client))?;
         // Whoever got here holds the code, its verifier and, where there is one, the client's
         // secret: a second time is a leak, and what the first time bought must end.
@@ -131,6 +133,7 @@ impl AuthorizationServer {
                     ..Details::default()
                 };
                 audit::note(Event::Token, &details);
+                flows::note(Step::TokenGiven, &Known::default());
                 tracing::debug!(client.id = %client.id, grant.id = grant.id.as_str(), "tokens issued");
                 Ok(minted.answer(now))
             }
@@ -231,6 +234,7 @@ fn refuse_code(reason: CodeRefusal, client: &Client) -> Refusal {
         | CodeRefusal::Expired => Event::Refused,
     };
     audit::note(event, &of_client(client, &reason));
+    flows::note(Step::Refused, &Known { detail: Some(&reason), ..Known::default() });
     OAuthError::new(OAuthErrorCode::InvalidGrant, "the code is not valid for this request").into()
 }
 

@@ -13,6 +13,19 @@ use ipnet::IpNet;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientAddress(pub IpAddr);
 
+/// What a request's `X-Forwarded-For` was worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Forwarding {
+    /// There was none.
+    Absent,
+    /// A trusted proxy sent it.
+    Believed,
+    /// Somebody else sent it.
+    Ignored,
+}
+
+const X_FORWARDED_FOR: &str = "x-forwarded-for";
+
 /// Peers whose `X-Forwarded-For` is believed.
 #[derive(Debug, Clone, Default)]
 pub struct TrustedProxies(Vec<IpNet>);
@@ -58,6 +71,17 @@ impl TrustedProxies {
         ClientAddress(nearest)
     }
 
+    /// What becomes of the header in a request from `peer`.
+    pub(super) fn forwarding(&self, peer: SocketAddr, headers: &HeaderMap) -> Forwarding {
+        if !headers.contains_key(X_FORWARDED_FOR) {
+            Forwarding::Absent
+        } else if self.is_trusted(peer.ip().to_canonical()) {
+            Forwarding::Believed
+        } else {
+            Forwarding::Ignored
+        }
+    }
+
     /// Whether this peer is one of the proxies.
     pub fn is_trusted(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
@@ -67,7 +91,7 @@ impl TrustedProxies {
 /// The hops of all `X-Forwarded-For` headers, nearest first.
 fn forwarded_for(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     headers
-        .get_all("x-forwarded-for")
+        .get_all(X_FORWARDED_FOR)
         .iter()
         .rev()
         .flat_map(|value| value.to_str().unwrap_or("").rsplit(','))

@@ -1,4 +1,5 @@
-//! `/healthz` (the process answers) and `/readyz` (logins and calls can work), at any Host.
+//! `/healthz` (the process answers) and `/readyz` (logins and calls can work), at any Host; and the slow
+//! stream beside them (`slow_stream.rs`).
 //!
 //! Orchestrators ask often and from everywhere, so readiness is looked up at most once a second
 //! and never waits longer than [`READINESS_WAIT`]. It names the part that fails, nothing more.
@@ -18,6 +19,8 @@ use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
+
+use super::slow_stream;
 
 /// How long readiness waits for a part before it counts as failing.
 pub const READINESS_WAIT: Duration = Duration::from_secs(2);
@@ -63,9 +66,9 @@ impl Readiness {
         self
     }
 
-    /// The two routes.
+    /// The routes.
     pub fn routes(self) -> Router {
-        Router::new()
+        slow_stream::routes(self.stopping.clone())
             .route("/healthz", get(|| async { ([NO_STORE], "ok\n") }))
             .route("/readyz", get(ready))
             .with_state(Arc::new(self))

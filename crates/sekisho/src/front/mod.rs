@@ -15,6 +15,7 @@ mod host;
 mod origin;
 pub(crate) mod rate;
 mod service;
+mod slow_stream;
 mod trace_id;
 
 pub use body_deadline::REQUEST_BODY_DEADLINE;
@@ -24,4 +25,8 @@ pub use host::{HostPolicy, HostRefusal, MalformedHost};
 pub(crate) use origin::is_posted_by_our_page;
 pub use origin::{MalformedOrigin, OriginPolicy, Surfaces};
 pub use service::{Front, FrontService, URI_BYTES_MAX};
+pub use slow_stream::{
+    SLOW_STREAM_EVENTS, SLOW_STREAM_LONG_PAUSE, SLOW_STREAM_PATH, SLOW_STREAM_PAUSE,
+    SLOW_STREAMS_MAX,
+};
 pub use trace_id::TraceId;

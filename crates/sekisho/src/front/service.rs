@@ -26,6 +26,7 @@ use super::body_deadline::BodyDeadline;
 use super::client_address::TrustedProxies;
 use super::host::{HostPolicy, HostRefusal};
 use super::origin::{Cors, OriginPolicy, Surfaces};
+use super::slow_stream::SLOW_STREAM_PATH;
 use super::trace_id::TraceId;
 
 /// Longest request target that is looked at, in bytes; over it 414.
@@ -99,9 +100,13 @@ impl Rules {
         if let Some(peer) = peer.or_else(|| connect_info.map(|ConnectInfo(peer)| *peer)) {
             let client = self.proxies.client_of(peer, request.headers());
             request.extensions_mut().insert(client);
+            if request.uri().path() == SLOW_STREAM_PATH {
+                let forwarding = self.proxies.forwarding(peer, request.headers());
+                request.extensions_mut().insert(forwarding);
+            }
         }
         let path = request.uri().path();
-        if !matches!(path, "/healthz" | "/readyz") {
+        if !matches!(path, "/healthz" | "/readyz" | SLOW_STREAM_PATH) {
             self.hosts.judge(request.uri(), request.headers()).map_err(|reason| {
                 if reason == HostRefusal::NotServed {
                     let host = request.headers().get(header::HOST);

@@ -82,6 +82,26 @@ impl ErrorPage<'_> {
 }
 
 impl Problem<'_> {
+    /// What it is, in a sentence for operators.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::UnknownClient { client_id } => format!("there is no client {client_id:?}"),
+            Self::UnknownRedirectUri { redirect_uri } => {
+                format!("redirect_uri {redirect_uri:?} is not registered for this client")
+            }
+            Self::ClientDocument { what } => format!("the client's document: {what}"),
+            Self::BadRequest { what } => (*what).to_owned(),
+            Self::LoginNotFound => "the login is unknown, too old or finished".to_owned(),
+            Self::OtherBrowser => "the login was begun in another browser".to_owned(),
+            Self::ForgedAnswer => "the form is not one of this browser's pages".to_owned(),
+            Self::WrongProvider => "the answer is another provider's (iss)".to_owned(),
+            Self::TooManyRequests { .. } => "too many requests from this address".to_owned(),
+            Self::Unavailable => "something that is needed does not answer".to_owned(),
+            Self::NotFound => "there is no such page".to_owned(),
+            Self::Internal => "the server is broken".to_owned(),
+        }
+    }
+
     const fn told(self, words: &'static Words) -> &'static Told {
         let problems = &words.problems;
         match self {

@@ -21,14 +21,24 @@ pub fn metadata_routes(
     servers: &ProtectedResources,
     authorization_server: &str,
 ) -> Router {
+    let documents = metadata_documents(issuer, servers, authorization_server);
+    documents.into_iter().fold(Router::new(), |routes, (place, document)| {
+        routes.route(&place, get(answer).with_state(document))
+    })
+}
+
+/// The documents, each by its path, as they are served.
+pub fn metadata_documents(
+    issuer: &Issuer,
+    servers: &ProtectedResources,
+    authorization_server: &str,
+) -> Vec<(String, Bytes)> {
     let documents = servers.iter().flat_map(|server| {
         server
             .names()
             .map(move |name| (place(issuer, name), document(server, name, authorization_server)))
     });
-    documents.fold(Router::new(), |routes, (place, document)| {
-        routes.route(&place, get(answer).with_state(document))
-    })
+    documents.collect()
 }
 
 fn place(issuer: &Issuer, name: &ResourceUri) -> String {

@@ -19,7 +19,7 @@ pub use issuer::{
     ExternalIssuer, ExternalIssuerError, ISSUER_PATIENCE, IntrospectionClient, IssuerUnavailable,
     KEYS_FRESH_FOR, KEYS_KEPT_FOR,
 };
-pub use metadata::metadata_routes;
+pub use metadata::{metadata_documents, metadata_routes};
 pub use own_tokens::OwnTokens;
 pub use refused_tokens::RefusedTokens;
 pub use signed_tokens::{SignedTokens, VERIFIED_TOKENS_MAX};

@@ -17,10 +17,10 @@ use tokio::time::MissedTickBehavior;
 
 use super::{
     AccessToken, AccountSessionBegun, AssertionUse, ClaimedSession, Client, CodeIssue, CodeRecord,
-    CodeRedemption, DueSessions, FoundPerson, GrantsOf, KeyClaim, ListedGrant, LocalUser,
-    LoggedOut, LoginBegun, LoginRecord, PersonalToken, PersonalTokenAdded, ProviderLogout,
-    ProviderSession, RefreshExtension, RefreshRotation, RefreshToken, RememberedConsent,
-    Revocation, RotationTime, SessionEnd, Store, StoreError, Swept,
+    CodeRedemption, DueSessions, Flow, FlowNote, FoundPerson, GrantsOf, KeyClaim, ListedGrant,
+    LocalUser, LoggedOut, LoginBegun, LoginRecord, PersonalToken, PersonalTokenAdded,
+    ProviderLogout, ProviderSession, RefreshExtension, RefreshRotation, RefreshToken,
+    RememberedConsent, Revocation, RotationTime, SessionEnd, Store, StoreError, Swept,
 };
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
@@ -603,6 +603,14 @@ impl Store for CachedStore {
 
     async fn claim_keys(&self, newest_first: &[KeyId]) -> Result<KeyClaim, StoreError> {
         self.behind.claim_keys(newest_first).await
+    }
+
+    async fn note_flows(&self, notes: &[FlowNote]) -> Result<(), StoreError> {
+        self.behind.note_flows(notes).await
+    }
+
+    async fn list_flows(&self, trace_id: Option<&str>) -> Result<Vec<Flow>, StoreError> {
+        self.behind.list_flows(trace_id).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -3,6 +3,7 @@
 //! Every verb is one visit to one lock, which is never held across an `await`. Nothing is shared
 //! with other processes.
 
+mod flows;
 mod provider_sessions;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -14,16 +15,18 @@ use async_trait::async_trait;
 use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::ClientId;
 
+use self::flows::Flows;
 use self::provider_sessions::ProviderSessions;
 use super::{
     ASSERTIONS_MAX, AccessToken, AccountSessionBegun, AssertionUse, CLIENTS_LISTED_MAX,
     CONSENTS_KEPT, ClaimedSession, Client, ClientOrigin, CodeIssue, CodeRecord, CodeRedemption,
-    DueSessions, FAREWELLS_KEPT, FoundBy, FoundPerson, GRANTS_LISTED_MAX, GrantsOf, KeyClaim,
-    LOCAL_ISSUER, LastNoted, ListedGrant, LocalUser, LoggedOut, LoginBegun, LoginRecord,
-    PEOPLE_FOUND_MAX, PERSONAL_CLIENT, PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken,
-    PersonalTokenAdded, ProviderLogout, ProviderSession, REFRESH_GRACE_MAX, REVOCATIONS_KEPT,
-    REVOCATIONS_READ_MAX, RefreshExtension, RefreshRotation, RefreshToken, RememberedConsent,
-    Revocation, RotationTime, SessionEnd, Store, StoreError, Successors, Swept, TableLimits,
+    DueSessions, FAREWELLS_KEPT, FLOWS_KEPT, Flow, FlowNote, FoundBy, FoundPerson,
+    GRANTS_LISTED_MAX, GrantsOf, KeyClaim, LOCAL_ISSUER, LastNoted, ListedGrant, LocalUser,
+    LoggedOut, LoginBegun, LoginRecord, PEOPLE_FOUND_MAX, PERSONAL_CLIENT,
+    PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken, PersonalTokenAdded, ProviderLogout,
+    ProviderSession, REFRESH_GRACE_MAX, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshExtension,
+    RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime, SessionEnd, Store,
+    StoreError, Successors, Swept, TableLimits,
 };
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
@@ -417,7 +420,10 @@ impl Store for MemoryStore {
         rows_max: u32,
     ) -> Result<Swept, StoreError> {
         let mut room = Room { left: u64::from(rows_max), swept: 0 };
-        self.tables().sweep(now, unused_clients_before, &mut room);
+        let mut tables = self.tables();
+        room.swept = tables.flows.sweep(now.minus(FLOWS_KEPT), room.left);
+        room.left -= room.swept;
+        tables.sweep(now, unused_clients_before, &mut room);
         Ok(Swept { rows: room.swept })
     }
 
@@ -514,6 +520,18 @@ impl Store for MemoryStore {
         Ok(KeyClaim::Ours)
     }
 
+    async fn note_flows(&self, notes: &[FlowNote]) -> Result<(), StoreError> {
+        let mut tables = self.tables();
+        for note in notes {
+            tables.flows.note(note);
+        }
+        Ok(())
+    }
+
+    async fn list_flows(&self, trace_id: Option<&str>) -> Result<Vec<Flow>, StoreError> {
+        Ok(self.tables().flows.list(trace_id))
+    }
+
     async fn check(&self) -> Result<(), StoreError> {
         Ok(())
     }
@@ -542,6 +560,7 @@ struct Tables {
     logout_messages: HashMap<SecretHash, Timestamp>,
     assertions: HashMap<SecretHash, Timestamp>,
     sealing_key: Option<KeyId>,
+    flows: Flows,
 }
 
 /// A grant with the keys of its tokens, so that ending it looks at nobody else's.

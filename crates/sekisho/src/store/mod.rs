@@ -5,6 +5,8 @@
 //! Only hashes of tokens, codes and client secrets arrive here, and sealed bytes.
 
 pub mod cached;
+mod condition;
+mod flows;
 mod grants;
 pub mod memory;
 #[allow(clippy::duplicate_mod, reason = "what is in `sql/` is compiled once for each database")]
@@ -26,6 +28,10 @@ use crate::principal::{Identity, Principal};
 use crate::seal::{KeyId, Sealed};
 
 pub use self::cached::CachedStore;
+pub use self::condition::{Condition, Contents, SchemaAge};
+pub use self::flows::{
+    FLOW_BYTES_MAX, FLOWS_KEPT, FLOWS_KEPT_MAX, FLOWS_LISTED_MAX, Flow, FlowNote, FlowOf, FlowStep,
+};
 pub use self::grants::{
     FoundBy, FoundPerson, GRANTS_LISTED_MAX, GrantsOf, LAST_USE_EXACT_TO, LastNoted, ListedGrant,
     PEOPLE_FOUND_MAX, PERSONAL_CLIENT, PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken,
@@ -672,7 +678,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// token left; farewells [`FAREWELLS_KEPT`] old; consents [`CONSENTS_KEPT`] old;
     /// revocations a day old; used assertions at their end; clients that never finished a login
     /// and that nobody preregistered, registered before
-    /// `unused_clients_before`. A provider session on which nothing hangs any more becomes a farewell.
+    /// `unused_clients_before`; flows [`FLOWS_KEPT`] old. A provider session on which nothing hangs any more becomes a farewell.
     ///
     /// All of it, in steps of [`SWEPT_AT_ONCE_MAX`], so that others get to write in between.
     async fn sweep(
@@ -726,6 +732,12 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Notes the first of these keys as the one that seals from now on, provided that the one
     /// noted before is among them or there is none.
     async fn claim_keys(&self, newest_first: &[KeyId]) -> Result<KeyClaim, StoreError>;
+
+    /// Keeps steps of flows, in their order, [`FLOWS_KEPT_MAX`] flows of each kind.
+    async fn note_flows(&self, notes: &[FlowNote]) -> Result<(), StoreError>;
+    /// The latest flows, newest first, at most [`FLOWS_LISTED_MAX`]: all, or those with a step in the
+    /// request of that trace id.
+    async fn list_flows(&self, trace_id: Option<&str>) -> Result<Vec<Flow>, StoreError>;
 
     /// Whether the store can be written to, for `/readyz`.
     async fn check(&self) -> Result<(), StoreError>;

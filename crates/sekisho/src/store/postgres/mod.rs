@@ -4,6 +4,10 @@
 //! after the other, as the processes on an `SQLite` file do. The verbs are those of every SQL
 //! database: `sql/verbs.rs`.
 
+#[path = "../sql/condition.rs"]
+mod condition;
+#[path = "../sql/flows.rs"]
+mod flows;
 #[path = "../sql/grants.rs"]
 mod grants;
 mod open;
@@ -27,7 +31,7 @@ use sqlx::postgres::PgPool;
 
 pub use self::open::PostgresOpenError;
 use self::verbs::{Uncounted, unavailable};
-use super::{StoreError, TableLimits};
+use super::{Condition, Contents, SchemaAge, StoreError, TableLimits};
 
 // What the files of `sql/` are compiled with.
 use self::PostgresStore as SqlStore;
@@ -63,6 +67,14 @@ impl PostgresStore {
         let open::Opened { place, instance_id, pool } = open::open(url, WAIT_MAX).await?;
         let uncounted = Uncounted::default();
         Ok(Self { place, instance_id, limits, uncounted, writer: pool.clone(), readers: pool })
+    }
+
+    /// Looks at the database without making or changing its schema.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::open`].
+    pub async fn look(url: &Secret) -> Result<Condition, PostgresOpenError> {
+        open::look(url, WAIT_MAX).await
     }
 
     /// Whether `url` is one to connect to, without connecting.

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use sekisho_protocol::Secret;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
-use sqlx::{ConnectOptions as _, Transaction};
+use sqlx::{ConnectOptions as _, Connection as _, Transaction};
 use url::Url;
 
 use super::schema::{self, SchemaError};
-use super::{CONNECTIONS_MAX, Database};
+use super::{CONNECTIONS_MAX, Condition, Database, SchemaAge, condition};
 
 /// Why a database could not be opened as a store. `place` never holds a password.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +100,32 @@ pub(super) async fn open(url: &Secret, wait_max: Duration) -> Result<Opened, Pos
             Err(refused)
         }
     }
+}
+
+/// Looks at the database, and leaves its schema as it is.
+pub(super) async fn look(url: &Secret, wait_max: Duration) -> Result<Condition, PostgresOpenError> {
+    let options = options(url, wait_max)?;
+    let place = place(&options);
+    warn_of_plain_text(&options, &place);
+    let refused = |error| refusal(&place, error);
+    let connected = tokio::time::timeout(wait_max, options.connect()).await;
+    let timed_out = |_| refused(sqlx::Error::PoolTimedOut);
+    let mut connection = connected.map_err(timed_out)?.map_err(refused)?;
+    let is_made: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM pg_tables WHERE schemaname = $1 AND tablename = $2)",
+    )
+    .bind(SCHEMA)
+    .bind(MIGRATIONS_TABLE)
+    .fetch_one(&mut connection)
+    .await
+    .map_err(refused)?;
+    let looked = if is_made {
+        condition::look(&mut connection, MIGRATIONS_TABLE, &MIGRATIONS).await
+    } else {
+        Ok(Condition { schema: SchemaAge::Absent, contents: None })
+    };
+    connection.close().await.map_err(refused)?;
+    looked.map_err(|error| schema_refusal(&place, error))
 }
 
 /// Waits for the right to write, and keeps it until the transaction ends.
@@ -231,7 +257,7 @@ const PARAMETERS: [&str; 9] =
 const MIGRATIONS_TABLE: &str = "_sqlx_migrations";
 
 /// Every schema there ever was, oldest first. Never changed once released, only added to.
-const MIGRATIONS: [(i64, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str); 7] = [
     (1, "tables", include_str!("../../../migrations/postgres/0001_tables.sql")),
     (2, "refresh", include_str!("../../../migrations/postgres/0002_refresh.sql")),
     (3, "clients", include_str!("../../../migrations/postgres/0003_clients.sql")),
@@ -246,6 +272,7 @@ const MIGRATIONS: [(i64, &str, &str); 6] = [
         include_str!("../../../migrations/postgres/0005_last_use_and_personal_tokens.sql"),
     ),
     (6, "people", include_str!("../../../migrations/postgres/0006_people.sql")),
+    (7, "flows", include_str!("../../../migrations/postgres/0007_flows.sql")),
 ];
 
 #[cfg(test)]

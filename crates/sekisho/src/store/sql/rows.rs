@@ -9,11 +9,11 @@ use sqlx::{Decode, Row as _, Type};
 
 use super::{Database, Row};
 use crate::clock::Timestamp;
-use crate::grant::{CodeGrant, Grant, GrantId};
+use crate::grant::{CodeGrant, FlowId, Grant, GrantId};
 use crate::principal::{Identity, Principal};
 use crate::seal::Sealed;
 use crate::store::{
-    AccessToken, ClaimedSession, Client, ClientOrigin, CodeRecord, Due, FoundBy, FoundPerson,
+    AccessToken, ClaimedSession, Client, ClientOrigin, CodeRecord, Due, Flow, FoundBy, FoundPerson,
     LastNoted, ListedGrant, LocalUser, LoginRecord, Personal, ProviderSession, RefreshToken,
     Revocation, StoreError, Successors,
 };
@@ -30,6 +30,24 @@ pub(super) fn client(row: &Row) -> Result<Client, StoreError> {
         created_at: row.time("created_at")?,
         origin: row.origin()?,
         last_used_at: row.time("last_used_at")?,
+    })
+}
+
+pub(super) fn flow(row: &Row) -> Result<Flow, StoreError> {
+    const TABLE: &str = "flows";
+    let row = Columns { row, table: TABLE };
+    let unreadable = |source: serde_json::Error| StoreError::Unreadable {
+        table: TABLE,
+        source: Box::new(source),
+    };
+    let steps: Result<_, _> = row.text("steps")?.lines().map(serde_json::from_str).collect();
+    Ok(Flow {
+        id: FlowId::new(row.text("id")?),
+        begun_at: row.time("begun_at")?,
+        client_id: row.read::<Option<String>>("client_id")?.map(ClientId::new),
+        grant_id: row.read::<Option<String>>("grant_id")?.map(GrantId::new),
+        is_approved: row.read("is_approved")?,
+        steps: steps.map_err(unreadable)?,
     })
 }
 

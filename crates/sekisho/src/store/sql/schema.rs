@@ -48,7 +48,10 @@ pub(super) async fn bring_up_to_date(
     Ok(instance_id)
 }
 
-fn refuse_unknown(applied: &AppliedMigration, known: &[Migration]) -> Result<(), SchemaError> {
+pub(super) fn refuse_unknown(
+    applied: &AppliedMigration,
+    known: &[Migration],
+) -> Result<(), SchemaError> {
     let version = applied.version;
     match known.iter().find(|known| known.version == version) {
         Some(known) if known.checksum == applied.checksum => Ok(()),
@@ -60,11 +63,11 @@ fn refuse_unknown(applied: &AppliedMigration, known: &[Migration]) -> Result<(),
     }
 }
 
-fn migration(&(version, name, sql): &(i64, &'static str, &'static str)) -> Migration {
+pub(super) fn migration(&(version, name, sql): &(i64, &'static str, &'static str)) -> Migration {
     Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
 }
 
-fn failure(error: MigrateError) -> SchemaError {
+pub(super) fn failure(error: MigrateError) -> SchemaError {
     if let MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) = error {
         return SchemaError::Refused(error);
     }

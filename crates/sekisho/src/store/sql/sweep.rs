@@ -9,7 +9,8 @@ use super::verbs::unavailable;
 use super::{Database, SqlStore};
 use crate::clock::Timestamp;
 use crate::store::{
-    CONSENTS_KEPT, FAREWELLS_KEPT, REFRESH_GRACE_MAX, REVOCATIONS_KEPT, StoreError, Swept,
+    CONSENTS_KEPT, FAREWELLS_KEPT, FLOWS_KEPT, REFRESH_GRACE_MAX, REVOCATIONS_KEPT, StoreError,
+    Swept,
 };
 
 /// What goes: how it is found, `$1` rows of it at most, and how one of it goes, by its key `$1`. `$2`
@@ -60,10 +61,11 @@ macro_rules! unneeded {
 }
 
 /// In this order: what hangs on something goes before it.
-fn rules(now: Timestamp, unused_clients_before: Timestamp) -> [Rule; 17] {
+fn rules(now: Timestamp, unused_clients_before: Timestamp) -> [Rule; 18] {
     let ago = |time| Some(now.minus(time));
     let at = Some(now);
     [
+        rule!(Text, "id", "flows", { "begun_at <= $2" }, ago(FLOWS_KEPT)),
         rule!(Hash, "login_state", "logins", { "expires_at <= $2" }, at),
         rule!(Hash, "browser", "browser_sessions", { "expires_at <= $2" }, at),
         rule!(Hash, "assertion", "assertions", { "expires_at <= $2" }, at),

@@ -14,7 +14,7 @@ use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::ClientId;
 use sqlx::Transaction;
 
-use super::{Database, SqlStore, grants, provider_sessions, rows, sweep};
+use super::{Database, SqlStore, flows, grants, provider_sessions, rows, sweep};
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
 use crate::principal::Identity;
@@ -22,10 +22,11 @@ use crate::seal::{KeyId, Sealed};
 use crate::store::{
     ASSERTIONS_MAX, AccessToken, AccountSessionBegun, AssertionUse, CLIENTS_LISTED_MAX,
     CONSENTS_KEPT, ClaimedSession, Client, ClientOrigin, CodeIssue, CodeRecord, CodeRedemption,
-    DueSessions, FoundPerson, GrantsOf, KeyClaim, LOCAL_ISSUER, ListedGrant, LocalUser, LoggedOut,
-    LoginBegun, LoginRecord, PERSONAL_CLIENT, PersonalToken, PersonalTokenAdded, ProviderLogout,
-    ProviderSession, REVOCATIONS_READ_MAX, RefreshExtension, RefreshRotation, RefreshToken,
-    RememberedConsent, Revocation, RotationTime, SessionEnd, Store, StoreError, Swept,
+    DueSessions, Flow, FlowNote, FoundPerson, GrantsOf, KeyClaim, LOCAL_ISSUER, ListedGrant,
+    LocalUser, LoggedOut, LoginBegun, LoginRecord, PERSONAL_CLIENT, PersonalToken,
+    PersonalTokenAdded, ProviderLogout, ProviderSession, REVOCATIONS_READ_MAX, RefreshExtension,
+    RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime, SessionEnd, Store,
+    StoreError, Swept,
 };
 
 #[async_trait]
@@ -771,6 +772,19 @@ impl Store for SqlStore {
             .map_err(unavailable)?;
         step.commit().await.map_err(unavailable)?;
         Ok(KeyClaim::Ours)
+    }
+
+    async fn note_flows(&self, notes: &[FlowNote]) -> Result<(), StoreError> {
+        let mut step = self.begin().await?;
+        for note in notes {
+            flows::note(&mut step, note).await?;
+        }
+        flows::make_room(&mut step).await?;
+        step.commit().await.map_err(unavailable)
+    }
+
+    async fn list_flows(&self, trace_id: Option<&str>) -> Result<Vec<Flow>, StoreError> {
+        flows::list(&self.readers, trace_id).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -2,6 +2,10 @@
 //!
 //! One connection writes, a few read. The verbs are those of every SQL database: `sql/verbs.rs`.
 
+#[path = "../sql/condition.rs"]
+mod condition;
+#[path = "../sql/flows.rs"]
+mod flows;
 #[path = "../sql/grants.rs"]
 mod grants;
 mod open;
@@ -25,7 +29,7 @@ use sqlx::sqlite::SqlitePool;
 
 pub use self::open::{Durability, OpenError};
 use self::verbs::{Uncounted, unavailable};
-use super::{StoreError, TableLimits};
+use super::{Condition, Contents, SchemaAge, StoreError, TableLimits};
 
 // What the files of `sql/` are compiled with.
 use self::SqliteStore as SqlStore;
@@ -56,6 +60,14 @@ impl SqliteStore {
         durability: Durability,
     ) -> Result<Self, OpenError> {
         Self::open_waiting(path, limits, durability, WAIT_MAX).await
+    }
+
+    /// Looks at the file without bringing its schema up to date. It must be there.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`].
+    pub async fn look(path: &Path) -> Result<Condition, OpenError> {
+        open::look(path, WAIT_MAX).await
     }
 
     async fn open_waiting(

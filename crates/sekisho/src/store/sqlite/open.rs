@@ -15,6 +15,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::schema::{self, SchemaError};
+use super::{Condition, SchemaAge, condition};
 
 /// What an acknowledged write survives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -151,6 +152,35 @@ pub(super) async fn open(
             Err(refused)
         }
     }
+}
+
+/// Looks at a file that is there, and leaves its schema as it is.
+pub(super) async fn look(path: &Path, wait_max: Duration) -> Result<Condition, OpenError> {
+    let path = std::path::absolute(path)
+        .map_err(|source| OpenError::Create { path: path.to_owned(), source })?;
+    let file = SqliteConnectOptions::new()
+        .filename(&path)
+        .create_if_missing(false)
+        .busy_timeout(wait_max)
+        .disable_statement_logging();
+    let refused = |error| refusal(&path, error);
+    let mut connection = file.connect().await.map_err(refused)?;
+    if is_foreign(&mut connection).await.map_err(refused)? {
+        return Err(OpenError::Foreign { path });
+    }
+    let is_made: bool =
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = $1)")
+            .bind(MIGRATIONS_TABLE)
+            .fetch_one(&mut connection)
+            .await
+            .map_err(refused)?;
+    let looked = if is_made {
+        condition::look(&mut connection, MIGRATIONS_TABLE, &MIGRATIONS).await
+    } else {
+        Ok(Condition { schema: SchemaAge::Absent, contents: None })
+    };
+    connection.close().await.map_err(refused)?;
+    looked.map_err(|error| schema_refusal(&path, error))
 }
 
 /// Makes the file, readable by its owner only, if there is none. `SQLite` gives the files beside it
@@ -303,7 +333,7 @@ const WAL_RETRY_EVERY: Duration = Duration::from_millis(10);
 const MIGRATIONS_TABLE: &str = "_sqlx_migrations";
 
 /// Every schema there ever was, oldest first. Never changed once released, only added to.
-const MIGRATIONS: [(i64, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str); 7] = [
     (1, "tables", include_str!("../../../migrations/sqlite/0001_tables.sql")),
     (2, "refresh", include_str!("../../../migrations/sqlite/0002_refresh.sql")),
     (3, "clients", include_str!("../../../migrations/sqlite/0003_clients.sql")),
@@ -314,4 +344,5 @@ const MIGRATIONS: [(i64, &str, &str); 6] = [
         include_str!("../../../migrations/sqlite/0005_last_use_and_personal_tokens.sql"),
     ),
     (6, "people", include_str!("../../../migrations/sqlite/0006_people.sql")),
+    (7, "flows", include_str!("../../../migrations/sqlite/0007_flows.sql")),
 ];
