@@ -67,11 +67,12 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
             "jwks",
             "mint",
             "pages",
+            "policy",
             "principal",
             "seal",
             "store",
         ],
-        "it gives tokens out, and never learns who guards what",
+        "it gives tokens out, asks who may log in at all, and never learns who guards what",
     ),
     (
         "resource_server",
@@ -83,6 +84,11 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
         &["clock", "mint", "principal", "resource_server", "seal"],
         "it carries messages, and seals what clients keep for it; the checkpoint is asked only \
          whether a caller may still listen",
+    ),
+    (
+        "policy",
+        &["audit", "mcp", "principal"],
+        "it decides about callers and what they want, in front of a service: no token, no transport",
     ),
     (
         "gateway",

@@ -9,7 +9,7 @@ use axum::http::header::SET_COOKIE;
 use axum::response::Response;
 use http::{Extensions, HeaderMap, Uri};
 use sekisho_protocol::Secret;
-use sekisho_protocol::oauth::{OAuthError, OAuthErrorCode, Parameters};
+use sekisho_protocol::oauth::{ClientId, OAuthError, OAuthErrorCode, Parameters};
 
 use super::authorize::remembered;
 use super::clients::{NoClient, no_client};
@@ -150,9 +150,17 @@ impl AuthorizationServer {
             // Consent was remembered for somebody else at this browser: this person is asked.
             return self.ask_again(visitor, headers, request).await;
         }
+        if !self.settings.admission.admits(&person.identity) {
+            self.note_not_admitted(Some(&request.client_id), &person.identity);
+            return self.tell_client(&request, &not_admitted());
+        }
         let (client, user) = (Some(&request.client_id), Some(&person.identity));
         let details = Details { client, user, ..Details::default() };
         audit::note(Event::Login, &details);
+        // What they were allowed before is theirs as the provider describes them now.
+        if let Err(reason) = self.store.describe_person(&person.identity, self.clock.now()).await {
+            return visitor.store_failed(&reason);
+        }
         let code = mint::code();
         let browser = (self.settings.consent == ConsentRule::Remember).then(mint::nonce);
         match self.issue_code(&code, &request, &person, browser.as_ref()).await {
@@ -179,6 +187,13 @@ impl AuthorizationServer {
             }
         }
         response
+    }
+
+    /// Somebody whom the provider knows and the operator does not want.
+    pub(super) fn note_not_admitted(&self, client: Option<&ClientId>, identity: &Identity) {
+        let (user, detail) =
+            (Some(identity), Some(&"identity.allow does not let this person in" as _));
+        audit::note(Event::Refused, &Details { client, user, detail, ..Details::default() });
     }
 
     async fn ask_again(
@@ -236,6 +251,11 @@ impl AuthorizationServer {
         }
         Ok(self.cookies.begin_session(browser, BROWSER_SESSION_TTL.as_secs()))
     }
+}
+
+fn not_admitted() -> OAuthError {
+    let reason = "this person may not log in here: the operator decides who may";
+    OAuthError::new(OAuthErrorCode::AccessDenied, reason)
 }
 
 fn no_such_user() -> OAuthError {

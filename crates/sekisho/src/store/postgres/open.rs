@@ -231,7 +231,7 @@ const PARAMETERS: [&str; 9] =
 const MIGRATIONS_TABLE: &str = "_sqlx_migrations";
 
 /// Every schema there ever was, oldest first. Never changed once released, only added to.
-const MIGRATIONS: [(i64, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str); 7] = [
     (1, "tables", include_str!("../../../migrations/postgres/0001_tables.sql")),
     (2, "refresh", include_str!("../../../migrations/postgres/0002_refresh.sql")),
     (3, "clients", include_str!("../../../migrations/postgres/0003_clients.sql")),
@@ -246,6 +246,7 @@ const MIGRATIONS: [(i64, &str, &str); 6] = [
         include_str!("../../../migrations/postgres/0005_last_use_and_personal_tokens.sql"),
     ),
     (6, "people", include_str!("../../../migrations/postgres/0006_people.sql")),
+    (7, "claims", include_str!("../../../migrations/postgres/0007_claims.sql")),
 ];
 
 #[cfg(test)]
