@@ -7,6 +7,7 @@ mod config;
 #[cfg(feature = "conformance")]
 mod conformance;
 mod connections;
+mod explain;
 mod fortune;
 mod grant;
 mod issuing;
@@ -66,7 +67,7 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::Config(ConfigCommand::Schema(_)) => Err(reserved("config schema")),
         Command::Doctor(_) => Err(reserved("doctor")),
         Command::Flows(_) => Err(reserved("flows")),
-        Command::Explain(_) => Err(reserved("explain")),
+        Command::Explain(args) => explain::run(args, load),
         Command::Keycloak(KeycloakCommand::Bootstrap(args)) => {
             keycloak::bootstrap(args, load, std::env::vars_os())
         }

@@ -17,6 +17,7 @@ mod harness;
 mod key;
 mod person;
 mod replicas;
+mod rules;
 mod settings;
 mod starting;
 mod stdio;

@@ -25,7 +25,7 @@ use sekisho_protocol::{Secret, SecretHash};
 use serde::{Deserialize, Serialize};
 
 use super::AuthorizationServer;
-use super::callback::{Answer, Outcome};
+use super::callback::{Answer, Outcome, note_not_admitted};
 use super::login::new_attempt;
 use super::personal_token::{self, NewPersonalToken, PersonalTokenError, PersonalTokenRequest};
 use super::refusal::{Visitor, provider_error, see_other};
@@ -326,7 +326,7 @@ impl AuthorizationServer {
             }
         };
         if !self.settings.admission.admits(&person.identity) {
-            self.note_not_admitted(None, &person.identity);
+            note_not_admitted(None, &person.identity);
             return AccountLoginPage::Failed.respond(visitor.language());
         }
         match self.begin_session(&person).await {

@@ -151,7 +151,7 @@ impl AuthorizationServer {
             return self.ask_again(visitor, headers, request).await;
         }
         if !self.settings.admission.admits(&person.identity) {
-            self.note_not_admitted(Some(&request.client_id), &person.identity);
+            note_not_admitted(Some(&request.client_id), &person.identity);
             return self.tell_client(&request, &not_admitted());
         }
         let (client, user) = (Some(&request.client_id), Some(&person.identity));
@@ -187,13 +187,6 @@ impl AuthorizationServer {
             }
         }
         response
-    }
-
-    /// Somebody whom the provider knows and the operator does not want.
-    pub(super) fn note_not_admitted(&self, client: Option<&ClientId>, identity: &Identity) {
-        let (user, detail) =
-            (Some(identity), Some(&"identity.allow does not let this person in" as _));
-        audit::note(Event::Refused, &Details { client, user, detail, ..Details::default() });
     }
 
     async fn ask_again(
@@ -251,6 +244,12 @@ impl AuthorizationServer {
         }
         Ok(self.cookies.begin_session(browser, BROWSER_SESSION_TTL.as_secs()))
     }
+}
+
+/// Writes down somebody whom the provider knows and the operator does not want.
+pub(super) fn note_not_admitted(client: Option<&ClientId>, identity: &Identity) {
+    let (user, detail) = (Some(identity), Some(&"identity.allow does not let this person in" as _));
+    audit::note(Event::Refused, &Details { client, user, detail, ..Details::default() });
 }
 
 fn not_admitted() -> OAuthError {

@@ -25,7 +25,7 @@ impl Admission {
         let Some(condition) = self.condition.as_ref().filter(|_| !identity.is_machine()) else {
             return true;
         };
-        match condition.decide(&Facts::default().with("user", user(identity))) {
+        match condition.decide(&Facts::default().with("user", user(identity)).scene()) {
             Outcome::Yes => true,
             Outcome::No | Outcome::Unknown => false,
             Outcome::Failed(reason) => {
@@ -53,6 +53,8 @@ mod tests {
     use super::*;
     use crate::principal::Claims;
 
+    const CORP: &str = "user.email.endsWith('@corp.com')";
+
     #[test]
     fn whoever_the_condition_does_not_know_stays_out() {
         let person = |email: Option<&str>, email_verified| Identity {
@@ -68,7 +70,6 @@ mod tests {
             claims: [("groups".to_owned(), groups)].into_iter().collect(),
             ..alice.clone()
         };
-        const CORP: &str = "user.email.endsWith('@corp.com')";
         let rows = [
             (CORP, &alice, true, "an address there, however it is spelled"),
             (CORP, &person(Some("alice@corp.com"), false), false, "nobody verified it"),

@@ -118,6 +118,12 @@ pub(super) enum Outcome {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Facts(Vec<(&'static str, Value)>);
 
+/// The same, as conditions ask for it: made once for all rules that are asked.
+pub(super) struct Scene<'a> {
+    facts: &'a Facts,
+    context: Context<'static, 'static>,
+}
+
 const USER: &[&str] =
     &["claims", "email", "email_verified", "groups", "is_machine", "issuer", "name", "subject"];
 const CLIENT: &[&str] = &["host", "id"];
@@ -147,6 +153,14 @@ static LANGUAGE: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 impl Facts {
     pub(super) fn know(&mut self, variable: &'static str, value: Value) {
         self.0.push((variable, value));
+    }
+
+    pub(super) fn scene(&self) -> Scene<'_> {
+        let mut context = Context::with_env(Arc::clone(&LANGUAGE));
+        for (variable, value) in &self.0 {
+            context.add_variable_from_value(*variable, value.clone());
+        }
+        Scene { facts: self, context }
     }
 
     pub(super) fn with(mut self, variable: &'static str, value: Value) -> Self {
@@ -208,26 +222,34 @@ impl Expression {
     }
 
     /// What it says of these facts. Never panics, whatever the language does.
-    pub(super) fn decide(&self, facts: &Facts) -> Outcome {
-        let decided = catch_unwind(AssertUnwindSafe(|| self.execute(facts)));
+    pub(super) fn decide(&self, scene: &Scene<'_>) -> Outcome {
+        let decided = catch_unwind(AssertUnwindSafe(|| self.program.execute(&scene.context)));
         match decided {
             Ok(Ok(Value::Bool(true))) => Outcome::Yes,
             Ok(Ok(Value::Bool(false))) => Outcome::No,
             Ok(Ok(_)) => Outcome::Failed("it says neither yes nor no".to_owned()),
-            Ok(Err(_)) if self.lacks_facts(facts) => Outcome::Unknown,
-            Ok(Err(error)) => Outcome::Failed(shown(&error)),
+            Ok(Err(_)) if self.lacks_facts(scene.facts) => Outcome::Unknown,
+            Ok(Err(error)) => Outcome::Failed(self.shown(&error)),
             Err(_) => Outcome::Failed("the condition broke".to_owned()),
         }
     }
 
-    fn execute(&self, facts: &Facts) -> Result<Value, ExecutionError> {
-        let mut context = Context::with_env(Arc::clone(&LANGUAGE));
-        for (variable, value) in &facts.0 {
-            if self.asks_about(variable) {
-                context.add_variable_from_value(*variable, value.clone());
-            }
+    /// An error for the log, in words that the operator wrote: values are of whoever asked.
+    fn shown(&self, error: &ExecutionError) -> String {
+        if let ExecutionError::NoSuchKey(name) = error
+            && self.text.contains(name.as_str())
+        {
+            return format!("there is no {name:?}");
         }
-        self.program.execute(&context)
+        if let ExecutionError::NoSuchOverload(error) = error {
+            return error.to_string();
+        }
+        let words = if is_of_wrong_kinds(error) {
+            "the kinds of its values do not fit"
+        } else {
+            "it cannot be worked out"
+        };
+        words.to_owned()
     }
 
     /// An error may come of what is not known: then nothing is said.
@@ -257,22 +279,15 @@ impl Expression {
                 }
             }
         }
-        match catch_unwind(AssertUnwindSafe(|| self.execute(&nobody))) {
+        match catch_unwind(AssertUnwindSafe(|| self.program.execute(&nobody.scene().context))) {
             Ok(Ok(Value::Bool(_))) => Ok(()),
             Ok(Ok(_)) => Err(ExpressionError::NoCondition),
             // What depends on arguments and claims may be anything.
             Ok(Err(_)) if self.asks_about("args") || self.asks_about_claims => Ok(()),
-            Ok(Err(error)) => match error {
-                ExecutionError::NoSuchOverload(_)
-                | ExecutionError::UnexpectedType { .. }
-                | ExecutionError::UndeclaredReference(_)
-                | ExecutionError::UnsupportedBinaryOperator(..)
-                | ExecutionError::ValuesNotComparable(..)
-                | ExecutionError::InvalidArgumentCount { .. } => {
-                    Err(ExpressionError::Senseless(shown(&error)))
-                }
-                _ => Ok(()),
-            },
+            Ok(Err(error)) if is_of_wrong_kinds(&error) => {
+                Err(ExpressionError::Senseless(self.shown(&error)))
+            }
+            Ok(Err(_)) => Ok(()),
             Err(_) => Err(ExpressionError::Senseless("the condition broke".to_owned())),
         }
     }
@@ -284,14 +299,17 @@ impl fmt::Display for Expression {
     }
 }
 
-/// An error for the log: of values that people bring along no more than a few words.
-fn shown(error: &ExecutionError) -> String {
-    const SHOWN_CHARS_MAX: usize = 160;
-    match error {
-        ExecutionError::NoSuchKey(name) => format!("there is no {name:?}"),
-        ExecutionError::NoSuchOverload(_) => error.to_string(),
-        other => other.to_string().chars().take(SHOWN_CHARS_MAX).collect(),
-    }
+/// Whether no values could make it right, since it is about their kinds.
+const fn is_of_wrong_kinds(error: &ExecutionError) -> bool {
+    matches!(
+        error,
+        ExecutionError::NoSuchOverload(_)
+            | ExecutionError::UnexpectedType { .. }
+            | ExecutionError::UndeclaredReference(_)
+            | ExecutionError::UnsupportedBinaryOperator(..)
+            | ExecutionError::ValuesNotComparable(..)
+            | ExecutionError::InvalidArgumentCount { .. }
+    )
 }
 
 /// How many brackets are open at once at most; one within a text counts too.
@@ -316,7 +334,8 @@ fn depth(root: &IdedExpr) -> usize {
         deepest = deepest.max(depth);
         let mut go = |node| left.push((node, depth + 1));
         match &node.expr {
-            Expr::Unspecified | Expr::Literal(_) | Expr::Ident(_) => {}
+            // What makes a structure is refused whatever is inside.
+            Expr::Unspecified | Expr::Literal(_) | Expr::Ident(_) | Expr::Struct(_) => {}
             Expr::Select(select) => go(&select.operand),
             Expr::Call(call) => {
                 call.target.iter().map(|target| &**target).chain(&call.args).for_each(go);
@@ -332,8 +351,6 @@ fn depth(root: &IdedExpr) -> usize {
                     go(&entry.value);
                 }
             }),
-            // Refused whatever is inside.
-            Expr::Struct(_) => {}
         }
     }
     deepest
@@ -495,16 +512,16 @@ fn is_claims(node: &IdedExpr, bound: &[String]) -> bool {
         matches!(&node.expr, Expr::Ident(name) if name == "user")
             && !bound.iter().any(|name| name == "user")
     };
-    match &node.expr {
-        Expr::Select(select) => select.field == "claims" && is_user(&select.operand),
-        Expr::Call(call) if call.func_name == operators::INDEX => {
-            let names_claims = call.args.get(1).is_some_and(|index| {
-                matches!(&index.expr, Expr::Literal(LiteralValue::String(name)) if name.inner() == "claims")
-            });
-            names_claims && call.args.first().is_some_and(is_user)
-        }
-        _ => false,
+    if let Expr::Select(select) = &node.expr {
+        return select.field == "claims" && is_user(&select.operand);
     }
+    let Expr::Call(call) = &node.expr else { return false };
+    let [operand, index] = call.args.as_slice() else { return false };
+    let names_claims = matches!(
+        &index.expr,
+        Expr::Literal(LiteralValue::String(name)) if name.inner() == "claims"
+    );
+    call.func_name == operators::INDEX && names_claims && is_user(operand)
 }
 
 fn member_of(of: &'static str, name: &str, known: &[&str]) -> ExpressionError {

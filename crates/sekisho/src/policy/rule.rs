@@ -11,7 +11,7 @@ use cel::Value;
 use sekisho_protocol::oauth::{ClientId, ScopeSet};
 use url::Url;
 
-use super::expression::{Expression, Facts, Outcome};
+use super::expression::{Expression, Facts, Outcome, Scene};
 use super::pattern::{Pattern, is_straight};
 use super::value::{of_json, of_members, of_text};
 use crate::principal::{Identity, Principal};
@@ -153,11 +153,11 @@ impl Rule {
         matches!(self.says, Says::Deny(_))
     }
 
-    fn verdict(&self, wish: Wish<'_>, facts: &Facts, has: &ScopeSet) -> Verdict {
+    fn verdict(&self, wish: Wish<'_>, scene: &Scene<'_>, has: &ScopeSet) -> Verdict {
         if !self.reaches(wish) {
             return Verdict::DoesNotReach;
         }
-        let outcome = self.condition().map_or(Outcome::Yes, |condition| condition.decide(facts));
+        let outcome = self.condition().map_or(Outcome::Yes, |condition| condition.decide(scene));
         if let Outcome::Failed(reason) = outcome {
             self.tell_of_failure(&reason);
             return Verdict::Fails { reason, denies: self.denies() };
@@ -256,9 +256,10 @@ impl Rules {
             return Decision::Denied { by: None };
         }
         let facts = facts(wish, arguments, caller.clone());
+        let scene = facts.scene();
         let mut lacks = None;
         for rule in &self.rules {
-            match rule.verdict(wish, &facts, has) {
+            match rule.verdict(wish, &scene, has) {
                 Verdict::Allows => return Decision::Allowed { by: &rule.name },
                 Verdict::Denies | Verdict::Fails { denies: true, .. } => {
                     return Decision::Denied { by: Some(&rule.name) };
@@ -293,8 +294,9 @@ impl Rules {
         let caller_facts = self.facts_about(caller);
         let decision = self.decide(wish, &arguments, &caller_facts, &caller.scopes);
         let facts = facts(wish, &arguments, caller_facts);
+        let scene = facts.scene();
         let verdicts = self.rules.iter();
-        let verdicts = verdicts.map(|rule| (rule, rule.verdict(wish, &facts, &caller.scopes)));
+        let verdicts = verdicts.map(|rule| (rule, rule.verdict(wish, &scene, &caller.scopes)));
         Ok(Explained { decision, verdicts: verdicts.collect() })
     }
 }
@@ -360,9 +362,10 @@ impl Arguments {
     /// An object that names its members once.
     pub(super) fn read(text: &str) -> Result<Self, serde_json::Error> {
         let super::value::Strict(value) = serde_json::from_str(text)?;
-        match value {
-            Value::Map(_) => Ok(Self::Given(value)),
-            _ => Err(serde::de::Error::custom("arguments are an object")),
+        if matches!(value, Value::Map(_)) {
+            Ok(Self::Given(value))
+        } else {
+            Err(serde::de::Error::custom("arguments are an object"))
         }
     }
 

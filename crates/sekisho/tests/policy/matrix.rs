@@ -3,6 +3,8 @@
 //! `call`: listed, and may be called. A scope: listed, and would be asked for. `args`: listed, but
 //! not to be called without arguments. `-`: not there.
 
+use std::fmt::Write as _;
+
 use sekisho::mcp::McpService as _;
 use serde_json::json;
 
@@ -12,7 +14,7 @@ use crate::rig::{FILES, PEOPLE, PROMPTS, TOOLS, context, house_rules, principal,
 async fn everybody_may_do_what_the_reviewed_table_says() {
     let mut table = format!("{:18}", "");
     for person in PEOPLE {
-        table.push_str(&format!("{person:13}"));
+        write!(table, "{person:13}").unwrap();
     }
     let kinds: [(&str, &str, &str, &[&str]); 3] = [
         ("tools/list", "tools/call", "name", &TOOLS),
@@ -21,10 +23,10 @@ async fn everybody_may_do_what_the_reviewed_table_says() {
     ];
     for (list, call, member, names) in kinds {
         for name in names {
-            table.push_str(&format!("\n{name:18}"));
+            write!(table, "\n{name:18}").unwrap();
             for person in PEOPLE {
                 let cell = cell(person, list, call, member, name).await;
-                table.push_str(&format!("{cell:13}"));
+                write!(table, "{cell:13}").unwrap();
             }
         }
     }
