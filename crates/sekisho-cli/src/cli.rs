@@ -48,6 +48,15 @@ pub(crate) enum Command {
     /// Administer the keys in `key_file`
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Stay with a guarded command; run by sekisho itself
+    #[command(hide = true)]
+    Attend(AttendArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AttendArgs {
+    #[arg(last = true, required = true)]
+    pub(crate) command: Vec<OsString>,
 }
 
 /// Anything at all, for commands that do not exist yet.

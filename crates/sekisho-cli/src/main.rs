@@ -1,5 +1,6 @@
 //! The program `sekisho`: reads what was typed, and says in one sentence what went wrong.
 
+mod attend;
 mod behind;
 mod cli;
 mod client;
@@ -65,6 +66,7 @@ fn run(command: &Command) -> Result<(), Failure> {
             keycloak::bootstrap(args, load, std::env::vars_os())
         }
         Command::Key(KeyCommand::Rotate(args)) => key_rotate::run(args, load),
+        Command::Attend(args) => attend::run(&args.command),
     }
 }
 

@@ -20,6 +20,9 @@ pub(crate) enum Failure {
     /// Something outside of us is in the way: exit code 1.
     #[error("{0}")]
     Run(String),
+    /// What we stayed with ended so, and has said why by itself.
+    #[error("the command ended with {0}")]
+    Ended(u8),
     /// Whoever read our output has seen enough: not an error.
     #[error("the reader of the output is gone")]
     BrokenPipe,
@@ -35,6 +38,7 @@ impl Failure {
     pub(crate) fn exit(&self) -> ExitCode {
         let code = match self {
             Self::BrokenPipe => return ExitCode::SUCCESS,
+            Self::Ended(code) => return ExitCode::from(*code),
             Self::Config(_) | Self::Key(_) => ExitCode::from(2),
             Self::Run(_) => ExitCode::FAILURE,
         };

@@ -137,5 +137,6 @@ fn command(
         environment.push((name.into(), value.reveal().into()));
     }
     let arguments = arguments.iter().map(OsString::from).collect();
-    Ok(StdioCommand { program, arguments, environment, folder: None })
+    let attendant = crate::attend::words();
+    Ok(StdioCommand { program, arguments, environment, folder: None, attendant })
 }

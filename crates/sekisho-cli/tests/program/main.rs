@@ -8,6 +8,7 @@
 )]
 
 mod client;
+mod crowd;
 mod eras;
 mod external;
 mod faults;
@@ -16,6 +17,7 @@ mod guarding;
 mod harness;
 mod key;
 mod person;
+mod processes;
 mod remote;
 mod replicas;
 mod settings;

@@ -57,6 +57,7 @@ impl Plan {
             program,
             arguments: arguments.iter().map(OsString::from).collect(),
             environment,
+            attendant: Vec::new(),
             folder: None,
         };
         Self { server: command.into(), per: Per::User, limits: GatewayLimits::default() }

@@ -36,6 +36,9 @@ pub struct StdioCommand {
     pub environment: Vec<(OsString, OsString)>,
     /// Where it works; where we do, if nothing is said.
     pub folder: Option<PathBuf>,
+    /// A program and its arguments, after which `program` and `arguments` come: it runs them, stays
+    /// with them, and ends all they started, also when we were ended by force. Nobody, if it is empty.
+    pub attendant: Vec<OsString>,
 }
 
 /// Without the environment and the arguments, which may hold secrets.
@@ -61,9 +64,11 @@ impl StdioCommand {
         changes: &Changes,
         per: Per,
     ) -> io::Result<Process> {
-        let mut command = Command::new(&self.program);
+        let words = self.attendant.iter().chain([&self.program]).chain(&self.arguments);
+        let mut words = words.skip(1);
+        let mut command = Command::new(self.attendant.first().unwrap_or(&self.program));
         command
-            .args(&self.arguments)
+            .args(&mut words)
             .env_clear()
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
