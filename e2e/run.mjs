@@ -13,6 +13,7 @@ import { cases as conformanceServer } from './cases/conformance_server.mjs';
 import { cases as consent } from './cases/consent.mjs';
 import { cases as doctor } from './cases/doctor.mjs';
 import { cases as external } from './cases/external.mjs';
+import { cases as gateway } from './cases/gateway.mjs';
 import { cases as inspector } from './cases/inspector.mjs';
 import { cases as kill } from './cases/kill.mjs';
 import { cases as mcpcheck } from './cases/mcpcheck.mjs';
@@ -23,7 +24,7 @@ import { cases as sessions } from './cases/sessions.mjs';
 const CASE_MS_MAX = 180_000;
 const LOGINS = ['local', '26.1.0', '26.7.0'];
 
-const cases = [...consent, ...pages, ...inspector, ...compatibility, ...pythonSdk, ...kill, ...clock, ...sessions, ...external, ...doctor, ...conformance, ...conformanceServer, ...mcpcheck];
+const cases = [...consent, ...pages, ...inspector, ...compatibility, ...pythonSdk, ...kill, ...clock, ...sessions, ...external, ...doctor, ...gateway, ...conformance, ...conformanceServer, ...mcpcheck];
 
 /** What one case may use, and what must be put away after it. */
 class World {

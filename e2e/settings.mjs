@@ -22,6 +22,9 @@ export const chromium = env.E2E_CHROMIUM ?? ['/usr/bin/chromium', '/usr/bin/chro
 export const python = join(ring, '.venv', 'bin', 'python');
 /** The Python SDK of the 2.x line has other versions of everything, so it lives by itself. */
 export const python2 = join(ring, '.venv2', 'bin', 'python');
+/** A server to stand behind us. */
+export const pythonFastmcp = join(ring, '.venv-fastmcp', 'bin', 'python');
+export const everything = join(ring, 'node_modules', '@modelcontextprotocol', 'server-everything', 'dist', 'index.js');
 const suite = join(ring, 'node_modules', '@modelcontextprotocol', 'conformance');
 export const conformance = join(suite, 'dist', 'index.js');
 export const requirements = join(suite, 'requirements');
@@ -36,6 +39,9 @@ export const keycloakPort = port('E2E_KEYCLOAK_PORT', 8080);
 /** Where the conformance suite, and clients that are programs, wait for the browser to come back. */
 export const callbackPort = port('E2E_CALLBACK_PORT', 3040);
 export const inspectorPort = port('E2E_INSPECTOR_PORT', 6274);
+
+/** Where servers listen that we guard. */
+export const upstreamPort = port('E2E_UPSTREAM_PORT', 9100);
 
 export const publicUrl = `http://localhost:${sekishoPort}`;
 export const keycloakUrl = `http://localhost:${keycloakPort}`;

@@ -45,21 +45,25 @@ function scored(version) {
   return [...list.matchAll(/^  - (\S+)/gm)].map(([, scenario]) => scenario);
 }
 
-const suite = ({ program = conformance, args, mustPass, count }) => async (world) => {
-  const injector = world.until(await Injector.start());
-  const sekisho = await world.sekisho(SETTINGS(injector), {}, conformanceBinary);
-  injector.token = await accessToken(world, sekisho.person, 'conformance');
-  const results = join(sekisho.folder, 'results');
+/** Has the suite judge the server at `url`: what it wrote down, and how it ended. */
+export async function runSuite(world, { program = conformance, url, folder, args }) {
+  const results = join(folder, 'results');
   const run = world.until(
-    new Child('the conformance suite', process.execPath, [program, 'server', '--url', `http://${injector.host}/mcp`, '--output-dir', results, ...args], {
-      cwd: sekisho.folder,
+    new Child('the conformance suite', process.execPath, [program, 'server', '--url', url, '--output-dir', results, ...args], {
+      cwd: folder,
       env: { ...process.env, NO_COLOR: '1' },
-      log: join(sekisho.folder, 'suite.log'),
+      log: join(folder, 'suite.log'),
     }),
   );
   await Promise.race([run.gone, new Promise((_, refuse) => setTimeout(() => refuse(new Error('the suite does not end')), SUITE_MS_MAX).unref())]);
+  return { scenarios: checksIn(results), ended: run.ended };
+}
 
-  const scenarios = checksIn(results);
+const suite = ({ program, args, mustPass, count }) => async (world) => {
+  const injector = world.until(await Injector.start());
+  const sekisho = await world.sekisho(SETTINGS(injector), {}, conformanceBinary);
+  injector.token = await accessToken(world, sekisho.person, 'conformance');
+  const { scenarios, ended } = await runSuite(world, { program, url: `http://${injector.host}/mcp`, folder: sekisho.folder, args });
   const wrong = [];
   for (const [scenario, checks] of scenarios) {
     if (NOT_OURS.test(scenario)) continue;
@@ -74,7 +78,7 @@ const suite = ({ program = conformance, args, mustPass, count }) => async (world
   const missing = wanted.filter((scenario) => !scenarios.get(scenario)?.some(({ status }) => status === 'SUCCESS'));
   must(missing.length === 0, `nothing was checked in ${missing.join(', ')}`);
   mustBe('how many scenarios count', wanted.length, count);
-  mustBe('the end of the suite', run.ended, 'exit code 0');
+  mustBe('the end of the suite', ended, 'exit code 0');
   const passed = [...scenarios.values()].flat().filter(({ status }) => status === 'SUCCESS').length;
   return `${wanted.length} of ${count} scenarios, ${passed} checks`;
 };

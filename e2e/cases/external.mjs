@@ -1,6 +1,7 @@
 // Keycloak as the authorization server: `keycloak bootstrap` makes the realm ready, clients register there by themselves, and the program
 // only checks their tokens.
 import { execFile } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { binary, callbackPort, keycloakUrl, publicUrl, python, ring } from '../settings.mjs';
@@ -58,6 +59,12 @@ async function bootstrapping(world) {
   await keycloak.administer('DELETE', `client-scopes/${scope.id}/protocol-mappers/models/${scope.protocolMappers[0].id}`);
   mustBe('the third time', (await bootstrap(sekisho, keycloak)).join(), `had the scope fortune put ${publicUrl}/mcp into aud`);
   mustBe('the fourth time', (await bootstrap(sekisho, keycloak)).join(), 'nothing to change');
+
+  const greedy = { ...sekisho, settings: join(sekisho.folder, 'greedy.toml') };
+  const server = '[[server]]\nname = "fortune"\npath = "/"\nscopes = ["email"]\nupstream = { builtin = "fortune" }\n';
+  writeFileSync(greedy.settings, `${readFileSync(sekisho.settings, 'utf8')}\n${server}`);
+  const refused = await bootstrap(greedy, keycloak).catch((error) => error);
+  must(/gives the scope email to every client/.test(refused.stderr), `for a scope of everybody it says ${refused.stderr ?? refused}`);
 }
 
 const pythonSdk = (transport) => async (world) => {

@@ -66,7 +66,8 @@ async def open_in_browser(url: str) -> None:
     print(f"open {url}", flush=True)
 
 
-async def fortune(url: str, transport: str, mode: str, redirect_uri: str) -> dict[str, str]:
+async def call(given: argparse.Namespace) -> dict[str, str]:
+    url, redirect_uri = given.url, given.redirect_uri
     arrival = Arrival(redirect_uri)
     auth = OAuthClientProvider(
         server_url=url,
@@ -81,10 +82,10 @@ async def fortune(url: str, transport: str, mode: str, redirect_uri: str) -> dic
         callback_handler=arrival.result,
     )
     async with await arrival.listen(), create_mcp_http_client(auth=auth) as http:
-        opened = sse_client(url, auth=auth) if transport == "sse" else streamable_http_client(url, http_client=http)
-        async with Client(opened, mode=mode) as client:
+        opened = sse_client(url, auth=auth) if given.transport == "sse" else streamable_http_client(url, http_client=http)
+        async with Client(opened, mode=given.mode) as client:
             tools = await client.list_tools()
-            result = await client.call_tool(tools.tools[0].name, {})
+            result = await client.call_tool(given.tool or tools.tools[0].name, json.loads(given.arguments))
             return {"answer": result.content[0].text, "version": client.protocol_version}
 
 
@@ -92,8 +93,10 @@ async def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     for name in ["--url", "--transport", "--mode", "--redirect-uri"]:
         arguments.add_argument(name, required=True)
+    arguments.add_argument("--tool")
+    arguments.add_argument("--arguments", default="{}")
     given = arguments.parse_args()
-    said = await asyncio.wait_for(fortune(given.url, given.transport, given.mode, given.redirect_uri), TIMEOUT_S)
+    said = await asyncio.wait_for(call(given), TIMEOUT_S)
     print(json.dumps(said, ensure_ascii=False))
 
 

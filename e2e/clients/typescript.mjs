@@ -1,10 +1,10 @@
-// The TypeScript SDK's own client and OAuth, from the package that is named, of the 1.x or the 2.x line: signs in, runs the one tool, says which version it speaks.
+// The TypeScript SDK's own client and OAuth, from the package that is named, of the 1.x or the 2.x line: signs in, runs one tool, the first unless another is named, says which version it speaks.
 // The way of a program with a browser: prints `open URL`, waits at its redirect URI, and at last prints one JSON object.
 import { createServer } from 'node:http';
 import { parseArgs } from 'node:util';
 
 const { values: given } = parseArgs({
-  options: { sdk: { type: 'string' }, url: { type: 'string' }, transport: { type: 'string' }, mode: { type: 'string' }, 'redirect-uri': { type: 'string' } },
+  options: { sdk: { type: 'string' }, url: { type: 'string' }, transport: { type: 'string' }, mode: { type: 'string' }, 'redirect-uri': { type: 'string' }, tool: { type: 'string' }, arguments: { type: 'string', default: '{}' } },
 });
 const redirectUri = new URL(given['redirect-uri']);
 const isTwoX = given.sdk.endsWith('/client');
@@ -77,7 +77,7 @@ await connection.transport.finishAuth(isTwoX ? brought : brought.get('code'));
 connection = await connect(provider);
 await connection.opened;
 const { tools } = await connection.client.listTools();
-const { content } = await connection.client.callTool({ name: tools[0].name, arguments: {} });
+const { content } = await connection.client.callTool({ name: given.tool ?? tools[0].name, arguments: JSON.parse(given.arguments) });
 console.log(JSON.stringify({ answer: content[0].text, version: connection.version(), iss: brought.get('iss') }));
 await connection.client.close();
 process.exit(0);

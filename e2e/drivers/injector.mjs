@@ -5,8 +5,10 @@ import { pipeline } from 'node:stream';
 import { sekishoPort } from '../settings.mjs';
 
 export class Injector {
-  static async start() {
+  /** Before the program, or what else listens at `port`. */
+  static async start(port = sekishoPort) {
     const injector = new Injector();
+    injector.port = port;
     injector.server = createServer((incoming, answer) => injector.relay(incoming, answer));
     await new Promise((settle) => injector.server.listen(0, '127.0.0.1', settle));
     injector.host = `localhost:${injector.server.address().port}`;
@@ -15,7 +17,7 @@ export class Injector {
 
   relay(incoming, answer) {
     const headers = { ...incoming.headers, authorization: `Bearer ${this.token}` };
-    const onward = request({ host: '127.0.0.1', port: sekishoPort, method: incoming.method, path: incoming.url, headers });
+    const onward = request({ host: '127.0.0.1', port: this.port, method: incoming.method, path: incoming.url, headers });
     onward.on('response', (response) => {
       answer.writeHead(response.statusCode, response.rawHeaders);
       answer.flushHeaders();

@@ -45,16 +45,22 @@ export class Inspector {
   }
 
   /** Back from the login: runs the one tool and answers what it said. */
-  async runFortune(person) {
+  runFortune(person) {
+    // The tool is listed by its title and its name.
+    return this.runTool(person, { button: /運勢.*fortune/, answer: /今日の運勢は: / });
+  }
+
+  /** Runs the tool of that button, with these texts filled in, and gives the answer that looks so. */
+  async runTool(person, { button, texts = {}, answer: looks }) {
     const { page } = person;
     await page.waitForURL((url) => url.origin === new URL(this.url).origin && url.pathname === '/');
     await page.getByText('Connected', { exact: true }).first().waitFor();
     await person.picture('4-connected');
     await page.getByText('Tools', { exact: true }).first().click();
-    // The tool is listed by its title and its name.
-    await page.getByRole('button', { name: /運勢.*fortune/ }).first().click();
+    await page.getByRole('button', { name: button }).first().click();
+    for (const [label, text] of Object.entries(texts)) await page.getByLabel(label).first().fill(text);
     await page.getByRole('button', { name: /^(Execute|Run|Call)( Tool)?$/ }).first().click();
-    const answer = page.getByText(/今日の運勢は: /).first();
+    const answer = page.getByText(looks).first();
     await answer.waitFor();
     await person.picture('5-fortune');
     return answer.innerText();

@@ -17,7 +17,7 @@ export class Sekisho {
     return sekisho;
   }
 
-  static async startWithKeycloak(name, keycloak, identity = {}) {
+  static async startWithKeycloak(name, keycloak, identity = {}, upstream = '{ builtin = "fortune" }') {
     const sekisho = new Sekisho(
       name,
       `public_url = "${publicUrl}"
@@ -35,7 +35,7 @@ ${Object.entries(identity).map(([setting, value]) => `${setting} = "${value}"\n`
 name     = "fortune"
 path     = "/"
 scopes   = ["fortune"]
-upstream = { builtin = "fortune" }
+upstream = ${upstream}
 `,
     );
     writeFileSync(join(sekisho.folder, 'client.secret'), `${keycloak.client.secret}\n`, { mode: 0o600 });

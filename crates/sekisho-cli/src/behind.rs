@@ -28,8 +28,8 @@ impl Behind {
             Upstream::Fortune => Arc::new(fortune::service()),
             #[cfg(feature = "conformance")]
             Upstream::Conformance => Arc::new(crate::conformance::service()),
-            Upstream::Command { command, per } => Arc::new(Gateway::new(
-                command.clone(),
+            Upstream::Guarded { server, per } => Arc::new(Gateway::new(
+                server.clone(),
                 *per,
                 GatewayLimits::default(),
                 self.stopping.clone(),

@@ -48,6 +48,15 @@ pub(crate) enum Command {
     /// Administer the keys in `key_file`
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Stay with a guarded command; run by sekisho itself
+    #[command(hide = true)]
+    Attend(AttendArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AttendArgs {
+    #[arg(last = true, required = true)]
+    pub(crate) command: Vec<OsString>,
 }
 
 /// Anything at all, for commands that do not exist yet.
@@ -69,7 +78,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
     #[command(flatten)]
-    pub(crate) guarded: GuardedArgs,
+    guarded: GuardedArgs,
 }
 
 #[derive(Debug, Args)]
@@ -77,14 +86,15 @@ pub(crate) struct StdioArgs {
     #[command(flatten)]
     settings: SettingsArgs,
     #[command(flatten)]
-    pub(crate) guarded: GuardedArgs,
+    guarded: GuardedArgs,
 }
 
 /// What to guard instead of what the settings say.
 #[derive(Debug, Args)]
-pub(crate) struct GuardedArgs {
-    #[arg(long, value_name = "URL", hide = true)]
-    pub(crate) upstream: Option<String>,
+struct GuardedArgs {
+    /// The URL of an MCP server to guard
+    #[arg(long, value_name = "URL", conflicts_with = "command")]
+    upstream: Option<String>,
     /// A program that speaks MCP over its standard input and output, and its arguments
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -354,6 +364,7 @@ impl ServeArgs {
             listen: self.listen.clone(),
             public_url: self.public_url.clone(),
             command: self.guarded.command.clone(),
+            upstream: self.guarded.upstream.clone(),
             ..self.settings.flags()
         }
     }
@@ -361,6 +372,10 @@ impl ServeArgs {
 
 impl StdioArgs {
     pub(crate) fn flags(&self) -> Flags {
-        Flags { command: self.guarded.command.clone(), ..self.settings.flags() }
+        Flags {
+            command: self.guarded.command.clone(),
+            upstream: self.guarded.upstream.clone(),
+            ..self.settings.flags()
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The program `sekisho`: reads what was typed, and says in one sentence what went wrong.
 
+mod attend;
 mod behind;
 mod cli;
 mod client;
@@ -31,7 +32,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use cli::{Cli, Command, ConfigCommand, GuardedArgs, KeyCommand, KeycloakCommand};
+use cli::{Cli, Command, ConfigCommand, KeyCommand, KeycloakCommand};
 use config::{ConfigError, Flags, IdentityConfig};
 use outcome::{Failure, say};
 
@@ -44,14 +45,8 @@ fn main() -> ExitCode {
 
 fn run(command: &Command) -> Result<(), Failure> {
     match command {
-        Command::Serve(args) => {
-            refuse_reserved(&args.guarded)?;
-            serve::run(load(&args.flags())?)
-        }
-        Command::Stdio(args) => {
-            refuse_reserved(&args.guarded)?;
-            stdio::run(&load(&args.flags())?)
-        }
+        Command::Serve(args) => serve::run(load(&args.flags())?),
+        Command::Stdio(args) => stdio::run(&load(&args.flags())?),
         Command::User(command) => user::run(command, load_administered),
         Command::Client(command) => client::run(command, load_administered),
         Command::Grant(command) => grant::run(command, load_administered),
@@ -73,6 +68,7 @@ fn run(command: &Command) -> Result<(), Failure> {
             keycloak::bootstrap(args, load, std::env::vars_os())
         }
         Command::Key(KeyCommand::Rotate(args)) => key_rotate::run(args, load),
+        Command::Attend(args) => attend::run(&args.command),
     }
 }
 
@@ -99,13 +95,4 @@ fn reserved(command: &str) -> Failure {
          `sekisho --help` lists what there is"
     ))
     .into()
-}
-
-fn refuse_reserved(guarded: &GuardedArgs) -> Result<(), Failure> {
-    if guarded.upstream.is_some() {
-        let what = "--upstream: it is reserved for guarding a remote server and not built yet: \
-                    leave it out";
-        return Err(ConfigError::new(what).into());
-    }
-    Ok(())
 }

@@ -20,7 +20,7 @@ pub(crate) enum Failure {
     /// Something outside of us is in the way: exit code 1.
     #[error("{0}")]
     Run(String),
-    /// What is wrong was said on standard output already: this exit code.
+    /// What is wrong was said already: this exit code.
     #[error("said already")]
     Told(u8),
     /// Whoever read our output has seen enough: not an error.

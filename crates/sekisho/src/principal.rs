@@ -1,5 +1,8 @@
 //! Who is calling, once a token was checked.
 
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
 use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::{ClientId, ScopeSet};
 use serde::{Deserialize, Serialize};
@@ -70,6 +73,11 @@ pub struct Principal {
 }
 
 impl Principal {
+    /// Who this is, whatever client and token they come with.
+    pub fn person(self: &Arc<Self>) -> Person {
+        Person(Arc::clone(self))
+    }
+
     /// Whether a session begun by `other` may be continued by this caller: same person, same
     /// client, same grant. The token may differ, since clients refresh theirs.
     pub fn may_continue(&self, other: &Self) -> bool {
@@ -78,3 +86,22 @@ impl Principal {
             && self.grant_id == other.grant_id
     }
 }
+
+/// A person, as a key of tables: issuer and subject, and nothing else of a caller.
+#[derive(Debug, Clone)]
+pub struct Person(Arc<Principal>);
+
+impl Hash for Person {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.identity.issuer.hash(state);
+        self.0.identity.subject.hash(state);
+    }
+}
+
+impl PartialEq for Person {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.identity.is_same_person(&other.0.identity)
+    }
+}
+
+impl Eq for Person {}

@@ -79,6 +79,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("metrics_listen", Text, Some(""), "where metrics are served; empty is nowhere"),
     key("log", Text, Some("info"), "what is logged: a level, or target=level with commas"),
     key("log_format", Text, Some("pretty"), "\"pretty\" or \"json\""),
+    key("upstream", Text, None, "the URL of a server to guard at /, instead of any [[server]]"),
     key(
         "identity.provider",
         Text,
@@ -273,10 +274,16 @@ pub(crate) const SERVER_KEYS: &[Key] = &[
         "upstream.per",
         Text,
         None,
-        "who shares a process: \"user\" (default), \"session\", \"process\" (all)",
+        "who shares a process, or a session at a URL: \"user\" (default), \"session\", \"process\" (all)",
     ),
-    reserved("upstream.url", "guarding a remote server"),
-    reserved("upstream.transport", "guarding a remote server"),
+    key("upstream.url", Text, None, "the URL of a server that is there already"),
+    key(
+        "upstream.transport",
+        Text,
+        None,
+        "how it is spoken to: \"streamable-http\", \"http-sse\"; default what it answers to",
+    ),
+    key("upstream.headers", Table, None, "headers it gets with every request, such as credentials"),
 ];
 
 /// The settings of one `[[client]]`.

@@ -49,6 +49,8 @@ pub(crate) struct Flags {
     pub(crate) store: Option<String>,
     /// The program to guard, and its arguments; none if the settings say what is guarded.
     pub(crate) command: Vec<String>,
+    /// The URL of a server to guard, likewise.
+    pub(crate) upstream: Option<String>,
 }
 
 /// Reads everything there is.
@@ -80,13 +82,16 @@ pub(crate) fn read(
         ("--listen", "listen", &flags.listen),
         ("--public-url", "public_url", &flags.public_url),
         ("--store", "store", &flags.store),
+        ("--upstream", "upstream", &flags.upstream),
     ];
     for (flag, key, value) in given {
         if let Some(value) = value {
             written.overlay_flag(flag, key, value);
         }
     }
-    if !flags.command.is_empty() {
+    if flags.command.is_empty() {
+        written.overlay_upstream()?;
+    } else {
         written.overlay_command(&flags.command);
     }
     Ok(written)

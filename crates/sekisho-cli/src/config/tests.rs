@@ -370,7 +370,7 @@ fn a_wrong_identity_provider_gets_one_sentence() {
         ),
         (
             "[identity]\nprovider = \"oidc\"\nissuer = \"https://u:p@sso.example\"\nclient_id = \"mcp\"",
-            "FILE, line 3: identity.issuer = \"https://u:p@sso.example\": it has a user name or password: leave them out",
+            "FILE, line 3: identity.issuer = \"***\": it has a user name or password: leave them out",
             "credentials",
         ),
         (
@@ -552,7 +552,7 @@ fn a_wrong_upstream_gets_one_sentence() {
     all_refused(&[
         (
             "[[server]]\nname = \"a\"",
-            "FILE, line 1: upstream: a [[server]] needs it: write upstream = { builtin = \"fortune\" } or { command = [\"PROGRAM\", \"ARGUMENT\"] }",
+            "FILE, line 1: upstream: a [[server]] needs it: write upstream = { builtin = \"fortune\" }, { command = [\"PROGRAM\", \"ARGUMENT\"] } or { url = \"https://…/mcp\" }",
             "nothing to guard",
         ),
         (
@@ -577,7 +577,7 @@ fn a_wrong_upstream_gets_one_sentence() {
         ),
         (
             "[[server]]\nname = \"a\"\nupstream = { builtin = \"fortune\", per = \"user\" }",
-            "FILE, line 3: upstream.per = \"user\": only a command has it: write upstream.command",
+            "FILE, line 3: upstream.per = \"user\": only a command or a server at a URL has it: write one of them",
             "nothing to share",
         ),
         (
@@ -591,9 +591,54 @@ fn a_wrong_upstream_gets_one_sentence() {
             "no text",
         ),
         (
-            "[[server]]\nname = \"a\"\nupstream = { url = \"http://x\" }",
-            "FILE, line 3: upstream.url: it is reserved for guarding a remote server and not built yet: leave it out",
-            "reserved",
+            "[[server]]\nname = \"a\"\nupstream = { url = \"ftp://x\" }",
+            "FILE, line 3: upstream.url = \"ftp://x\": it is no URL of a server: write for example \"https://mcp.example.com/mcp\"",
+            "another scheme",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nupstream = { url = \"https://u:p@x/\" }",
+            "FILE, line 3: upstream.url = \"***\": it has a user name or password: leave them out, and write upstream.headers instead",
+            "a password, which is not shown",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nupstream = { url = \"https://x/#y\" }",
+            "FILE, line 3: upstream.url = \"https://x/#y\": it has a fragment, which no server ever sees: leave out everything from # on",
+            "a fragment",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nupstream = { url = \"https://x/\", transport = \"sse\" }",
+            "FILE, line 3: upstream.transport = \"sse\": it is not one of the choices: write \"streamable-http\" or \"http-sse\"",
+            "no such transport",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nupstream = { url = \"https://x/\", headers = { Host = \"secret\" } }",
+            "FILE, line 3: upstream.headers: \"Host\" is set by the protocol itself: leave it out",
+            "not the operator's to set",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nupstream = { url = \"https://x/\", headers = { \"A B\" = \"secret\" } }",
+            "FILE, line 3: upstream.headers: \"A B\" cannot be a header: letters, digits and dashes, and a value on one line",
+            "no name; its text is not shown",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nupstream = { command = [\"a\"], headers = { A = \"secret\" } }",
+            "FILE, line 3: upstream.headers: only a server at a URL has it: write upstream.url",
+            "a command has no headers",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nupstream = { url = \"https://x/\", env = { A = \"secret\" } }",
+            "FILE, line 3: upstream.env: only a command has it: write upstream.command",
+            "a server at a URL has no environment of ours",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nupstream = { url = \"https://x/\", command = [\"a\"] }",
+            "FILE, line 3: upstream.url = \"https://x/\": upstream.command is set as well: keep one of them",
+            "which of the two?",
+        ),
+        (
+            "upstream = \"https://x/\"\n[[server]]\nname = \"a\"\nupstream = { builtin = \"fortune\" }",
+            "FILE, line 1: upstream = \"https://x/\": a [[server]] is written as well: move it there, as upstream = { url = … }",
+            "which of the two?",
         ),
     ]);
 }
@@ -826,6 +871,39 @@ fn no_secret_is_ever_shown() {
     for text in [shown, format!("{config:?}"), format!("{written:?}")] {
         assert!(!text.contains(secret), "{text}");
     }
+}
+
+#[test]
+fn headers_for_a_server_at_a_url_are_secrets() {
+    let secret = "Bearer tHe-sEcReT-iTsElF";
+    let text = format!(
+        "[[server]]\nname = \"a\"\n[server.upstream]\nurl = \"https://x.example/mcp\"\n\
+         headers = {{ Authorization = \"{secret}\" }}"
+    );
+    let given = Given::file(&text);
+    let config = given.load().unwrap();
+    let written = read(&given.flags, given.variables.clone().into_iter()).unwrap();
+    let shown = show(&written, &config);
+    assert!(shown.contains("upstream.headers = { \"Authorization\" = \"***\" }"), "{shown}");
+    for text in [shown, format!("{config:?}"), format!("{written:?}")] {
+        assert!(!text.contains("tHe-sEcReT"), "{text}");
+    }
+}
+
+#[test]
+fn a_url_alone_guards_one_server_and_flag_beats_environment_beats_file() {
+    let guarded = |given: &Given| format!("{:?}", given.load().unwrap().servers);
+    let file = Given::file("[[server]]\nname = \"a\"\nupstream = { builtin = \"fortune\" }");
+    let mut environment = file.variable("SEKISHO_UPSTREAM", "http://127.0.0.1:1/by-variable");
+    let shown = guarded(&environment);
+    assert!(shown.contains("/by-variable") && shown.contains("main"), "{shown}");
+    assert_eq!(environment.load().unwrap().servers.len(), 1);
+    environment.flags.upstream = Some("http://127.0.0.1:1/by-flag".to_owned());
+    assert!(guarded(&environment).contains("/by-flag"));
+    environment.flags.upstream = None;
+    environment.flags.command = vec!["program".to_owned()];
+    assert!(guarded(&environment).contains("program"), "what was typed beats what was set");
+    assert!(guarded(&Given::file("upstream = \"http://127.0.0.1:1/x\"")).contains("/x"));
 }
 
 #[test]

@@ -1,8 +1,10 @@
-//! What a `[[server]]` guards: something built in, or a command of the operator's.
+//! What a `[[server]]` guards: something built in, a command of the operator's, or a server at a URL.
 
 use std::ffi::OsString;
 
-use sekisho::gateway::{Per, StdioCommand};
+use sekisho::gateway::{
+    GuardedServer, Per, RemoteServer, RemoteServerError, RemoteTransport, StdioCommand,
+};
 
 use super::error::{ConfigError, Origin};
 use super::understood::choose;
@@ -16,8 +18,8 @@ pub(crate) enum Upstream {
     /// What the official conformance suite asks for.
     #[cfg(feature = "conformance")]
     Conformance,
-    /// What a command serves over its standard input and output.
-    Command { command: StdioCommand, per: Per },
+    /// What somebody else's server serves.
+    Guarded { server: GuardedServer, per: Per },
 }
 
 /// What one `[[server]]` guards; a command gets `environment`, and what is written for it.
@@ -26,37 +28,71 @@ pub(super) fn upstream(
     settings: &Settings,
     environment: &[(OsString, OsString)],
 ) -> Result<Upstream, ConfigError> {
-    let (is_builtin, is_command) =
-        (settings.was_written("upstream.builtin"), settings.was_written("upstream.command"));
-    if !is_command {
-        for key in ["upstream.env", "upstream.per"] {
-            if settings.was_written(key) {
-                return Err(settings.refuse(key, "only a command has it: write upstream.command"));
+    let kinds = ["upstream.builtin", "upstream.command", "upstream.url"];
+    let written: Vec<_> = kinds.into_iter().filter(|key| settings.was_written(key)).collect();
+    let kind = match written.as_slice() {
+        [kind] => *kind,
+        [first, second, ..] => {
+            let problem = format!("{first} is set as well: keep one of them");
+            return Err(settings.refuse(second, problem));
+        }
+        [] => {
+            let problem = "a [[server]] needs it: write upstream = { builtin = \"fortune\" }, \
+                           { command = [\"PROGRAM\", \"ARGUMENT\"] } or { url = \"https://…/mcp\" }";
+            return Err(ConfigError::at(origin, "upstream", None, problem));
+        }
+    };
+    for (key, owner, remedy) in [
+        ("upstream.env", "upstream.command", "only a command has it: write upstream.command"),
+        ("upstream.transport", "upstream.url", "only a server at a URL has it: write upstream.url"),
+        ("upstream.headers", "upstream.url", "only a server at a URL has it: write upstream.url"),
+    ] {
+        if kind != owner && settings.was_written(key) {
+            return Err(settings.refuse(key, remedy));
+        }
+    }
+    if kind == "upstream.builtin" {
+        if settings.was_written("upstream.per") {
+            let problem = "only a command or a server at a URL has it: write one of them";
+            return Err(settings.refuse("upstream.per", problem));
+        }
+        return settings.parse("upstream.builtin", builtin);
+    }
+    let per = if settings.was_written("upstream.per") {
+        let choices = [("user", Per::User), ("session", Per::Session), ("process", Per::Process)];
+        choose(settings, "upstream.per", &choices)?
+    } else {
+        Per::default()
+    };
+    let server = if kind == "upstream.url" {
+        remote(settings)?.into()
+    } else {
+        command(settings, environment)?.into()
+    };
+    Ok(Upstream::Guarded { server, per })
+}
+
+fn remote(settings: &Settings) -> Result<RemoteServer, ConfigError> {
+    let transport = if settings.was_written("upstream.transport") {
+        let choices = [
+            ("streamable-http", RemoteTransport::StreamableHttp),
+            ("http-sse", RemoteTransport::HttpSse),
+        ];
+        Some(choose(settings, "upstream.transport", &choices)?)
+    } else {
+        None
+    };
+    let headers = settings.table("upstream.headers").map(|(name, value)| (name.as_str(), value));
+    RemoteServer::new(settings.text("upstream.url"), transport, headers).map_err(|problem| {
+        match problem {
+            RemoteServerError::NotAUrl
+            | RemoteServerError::Credentials
+            | RemoteServerError::Fragment => settings.refuse("upstream.url", problem),
+            RemoteServerError::Header(_) | RemoteServerError::ReservedHeader(_) => {
+                settings.refuse("upstream.headers", problem)
             }
         }
-    }
-    match (is_builtin, is_command) {
-        (true, false) => settings.parse("upstream.builtin", builtin),
-        (false, true) => {
-            let per = if settings.was_written("upstream.per") {
-                let choices =
-                    [("user", Per::User), ("session", Per::Session), ("process", Per::Process)];
-                choose(settings, "upstream.per", &choices)?
-            } else {
-                Per::default()
-            };
-            Ok(Upstream::Command { command: command(settings, environment)?, per })
-        }
-        (true, true) => {
-            let problem = "upstream.builtin is set as well: keep one of them";
-            Err(settings.refuse("upstream.command", problem))
-        }
-        (false, false) => {
-            let problem = "a [[server]] needs it: write upstream = { builtin = \"fortune\" } or \
-                           { command = [\"PROGRAM\", \"ARGUMENT\"] }";
-            Err(ConfigError::at(origin, "upstream", None, problem))
-        }
-    }
+    })
 }
 
 fn builtin(text: &str) -> Result<Upstream, &'static str> {
@@ -101,5 +137,6 @@ fn command(
         environment.push((name.into(), value.reveal().into()));
     }
     let arguments = arguments.iter().map(OsString::from).collect();
-    Ok(StdioCommand { program, arguments, environment, folder: None })
+    let attendant = crate::attend::words();
+    Ok(StdioCommand { program, arguments, environment, folder: None, attendant })
 }

@@ -132,13 +132,33 @@ impl ConfigFile {
 
     /// Guards this command alone, whatever the file guards.
     pub(crate) fn overlay_command(&mut self, command: &[String]) {
-        let origin = Origin::Flag(TYPED_COMMAND);
+        let command = Value::List(command.to_vec());
+        self.guard_alone("upstream.command", command, &Origin::Flag(TYPED_COMMAND));
+    }
+
+    /// Guards the server at the URL that `upstream` says, if it says one, and no other.
+    ///
+    /// # Errors
+    /// When one file says both.
+    pub(crate) fn overlay_upstream(&mut self) -> Result<(), ConfigError> {
+        let Some(written) = self.settings.find("upstream") else { return Ok(()) };
+        if matches!(written.origin, Origin::File { .. }) && !self.servers.is_empty() {
+            let problem =
+                "a [[server]] is written as well: move it there, as upstream = { url = … }";
+            return Err(self.settings.refuse("upstream", problem));
+        }
+        let (value, origin) = (written.value.clone(), written.origin.clone());
+        self.guard_alone("upstream.url", value, &origin);
+        Ok(())
+    }
+
+    fn guard_alone(&mut self, what: &'static str, value: Value, origin: &Origin) {
         let text = |text: &str| Value::Text(text.to_owned());
         let values = [
             ("name", text("main")),
             ("path", text("/")),
             ("scopes", Value::List(vec!["mcp".to_owned()])),
-            ("upstream.command", Value::List(command.to_vec())),
+            (what, value),
         ];
         let written = |value| Written { value, origin: origin.clone() };
         let settings = values.map(|(key, value)| (key, written(value)));
@@ -441,10 +461,12 @@ impl Settings {
     }
 }
 
-/// A text as it may be shown: the URL of a database holds a password.
+/// A text as it may be shown: the URL of a database holds a password, and any other may.
 pub(crate) fn shown(text: &str) -> &str {
     if text.starts_with("postgres:") || text.starts_with("postgresql:") {
         "postgres://***"
+    } else if text.contains("://") && text.contains('@') {
+        "***"
     } else {
         text
     }

@@ -153,14 +153,16 @@ impl Realm {
             return Err(Failure::Run(format!("the scope {name} is made and not there: try again")));
         };
         let id = scope.text("id").to_owned();
-        changes.extend(self.correct_scope(scope, &id, wanted).await?);
-
-        let mut is_offered = false;
-        for list in ["default-default-client-scopes", "default-optional-client-scopes"] {
-            let offered = Representation::list(&self.ask(list).await?);
-            is_offered |= offered.iter().any(|one| one.text("id") == id);
+        let is_everybodys = self.is_in("default-default-client-scopes", &id).await?;
+        if is_everybodys && !wanted.audiences.iter().all(|audience| says(&scope, audience)) {
+            return Err(Failure::Run(format!(
+                "realm {:?} gives the scope {name} to every client: with our audience in it, every \
+                 token would open {}: give the server a scope of its own",
+                self.url.name, wanted.server
+            )));
         }
-        if !is_offered {
+        changes.extend(self.correct_scope(scope, &id, wanted).await?);
+        if !is_everybodys && !self.is_in("default-optional-client-scopes", &id).await? {
             let place = format!("default-optional-client-scopes/{id}");
             self.tell(Method::PUT, &place, Representation::new(json!({}))).await?;
             changes.push(format!("let clients to come ask for the scope {name}"));
@@ -178,21 +180,15 @@ impl Realm {
         const IN_TOKEN: &str = "include.in.token.scope";
         let name = &wanted.name;
         let mappers = Representation::list(scope.get("protocolMappers"));
+        let missing = wanted.audiences.iter().filter(|audience| !says(&scope, audience));
+        let missing: Vec<&String> = missing.collect();
         let mut changes = Vec::new();
         if scope.text_within("attributes", IN_TOKEN) == "false" {
             scope.set_within("attributes", IN_TOKEN, "true");
             self.tell(Method::PUT, &format!("client-scopes/{id}"), scope).await?;
             changes.push(format!("put the scope {name} into the tokens"));
         }
-        for audience in &wanted.audiences {
-            let says_it = |mapper: &Representation| {
-                mapper.text("protocolMapper") == AUDIENCE_MAPPER
-                    && mapper.text_within("config", "included.custom.audience") == audience
-                    && mapper.text_within("config", "access.token.claim") == "true"
-            };
-            if mappers.iter().any(says_it) {
-                continue;
-            }
+        for audience in missing {
             let mut mapper = Representation::new(mapper(audience));
             let place = format!("client-scopes/{id}/protocol-mappers/models");
             // Somebody may have changed what it does; its name is taken then.
@@ -261,6 +257,12 @@ impl Realm {
         Ok(scopes.into_iter().find(|scope| scope.text("name") == name))
     }
 
+    /// Whether a list of the realm's has the scope with this id.
+    async fn is_in(&self, list: &str, id: &str) -> Result<bool, Failure> {
+        let scopes = Representation::list(&self.ask(list).await?);
+        Ok(scopes.iter().any(|scope| scope.text("id") == id))
+    }
+
     async fn ask(&self, path: &str) -> Result<Value, Failure> {
         let answer = self.send(Method::GET, path, None).await?;
         answer.json().await.map_err(|error| unreachable(&self.url, error))
@@ -298,6 +300,15 @@ impl Realm {
         let place = path.split('?').next().unwrap_or_default();
         Err(Failure::Run(format!("{method} {place} in realm {name:?}: {status}: {problem}")))
     }
+}
+
+/// Whether tokens with this scope are for that audience.
+fn says(scope: &Representation, audience: &str) -> bool {
+    Representation::list(scope.get("protocolMappers")).iter().any(|mapper| {
+        mapper.text("protocolMapper") == AUDIENCE_MAPPER
+            && mapper.text_within("config", "included.custom.audience") == audience
+            && mapper.text_within("config", "access.token.claim") == "true"
+    })
 }
 
 fn encoded(text: &str) -> String {

@@ -7,6 +7,7 @@ use testkit::{McpClient, SseClient};
 
 use crate::harness::{Folder, PROGRAM};
 use crate::person::log_in;
+use crate::processes::{children_of, is_dead, told};
 
 /// A file without settings, so that the guarded program does not read those of the guarding one.
 fn guarded(folder: &Folder) -> String {
@@ -17,14 +18,20 @@ fn guarded(folder: &Folder) -> String {
     )
 }
 
-/// The processes that run our program over stdio below `parent`.
-fn children_of(parent: &str) -> Vec<String> {
-    let children = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
-        let id = entry.ok()?.file_name().into_string().ok()?;
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-        status.contains(&format!("PPid:\t{parent}\n")).then_some(id)
-    });
-    children.collect()
+/// A command that starts what does not want to end: in its group, out of it, and twice removed. Each
+/// has `mark` in what it was told.
+fn clinging(folder: &Folder, mark: &str) -> String {
+    folder.write("guarded.toml", "");
+    let script = format!(
+        "trap '' TERM HUP; sleep {mark} & setsid sleep {mark} & \
+         setsid sh -c 'sleep {mark} & setsid sleep {mark} & sleep {mark}' & \
+         setsid sh -c 'exit 0' & \
+         {PROGRAM} stdio --config guarded.toml; sleep {mark}"
+    );
+    format!(
+        "[[server]]\nname = \"fortune\"\npath = \"/\"\n\
+         upstream = {{ command = [\"sh\", \"-c\", {script:?}] }}\n"
+    )
 }
 
 #[tokio::test]
@@ -121,4 +128,53 @@ async fn no_process_is_left_when_the_program_ends() {
     for child in children {
         assert!(std::fs::metadata(format!("/proc/{child}")).is_err(), "{child} is left");
     }
+}
+
+#[tokio::test]
+async fn nothing_a_command_started_outlives_us_however_we_end() {
+    for signal in ["TERM", "KILL"] {
+        let folder = Folder::new();
+        let mark = format!("864{}{}", std::process::id(), signal.len());
+        let mut server = folder.serve(&clinging(&folder, &mark)).await;
+        let tokens = log_in(&server, "demo", &server.password().unwrap()).await;
+        let mut client = McpClient::new(server.url("/mcp")).with_token(&tokens.access);
+        assert_eq!(client.begin("2025-11-25").await.status, 200);
+        while told(&mark).len() < 7 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        server.signal(signal).await;
+        server.ends_within(Duration::from_secs(10)).await;
+        let ended = async {
+            while !told(&mark).is_empty() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(5), ended).await;
+        assert!(in_time.is_ok(), "SIG{signal}: {:?} are left", told(&mark));
+    }
+}
+
+#[tokio::test]
+async fn what_a_command_left_behind_is_buried_when_it_ends() {
+    let folder = Folder::new();
+    let mark = format!("865{}", std::process::id());
+    let server = folder.serve(&clinging(&folder, &mark)).await;
+    let tokens = log_in(&server, "demo", &server.password().unwrap()).await;
+    let mut client = McpClient::new(server.url("/mcp")).with_token(&tokens.access);
+    assert_eq!(client.begin("2025-11-25").await.status, 200);
+    let [attendant] = &children_of(&server.id())[..] else { panic!("there is one attendant") };
+    // One of them ended at once, and its parent never asks after it.
+    let unburied = async {
+        while children_of(attendant).iter().any(is_dead) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), unburied).await.expect("the dead are buried");
+    drop(server);
+    let ended = async {
+        while !told(&mark).is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), ended).await.expect("nobody is left");
 }

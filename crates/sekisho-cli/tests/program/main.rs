@@ -8,6 +8,7 @@
 )]
 
 mod client;
+mod crowd;
 mod doctor;
 mod eras;
 mod external;
@@ -18,7 +19,9 @@ mod guarding;
 mod harness;
 mod key;
 mod person;
+mod processes;
 mod proxy;
+mod remote;
 mod replicas;
 mod settings;
 mod starting;

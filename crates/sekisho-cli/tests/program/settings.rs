@@ -39,9 +39,9 @@ async fn a_wrong_setting_is_one_sentence_and_no_start() {
         ),
         (
             "",
-            &["serve", "--upstream", "http://127.0.0.1:9000/mcp"],
-            "--upstream: it is reserved for guarding a remote server and not built yet: leave it \
-             out",
+            &["serve", "--upstream", "127.0.0.1:9000/mcp"],
+            "--upstream = \"127.0.0.1:9000/mcp\": it is no URL of a server: write for example \
+             \"https://mcp.example.com/mcp\"",
         ),
         (
             "",

@@ -9,6 +9,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::error::McpError;
+use super::log_level::LogLevel;
 use super::message::write_text;
 
 /// What every member of `_meta` that is for the next server alone begins with.
@@ -42,23 +43,162 @@ pub fn params_for_handshake(
     if !members.iter().any(|(name, _)| changes(name)) {
         return Ok(Cow::Borrowed(params));
     }
-    let mut rewritten = Vec::with_capacity(meta.get().len());
-    rewritten.push(b'{');
+    let mut rewritten = Object::begin();
     for (name, value) in members.iter().filter(|(name, _)| !name.starts_with(OF_ONE_HOP)) {
-        if rewritten.len() > 1 {
-            rewritten.push(b',');
-        }
-        write_text(name, &mut rewritten);
-        rewritten.push(b':');
         if name == PROGRESS_TOKEN && value.get() != "null" {
-            rewritten.extend_from_slice(progress_token.to_string().as_bytes());
+            rewritten.add(name, &progress_token.to_string());
         } else {
-            rewritten.extend_from_slice(value.get().as_bytes());
+            rewritten.add(name, value.get());
         }
     }
-    rewritten.push(b'}');
-    let rewritten = String::from_utf8(rewritten).map_err(|_| wrong())?;
-    replaced(text, meta, &rewritten).map(Cow::Owned).ok_or_else(wrong)
+    replaced(text, meta, &rewritten.end()).map(Cow::Owned).ok_or_else(wrong)
+}
+
+/// What a request of 2026-07-28 says beside what its client wants.
+#[derive(Debug, Clone, Copy)]
+pub struct StatelessWords<'a> {
+    /// Which revision it is written in.
+    pub protocol_version: &'static str,
+    /// What the client can do: an object.
+    pub client_capabilities: &'a RawValue,
+    /// What the one who asks is called: an object.
+    pub client_info: &'a RawValue,
+    /// From which level on log messages are wanted.
+    pub log_level: Option<LogLevel>,
+    /// What progress is reported under, if the client asked for it.
+    pub progress_token: u64,
+    /// What the server asked for in its last answer: an object of answers by their names.
+    pub input_responses: Option<&'a RawValue>,
+    /// What the server wanted to have back.
+    pub request_state: Option<&'a RawValue>,
+}
+
+/// `params` for a server without a handshake: all it was told by one stands in `_meta`. What a
+/// client of this revision wrote there for us stays here.
+///
+/// # Errors
+/// −32602 if `params` or `_meta` is no object that names its members once.
+pub fn params_for_stateless(
+    params: Option<&RawValue>,
+    words: &StatelessWords<'_>,
+) -> Result<Box<RawValue>, McpError> {
+    let wrong = || McpError::invalid_params("params and params._meta are objects without doubles");
+    let mut members = match params {
+        None => Vec::new(),
+        Some(params) => {
+            let Members(members) = serde_json::from_str(params.get()).map_err(|_| wrong())?;
+            members
+        }
+    };
+    let mut meta = Vec::new();
+    if let Some(at) = members.iter().position(|(name, _)| name == "_meta") {
+        let (_, raw) = members.remove(at);
+        let Members(read) = serde_json::from_str(raw.get()).map_err(|_| wrong())?;
+        meta = read;
+    }
+    let mut out = Object::begin();
+    for (name, value) in members {
+        if name != "inputResponses" && name != "requestState" {
+            out.add(&name, value.get());
+        }
+    }
+    if let Some(responses) = words.input_responses {
+        out.add("inputResponses", responses.get());
+    }
+    if let Some(state) = words.request_state {
+        out.add("requestState", state.get());
+    }
+    let mut inside = Object::begin();
+    let version = format!("\"{}\"", words.protocol_version);
+    inside.add("io.modelcontextprotocol/protocolVersion", &version);
+    inside.add("io.modelcontextprotocol/clientCapabilities", words.client_capabilities.get());
+    inside.add("io.modelcontextprotocol/clientInfo", words.client_info.get());
+    if let Some(level) = words.log_level {
+        inside.add("io.modelcontextprotocol/logLevel", &format!("\"{}\"", level.as_str()));
+    }
+    for (name, value) in meta.iter().filter(|(name, _)| !name.starts_with(OF_ONE_HOP)) {
+        if name == PROGRESS_TOKEN && value.get() != "null" {
+            inside.add(name, &words.progress_token.to_string());
+        } else {
+            inside.add(name, value.get());
+        }
+    }
+    out.add("_meta", &inside.end());
+    RawValue::from_string(out.end()).map_err(|_| wrong())
+}
+
+/// A result of 2026-07-28 for a client with a handshake, which knows nothing of what that revision
+/// adds.
+pub fn result_for_handshake(result: &RawValue) -> Cow<'_, RawValue> {
+    const ADDED: [&str; 3] = ["resultType", "ttlMs", "cacheScope"];
+    without(result, &ADDED, |meta| {
+        let Members(members) = serde_json::from_str(meta.get()).ok()?;
+        let is_ours = |name: &str| !name.starts_with(OF_ONE_HOP);
+        if members.iter().all(|(name, _)| is_ours(name)) {
+            return None;
+        }
+        let mut kept = Object::begin();
+        for (name, value) in members.iter().filter(|(name, _)| is_ours(name)) {
+            kept.add(name, value.get());
+        }
+        Some(kept.end())
+    })
+}
+
+/// A result of 2026-07-28 that says nothing of who may keep it: that depends on who may ask.
+pub fn result_without_cache_scope(result: &RawValue) -> Cow<'_, RawValue> {
+    without(result, &["cacheScope"], |_| None)
+}
+
+/// `result` without these members, and with what `rewrite` makes of its `_meta`. One that cannot be
+/// read stays as it is, for whoever understands it.
+fn without<'a>(
+    result: &'a RawValue,
+    names: &[&str],
+    rewrite: impl Fn(&RawValue) -> Option<String>,
+) -> Cow<'a, RawValue> {
+    let Ok(Members(members)) = serde_json::from_str(result.get()) else {
+        return Cow::Borrowed(result);
+    };
+    let meta = members.iter().find(|(name, _)| name == "_meta");
+    let rewritten = meta.and_then(|(_, meta)| rewrite(meta));
+    let goes = |name: &str| names.contains(&name);
+    if rewritten.is_none() && !members.iter().any(|(name, _)| goes(name)) {
+        return Cow::Borrowed(result);
+    }
+    let mut kept = Object::begin();
+    for (name, value) in members.iter().filter(|(name, _)| !goes(name)) {
+        match &rewritten {
+            // There was something in it, and all of it goes.
+            Some(rewritten) if name == "_meta" && rewritten == "{}" => {}
+            Some(rewritten) if name == "_meta" => kept.add(name, rewritten),
+            Some(_) | None => kept.add(name, value.get()),
+        }
+    }
+    RawValue::from_string(kept.end()).map_or(Cow::Borrowed(result), Cow::Owned)
+}
+
+/// An object being written, its values as they came.
+struct Object(Vec<u8>);
+
+impl Object {
+    fn begin() -> Self {
+        Self(vec![b'{'])
+    }
+
+    fn add(&mut self, name: &str, value: &str) {
+        if self.0.len() > 1 {
+            self.0.push(b',');
+        }
+        write_text(name, &mut self.0);
+        self.0.push(b':');
+        self.0.extend_from_slice(value.as_bytes());
+    }
+
+    fn end(mut self) -> String {
+        self.0.push(b'}');
+        String::from_utf8(self.0).unwrap_or_default()
+    }
 }
 
 /// Which request `notifications/progress` is about, if its token is one of ours.
@@ -168,6 +308,91 @@ mod tests {
         ] {
             assert!(params_for_handshake(&raw(params), 7).is_err(), "{params}: {reason}");
         }
+    }
+
+    #[test]
+    fn a_request_without_a_handshake_says_all_that_one_would_have_said() {
+        const OWN: &str = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"io.modelcontextprotocol/clientInfo":{"name":"s"}"#;
+        let (none, info, given) = (raw("{}"), raw(r#"{"name":"s"}"#), raw(r#"{"k":{"a" : 1}}"#));
+        let state = raw(r#""theirs""#);
+        let first = StatelessWords {
+            protocol_version: "2026-07-28",
+            client_capabilities: &none,
+            client_info: &info,
+            log_level: None,
+            progress_token: 7,
+            input_responses: None,
+            request_state: None,
+        };
+        let logging = StatelessWords { log_level: Some(LogLevel::Warning), ..first };
+        let again =
+            StatelessWords { input_responses: Some(&given), request_state: Some(&state), ..first };
+        let rows = [
+            (None, first, format!(r#"{{"_meta":{{{OWN}}}}}"#), "no params at all"),
+            (
+                Some(r#"{"name":"n","x" : 1.0e2}"#),
+                first,
+                format!(r#"{{"name":"n","x":1.0e2,"_meta":{{{OWN}}}}}"#),
+                "values as they came",
+            ),
+            (
+                Some(r#"{"_meta":{"progressToken":"mine","traceparent":"t"},"a":1}"#),
+                first,
+                format!(r#"{{"a":1,"_meta":{{{OWN},"progressToken":7,"traceparent":"t"}}}}"#),
+                "progress under our number, the rest kept",
+            ),
+            (
+                Some(r#"{"_meta":{"io.modelcontextprotocol/protocolVersion":"x"}}"#),
+                logging,
+                format!(r#"{{"_meta":{{{OWN},"io.modelcontextprotocol/logLevel":"warning"}}}}"#),
+                "what the client says of itself stays here",
+            ),
+            (
+                Some(r#"{"inputResponses":{},"requestState":"ours","a":1}"#),
+                again,
+                format!(
+                    r#"{{"a":1,"inputResponses":{{"k":{{"a" : 1}}}},"requestState":"theirs","_meta":{{{OWN}}}}}"#
+                ),
+                "the server's own state comes back, never ours",
+            ),
+        ];
+        for (params, words, expected, reason) in rows {
+            let params = params.map(raw);
+            let written = params_for_stateless(params.as_deref(), &words).unwrap();
+            assert_eq!(written.get(), expected, "{reason}");
+        }
+        for wrong in ["[]", r#"{"a":1,"a":2}"#, r#"{"_meta":1}"#] {
+            assert!(params_for_stateless(Some(&raw(wrong)), &first).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_a_revision_adds_to_results_is_taken_out_for_older_clients() {
+        let rows = [
+            (r#"{"content":[ 1.0e2 ]}"#, r#"{"content":[ 1.0e2 ]}"#, "nothing added"),
+            (
+                r#"{"resultType":"complete","ttlMs":5,"cacheScope":"public","tools" : []}"#,
+                r#"{"tools":[]}"#,
+                "all of it",
+            ),
+            (
+                r#"{"a":1,"_meta":{"io.modelcontextprotocol/serverInfo":{},"x":{ }}}"#,
+                r#"{"a":1,"_meta":{"x":{ }}}"#,
+                "in _meta too",
+            ),
+            (
+                r#"{"a":1,"_meta":{"io.modelcontextprotocol/serverInfo":{}}}"#,
+                r#"{"a":1}"#,
+                "nothing left of it",
+            ),
+            (r#"{"a":1,"a":2,"ttlMs":1}"#, r#"{"a":1,"a":2,"ttlMs":1}"#, "not to be read"),
+        ];
+        for (result, expected, reason) in rows {
+            assert_eq!(result_for_handshake(&raw(result)).get(), expected, "{reason}");
+        }
+        let kept = raw(r#"{"cacheScope":"public","ttlMs":5,"resultType":"complete"}"#);
+        let expected = r#"{"ttlMs":5,"resultType":"complete"}"#;
+        assert_eq!(result_without_cache_scope(&kept).get(), expected);
     }
 
     #[test]

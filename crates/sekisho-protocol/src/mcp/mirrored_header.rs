@@ -45,6 +45,18 @@ pub fn unwrap_header_value(value: &[u8]) -> Result<Cow<'_, str>, HeaderValueErro
     String::from_utf8(bytes).map(Cow::Owned).map_err(|_| HeaderValueError::NotBase64)
 }
 
+/// A text as a mirrored header's value: itself, or wrapped if a header cannot hold it as it is, or if
+/// it would be taken for wrapped.
+pub fn wrap_header_value(text: &str) -> Cow<'_, str> {
+    let is_plain = text.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'))
+        && text.trim_matches([' ', '\t']) == text
+        && !text.starts_with(WRAPPED_BEGIN);
+    if is_plain {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(format!("{WRAPPED_BEGIN}{}{WRAPPED_END}", STANDARD.encode(text)))
+}
+
 /// An argument of a tool that clients repeat in the header `Mcp-Param-{name}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MirroredParam {
@@ -128,14 +140,26 @@ fn is_token(byte: u8) -> bool {
 }
 
 impl MirroredParam {
+    /// What the header has to say of these arguments; nothing if they do not give the value, or
+    /// none that a header can carry.
+    pub fn value_in(&self, arguments: Option<&Value>) -> Option<String> {
+        match self.find(arguments)? {
+            Value::String(text) => Some(wrap_header_value(text).into_owned()),
+            Value::Bool(said) => Some(said.to_string()),
+            Value::Number(said) => whole(said).map(|number| number.to_string()),
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
+        }
+    }
+
+    fn find<'a>(&self, arguments: Option<&'a Value>) -> Option<&'a Value> {
+        let found = self.path.iter().try_fold(arguments?, |value, name| value.get(name))?;
+        (!found.is_null()).then_some(found)
+    }
+
     /// Whether a header says what the arguments say: both nothing, or both the same. An integer is
     /// compared as a number.
     pub fn agrees(&self, header: Option<&[u8]>, arguments: Option<&Value>) -> bool {
-        let value = arguments.and_then(|arguments| {
-            self.path.iter().try_fold(arguments, |value, name| value.get(name))
-        });
-        let value = value.filter(|value| !value.is_null());
-        let Some(value) = value else { return header.is_none() };
+        let Some(value) = self.find(arguments) else { return header.is_none() };
         let Some(Ok(text)) = header.map(unwrap_header_value) else { return false };
         match value {
             Value::String(said) => *said == text,
@@ -166,6 +190,30 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_is_wrapped_stands_for_the_same_text() {
+        for (text, is_plain, reason) in [
+            ("us-west1", true, "plain"),
+            ("a b", true, "a space within"),
+            ("", true, "nothing"),
+            (" padded", false, "a space before"),
+            ("世界", false, "beyond ASCII"),
+            ("a\r\nX-Evil: 1", false, "the end of a line"),
+            ("=?base64?SGk=?=", false, "as if wrapped"),
+        ] {
+            let wrapped = wrap_header_value(text);
+            assert_eq!(wrapped == text, is_plain, "{text:?}: {reason}");
+            assert_eq!(unwrap_header_value(wrapped.as_bytes()).unwrap(), text, "{reason}");
+        }
+        let schema = json!({ "properties": { "n": { "type": "integer", "x-mcp-header": "N" } } });
+        let param = mirrored_params(&schema).unwrap().remove(0);
+        for arguments in [json!({ "n": 7 }), json!({ "n": 7.0 }), json!({ "n": null }), json!({})] {
+            let value = param.value_in(Some(&arguments));
+            let header = value.as_ref().map(String::as_bytes);
+            assert!(param.agrees(header, Some(&arguments)), "{arguments}: {value:?}");
+        }
+    }
 
     #[test]
     fn a_header_stands_for_itself_unless_it_is_wrapped() {

@@ -3,9 +3,11 @@
 //! A message is parsed once and only as deep as a decision needs: what is inside `params` and
 //! `result` stays the text that came, so that fields nobody here knows of survive.
 
+mod discover;
 mod error;
 mod forwarded;
 mod initialize;
+mod input_required;
 mod list;
 mod log_level;
 mod message;
@@ -14,13 +16,18 @@ mod request_meta;
 mod tool;
 mod version;
 
+pub use discover::DiscoverResult;
 pub use error::{
     HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND,
     MISSING_CLIENT_CAPABILITY, McpError, PARSE_ERROR, RESOURCE_NOT_FOUND,
     UNSUPPORTED_PROTOCOL_VERSION,
 };
-pub use forwarded::{params_for_handshake, progress_token_in, progress_under};
+pub use forwarded::{
+    StatelessWords, params_for_handshake, params_for_stateless, progress_token_in, progress_under,
+    result_for_handshake, result_without_cache_scope,
+};
 pub use initialize::{InitializeParams, InitializeResult};
+pub use input_required::{InputRequestText, InputRequiredResult};
 pub use list::require_first_page;
 pub use log_level::LogLevel;
 pub use message::{
@@ -28,7 +35,9 @@ pub use message::{
     REQUEST_ID_BYTES_MAX, Request, RequestId, Response, write_error, write_notification,
     write_request, write_result,
 };
-pub use mirrored_header::{HeaderValueError, MirroredParam, mirrored_params, unwrap_header_value};
+pub use mirrored_header::{
+    HeaderValueError, MirroredParam, mirrored_params, unwrap_header_value, wrap_header_value,
+};
 pub use request_meta::{RequestMeta, RequiredMeta};
 pub use tool::{Content, ResourceContents, ToolCallParams, ToolResult};
 pub use version::ProtocolVersion;

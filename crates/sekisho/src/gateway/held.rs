@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::limits::GatewayLimits;
 use super::upstream::{Exchange, Question};
-use crate::principal::Principal;
+use crate::principal::{Person, Principal};
 
 /// A call that waits, and for what.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub(super) struct HeldCalls {
 
 #[derive(Debug)]
 struct Kept {
-    person: Option<(String, String)>,
+    person: Option<Person>,
     held: Held,
 }
 
@@ -46,9 +46,13 @@ impl HeldCalls {
 
     /// Keeps a call until its client comes back, but not for ever: then the server hears that it
     /// is cancelled. Answers the call's name.
-    pub(super) fn keep(&self, caller: Option<&Principal>, held: Held) -> Result<String, McpError> {
+    pub(super) fn keep(
+        &self,
+        caller: Option<&Arc<Principal>>,
+        held: Held,
+    ) -> Result<String, McpError> {
         let mut calls = lock(&self.calls);
-        let person = caller.map(person);
+        let person = caller.map(Principal::person);
         let of_person = calls.values().filter(|kept| kept.person == person).count();
         if calls.len() >= self.most || of_person >= self.most_of_person {
             return Err(McpError::new(INTERNAL_ERROR, "too many calls wait for their clients"));
@@ -68,22 +72,18 @@ impl HeldCalls {
     /// The call of this name, if this caller left it here.
     pub(super) fn take(
         &self,
-        caller: Option<&Principal>,
+        caller: Option<&Arc<Principal>>,
         state: &RawValue,
     ) -> Result<Held, McpError> {
         let gone =
             || McpError::invalid_params("this call does not wait here any more: make it anew");
         let name: String = serde_json::from_str(state.get()).map_err(|_| gone())?;
         let mut calls = lock(&self.calls);
-        if calls.get(&name).ok_or_else(gone)?.person != caller.map(person) {
+        if calls.get(&name).ok_or_else(gone)?.person != caller.map(Principal::person) {
             return Err(gone());
         }
         calls.remove(&name).map(|kept| kept.held).ok_or_else(gone)
     }
-}
-
-fn person(caller: &Principal) -> (String, String) {
-    (caller.identity.issuer.clone(), caller.identity.subject.clone())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

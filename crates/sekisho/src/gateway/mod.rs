@@ -2,49 +2,57 @@
 //! every request on, text for text.
 //!
 //! ```text
-//! transports ─▶ Gateway ─▶ children (who talks to which process) ─▶ upstream (a process, its lines)
+//! transports ─▶ Gateway ─▶ owners (who talks to whom) ─▶ upstream (a process, or a URL)
 //!                  │ a question of the server: asked at once where the client has a session,
 //!                  └─ held until the client calls again where it has none (2026-07-28)
 //! ```
 //!
-//! The command comes from the operator and from nobody else. A client's token never gets here: the
+//! The command or the URL comes from the operator and from nobody else. A client's token never gets here: the
 //! guard takes it out of the request.
 
-mod children;
 mod held;
 mod limits;
+mod owners;
+mod rounds;
 mod upstream;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sekisho_protocol::mcp::{McpError, ToolCallParams};
+use http::StatusCode;
+use sekisho_protocol::mcp::{
+    HEADER_MISMATCH, InputRequiredResult, McpError, ToolCallParams, result_for_handshake,
+    result_without_cache_scope,
+};
 use serde_json::value::{RawValue, to_raw_value};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::children::Children;
-pub use self::children::Per;
 use self::held::{Held, HeldCalls};
 pub use self::limits::GatewayLimits;
-pub use self::upstream::StdioCommand;
-use self::upstream::{Exchange, Question, Step};
+use self::owners::Owners;
+pub use self::owners::Per;
+use self::rounds::Round;
+use self::upstream::{Exchange, Question, Step, Supplied, Upstream};
+pub use self::upstream::{
+    GuardedServer, RemoteServer, RemoteServerError, RemoteTransport, StdioCommand,
+};
 use crate::mcp::{CallError, Changes, Context, InputRequest, McpService, ServerInfo, Subscription};
 
-/// An MCP server that is a command of the operator's.
+/// An MCP server that is somebody else's: a command of the operator's, or at a URL.
 #[derive(Debug)]
 pub struct Gateway {
-    children: Children,
+    owners: Owners,
     held: HeldCalls,
     changes: Changes,
 }
 
 impl Gateway {
-    /// Serves what `command` serves, with a process of its own for each caller as `per` has it.
-    /// Nothing is started before somebody asks. The processes end with `stopping`; whoever waits for
-    /// `tasks` waits until they are gone.
+    /// Serves what `server` serves, with a process or session of its own for each caller as `per`
+    /// has it. Nothing is begun before somebody asks. All ends with `stopping`; whoever waits for
+    /// `tasks` waits until it has.
     pub fn new(
-        command: StdioCommand,
+        server: impl Into<GuardedServer>,
         per: Per,
         limits: GatewayLimits,
         stopping: CancellationToken,
@@ -52,8 +60,8 @@ impl Gateway {
     ) -> Self {
         let changes = Changes::default();
         let held = HeldCalls::new(&limits);
-        let children = Children::new(command, per, limits, changes.clone(), stopping, tasks);
-        Self { children, held, changes }
+        let owners = Owners::new(server.into(), per, limits, changes.clone(), stopping, tasks);
+        Self { owners, held, changes }
     }
 
     /// From a request to its answer, with what the server tells and asks before it.
@@ -62,7 +70,7 @@ impl Gateway {
         mut exchange: Exchange,
         mut open: Option<Question>,
         context: &Context,
-    ) -> Result<Box<RawValue>, CallError> {
+    ) -> Result<Followed, CallError> {
         loop {
             if let Some(question) = open.take() {
                 match context.ask(InputRequest::from(&question)).await {
@@ -71,17 +79,17 @@ impl Gateway {
                         exchange.answer(&question, Err(&error)).await;
                     }
                     Err(CallError::InputRequired(mut needed)) => {
-                        let caller = context.principal().map(AsRef::as_ref);
-                        let held = self.held.keep(caller, Held { exchange, question })?;
+                        let held = Held { exchange, question };
+                        let held = self.held.keep(context.principal(), held)?;
                         needed.state = to_raw_value(&held).ok();
                         return Err(CallError::InputRequired(needed));
                     }
                 }
             }
             match exchange.next().await {
-                Step::Answer(Ok(result)) => return Ok(result),
-                Step::Answer(Err(error)) => {
-                    return Err(McpError::forwarded(error).into());
+                Step::Answer(result) => return Ok(Followed::Result(result)),
+                Step::Refused { error, status } => {
+                    return Ok(Followed::Refused { error, status });
                 }
                 Step::Question(question) => open = Some(question),
                 Step::Notice(notice) => notice.tell(context),
@@ -89,12 +97,91 @@ impl Gateway {
             }
         }
     }
+
+    /// Makes a call of a server, and once more where the first was refused without being done: the
+    /// server had forgotten the session, or wanted headers that nobody knew of.
+    async fn ask(
+        &self,
+        method: &str,
+        params: Option<&RawValue>,
+        context: &Context,
+        round: Option<&Round>,
+    ) -> Result<Box<RawValue>, CallError> {
+        let responses = round.and_then(|round| round.responses(context));
+        let supplied =
+            Supplied { responses: responses.as_deref(), state: round.and_then(Round::state) };
+        let mut is_second = false;
+        loop {
+            let upstream = self.owners.of(context).await?;
+            if upstream.is_stateless() && method == "logging/setLevel" && upstream.has_logging() {
+                // Its clients say so in each request, and so do we.
+                return Ok(RawValue::from_string("{}".to_owned()).unwrap_or_default());
+            }
+            let exchange = match upstream.begin(method, params, context, supplied).await {
+                // Nothing was said of it yet.
+                Err(_) if upstream.connection().is_forgotten() && !is_second => {
+                    is_second = true;
+                    continue;
+                }
+                begun => begun?,
+            };
+            match self.follow(exchange, None, context).await? {
+                Followed::Result(result) => return answer(&upstream, result, context),
+                Followed::Refused { error, status } => {
+                    let is_unknown = status == Some(StatusCode::NOT_FOUND);
+                    let is_forgotten = is_unknown && upstream.connection().is_forgotten();
+                    let is_mismatch = upstream.is_stateless()
+                        && method == "tools/call"
+                        && error.code() == Some(HEADER_MISMATCH);
+                    if is_second || !(is_forgotten || is_mismatch) {
+                        return Err(error.into());
+                    }
+                    if is_mismatch {
+                        upstream.learn_headers().await;
+                    }
+                    is_second = true;
+                }
+            }
+        }
+    }
+}
+
+/// How a call came out, as far as the server says so.
+#[derive(Debug)]
+enum Followed {
+    Result(Box<RawValue>),
+    /// It was not done.
+    Refused {
+        error: McpError,
+        status: Option<StatusCode>,
+    },
+}
+
+/// The result of a server in words for this client.
+fn answer(
+    upstream: &Upstream,
+    result: Box<RawValue>,
+    context: &Context,
+) -> Result<Box<RawValue>, CallError> {
+    if !upstream.is_stateless() {
+        return Ok(result);
+    }
+    if let Some(needed) = InputRequiredResult::parse(&result) {
+        return Err(CallError::InputRequired(Round::begin(&needed)?));
+    }
+    let rewritten = if context.version().is_stateless() {
+        // The server does not know that we let in not everybody.
+        result_without_cache_scope(&result)
+    } else {
+        result_for_handshake(&result)
+    };
+    Ok(rewritten.into_owned())
 }
 
 #[async_trait]
 impl McpService for Gateway {
     async fn info(&self, context: &Context) -> Result<Arc<ServerInfo>, McpError> {
-        Ok(Arc::clone(self.children.of(context).await?.info()))
+        Ok(Arc::clone(self.owners.of(context).await?.info()))
     }
 
     async fn call(
@@ -103,23 +190,24 @@ impl McpService for Gateway {
         params: Option<&RawValue>,
         context: &Context,
     ) -> Result<Box<RawValue>, CallError> {
-        if let Some(state) = context.state() {
-            let caller = context.principal().map(AsRef::as_ref);
-            let Held { exchange, question } = self.held.take(caller, state)?;
-            return self.follow(exchange, Some(question), context).await;
+        let round = context.state().and_then(Round::read);
+        if let (Some(state), None) = (context.state(), &round) {
+            let Held { exchange, question } = self.held.take(context.principal(), state)?;
+            return match self.follow(exchange, Some(question), context).await? {
+                Followed::Result(result) => Ok(result),
+                Followed::Refused { error, .. } => Err(error.into()),
+            };
         }
         if method == "tools/call" {
             // Nobody behind us reads another call out of it than we do.
             ToolCallParams::parse(params)?;
         }
-        let upstream = self.children.of(context).await?;
-        let exchange = upstream.begin(method, params, context).await?;
-        self.follow(exchange, None, context).await
+        self.ask(method, params, context, round.as_ref()).await
     }
 
     async fn notice(&self, method: &str, params: Option<&RawValue>, context: &Context) {
-        // A process is not started for something that nobody waits for.
-        if let Some(upstream) = self.children.running(context).await {
+        // Nothing is begun for something that nobody waits for.
+        if let Some(upstream) = self.owners.running(context).await {
             upstream.notify(method, params).await;
         }
     }
@@ -129,6 +217,13 @@ impl McpService for Gateway {
     }
 
     async fn subscribe(&self, uri: &str, context: &Context) -> Result<Subscription, McpError> {
-        self.children.of(context).await?.subscribe(uri).await
+        let upstream = self.owners.of(context).await?;
+        match upstream.subscribe(uri).await {
+            // To be told of something twice is no harm.
+            Err(_) if upstream.connection().is_forgotten() => {
+                self.owners.of(context).await?.subscribe(uri).await
+            }
+            outcome => outcome,
+        }
     }
 }

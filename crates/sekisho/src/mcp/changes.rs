@@ -3,10 +3,36 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use crate::principal::{Person, Principal};
+
 /// Where a service says what changed. Clones speak to the same clients.
 #[derive(Debug, Clone, Default)]
 pub struct Changes {
     audiences: Arc<Mutex<Vec<Weak<dyn Audience>>>>,
+    whose: Whose,
+}
+
+/// Whom something concerns.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub enum Whose {
+    /// All there are.
+    #[default]
+    Everybodys,
+    /// One person, over all their clients.
+    Persons(Person),
+    /// One session, by its id.
+    Sessions(String),
+}
+
+impl Whose {
+    /// Whether it concerns this caller, in the session of this id if there is one.
+    pub(super) fn concerns(&self, caller: Option<&Arc<Principal>>, session: Option<&str>) -> bool {
+        match self {
+            Self::Everybodys => true,
+            Self::Persons(person) => caller.is_some_and(|caller| caller.person() == *person),
+            Self::Sessions(id) => session == Some(id),
+        }
+    }
 }
 
 /// What changed.
@@ -21,10 +47,16 @@ pub(super) enum Change<'a> {
 /// Whoever passes a change on to clients: the sessions and streams of one transport.
 pub(super) trait Audience: fmt::Debug + Send + Sync {
     /// Never waits: a client that does not read is cut off.
-    fn hear(&self, change: Change<'_>);
+    fn hear(&self, change: Change<'_>, whose: &Whose);
 }
 
 impl Changes {
+    /// The same clients, of whom only those hear whom it concerns.
+    #[must_use]
+    pub fn of(&self, whose: Whose) -> Self {
+        Self { audiences: Arc::clone(&self.audiences), whose }
+    }
+
     /// The list of tools is another one.
     pub fn tools_changed(&self) {
         self.say(Change::Tools);
@@ -56,7 +88,7 @@ impl Changes {
             audiences.iter().filter_map(Weak::upgrade).collect()
         };
         for audience in present {
-            audience.hear(change);
+            audience.hear(change, &self.whose);
         }
     }
 }

@@ -33,8 +33,8 @@ use axum::Router;
 use axum::routing::{MethodRouter, get, post};
 use tokio_util::sync::CancellationToken;
 
-pub use self::changes::Changes;
 use self::changes::{Audience, Change};
+pub use self::changes::{Changes, Whose};
 pub use self::input::{CallError, InputRequest, InputRequired};
 pub use self::legacy::SessionLimits;
 use self::legacy::Sessions;
@@ -175,9 +175,9 @@ impl Endpoint {
 }
 
 impl Audience for Endpoint {
-    fn hear(&self, change: Change<'_>) {
+    fn hear(&self, change: Change<'_>, whose: &Whose) {
         for session in self.sessions.all() {
-            session.hear(change);
+            session.hear(change, whose);
         }
     }
 }

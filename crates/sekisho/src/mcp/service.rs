@@ -120,7 +120,7 @@ pub struct ServerInfo {
 
 impl ServerInfo {
     /// Whether the capability at this JSON pointer, such as `/tools/listChanged`, is declared true.
-    pub(super) fn declares(&self, pointer: &str) -> bool {
+    pub(crate) fn declares(&self, pointer: &str) -> bool {
         let capabilities: serde_json::Value =
             serde_json::from_str(self.capabilities.get()).unwrap_or_default();
         let declared = capabilities.pointer(pointer).and_then(serde_json::Value::as_bool);
@@ -384,6 +384,11 @@ impl Context {
     /// What the service left itself in [`InputRequired::state`] when it was last called.
     pub fn state(&self) -> Option<&RawValue> {
         self.inputs.as_ref()?.state.as_deref()
+    }
+
+    /// What the client answered to what was asked under `key`, if it did.
+    pub fn answer(&self, key: &str) -> Option<&RawValue> {
+        self.inputs.as_ref()?.answers.get(key).map(AsRef::as_ref)
     }
 
     pub(super) fn inputs(&self) -> Option<&Inputs> {

@@ -132,13 +132,13 @@ where
                 let next = self.inner.clone();
                 let mut inner = std::mem::replace(&mut self.inner, next);
                 Either::Right(Box::pin(async move {
-                    match checkpoint.admit(&token).await {
+                    let address = request.extensions().get().copied();
+                    match checkpoint.admit(&token, address).await {
                         Ok(principal) => {
                             mark(&mut request, principal);
                             inner.call(request).await.map(IntoResponse::into_response)
                         }
                         Err(refusal) => {
-                            let address = request.extensions().get().copied();
                             Ok(checkpoint.refuse(&checkpoint.counted(refusal, address)))
                         }
                     }
@@ -195,7 +195,17 @@ impl Checkpoint {
         }
     }
 
-    async fn admit(&self, token: &Secret) -> Result<Arc<Principal>, Refusal> {
+    async fn admit(
+        &self,
+        token: &Secret,
+        address: Option<ClientAddress>,
+    ) -> Result<Arc<Principal>, Refusal> {
+        if let (Some(refused), Some(address)) = (&self.refused, address)
+            && !self.verifier.is_known(token)
+            && let Some(wait) = refused.wait_of(address)
+        {
+            return Err(Refusal::TooMany(wait));
+        }
         let principal = self.verifier.verify(token).await.map_err(|reason| match reason {
             VerifyError::Invalid => Refusal::InvalidToken(None),
             VerifyError::Refused(reason) => Refusal::InvalidToken(Some(reason)),

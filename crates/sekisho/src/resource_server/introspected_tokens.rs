@@ -27,7 +27,8 @@ use crate::trusted::{self, Fault};
 /// Opinions of each kind, good and bad, that are remembered for one resource; the least used go first.
 pub const INTROSPECTED_TOKENS_MAX: usize = 10_000;
 
-/// Questions for one resource at one moment; who comes beyond waits.
+/// Questions for one resource at one moment, about tokens that were good once, and as many about those
+/// that nobody has seen; who comes beyond waits. Apart, so that made-up tokens hold up no others.
 const QUESTIONS_AT_ONCE_MAX: usize = 64;
 
 /// Has tokens judged by their issuer, and holds them against one resource.
@@ -41,6 +42,7 @@ pub struct IntrospectedTokens {
     /// Apart from the good ones, so that made-up tokens push none of those out.
     bad: Cache<SecretHash, (Bad, Timestamp)>,
     questions: Semaphore,
+    questions_about_known: Semaphore,
 }
 
 /// Why a token opens nothing.
@@ -69,6 +71,7 @@ impl IntrospectedTokens {
             good: Cache::new(INTROSPECTED_TOKENS_MAX),
             bad: Cache::new(INTROSPECTED_TOKENS_MAX),
             questions: Semaphore::new(QUESTIONS_AT_ONCE_MAX),
+            questions_about_known: Semaphore::new(QUESTIONS_AT_ONCE_MAX),
         }
     }
 
@@ -90,7 +93,9 @@ impl IntrospectedTokens {
     }
 
     async fn ask(&self, token: &Secret) -> Result<Opinion, Fault> {
-        let turn = timeout(ISSUER_PATIENCE, self.questions.acquire()).await;
+        let seats =
+            if self.is_known(token) { &self.questions_about_known } else { &self.questions };
+        let turn = timeout(ISSUER_PATIENCE, seats.acquire()).await;
         let Ok(Ok(_turn)) = turn else { return Err(Fault::TooSlow(ISSUER_PATIENCE)) };
         self.issuer.introspect(&self.client, token).await
     }
@@ -137,6 +142,11 @@ impl TokenVerifier for IntrospectedTokens {
 
     fn verify_from_memory(&self, token: &Secret) -> Option<Arc<Principal>> {
         self.remembered(&token.hash())
+    }
+
+    /// What is remembered as good stays known when the opinion is old.
+    fn is_known(&self, token: &Secret) -> bool {
+        self.good.peek(&token.hash()).is_some()
     }
 
     /// Until its end, or until somebody shows it again and the server says that it is taken back.

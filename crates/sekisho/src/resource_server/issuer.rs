@@ -133,7 +133,7 @@ impl ExternalIssuer {
     ///
     /// # Errors
     /// When the server has said nothing of an introspection endpoint, or cannot be asked.
-    pub async fn check_introspection(&self) -> Result<(), IssuerUnavailable> {
+    pub async fn check_introspection(self: &Arc<Self>) -> Result<(), IssuerUnavailable> {
         let asked = self.in_time(async { self.introspection_endpoint().await.map(|_| ()) });
         asked.await.map_err(|fault| self.unavailable(fault))
     }
@@ -155,17 +155,21 @@ impl ExternalIssuer {
         self.keys.younger_than(KEYS_FRESH_FOR)
     }
 
-    /// The keys at hand, fetched anew beside this call when it is time; only where there are none, or
-    /// where they were kept too long, does the call wait.
+    /// The keys at hand, fetched anew beside this call when it is time. The call waits where there are
+    /// none, and where they were fetched so long ago that one of them may have been withdrawn; then
+    /// those at hand will do, for as long as they are kept, while no newer ones can be had.
     pub(super) async fn keys(self: &Arc<Self>) -> Result<Arc<KeySet>, Fault> {
         if let Some(keys) = self.fresh_keys() {
             return Ok(keys);
         }
-        if let Some(keys) = self.keys.younger_than(KEYS_KEPT_FOR) {
+        let is_down = self.keys.has_failed_within(KEYS_FRESH_FOR);
+        let beside = if is_down { KEYS_KEPT_FOR } else { 2 * KEYS_FRESH_FOR };
+        if let Some(keys) = self.keys.younger_than(beside) {
             self.refresh_beside();
             return Ok(keys);
         }
-        self.in_time(self.keys.no_older_than(KEYS_KEPT_FOR, self.fetch_keys())).await
+        let fetched = self.in_time(self.keys.no_older_than(KEYS_FRESH_FOR, self.fetch_keys()));
+        fetched.await.or_else(|fault| self.keys.younger_than(KEYS_KEPT_FOR).ok_or(fault))
     }
 
     fn refresh_beside(self: &Arc<Self>) {
@@ -185,7 +189,7 @@ impl ExternalIssuer {
 
     /// Verifies an access token with `keys`, or with newer ones where its key is not among them.
     pub(super) async fn verify<C: DeserializeOwned>(
-        &self,
+        self: &Arc<Self>,
         keys: Arc<KeySet>,
         token: &Secret,
     ) -> Result<(C, Arc<KeySet>), Unverified> {
@@ -197,7 +201,7 @@ impl ExternalIssuer {
 
     /// What the server says of a token, as it says it: an object that has `active`.
     pub(super) async fn introspect(
-        &self,
+        self: &Arc<Self>,
         client: &IntrospectionClient,
         token: &Secret,
     ) -> Result<Opinion, Fault> {
@@ -218,7 +222,9 @@ impl ExternalIssuer {
         .await
     }
 
-    async fn introspection_endpoint(&self) -> Result<(Url, ClientAuthentication), Fault> {
+    async fn introspection_endpoint(
+        self: &Arc<Self>,
+    ) -> Result<(Url, ClientAuthentication), Fault> {
         let metadata = self.metadata().await?;
         metadata.introspection.clone().ok_or_else(|| {
             Fault::Unacceptable("its metadata names no introspection_endpoint".into())
@@ -226,20 +232,22 @@ impl ExternalIssuer {
     }
 
     /// In a box, since a call that needs no fetch should not carry one about.
-    fn fetch_keys(&self) -> BoxFuture<'_, Result<KeySet, Fault>> {
-        Box::pin(async {
-            let metadata = self.metadata().await?;
+    fn fetch_keys(self: &Arc<Self>) -> BoxFuture<'static, Result<KeySet, Fault>> {
+        let issuer = Arc::clone(self);
+        Box::pin(async move {
+            let metadata = issuer.metadata().await?;
             let Some(jwks_uri) = metadata.jwks_uri.clone() else {
                 return Err(Fault::Unacceptable("its metadata names no jwks_uri".into()));
             };
-            read_keys(&self.wire.get(Endpoint::Keys, jwks_uri).await?)
+            read_keys(&issuer.wire.get(Endpoint::Keys, jwks_uri).await?)
         })
     }
 
     /// Old metadata is better than none: what it leads to answers for itself.
-    async fn metadata(&self) -> Result<Arc<Metadata>, Fault> {
-        let fresh =
-            self.metadata.no_older_than(METADATA_FRESH_FOR, Box::pin(self.fetch_metadata())).await;
+    async fn metadata(self: &Arc<Self>) -> Result<Arc<Metadata>, Fault> {
+        let issuer = Arc::clone(self);
+        let fetch = Box::pin(async move { issuer.fetch_metadata().await });
+        let fresh = self.metadata.no_older_than(METADATA_FRESH_FOR, fetch).await;
         fresh.or_else(|fault| self.metadata.copy().ok_or(fault))
     }
 

@@ -58,6 +58,12 @@ pub trait TokenVerifier: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether the token was good once, or can be judged without asking another server. What is neither
+    /// is refused unheard where it comes from an address that showed too many wrong tokens.
+    fn is_known(&self, _token: &Secret) -> bool {
+        true
+    }
+
     /// Whether the token behind `principal` is still neither expired nor revoked. Asked about
     /// twice a second for each open stream, so it answers from memory.
     async fn is_live(&self, principal: &Principal) -> bool;

@@ -1,29 +1,47 @@
 //! How many wrong tokens one address may show at the checkpoint.
 //!
 //! Counted after a token was found wrong, so a valid one costs nothing and always opens, also from an
-//! address that others guess from. No token at all never counts: that is how clients begin.
+//! address that others guess from; but for one that another server would have to be asked about and
+//! that was never good before. No token at all never counts: that is how clients begin.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use quick_cache::sync::Cache;
+use tokio::time::Instant;
+
 use crate::front::ClientAddress;
-use crate::front::rate::PerAddress;
+use crate::front::rate::{KEYS_MAX, PerAddress};
 
 /// Wrong tokens from one address in a minute; one for all endpoints.
 #[derive(Debug)]
-pub struct RefusedTokens(PerAddress);
+pub struct RefusedTokens {
+    limit: PerAddress,
+    /// Networks that showed too many, and until when.
+    over: Cache<IpAddr, Instant>,
+}
 
 impl RefusedTokens {
     /// A burst of that number, then as many a minute.
     pub fn new(per_minute: NonZeroU32) -> Self {
-        Self(PerAddress::new(per_minute))
+        Self { limit: PerAddress::new(per_minute), over: Cache::new(KEYS_MAX) }
     }
 
     /// Counts one wrong token.
     ///
     /// # Errors
     /// How long to wait, when there were too many.
-    pub(super) fn count(&self, ClientAddress(address): ClientAddress) -> Result<(), Duration> {
-        self.0.count(address)
+    pub(super) fn count(&self, address: ClientAddress) -> Result<(), Duration> {
+        self.limit.count(address.0).inspect_err(|wait| {
+            self.over.insert(address.network(), Instant::now() + *wait);
+        })
+    }
+
+    /// How long an address that showed too many has to wait.
+    pub(super) fn wait_of(&self, address: ClientAddress) -> Option<Duration> {
+        let until = self.over.get(&address.network())?;
+        let wait = until.saturating_duration_since(Instant::now());
+        (!wait.is_zero()).then_some(wait)
     }
 }

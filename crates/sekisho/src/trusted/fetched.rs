@@ -1,9 +1,12 @@
 //! A document of another server that is fetched when it is needed, by one caller at a time.
 //!
-//! Whoever finds what it needs in the copy at hand never waits for a fetch, nor for its lock.
+//! Whoever finds what it needs in the copy at hand never waits for a fetch, nor for its lock. A fetch
+//! that has begun goes on when its caller gives up: hanging up makes nobody be asked again.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
+
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::wire::Fault;
 use crate::clock::{Clock, Timestamp};
@@ -20,8 +23,8 @@ pub(crate) const FRUITLESS_COOL_DOWN: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Fetched<T> {
     clock: Arc<dyn Clock>,
-    held: RwLock<Held<T>>,
-    turn: tokio::sync::Mutex<()>,
+    held: Arc<RwLock<Held<T>>>,
+    turn: Arc<Mutex<()>>,
 }
 
 #[derive(Debug)]
@@ -31,29 +34,29 @@ struct Held<T> {
     fruitless_at: Option<Timestamp>,
 }
 
-impl<T> Fetched<T> {
+impl<T: Send + Sync + 'static> Fetched<T> {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         let held = Held { copy: None, failure: None, fruitless_at: None };
-        Self { clock, held: RwLock::new(held), turn: tokio::sync::Mutex::new(()) }
+        Self { clock, held: Arc::new(RwLock::new(held)), turn: Arc::default() }
     }
 
     /// The copy at hand if it is young enough, else what `fetch` brings.
     pub(crate) async fn no_older_than(
         &self,
         age: Duration,
-        fetch: impl Future<Output = Result<T, Fault>> + Send,
+        fetch: impl Future<Output = Result<T, Fault>> + Send + 'static,
     ) -> Result<Arc<T>, Fault> {
         if let Some(copy) = self.younger_than(age) {
             return Ok(copy);
         }
-        let _turn = self.turn.lock().await;
+        let turn = Arc::clone(&self.turn).lock_owned().await;
         if let Some(copy) = self.younger_than(age) {
             return Ok(copy);
         }
-        if let Some(fault) = self.recent_failure() {
+        if let Some(fault) = self.failure_within(RETRY_AFTER) {
             return Err(fault);
         }
-        self.fetch(fetch).await
+        self.fetch(turn, fetch, |_| true).await
     }
 
     /// A newer copy than `seen`, in which something was missing; `None` if the last newer copy was
@@ -61,40 +64,48 @@ impl<T> Fetched<T> {
     pub(crate) async fn newer_than(
         &self,
         seen: &Arc<T>,
-        is_useful: impl Fn(&T) -> bool + Send + Sync,
-        fetch: impl Future<Output = Result<T, Fault>> + Send,
+        is_useful: impl Fn(&T) -> bool + Send + 'static,
+        fetch: impl Future<Output = Result<T, Fault>> + Send + 'static,
     ) -> Result<Option<Arc<T>>, Fault> {
-        let _turn = self.turn.lock().await;
+        let turn = Arc::clone(&self.turn).lock_owned().await;
         if let Some(copy) = self.copy().filter(|copy| !Arc::ptr_eq(copy, seen) && is_useful(copy)) {
             return Ok(Some(copy));
         }
         if self.is_cooling_down() {
             return Ok(None);
         }
-        if let Some(fault) = self.recent_failure() {
+        if let Some(fault) = self.failure_within(RETRY_AFTER) {
             return Err(fault);
         }
-        let copy = self.fetch(fetch).await?;
-        if !is_useful(&copy) {
-            self.change(|held| held.fruitless_at = Some(self.clock.now()));
-        }
-        Ok(Some(copy))
+        self.fetch(turn, fetch, is_useful).await.map(Some)
     }
 
     async fn fetch(
         &self,
-        fetch: impl Future<Output = Result<T, Fault>> + Send,
+        turn: OwnedMutexGuard<()>,
+        fetch: impl Future<Output = Result<T, Fault>> + Send + 'static,
+        is_useful: impl Fn(&T) -> bool + Send + 'static,
     ) -> Result<Arc<T>, Fault> {
-        let fetched = fetch.await.map(Arc::new);
-        let now = self.clock.now();
-        self.change(|held| match &fetched {
-            Ok(copy) => {
-                held.copy = Some((Arc::clone(copy), now));
-                held.failure = None;
+        let (clock, held) = (Arc::clone(&self.clock), Arc::clone(&self.held));
+        let fetching = tokio::spawn(async move {
+            let fetched = fetch.await.map(Arc::new);
+            let now = clock.now();
+            let mut held = held.write().unwrap_or_else(PoisonError::into_inner);
+            match &fetched {
+                Ok(copy) => {
+                    held.copy = Some((Arc::clone(copy), now));
+                    held.failure = None;
+                    if !is_useful(copy) {
+                        held.fruitless_at = Some(now);
+                    }
+                }
+                Err(fault) => held.failure = Some((fault.clone(), now)),
             }
-            Err(fault) => held.failure = Some((fault.clone(), now)),
+            drop(held);
+            drop(turn);
+            fetched
         });
-        fetched
+        fetching.await.unwrap_or_else(|_| Err(Fault::Unacceptable("the fetch ended".into())))
     }
 
     /// The copy at hand, if it is young enough.
@@ -111,11 +122,16 @@ impl<T> Fetched<T> {
         self.read(|held| held.copy.as_ref().map(|(copy, _)| Arc::clone(copy)))
     }
 
-    fn recent_failure(&self) -> Option<Fault> {
+    /// Whether the last fetch failed, no longer than `age` ago.
+    pub(crate) fn has_failed_within(&self, age: Duration) -> bool {
+        self.failure_within(age).is_some()
+    }
+
+    fn failure_within(&self, age: Duration) -> Option<Fault> {
         let now = self.clock.now();
         self.read(|held| {
             let (fault, at) = held.failure.as_ref()?;
-            (!at.plus(RETRY_AFTER).is_over(now)).then(|| fault.clone())
+            (!at.plus(age).is_over(now)).then(|| fault.clone())
         })
     }
 
@@ -127,9 +143,5 @@ impl<T> Fetched<T> {
 
     fn read<R>(&self, look: impl FnOnce(&Held<T>) -> R) -> R {
         look(&self.held.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn change(&self, step: impl FnOnce(&mut Held<T>)) {
-        step(&mut self.held.write().unwrap_or_else(PoisonError::into_inner));
     }
 }

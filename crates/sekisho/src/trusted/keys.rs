@@ -36,14 +36,15 @@ impl Fetched<KeySet> {
         keys: Arc<KeySet>,
         token: &Secret,
         kind: TokenKind,
-        fetch: impl Future<Output = Result<KeySet, Fault>> + Send,
+        fetch: impl Future<Output = Result<KeySet, Fault>> + Send + 'static,
     ) -> Result<(C, Arc<KeySet>), Unverified> {
         let verified = jwt::verify_signature::<C>(token, kind, &keys);
         if !matches!(verified, Err(Flaw::UnknownKey)) {
             return verified.map(|claims| (claims, keys)).map_err(Unverified::Flaw);
         }
-        let is_known = |keys: &KeySet| {
-            let verified = jwt::verify_signature::<serde_json::Value>(token, kind, keys);
+        let shown = token.clone();
+        let is_known = move |keys: &KeySet| {
+            let verified = jwt::verify_signature::<serde_json::Value>(&shown, kind, keys);
             !matches!(verified, Err(Flaw::UnknownKey))
         };
         let newer = self.newer_than(&keys, is_known, fetch).await.map_err(Unverified::Fault)?;

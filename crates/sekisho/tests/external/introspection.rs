@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sekisho::protocol::Secret;
 use serde_json::{Value, json};
-use testkit::identity_provider::{ACCESS_TOKEN_SECONDS, Endpoint, Faults, subject_of};
+use testkit::identity_provider::{ACCESS_TOKEN_SECONDS, Endpoint, Faults, Trouble, subject_of};
 use testkit::world::call;
 
 use crate::{REMEMBERED, RESOURCE, Scene};
@@ -99,4 +99,50 @@ async fn a_wrong_token_shown_again_is_asked_about_once_in_a_while() {
     scene.clock.advance(REMEMBERED);
     assert_eq!(scene.call("made-up").await.status, 401);
     assert_eq!(scene.fake.requests(Endpoint::Introspect), 2);
+}
+
+/// The issuer is not ours to flood.
+#[tokio::test]
+async fn who_shows_too_many_wrong_tokens_has_no_more_of_them_asked_about() {
+    let scene = Scene::by_introspection().await;
+    let known = scene.fake.opaque_token("alice", RESOURCE);
+    let from = |text: &str| text.parse().unwrap();
+    assert_eq!(scene.call_from(from("192.0.2.1"), &known).await.status, 200);
+    for number in 0..20 {
+        let answer = scene.call_from(from("192.0.2.1"), &format!("made-up-{number}")).await;
+        let expected = if number < 5 { 401 } else { 429 };
+        assert_eq!(answer.status, expected, "number {number}");
+    }
+    // One is asked about before it is seen that there were too many.
+    assert_eq!(scene.fake.requests(Endpoint::Introspect), 1 + 6);
+
+    let unseen = scene.fake.opaque_token("bob", RESOURCE);
+    assert_eq!(scene.call_from(from("192.0.2.1"), &unseen).await.status, 429);
+    assert_eq!(scene.call_from(from("192.0.2.2"), &unseen).await.status, 200, "a neighbour");
+    scene.clock.advance(REMEMBERED);
+    assert_eq!(scene.call_from(from("192.0.2.1"), &known).await.status, 200, "was good before");
+}
+
+#[tokio::test]
+async fn a_flood_of_made_up_tokens_takes_no_seat_of_those_that_were_good() {
+    let scene = Scene::by_introspection().await;
+    let known = scene.fake.opaque_token("alice", RESOURCE);
+    assert_eq!(scene.call(&known).await.status, 200);
+    scene.clock.advance(REMEMBERED);
+    scene.fake.misbehave(|it| it.trouble(Endpoint::Introspect, Trouble::Silence));
+    let app = scene.app.clone();
+    let flood = (0..200).map(|number| {
+        let app = app.clone();
+        tokio::spawn(async move { call(&app, "/mcp", &format!("made-up-{number}")).await })
+    });
+    let flood: Vec<_> = flood.collect();
+    while scene.fake.requests(Endpoint::Introspect) < 1 + 64 {
+        tokio::task::yield_now().await;
+    }
+    scene.fake.misbehave(|it| it.trouble.clear());
+    assert_eq!(scene.call(&known).await.status, 200, "while all other seats are taken");
+    assert_eq!(scene.fake.requests(Endpoint::Introspect), 1 + 64 + 1);
+    for one in flood {
+        one.abort();
+    }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use futures::future::join_all;
 use sekisho::protocol::Secret;
 use sekisho::resource_server::KEYS_FRESH_FOR;
-use testkit::identity_provider::Endpoint;
+use testkit::identity_provider::{Endpoint, Trouble};
+use testkit::world::call;
 
 use crate::Scene;
 
@@ -71,6 +72,36 @@ async fn a_withdrawn_key_opens_nothing_once_keys_are_fetched_anew() {
         tokio::task::yield_now().await;
     }
     assert_eq!(status, 401);
+}
+
+/// Nobody called, so nobody has had the keys fetched: the first who does waits for them.
+#[tokio::test]
+async fn a_withdrawn_key_opens_nothing_on_a_server_that_was_idle() {
+    let scene = Scene::by_keys().await;
+    scene.fake.misbehave(|it| it.claim("exp", 4_000_000_000_i64));
+    let token = scene.good();
+    assert_eq!(scene.call(&token).await.status, 200);
+    scene.fake.rotate_keys();
+    scene.clock.advance(2 * KEYS_FRESH_FOR);
+    assert_eq!(scene.call(&token).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_fetch_goes_on_when_its_caller_hangs_up() {
+    let scene = Scene::by_keys().await;
+    scene.fake.misbehave(|it| it.trouble(Endpoint::Keys, Trouble::Silence));
+    for _ in 0..3 {
+        let (app, token) = (scene.app.clone(), scene.good());
+        let caller = tokio::spawn(async move { call(&app, "/mcp", &token).await });
+        while scene.fake.requests(Endpoint::Keys) < 1 {
+            tokio::task::yield_now().await;
+        }
+        // Time enough to ask again, for a caller that would.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        caller.abort();
+        assert!(caller.await.is_err());
+    }
+    assert_eq!(scene.fake.requests(Endpoint::Keys), 1);
 }
 
 #[tokio::test]

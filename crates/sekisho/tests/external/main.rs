@@ -10,6 +10,8 @@ mod keys;
 mod outages;
 mod tokens;
 
+use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,12 +19,13 @@ use axum::extract::Extension;
 use axum::routing::any;
 use axum::{Json, Router};
 use sekisho::clock::Clock;
+use sekisho::front::ClientAddress;
 use sekisho::principal::Principal;
 use sekisho::protocol::Secret;
 use sekisho::protocol::oauth::{Issuer, ProtectedResource, ScopeSet};
 use sekisho::resource_server::{
-    ExternalIssuer, GuardLayer, IntrospectedTokens, IntrospectionClient, SignedTokens,
-    TokenVerifier,
+    ExternalIssuer, GuardLayer, IntrospectedTokens, IntrospectionClient, RefusedTokens,
+    SignedTokens, TokenVerifier,
 };
 use serde_json::{Value, json};
 use testkit::identity_provider::{CLIENT_ID, CLIENT_SECRET, FakeIdentityProvider};
@@ -35,6 +38,8 @@ const ISSUER: &str = "http://localhost:8000";
 const RESOURCE: &str = "http://localhost:8000/mcp";
 /// How long opinions about tokens are remembered.
 const REMEMBERED: Duration = Duration::from_secs(30);
+/// Counted only for callers whose address is known.
+const WRONG_TOKENS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(5).unwrap();
 /// For a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -86,6 +91,7 @@ impl Scene {
         };
         let (fortune, other) = (resource("fortune", "/"), resource("other", "/other/"));
         let (by_fortune, by_other) = (verifier(&fortune), verifier(&other));
+        let refused = Arc::new(RefusedTokens::new(WRONG_TOKENS_PER_MINUTE));
         let app = [(&fortune, &by_fortune), (&other, &by_other)].into_iter().fold(
             Router::new(),
             |app, (resource, verifier)| {
@@ -93,7 +99,8 @@ impl Scene {
                 let guard =
                     GuardLayer::new(Arc::clone(verifier), resource.scopes.clone(), &metadata);
                 let path = format!("{}mcp", resource.path);
-                app.merge(Router::new().route(&path, any(who_am_i)).route_layer(guard.unwrap()))
+                let guard = guard.unwrap().limiting(Arc::clone(&refused));
+                app.merge(Router::new().route(&path, any(who_am_i)).route_layer(guard))
             },
         );
         Self { clock, fake, issuer, fortune: by_fortune, app }
@@ -101,6 +108,12 @@ impl Scene {
 
     async fn call(&self, token: &str) -> Answer {
         call(&self.app, "/mcp", token).await
+    }
+
+    /// The same from somewhere.
+    async fn call_from(&self, address: IpAddr, token: &str) -> Answer {
+        let app = self.app.clone().layer(Extension(ClientAddress(address)));
+        call(&app, "/mcp", token).await
     }
 
     /// An access token that opens the door.

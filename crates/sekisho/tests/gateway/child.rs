@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use sekisho::mcp::{
     CallError, Changes, Context, InputRequest, McpService, ServerInfo, Subscription, serve_stdio,
 };
-use sekisho::protocol::mcp::{LogLevel, McpError, ToolCallParams};
+use sekisho::protocol::mcp::{LogLevel, McpError, MirroredParam, ToolCallParams, mirrored_params};
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -30,9 +30,18 @@ async fn a_server_when_it_is_started_as_one() {
 }
 
 /// Does by name what a test needs.
-#[derive(Debug, Default)]
-struct Scripted {
+#[derive(Debug)]
+pub(crate) struct Scripted {
     changes: Changes,
+    routed: Vec<MirroredParam>,
+}
+
+impl Default for Scripted {
+    fn default() -> Self {
+        let region = json!({ "type": "string", "x-mcp-header": "Region" });
+        let routed = mirrored_params(&json!({ "properties": { "region": region } })).unwrap();
+        Self { changes: Changes::default(), routed }
+    }
 }
 
 #[async_trait]
@@ -60,6 +69,12 @@ impl McpService for Scripted {
             return match method {
                 "params/echo" => Ok(params.unwrap().to_owned()),
                 "logging/setLevel" => Ok(raw("{}")),
+                "tools/list" => {
+                    let region = json!({ "type": "string", "x-mcp-header": "Region" });
+                    let schema = json!({ "type": "object", "properties": { "region": region } });
+                    let tool = json!({ "name": "routed", "inputSchema": schema });
+                    Ok(to_raw_value(&json!({ "tools": [tool] })).unwrap())
+                }
                 "resources/read" => {
                     let error = McpError::new(-32002, "there is no such resource");
                     Err(error.with_data(&json!({ "uri": "test://x" })).into())
@@ -92,6 +107,10 @@ impl McpService for Scripted {
                 self.changes.resource_updated("test://followed");
                 Ok(raw("{}"))
             }
+            "routed" => {
+                let arguments = call.arguments;
+                Ok(to_raw_value(&json!({ "content": [], "arguments": arguments })).unwrap())
+            }
             "who" => Ok(to_raw_value(&json!({ "pid": std::process::id() })).unwrap()),
             "environment" => {
                 let mut names: Vec<_> =
@@ -101,7 +120,10 @@ impl McpService for Scripted {
             }
             "fall" => std::process::abort(),
             "wait" => {
-                let _left = Left;
+                let _left = Left(call.arguments.and_then(|given| {
+                    let given: serde_json::Value = serde_json::from_str(given.get()).ok()?;
+                    given["left"].as_str().map(str::to_owned)
+                }));
                 std::future::pending().await
             }
             "flood" => {
@@ -116,17 +138,21 @@ impl McpService for Scripted {
         Some(&self.changes)
     }
 
+    fn mirrored_params(&self, tool: &str) -> &[MirroredParam] {
+        if tool == "routed" { &self.routed } else { &[] }
+    }
+
     async fn subscribe(&self, _uri: &str, _context: &Context) -> Result<Subscription, McpError> {
         Ok(Subscription::plain())
     }
 }
 
-/// Says on standard error that a call was given up.
-struct Left;
+/// Says in a file that a call was given up: in the one that was named, or that the environment names.
+struct Left(Option<String>);
 
 impl Drop for Left {
     fn drop(&mut self) {
-        let path = std::env::var("GATEWAY_TEST_LEFT").unwrap();
+        let path = self.0.take().or_else(|| std::env::var("GATEWAY_TEST_LEFT").ok()).unwrap();
         std::fs::write(path, "cancelled").unwrap();
     }
 }

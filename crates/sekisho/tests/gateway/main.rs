@@ -1,4 +1,4 @@
-//! Servers behind us, as real processes: what is carried both ways, by whom a process is shared,
+//! Servers behind us, as real processes and at real ports: what is carried both ways, by whom a process is shared,
 //! and that none is left behind.
 #![expect(
     clippy::unwrap_used,
@@ -15,4 +15,7 @@
 mod carried;
 mod child;
 mod processes;
+mod remote;
+mod remote_errors;
 mod rig;
+mod web;

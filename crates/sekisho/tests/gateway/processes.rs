@@ -106,9 +106,7 @@ async fn a_command_that_keeps_ending_is_started_ever_less_often() {
 
 #[tokio::test]
 async fn a_command_that_is_not_there_is_an_error_of_the_call() {
-    let mut plan = Plan::scripted();
-    plan.command.program = "/no/such/program".into();
-    let rig = plan.begin();
+    let rig = Plan::program("/no/such/program").begin();
     let error = rig.call(&caller("alice"), "who").await.unwrap_err();
     assert!(error.contains("does not start"), "{error}");
     assert!(!error.contains("/no/such"), "what is configured is no business of a client: {error}");
@@ -161,7 +159,7 @@ async fn a_client_that_gives_up_has_its_call_cancelled() {
 #[tokio::test]
 async fn a_line_without_end_costs_its_process_and_no_memory() {
     let mut plan = Plan::scripted();
-    plan.limits.line_bytes_max = 64 * 1024;
+    plan.limits.message_bytes_max = 64 * 1024;
     let rig = plan.begin();
     let error = rig.call(&caller("alice"), "flood").await.unwrap_err();
     assert!(error.contains("ended before it answered"), "{error}");
@@ -200,7 +198,7 @@ async fn what_is_no_message_is_passed_over_however_much_it_is() {
 #[tokio::test]
 async fn too_many_people_are_told_so_and_one_at_rest_makes_room() {
     let mut plan = Plan::scripted();
-    plan.limits.children_max = 2;
+    plan.limits.upstreams_max = 2;
     let rig = plan.begin();
     let alices = rig.process_of(&caller("alice")).await;
     let bobs = rig.process_of(&caller("bob")).await;
@@ -211,12 +209,42 @@ async fn too_many_people_are_told_so_and_one_at_rest_makes_room() {
     assert!(!is_there(bobs) && !is_there(carols));
 }
 
+/// What is ending takes up as much as what runs.
+#[tokio::test]
+async fn a_process_that_makes_room_is_gone_before_the_next_one_is_there() {
+    let stubborn = "trap '' TERM; read initialized; read call; \
+                    echo \"{\\\"jsonrpc\\\":\\\"2.0\\\",\\\"id\\\":2,\\\"result\\\":{\\\"pid\\\":$$}}\"; \
+                    while :; do sleep 1; done";
+    let mut plan = Plan::shell(&after_the_greeting(stubborn));
+    plan.limits.upstreams_max = 1;
+    let rig = plan.begin();
+    let alices = rig.process_of(&caller("alice")).await;
+    assert!(is_there(alices));
+    let bobs = rig.process_of(&caller("bob")).await;
+    assert!(!is_there(alices) && is_there(bobs));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_whose_server_did_not_start_may_shake_hands_again() {
+    let rig = Plan::program("/no/such/program").begin();
+    let mut client = rig.client();
+    let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {} });
+    for id in 1..3 {
+        let answer = client.ask(id, "initialize", params.clone()).await.to_string();
+        assert!(answer.contains("does not start") || answer.contains("keeps ending"), "{answer}");
+        let answer = client.ask(id + 10, "tools/list", json!({})).await.to_string();
+        assert!(answer.contains("the first request is initialize"), "{answer}");
+    }
+    rig.stop().await;
+}
+
 /// Clients that say they can do ever other things are still one person's.
 #[tokio::test]
 async fn one_person_with_many_unlike_clients_ends_nobody_elses_process() {
     let mut plan = Plan::scripted();
-    plan.limits.children_per_person_max = 2;
-    plan.limits.children_max = 3;
+    plan.limits.upstreams_per_person_max = 2;
+    plan.limits.upstreams_max = 3;
     let rig = plan.begin();
     let alices = rig.process_of(&caller("alice")).await;
     for number in 0..4 {

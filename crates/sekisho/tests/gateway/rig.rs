@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho::clock::Timestamp;
-use sekisho::gateway::{Gateway, GatewayLimits, Per, StdioCommand};
+use sekisho::gateway::{Gateway, GatewayLimits, GuardedServer, Per, RemoteServer, StdioCommand};
 use sekisho::grant::GrantId;
 use sekisho::mcp::{Context, McpService, serve_stdio};
 use sekisho::principal::{Identity, Principal};
@@ -27,7 +27,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a test changes before it begins.
 pub(crate) struct Plan {
-    pub(crate) command: StdioCommand,
+    pub(crate) server: GuardedServer,
     pub(crate) per: Per,
     pub(crate) limits: GatewayLimits,
 }
@@ -45,6 +45,11 @@ impl Plan {
         Self::of("sh".into(), &["-c", script])
     }
 
+    /// A program of this name.
+    pub(crate) fn program(program: &str) -> Self {
+        Self::of(program.into(), &[])
+    }
+
     fn of(program: OsString, arguments: &[&str]) -> Self {
         let mut environment = vec![(ROLE.into(), "server".into())];
         environment.extend(std::env::var_os("PATH").map(|path| ("PATH".into(), path)));
@@ -52,13 +57,21 @@ impl Plan {
             program,
             arguments: arguments.iter().map(OsString::from).collect(),
             environment,
+            attendant: Vec::new(),
             folder: None,
         };
-        Self { command, per: Per::User, limits: GatewayLimits::default() }
+        Self { server: command.into(), per: Per::User, limits: GatewayLimits::default() }
+    }
+
+    /// A server at a URL.
+    pub(crate) fn at(url: &str) -> Self {
+        let server = RemoteServer::new(url, None, []).unwrap();
+        Self { server: server.into(), per: Per::User, limits: GatewayLimits::default() }
     }
 
     pub(crate) fn variable(mut self, name: &str, value: impl Into<OsString>) -> Self {
-        self.command.environment.push((name.into(), value.into()));
+        let GuardedServer::Command(command) = &mut self.server else { panic!("no command") };
+        command.environment.push((name.into(), value.into()));
         self
     }
 
@@ -66,7 +79,7 @@ impl Plan {
         let stopping = CancellationToken::new();
         let tasks = TaskTracker::new();
         let gateway =
-            Gateway::new(self.command, self.per, self.limits, stopping.clone(), tasks.clone());
+            Gateway::new(self.server, self.per, self.limits, stopping.clone(), tasks.clone());
         Rig { gateway: Arc::new(gateway), stopping, tasks }
     }
 }

@@ -1,57 +1,81 @@
-//! The conversation with one process: a message a line, both ways, many calls at once.
+//! The conversation with one server: messages both ways, many calls at once, whatever carries them.
 //!
 //! ```text
-//! begin ─▶ queue (bounded) ─▶ writer ─▶ the process reads
-//! exchange ◀─ by the id of the answer ◀─ reader ◀─ the process writes
+//! begin ─▶ queue (bounded) ─▶ a transport: lines, streamable_http, http_sse ─▶ the server
+//! exchange ◀─ by the id of the answer ◀─ hear ◀──────── the same transport ◀─ the server
 //! ```
 //!
-//! What the process tells or asks belongs to no call by its form. Progress names its call; all
-//! else is taken as part of the call that was begun last.
+//! A transport takes what is queued, and says what it hears: nothing else is known of it here. What
+//! it hears may belong to a call by the way it came (an answer to a POST). Where it does not, as
+//! over stdio, progress names its call, and all else is taken as part of the call that was begun
+//! last.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
 use sekisho_protocol::mcp::{
-    INTERNAL_ERROR, Incoming, McpError, Message, Notification, Request, Response,
+    INTERNAL_ERROR, Incoming, McpError, Message, Notification, ProtocolVersion, Request, Response,
     progress_token_in, write_error, write_notification, write_request, write_result,
 };
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
-use tokio::io::{
-    AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
-};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::super::children::Per;
 use super::super::limits::GatewayLimits;
+use super::super::owners::Per;
 use super::exchange::{Notice, Question};
-use crate::mcp::{Changes, keep_on_one_line};
+use crate::mcp::Changes;
 
-/// Messages that wait to be written; who has more to say waits.
+/// Messages that wait to be sent; who has more to say waits.
 const QUEUE_MAX: usize = 64;
 /// What one call is told before it looks; more is dropped, or refused if it is a question.
 const EVENTS_MAX: usize = 64;
-/// Lines that are no messages, of which the log says so, for each process.
-const STRAY_LINES_TOLD: u32 = 5;
+/// Texts that are no messages, of which the log says so, for each conversation.
+const STRAYS_TOLD: u32 = 5;
 
 /// An open conversation.
 #[derive(Debug)]
 pub(in crate::gateway) struct Connection {
-    queue: mpsc::Sender<Bytes>,
+    queue: mpsc::Sender<Outgoing>,
     calls: Mutex<Calls>,
     calls_max: usize,
     answer_wait: Duration,
+    message_bytes_max: usize,
     changes: Changes,
     /// Between people, of whom none may hear what is another's.
     is_shared: bool,
-    /// Nothing more is written.
+    version: OnceLock<ProtocolVersion>,
+    strays: AtomicU32,
+    /// The server has forgotten the conversation, and a new one may be begun.
+    forgotten: CancellationToken,
+    /// Nothing more is sent.
     closing: CancellationToken,
-    /// Nothing more is read.
+    /// Nothing more is heard.
     closed: CancellationToken,
+}
+
+/// A message on its way to the server.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) message: Bytes,
+    /// What goes beside it where there are headers.
+    pub(super) headers: HeaderMap,
+    /// The call it begins, if it does.
+    pub(super) call: Option<Called>,
+}
+
+/// A call for a transport.
+#[derive(Debug)]
+pub(super) struct Called {
+    pub(super) id: u64,
+    /// Nobody waits for its answer any more.
+    pub(super) given_up: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -59,17 +83,39 @@ struct Calls {
     last_id: u64,
     open: BTreeMap<u64, OpenCall>,
     is_over: bool,
+    /// Something was answered since the greeting.
+    has_served: bool,
     used_at: Instant,
 }
 
 #[derive(Debug)]
 struct OpenCall {
     events: mpsc::Sender<Event>,
-    answer: oneshot::Sender<Outcome>,
+    answer: oneshot::Sender<Ending>,
+    kind: Kind,
 }
 
-/// A result, or an error, as it came.
-pub(super) type Outcome = Result<Box<RawValue>, Box<RawValue>>;
+/// How long a call is meant to last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Until its answer.
+    Passing,
+    /// As long as somebody listens; it keeps nothing open by itself.
+    Standing,
+}
+
+/// How a call ends.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// With a result, as it came.
+    Result(Box<RawValue>),
+    /// The server did not do it: it says so in an error of its own, or by this status.
+    Refused { error: McpError, status: Option<StatusCode> },
+    /// The server did not even get to hear of it, or does not let us in.
+    Unreached(McpError),
+    /// Nobody knows whether it was done.
+    Failed(McpError),
+}
 
 /// What a call hears before its answer.
 #[derive(Debug)]
@@ -85,65 +131,78 @@ pub(super) struct Ear {
     pub(super) connection: Arc<Connection>,
     pub(super) id: u64,
     pub(super) events: mpsc::Receiver<Event>,
-    pub(super) answer: oneshot::Receiver<Outcome>,
+    pub(super) answer: oneshot::Receiver<Ending>,
+    given_up: CancellationToken,
 }
 
 impl Connection {
-    /// Begins to read `input` and to write `output`.
-    pub(in crate::gateway) fn open(
-        input: impl AsyncRead + Unpin + Send + 'static,
-        output: impl AsyncWrite + Unpin + Send + 'static,
+    /// A conversation, and what a transport has to send of it.
+    pub(super) fn open(
         limits: &GatewayLimits,
         changes: Changes,
         per: Per,
-    ) -> Arc<Self> {
+    ) -> (Arc<Self>, mpsc::Receiver<Outgoing>) {
         let (queue, queued) = mpsc::channel(QUEUE_MAX);
-        let connection = Arc::new(Self {
+        let connection = Self {
             queue,
             calls: Mutex::new(Calls {
                 last_id: 0,
                 open: BTreeMap::new(),
                 is_over: false,
+                has_served: false,
                 used_at: Instant::now(),
             }),
             calls_max: limits.calls_max,
             answer_wait: limits.answer_wait,
+            message_bytes_max: limits.message_bytes_max,
             changes,
             is_shared: matches!(per, Per::Process),
+            version: OnceLock::new(),
+            strays: AtomicU32::new(0),
+            forgotten: CancellationToken::new(),
             closing: CancellationToken::new(),
             closed: CancellationToken::new(),
-        });
-        let closing = connection.closing.clone();
-        tokio::spawn(async move {
-            tokio::select! {
-                () = write_lines(queued, output) => {}
-                () = closing.cancelled() => {}
-            }
-        });
-        let reading = Arc::clone(&connection);
-        let line_bytes_max = limits.line_bytes_max;
-        tokio::spawn(async move {
-            tokio::select! {
-                () = reading.read_lines(BufReader::new(input), line_bytes_max) => {}
-                () = reading.closed.cancelled() => {}
-            }
-            reading.end();
-        });
-        connection
+        };
+        (Arc::new(connection), queued)
     }
 
-    /// Ends the process's input, which asks it to end.
-    pub(in crate::gateway) fn close_input(&self) {
+    /// Settles what is spoken, after the greeting.
+    pub(super) fn agree_on(&self, version: ProtocolVersion) {
+        // A conversation is begun once, by one greeting.
+        let _ = self.version.set(version);
+    }
+
+    /// What is spoken; nothing before the greeting was answered.
+    pub(super) fn version(&self) -> Option<ProtocolVersion> {
+        self.version.get().copied()
+    }
+
+    /// Whether there are calls, and nothing else that either side could say to the other.
+    pub(super) fn is_stateless(&self) -> bool {
+        self.version().is_some_and(ProtocolVersion::is_stateless)
+    }
+
+    pub(super) fn message_bytes_max(&self) -> usize {
+        self.message_bytes_max
+    }
+
+    /// Sends nothing more, which asks a process to end.
+    pub(super) fn close(&self) {
         self.closing.cancel();
     }
 
-    /// Completes when the process says nothing more.
+    /// Completes when nothing more is sent.
+    pub(super) fn closing(&self) -> &CancellationToken {
+        &self.closing
+    }
+
+    /// Completes when the server says nothing more.
     pub(in crate::gateway) fn closed(&self) -> &CancellationToken {
         &self.closed
     }
 
     /// Lets every call know that there will be no answer.
-    pub(in crate::gateway) fn end(&self) {
+    pub(super) fn end(&self) {
         self.closing.cancel();
         let mut calls = self.lock();
         calls.is_over = true;
@@ -152,9 +211,36 @@ impl Connection {
         self.closed.cancel();
     }
 
+    /// Takes note that the server does not know the conversation any more, as it said to `refused` if
+    /// it was a call that found out. Other calls have their own answers yet to come.
+    pub(super) fn forget(&self, refused: Option<(u64, Ending)>) {
+        if self.is_usable() {
+            tracing::info!("the server behind us has forgotten its session");
+        }
+        self.forgotten.cancel();
+        if let Some((id, ending)) = refused {
+            self.finish(id, ending);
+        }
+    }
+
+    /// Whether a call can be begun.
+    pub(in crate::gateway) fn is_usable(&self) -> bool {
+        !self.closed.is_cancelled() && !self.is_forgotten()
+    }
+
+    /// Whether the server has forgotten it.
+    pub(in crate::gateway) fn is_forgotten(&self) -> bool {
+        self.forgotten.is_cancelled()
+    }
+
+    /// Whether it was good for anything beyond its greeting.
+    pub(in crate::gateway) fn has_served(&self) -> bool {
+        self.lock().has_served
+    }
+
     /// Whether no call is open.
     pub(super) fn is_at_rest(&self) -> bool {
-        self.lock().open.is_empty()
+        self.lock().open.values().all(|call| call.kind == Kind::Standing)
     }
 
     /// When a call was last begun or ended.
@@ -167,11 +253,11 @@ impl Connection {
     }
 
     /// A place for a call, which hears from now on.
-    pub(super) fn listen(self: &Arc<Self>) -> Result<Ear, McpError> {
+    pub(super) fn listen(self: &Arc<Self>, kind: Kind) -> Result<Ear, McpError> {
         let (events, hears) = mpsc::channel(EVENTS_MAX);
         let (answer, answered) = oneshot::channel();
         let mut calls = self.lock();
-        if calls.is_over {
+        if calls.is_over || self.is_forgotten() {
             return Err(ended());
         }
         if calls.open.len() >= self.calls_max {
@@ -181,18 +267,27 @@ impl Connection {
             ));
         }
         calls.last_id += 1;
-        calls.used_at = Instant::now();
+        if kind == Kind::Passing {
+            calls.used_at = Instant::now();
+        }
         let id = calls.last_id;
-        calls.open.insert(id, OpenCall { events, answer });
+        calls.open.insert(id, OpenCall { events, answer, kind });
         let connection = Arc::clone(self);
-        Ok(Ear { connection, id, events: hears, answer: answered })
+        let given_up = CancellationToken::new();
+        Ok(Ear { connection, id, events: hears, answer: answered, given_up })
+    }
+
+    /// Sends a message that begins no call. See [`send`](Self::send).
+    pub(super) async fn say(&self, message: Vec<u8>) -> bool {
+        let message = Bytes::from(message);
+        self.send(Outgoing { message, headers: HeaderMap::new(), call: None }).await
     }
 
     /// Sends a message when there is room; `false` if the conversation is over, or there is no room
-    /// for so long that the process has stopped reading.
-    pub(super) async fn send(&self, message: Bytes) -> bool {
+    /// for so long that the server has stopped reading.
+    async fn send(&self, outgoing: Outgoing) -> bool {
         tokio::select! {
-            sent = self.queue.send(message) => sent.is_ok(),
+            sent = self.queue.send(outgoing) => sent.is_ok(),
             () = self.closed.cancelled() => false,
             () = tokio::time::sleep(self.answer_wait) => false,
         }
@@ -200,8 +295,14 @@ impl Connection {
 
     /// Sends a notification if there is room, for those who cannot wait.
     pub(super) fn tell(&self, method: &str, params: Option<&RawValue>) {
-        if self.queue.try_send(write_notification(method, params).into()).is_err() {
-            tracing::debug!(mcp.method = method, "the server behind us is not told: no room");
+        self.try_say(write_notification(method, params));
+    }
+
+    fn try_say(&self, message: Vec<u8>) {
+        let message = Bytes::from(message);
+        let outgoing = Outgoing { message, headers: HeaderMap::new(), call: None };
+        if self.queue.try_send(outgoing).is_err() {
+            tracing::debug!("the server behind us does not read: something is not said");
         }
     }
 
@@ -210,83 +311,89 @@ impl Connection {
         self: &Arc<Self>,
         method: &str,
         params: Option<&RawValue>,
-    ) -> Result<Box<RawValue>, McpError> {
-        let mut ear = self.listen()?;
+        headers: HeaderMap,
+    ) -> Ending {
+        let mut ear = match self.listen(Kind::Passing) {
+            Ok(ear) => ear,
+            Err(error) => return Ending::Failed(error),
+        };
         ear.events.close();
         let asked = async {
-            if !self.send(write_request(ear.id, method, params).into()).await {
-                return Err(ended());
+            if !ear.call(write_request(ear.id, method, params), headers).await {
+                return Ending::Failed(ended());
             }
-            match (&mut ear.answer).await {
-                Ok(outcome) => outcome.map_err(McpError::forwarded),
-                Err(_) => Err(ended()),
-            }
+            (&mut ear.answer).await.unwrap_or_else(|_| Ending::Failed(ended()))
         };
-        tokio::time::timeout(self.answer_wait, asked).await.unwrap_or_else(|_| Err(silent()))
+        let answered = tokio::time::timeout(self.answer_wait, asked).await;
+        answered.unwrap_or_else(|_| Ending::Failed(silent()))
     }
 
-    async fn read_lines(&self, mut input: impl AsyncBufRead + Unpin, line_bytes_max: usize) {
-        let mut line = Vec::new();
-        let mut strays = 0_u32;
-        let most = u64::try_from(line_bytes_max).unwrap_or(u64::MAX);
-        loop {
-            line.clear();
-            match (&mut input).take(most).read_until(b'\n', &mut line).await {
-                Ok(0) => return,
-                Ok(_) if line.len() == line_bytes_max && line.last() != Some(&b'\n') => {
-                    tracing::error!(line_bytes_max, "the server behind us wrote too long a line");
-                    return;
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::warn!(error, "the server behind us cannot be read");
-                    return;
-                }
+    /// Takes what a transport has heard: by the call's own way if it came by one.
+    pub(super) fn hear(&self, text: &[u8], of: Option<u64>) {
+        match Incoming::parse(text) {
+            Ok(Incoming::Single(message)) => self.take(message, of),
+            Ok(Incoming::Batch(messages)) => {
+                messages.into_iter().flatten().for_each(|message| self.take(message, of));
             }
-            if line.trim_ascii().is_empty() {
-                continue;
-            }
-            match Incoming::parse(&line) {
-                Ok(Incoming::Single(message)) => self.take(message),
-                Ok(Incoming::Batch(messages)) => {
-                    messages.into_iter().flatten().for_each(|message| self.take(message));
-                }
-                Err(error) => {
-                    strays += 1;
-                    if strays <= STRAY_LINES_TOLD {
-                        tracing::warn!(%error, "the server behind us wrote what is no message");
-                    }
+            Err(error) => {
+                if self.strays.fetch_add(1, Ordering::Relaxed) < STRAYS_TOLD {
+                    tracing::warn!(%error, "the server behind us wrote what is no message");
                 }
             }
         }
     }
 
-    fn take(&self, message: Message<'_>) {
+    fn take(&self, message: Message<'_>, of: Option<u64>) {
         match message {
             Message::Response(response) => self.take_answer(&response),
-            Message::Request(request) => self.take_question(request),
-            Message::Notification(notification) => self.take_notice(&notification),
+            Message::Request(request) => self.take_question(request, of),
+            Message::Notification(notification) => self.take_notice(&notification, of),
         }
     }
 
     fn take_answer(&self, response: &Response<'_>) {
         let id = response.id.as_ref().and_then(|id| id.as_json().parse::<u64>().ok());
-        let mut calls = self.lock();
-        calls.used_at = Instant::now();
-        if let Some(call) = id.and_then(|id| calls.open.remove(&id)) {
-            let outcome = response.outcome.map(ToOwned::to_owned).map_err(ToOwned::to_owned);
-            // Whoever asked may have given up just now.
-            let _ = call.answer.send(outcome);
+        if let Some(id) = id {
+            self.finish(
+                id,
+                match response.outcome {
+                    Ok(result) => Ending::Result(result.to_owned()),
+                    Err(error) => {
+                        let error = McpError::forwarded(error.to_owned());
+                        Ending::Refused { error, status: None }
+                    }
+                },
+            );
         }
     }
 
-    fn take_question(&self, request: Request<'_>) {
+    /// Ends a call, if it is still open.
+    pub(super) fn finish(&self, id: u64, ending: Ending) {
+        let is_greeted = self.version().is_some();
+        let mut calls = self.lock();
+        calls.used_at = Instant::now();
+        if let Some(call) = calls.open.remove(&id) {
+            calls.has_served |= is_greeted && matches!(ending, Ending::Result(_));
+            // Whoever asked may have given up just now.
+            let _ = call.answer.send(ending);
+        }
+    }
+
+    /// Whether a call of this id waits for its answer.
+    pub(super) fn is_open(&self, id: u64) -> bool {
+        self.lock().open.contains_key(&id)
+    }
+
+    fn take_question(&self, request: Request<'_>, of: Option<u64>) {
+        if self.is_stateless() {
+            tracing::debug!(mcp.method = %request.method, "a server without sessions asks in vain");
+            return;
+        }
         let id = request.id.clone();
         let answer = if request.method == "ping" {
             write_result(&id, "{}")
         } else if let Some(question) = Question::of(request) {
-            if self.tell_latest(Event::Question(question)) {
+            if self.tell_one(Event::Question(question), of) {
                 return;
             }
             let nobody = McpError::new(INTERNAL_ERROR, "no call is open whose client can be asked");
@@ -294,12 +401,10 @@ impl Connection {
         } else {
             write_error(Some(&id), &McpError::method_not_found("of a client"))
         };
-        if self.queue.try_send(answer.into()).is_err() {
-            tracing::debug!("the server behind us asks and does not read");
-        }
+        self.try_say(answer);
     }
 
-    fn take_notice(&self, notification: &Notification<'_>) {
+    fn take_notice(&self, notification: &Notification<'_>, of: Option<u64>) {
         #[derive(Deserialize)]
         struct Updated {
             uri: String,
@@ -316,16 +421,14 @@ impl Connection {
                 }
             }
             method => {
-                let notice = Notice::new(method, params);
+                let notice = Event::Notice(Notice::new(method, params));
                 match params.filter(|_| method == "notifications/progress").map(progress_token_in) {
                     None => {
-                        self.tell_latest(Event::Notice(notice));
+                        self.tell_one(notice, of);
                     }
+                    // Progress that nobody takes in time is out of date.
                     Some(Some(id)) => {
-                        if let Some(call) = self.lock().open.get(&id) {
-                            // Progress that nobody takes in time is out of date.
-                            let _ = call.events.try_send(Event::Notice(notice));
-                        }
+                        self.tell_one(notice, Some(id));
                     }
                     Some(None) => {}
                 }
@@ -333,15 +436,22 @@ impl Connection {
         }
     }
 
-    /// Tells the call that was begun last; `false` if there is none, or it does not listen, or it
-    /// may be meant for somebody else.
-    fn tell_latest(&self, event: Event) -> bool {
-        let calls = self.lock();
-        if self.is_shared && calls.open.len() > 1 {
-            return false;
-        }
-        let latest = calls.open.values().next_back();
-        latest.is_some_and(|call| call.events.try_send(event).is_ok())
+    /// Tells the call that something came for; where nobody knows, the one that was begun last.
+    /// `false` if there is none, or it does not listen, or it may be meant for somebody else.
+    fn tell_one(&self, event: Event, of: Option<u64>) -> bool {
+        let mut calls = self.lock();
+        let passing = || calls.open.values().filter(|call| call.kind == Kind::Passing);
+        let call = match of {
+            Some(id) => calls.open.get(&id),
+            None if self.is_shared && passing().count() > 1 => None,
+            None => passing().next_back(),
+        };
+        let Some(call) = call else { return false };
+        // Who listens for changes and is told something, is served.
+        let is_served = call.kind == Kind::Standing;
+        let is_told = call.events.try_send(event).is_ok();
+        calls.has_served |= is_served;
+        is_told
     }
 
     fn lock(&self) -> MutexGuard<'_, Calls> {
@@ -349,32 +459,45 @@ impl Connection {
     }
 }
 
+impl Ear {
+    /// Sends the request that this hears of; `false` as with every message.
+    pub(super) async fn call(&self, message: Vec<u8>, headers: HeaderMap) -> bool {
+        let call = Called { id: self.id, given_up: self.given_up.clone() };
+        let message = Bytes::from(message);
+        self.connection.send(Outgoing { message, headers, call: Some(call) }).await
+    }
+}
+
 impl Drop for Ear {
     fn drop(&mut self) {
+        self.given_up.cancel();
         let mut calls = self.connection.lock();
-        calls.used_at = Instant::now();
-        let was_open = calls.open.remove(&self.id).is_some();
+        let open = calls.open.remove(&self.id);
+        if open.as_ref().is_none_or(|call| call.kind == Kind::Passing) {
+            calls.used_at = Instant::now();
+        }
         drop(calls);
-        if was_open {
+        // A greeting is never cancelled.
+        if open.is_some() && self.connection.version().is_some() {
             let params = to_raw_value(&serde_json::json!({ "requestId": self.id })).ok();
             self.connection.tell("notifications/cancelled", params.as_deref());
         }
     }
 }
 
-async fn write_lines(mut queued: mpsc::Receiver<Bytes>, mut output: impl AsyncWrite + Unpin) {
-    while let Some(message) = queued.recv().await {
-        let mut line = Vec::from(message);
-        keep_on_one_line(&mut line);
-        line.push(b'\n');
-        // A process that reads no more is about to end, which the reader sees.
-        if output.write_all(&line).await.is_err() || output.flush().await.is_err() {
-            return;
+impl Ending {
+    /// The result, or what to say instead of one.
+    pub(super) fn into_result(self) -> Result<Box<RawValue>, McpError> {
+        match self {
+            Self::Result(result) => Ok(result),
+            Self::Refused { error, .. } | Self::Unreached(error) | Self::Failed(error) => {
+                Err(error)
+            }
         }
     }
 }
 
-/// The process is gone, and what it was asked with it. Nothing is asked twice by us.
+/// The server is gone, and what it was asked with it. Nothing is asked twice by us.
 pub(super) fn ended() -> McpError {
     McpError::new(INTERNAL_ERROR, "the server behind this one ended before it answered")
 }

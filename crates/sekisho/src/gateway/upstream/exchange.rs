@@ -1,16 +1,15 @@
 //! One call to a server behind us, with what it tells and asks before its answer.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
+use http::StatusCode;
 use sekisho_protocol::mcp::{
-    LogLevel, McpError, Request, RequestId, params_for_handshake, progress_under, write_error,
-    write_request, write_result,
+    LogLevel, McpError, Request, RequestId, progress_under, write_error, write_result,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::connection::{Connection, Ear, Event, Outcome, ended, silent};
+use super::connection::{Ear, Ending, Event, ended, silent};
 use crate::mcp::{Context, InputRequest};
 
 /// A call that has no answer yet.
@@ -23,8 +22,10 @@ pub(in crate::gateway) struct Exchange {
 /// What happens next in a call.
 #[derive(Debug)]
 pub(in crate::gateway) enum Step {
-    /// Its end: a result, or an error as it came.
-    Answer(Outcome),
+    /// Its end: a result as it came.
+    Answer(Box<RawValue>),
+    /// Its end: it was not done, as the server says by an error or a status.
+    Refused { error: McpError, status: Option<StatusCode> },
     /// The server asks its client.
     Question(Question),
     /// The server tells its client.
@@ -34,19 +35,9 @@ pub(in crate::gateway) enum Step {
 }
 
 impl Exchange {
-    /// Sends a request in words for a server that shook hands.
-    pub(super) async fn begin(
-        connection: &Arc<Connection>,
-        method: &str,
-        params: Option<&RawValue>,
-    ) -> Result<Self, McpError> {
-        let ear = connection.listen()?;
-        let params = params.map(|params| params_for_handshake(params, ear.id)).transpose()?;
-        let request = write_request(ear.id, method, params.as_deref()).into();
-        if !connection.send(request).await {
-            return Err(ended());
-        }
-        Ok(Self { ear, questions: 0 })
+    /// The rest of a call whose request was sent.
+    pub(super) fn of(ear: Ear) -> Self {
+        Self { ear, questions: 0 }
     }
 
     /// Waits for what happens next.
@@ -63,7 +54,9 @@ impl Exchange {
                 Some(Event::Notice(notice)) => Step::Notice(notice),
                 // What was told is heard: now the answer is there, or never comes.
                 None => match answer.await {
-                    Ok(outcome) => Step::Answer(outcome),
+                    Ok(Ending::Result(result)) => Step::Answer(result),
+                    Ok(Ending::Refused { error, status }) => Step::Refused { error, status },
+                    Ok(Ending::Unreached(error) | Ending::Failed(error)) => Step::Failed(error),
                     Err(_) => Step::Failed(ended()),
                 },
             }
@@ -81,7 +74,7 @@ impl Exchange {
             Ok(result) => write_result(&question.id, result.get()),
             Err(error) => write_error(Some(&question.id), error),
         };
-        self.ear.connection.send(message.into()).await;
+        self.ear.connection.say(message).await;
     }
 }
 
@@ -132,6 +125,12 @@ pub(in crate::gateway) struct Notice {
 impl Notice {
     pub(super) fn new(method: &str, params: Option<&RawValue>) -> Self {
         Self { method: method.into(), params: params.map(ToOwned::to_owned) }
+    }
+
+    /// What a server of 2026-07-28 will tell, if this is where it says so.
+    pub(super) fn acknowledges(&self) -> Option<&str> {
+        let is_it = &*self.method == "notifications/subscriptions/acknowledged";
+        self.params.as_deref().filter(|_| is_it).map(RawValue::get)
     }
 
     /// Tells the client, if it wants to hear it.

@@ -13,18 +13,15 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use std::num::NonZeroU32;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
-use tokio_util::sync::CancellationToken;
 
-use super::Upstream;
 use super::connection::Connection;
-use crate::gateway::children::Per;
+use super::lines;
 use crate::gateway::limits::GatewayLimits;
+use crate::gateway::owners::Per;
 use crate::mcp::Changes;
 
 /// How long a process has after the end of its input, and again after SIGTERM.
 const GRACE: Duration = Duration::from_secs(1);
-/// How often somebody looks whether a process is still needed.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Bytes of a line for the log; the rest is cut off.
 const LOG_LINE_BYTES_MAX: u64 = 2_000;
 
@@ -39,6 +36,9 @@ pub struct StdioCommand {
     pub environment: Vec<(OsString, OsString)>,
     /// Where it works; where we do, if nothing is said.
     pub folder: Option<PathBuf>,
+    /// A program and its arguments, after which `program` and `arguments` come: it runs them, stays
+    /// with them, and ends all they started, also when we were ended by force. Nobody, if it is empty.
+    pub attendant: Vec<OsString>,
 }
 
 /// Without the environment and the arguments, which may hold secrets.
@@ -58,15 +58,17 @@ pub(in crate::gateway) struct Process {
 
 impl StdioCommand {
     /// Starts it.
-    pub(in crate::gateway) fn start(
+    pub(super) fn start(
         &self,
         limits: &GatewayLimits,
         changes: &Changes,
         per: Per,
     ) -> io::Result<Process> {
-        let mut command = Command::new(&self.program);
+        let words = self.attendant.iter().chain([&self.program]).chain(&self.arguments);
+        let mut words = words.skip(1);
+        let mut command = Command::new(self.attendant.first().unwrap_or(&self.program));
         command
-            .args(&self.arguments)
+            .args(&mut words)
             .env_clear()
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
@@ -83,7 +85,8 @@ impl StdioCommand {
         let missing = || io::Error::other("a pipe to it is missing");
         let stdin = child.stdin.take().ok_or_else(missing)?;
         let stdout = child.stdout.take().ok_or_else(missing)?;
-        let connection = Connection::open(stdout, stdin, limits, changes.clone(), per);
+        let (connection, queued) = Connection::open(limits, changes.clone(), per);
+        lines::carry(&connection, queued, stdout, stdin);
         if let Some(stderr) = child.stderr.take() {
             let name = PathBuf::from(&self.program);
             let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -102,42 +105,20 @@ impl StdioCommand {
 }
 
 impl Process {
-    pub(in crate::gateway) fn connection(&self) -> &Arc<Connection> {
+    pub(super) fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }
 
-    /// Stays with a process until it has ended: by itself, because nobody needs it for `idle`, or
-    /// because of `stopping`.
-    pub(in crate::gateway) async fn watch(
-        mut self,
-        upstream: Option<Arc<Upstream>>,
-        idle: Duration,
-        stopping: CancellationToken,
-    ) {
-        let mut look = tokio::time::interval(LOOK_EVERY);
-        let mut is_needed = upstream.is_some();
-        while is_needed {
-            tokio::select! {
-                status = self.child.wait() => {
-                    let status = status.map_or_else(|_| "unknown".to_owned(), |s| s.to_string());
-                    tracing::warn!(status, "the server behind us ended by itself");
-                    break;
-                }
-                () = stopping.cancelled() => is_needed = false,
-                () = self.connection.closed().cancelled() => is_needed = false,
-                _ = look.tick() => {
-                    is_needed = !upstream.as_ref().is_some_and(|upstream| {
-                        upstream.is_at_rest() && self.connection.used_at().elapsed() >= idle
-                    });
-                }
-            }
-        }
-        self.stop().await;
+    /// Waits until it ends by itself.
+    pub(super) async fn ended(&mut self) {
+        let status = self.child.wait().await;
+        let status = status.map_or_else(|_| "unknown".to_owned(), |status| status.to_string());
+        tracing::warn!(status, "the server behind us ended by itself");
     }
 
     /// Asks it to end, and then does not ask any more. What it started goes with it.
-    async fn stop(mut self) {
-        self.connection.close_input();
+    pub(super) async fn stop(mut self) {
+        self.connection.close();
         if tokio::time::timeout(GRACE, self.child.wait()).await.is_err() {
             self.group.terminate();
             // Whether it ended in time makes no difference to what comes next.

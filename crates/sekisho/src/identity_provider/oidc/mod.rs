@@ -148,17 +148,24 @@ impl OidcProvider {
         self.metadata.no_older_than(age, self.fetch_metadata()).await
     }
 
-    async fn fetch_metadata(&self) -> Result<ProviderMetadata, Fault> {
-        let url = discovery::metadata_url(&self.settings.issuer);
-        let url =
-            Url::parse(&url).map_err(|_| Fault::Unacceptable("its issuer is no URL".into()))?;
-        let answer = self.wire.get(Endpoint::Metadata, url).await?;
+    fn fetch_metadata(&self) -> impl Future<Output = Result<ProviderMetadata, Fault>> + use<> {
+        let (wire, issuer) = (self.wire.clone(), self.settings.issuer.clone());
         let has_secret = self.settings.client_secret.is_some();
-        ProviderMetadata::read(&answer, &self.settings.issuer, has_secret)
+        async move {
+            let url = discovery::metadata_url(&issuer);
+            let url =
+                Url::parse(&url).map_err(|_| Fault::Unacceptable("its issuer is no URL".into()))?;
+            let answer = wire.get(Endpoint::Metadata, url).await?;
+            ProviderMetadata::read(&answer, &issuer, has_secret)
+        }
     }
 
-    async fn fetch_keys(&self, metadata: &ProviderMetadata) -> Result<KeySet, Fault> {
-        read_keys(&self.wire.get(Endpoint::Keys, metadata.jwks_uri.clone()).await?)
+    fn fetch_keys(
+        &self,
+        metadata: &ProviderMetadata,
+    ) -> impl Future<Output = Result<KeySet, Fault>> + use<> {
+        let (wire, url) = (self.wire.clone(), metadata.jwks_uri.clone());
+        async move { read_keys(&wire.get(Endpoint::Keys, url).await?) }
     }
 
     async fn trade(&self, code: &Secret, attempt: &LoginAttempt) -> Result<LoggedIn, Fault> {

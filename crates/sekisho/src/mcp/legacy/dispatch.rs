@@ -144,6 +144,9 @@ impl Call {
             inputs.state = needed.state;
             let keys: Vec<String> =
                 needed.requests.iter().map(|request| request.key.clone().into_owned()).collect();
+            // What is asked again was not answered to the service's satisfaction.
+            inputs.answers.retain(|key, _| !keys.contains(key));
+            context = context.with_inputs(inputs.clone());
             let answers = match context.ask_all(needed.requests).await {
                 Ok(answers) => answers,
                 Err(CallError::Failed(error)) => return Err(error),
@@ -167,11 +170,13 @@ impl Call {
 
         let asked = InitializeParams::parse(params)?;
         let version = ProtocolVersion::negotiate(&asked.protocol_version);
-        let context = Context::of_session(&self.session, self.caller.clone(), version, None);
-        let info = self.service.info(&context).await?;
+        // Before anybody is asked: what the client can do may decide who answers.
         if !self.session.agree_on(version, asked.capabilities) {
             return Err(McpError::new(INVALID_REQUEST, "this session is initialized already"));
         }
+        let context = Context::of_session(&self.session, self.caller.clone(), version, None);
+        let info = self.service.info(&context).await?;
+        self.session.set_greeted();
         tracing::debug!(mcp.version = version.as_str(), "agreed on a version");
         let result = InitializeResult { protocol_version: version.as_str(), info: &info };
         to_raw_value(&result).map_err(|_| McpError::internal())

@@ -21,7 +21,7 @@ use super::event_stream::EventStream;
 use super::limits::SessionLimits;
 use super::questions::Questions;
 use crate::clock::Timestamp;
-use crate::mcp::changes::{Audience, Change};
+use crate::mcp::changes::{Audience, Change, Whose};
 use crate::mcp::input::InputRequest;
 use crate::mcp::refusal::Refusal;
 use crate::mcp::service::Subscription;
@@ -48,6 +48,7 @@ pub(in crate::mcp) struct Session {
     followed: Mutex<HashMap<String, Subscription>>,
     followed_max: usize,
     questions: Questions,
+    is_greeted: AtomicBool,
     is_initialized: AtomicBool,
     used_at: AtomicI64,
     streams: Mutex<Streams>,
@@ -86,6 +87,7 @@ impl Session {
             followed: Mutex::default(),
             followed_max: limits.subscriptions_max,
             questions: Questions::new(limits.questions_per_session_max, limits.answer_wait),
+            is_greeted: AtomicBool::new(false),
             is_initialized: AtomicBool::new(false),
             used_at: AtomicI64::new(now.unix_seconds()),
             streams: Mutex::default(),
@@ -132,25 +134,35 @@ impl Session {
         }
     }
 
-    /// The version agreed upon; nothing before `initialize`.
+    /// The version agreed upon; nothing before `initialize` was answered.
     pub(in crate::mcp) fn version(&self) -> Option<ProtocolVersion> {
-        self.version.get().copied()
+        self.version.get().copied().filter(|_| self.is_greeted.load(Ordering::Relaxed))
     }
 
-    /// Settles the version and what the client can do; `false` if that was settled before.
+    /// Settles the version and what the client can do; `false` if that was settled before. A client
+    /// whose `initialize` failed may say the same once more.
     pub(super) fn agree_on(
         &self,
         version: ProtocolVersion,
         client_capabilities: Option<&RawValue>,
     ) -> bool {
         if self.version.set(version).is_err() {
-            return false;
+            let said =
+                |capabilities: Option<&RawValue>| capabilities.map(|raw| raw.get().to_owned());
+            return !self.is_greeted.load(Ordering::Relaxed)
+                && self.version.get() == Some(&version)
+                && said(self.client_capabilities()) == said(client_capabilities);
         }
         if let Some(capabilities) = client_capabilities {
             // The version was settled by nobody else, so neither were these.
             let _ = self.client_capabilities.set(capabilities.to_owned());
         }
         true
+    }
+
+    /// From now on the session is one: its client knows what was agreed upon.
+    pub(super) fn set_greeted(&self) {
+        self.is_greeted.store(true, Ordering::Relaxed);
     }
 
     /// What the client said in `initialize` that it can do.
@@ -312,7 +324,10 @@ impl Session {
 }
 
 impl Audience for Session {
-    fn hear(&self, change: Change<'_>) {
+    fn hear(&self, change: Change<'_>, whose: &Whose) {
+        if !whose.concerns(self.principal().as_ref(), Some(&self.id)) {
+            return;
+        }
         let params = match change {
             Change::Resource(uri) if !lock(&self.followed).contains_key(uri) => return,
             Change::Resource(uri) => to_raw_value(&serde_json::json!({ "uri": uri })).ok(),

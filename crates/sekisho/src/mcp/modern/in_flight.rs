@@ -1,31 +1,10 @@
 //! How many requests one person has at once. There are no sessions to count them by.
 
 use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::mcp::legacy::Caller;
-use crate::principal::Principal;
-
-/// A person is issuer and subject, whatever token they come with.
-#[derive(Debug, Clone)]
-struct Person(Arc<Principal>);
-
-impl Hash for Person {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.identity.issuer.hash(state);
-        self.0.identity.subject.hash(state);
-    }
-}
-
-impl PartialEq for Person {
-    fn eq(&self, other: &Self) -> bool {
-        let (one, other) = (&self.0.identity, &other.0.identity);
-        one.issuer == other.issuer && one.subject == other.subject
-    }
-}
-
-impl Eq for Person {}
+use crate::principal::Person;
 
 #[derive(Debug)]
 pub(super) struct InFlight {
@@ -48,7 +27,7 @@ impl InFlight {
     /// A place for a request that goes on; `Err` if its person has no more. Nobody is not counted.
     pub(super) fn enter(&self, caller: &Caller) -> Result<Option<Place>, TooMany> {
         let Some(caller) = caller else { return Ok(None) };
-        let person = Person(Arc::clone(caller));
+        let person = caller.person();
         let mut of_person = lock(&self.of_person);
         let count = of_person.entry(person.clone()).or_default();
         if *count >= self.most {

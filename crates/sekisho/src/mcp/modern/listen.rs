@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{Checked, Stateless, wrong_params};
-use crate::mcp::changes::{Audience, Change};
+use crate::mcp::changes::{Audience, Change, Whose};
 use crate::mcp::legacy::EventStream;
 use crate::mcp::service::{ServerInfo, Subscription};
+use crate::principal::Principal;
 
 /// What a client wants to hear of, or may.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
@@ -44,6 +45,7 @@ struct Listener {
     id: RequestId,
     filter: Filter,
     stream: Arc<EventStream>,
+    caller: Option<Arc<Principal>>,
 }
 
 /// One who listens; dropping it ends that.
@@ -104,7 +106,12 @@ impl Stateless {
         table.last_number += 1;
         let number = table.last_number;
         let id = checked.id.clone();
-        let listener = Listener { id: id.clone(), filter: granted, stream: Arc::clone(stream) };
+        let listener = Listener {
+            id: id.clone(),
+            filter: granted,
+            stream: Arc::clone(stream),
+            caller: checked.context.principal().cloned(),
+        };
         table.listeners.insert(number, listener);
         drop(table);
         let listeners = Arc::clone(&self.listeners);
@@ -148,9 +155,10 @@ impl Listeners {
 }
 
 impl Audience for Listeners {
-    fn hear(&self, change: Change<'_>) {
+    fn hear(&self, change: Change<'_>, whose: &Whose) {
         for listener in self.lock().listeners.values() {
-            if !listener.filter.covers(change) {
+            let is_concerned = whose.concerns(listener.caller.as_ref(), None);
+            if !is_concerned || !listener.filter.covers(change) {
                 continue;
             }
             let mut params = serde_json::json!({

@@ -1,5 +1,6 @@
-//! Who talks to which process: one for each person, session or kind of client, started when the
-//! first call comes, and again, ever later, when it keeps ending.
+//! Who talks to whom: a conversation for each person, session or kind of client, with a process of its
+//! own or with a server at a URL. It is begun when the first call comes, and again, ever later,
+//! when it keeps ending.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,19 +8,25 @@ use std::time::Duration;
 
 use sekisho_protocol::mcp::{INTERNAL_ERROR, McpError};
 use serde_json::value::RawValue;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::limits::GatewayLimits;
-use super::upstream::{StdioCommand, Upstream, capabilities_for_upstream};
-use crate::mcp::{Changes, Context};
+use super::upstream::{
+    self, Carrier, GuardedServer, RemoteServer, StdioCommand, Upstream, capabilities_for_upstream,
+};
+use crate::mcp::{Changes, Context, Whose};
+use crate::principal::{Person, Principal};
 
 /// A process that ends within this time after its start counts as one that cannot stay.
 const STEADY: Duration = Duration::from_mins(1);
 /// How long after its start such a process is started again, at first; twice as long each time.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How often somebody looks whether a conversation is still needed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Who shares a process. Clients that can be asked different things never do: the server hears
 /// of one client and behaves accordingly.
@@ -34,39 +41,41 @@ pub enum Per {
     Process,
 }
 
-/// Whose process it is.
+/// Whose conversation it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Owner {
     whose: Whose,
-    /// Whose share of processes it counts to; nobody's where all share one.
-    person: Option<(String, String)>,
+    /// Whose share it counts to; nobody's where all share one.
+    person: Option<Person>,
     capabilities: Box<str>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Whose {
-    Everybodys,
-    Persons { issuer: String, subject: String },
-    Sessions(String),
-}
-
-/// The processes of one command.
+/// All conversations with one server.
 #[derive(Debug)]
-pub(super) struct Children {
+pub(super) struct Owners {
     recipe: Arc<Recipe>,
     per: Per,
     places: Mutex<HashMap<Owner, Arc<Place>>>,
 }
 
-/// How a process is started, and what it may take.
+/// How a conversation is begun, and what it may take.
 #[derive(Debug)]
 struct Recipe {
-    command: StdioCommand,
+    server: Reached,
     per: Per,
     limits: GatewayLimits,
     changes: Changes,
+    /// Places for those that run, and for those that are ending.
+    room: Arc<Semaphore>,
     stopping: CancellationToken,
     tasks: TaskTracker,
+}
+
+/// A server, and what all conversations with it share.
+#[derive(Debug)]
+enum Reached {
+    Command(StdioCommand),
+    Remote { server: RemoteServer, client: Result<reqwest::Client, reqwest::Error> },
 }
 
 /// Where one owner's process runs, ran or will run. One caller starts it, the others wait.
@@ -83,18 +92,35 @@ struct Running {
     started_at: Option<Instant>,
     /// How often in a row it did not stay.
     failures: u32,
+    /// It was forgotten by its server, and that counts once as no failure.
+    is_excused: bool,
 }
 
-impl Children {
+impl Owners {
     pub(super) fn new(
-        command: StdioCommand,
+        server: GuardedServer,
         per: Per,
         limits: GatewayLimits,
         changes: Changes,
         stopping: CancellationToken,
         tasks: TaskTracker,
     ) -> Self {
-        let recipe = Recipe { command, per, limits, changes, stopping, tasks };
+        let server = match server {
+            GuardedServer::Command(command) => Reached::Command(command),
+            GuardedServer::Remote(server) => {
+                if server.is_plain_beyond_loopback() {
+                    tracing::warn!(
+                        ?server,
+                        "whoever is on the way to the server behind us can read all that is said: \
+                         give it https"
+                    );
+                }
+                let client = server.client(&limits);
+                Reached::Remote { server, client }
+            }
+        };
+        let room = Arc::new(Semaphore::new(limits.upstreams_max.min(Semaphore::MAX_PERMITS)));
+        let recipe = Recipe { server, per, limits, changes, room, stopping, tasks };
         Self { recipe: Arc::new(recipe), per, places: Mutex::default() }
     }
 
@@ -102,7 +128,9 @@ impl Children {
     /// gives up, so that the next one finds it further.
     pub(super) async fn of(&self, context: &Context) -> Result<Arc<Upstream>, McpError> {
         let capabilities = self.capabilities(context);
-        let place = self.place(self.owner(context, &capabilities))?;
+        let owner = self.owner(context, &capabilities);
+        let changes = self.recipe.changes.of(owner.whose.clone());
+        let place = self.place(owner)?;
         let mut running = Arc::clone(&place.running).lock_owned().await;
         if let Some(upstream) = running.alive() {
             return Ok(upstream);
@@ -112,10 +140,12 @@ impl Children {
         }
         running.pause(Instant::now())?;
         let recipe = Arc::clone(&self.recipe);
+        let before = running.upstream.clone();
         let started = self.recipe.tasks.spawn(async move {
-            let (upstream, stop) = recipe.start(&capabilities).await?;
+            let (upstream, stop) = recipe.begin(&changes, &capabilities, before).await?;
             running.upstream = Some(Arc::clone(&upstream));
             running.stop = Some(stop);
+            running.is_excused = false;
             Ok(upstream)
         });
         started.await.map_err(|_| McpError::internal())?
@@ -139,23 +169,14 @@ impl Children {
     }
 
     fn owner(&self, context: &Context, capabilities: &RawValue) -> Owner {
-        let person = || {
-            context.principal().map_or(Whose::Everybodys, |principal| Whose::Persons {
-                issuer: principal.identity.issuer.clone(),
-                subject: principal.identity.subject.clone(),
-            })
-        };
-        let whose = match self.per {
-            Per::Process => Whose::Everybodys,
-            Per::User => person(),
-            Per::Session => context.session_id().map_or_else(person, Whose::Sessions),
-        };
         let person = match self.per {
             Per::Process => None,
-            Per::User | Per::Session => context.principal().map(|principal| {
-                let identity = &principal.identity;
-                (identity.issuer.clone(), identity.subject.clone())
-            }),
+            Per::User | Per::Session => context.principal().map(Principal::person),
+        };
+        let persons = || person.clone().map_or(Whose::Everybodys, Whose::Persons);
+        let whose = match self.per {
+            Per::Process | Per::User => persons(),
+            Per::Session => context.session_id().map_or_else(persons, Whose::Sessions),
         };
         Owner { whose, person, capabilities: capabilities.get().into() }
     }
@@ -168,15 +189,15 @@ impl Children {
             return Ok(Arc::clone(place));
         }
         let limits = &self.recipe.limits;
-        if places.len() >= limits.children_per_person_max {
+        if places.len() >= limits.upstreams_per_person_max {
             places.retain(|_, place| !place.is_empty());
         }
         // First within a person's own share, so that nobody's many clients end what is another's.
         let is_own = |other: &Owner| other.person.is_some() && other.person == owner.person;
-        if places.keys().filter(|other| is_own(other)).count() >= limits.children_per_person_max {
+        if places.keys().filter(|other| is_own(other)).count() >= limits.upstreams_per_person_max {
             make_room(&mut places, is_own)?;
         }
-        if places.len() >= limits.children_max {
+        if places.len() >= limits.upstreams_max {
             make_room(&mut places, |_| true)?;
         }
         let place = Arc::new(Place { running: Arc::default() });
@@ -212,27 +233,121 @@ fn make_room(
 }
 
 impl Recipe {
-    /// A process that has shaken hands, and what ends it.
-    async fn start(
+    /// A conversation that was begun, and what ends it.
+    async fn begin(
         &self,
+        changes: &Changes,
         capabilities: &RawValue,
+        before: Option<Arc<Upstream>>,
     ) -> Result<(Arc<Upstream>, CancellationToken), McpError> {
-        let process = self.command.start(&self.limits, &self.changes, self.per).map_err(|error| {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(error, command = ?self.command, "the server behind us does not start");
-            McpError::new(INTERNAL_ERROR, "the server behind this one does not start")
-        })?;
         let stop = self.stopping.child_token();
-        let greeting = Upstream::greet(Arc::clone(process.connection()), capabilities);
-        let greeted = tokio::select! {
-            greeted = tokio::time::timeout(self.limits.start_wait, greeting) => greeted,
+        let begun = async {
+            // What is ending counts too, until it has ended.
+            let room = Arc::clone(&self.room).acquire_owned().await;
+            let room = room.map_err(|_| McpError::internal())?;
+            let (carrier, mut upstream, room) = match &self.server {
+                Reached::Command(command) => {
+                    self.start(command, changes, capabilities, room).await?
+                }
+                Reached::Remote { server, client } => {
+                    let client = client.as_ref().map_err(|error| {
+                        let error = error as &dyn std::error::Error;
+                        tracing::error!(error, "there can be no TLS on this machine");
+                        McpError::new(
+                            INTERNAL_ERROR,
+                            "the server behind this one cannot be reached",
+                        )
+                    })?;
+                    let (limits, per) = (&self.limits, self.per);
+                    let reached =
+                        upstream::reach((server, client), limits, changes, per, capabilities);
+                    let (carrier, upstream) = reached.await?;
+                    (carrier, upstream, room)
+                }
+            };
+            let mut ending = Ending { carrier: Some((carrier, room)), tasks: &self.tasks };
+            if let Some(before) = before {
+                upstream.go_on_with(&before).await;
+            }
+            let (carrier, room) = ending.carrier.take().ok_or_else(McpError::internal)?;
+            Ok((carrier, upstream, room))
+        };
+        let begun = tokio::select! {
+            begun = tokio::time::timeout(self.limits.start_wait, begun) => begun,
             () = stop.cancelled() => Ok(Err(McpError::new(INTERNAL_ERROR, "the server is stopping"))),
         };
-        let greeted = greeted.unwrap_or_else(|_| Err(slow_start())).map(Arc::new);
-        let needed = greeted.as_ref().ok().cloned();
-        self.tasks.spawn(process.watch(needed, self.limits.idle, stop.clone()));
-        Ok((greeted?, stop))
+        let (carrier, upstream, room) = begun.unwrap_or_else(|_| Err(slow_start()))?;
+        let upstream = Arc::new(upstream);
+        let watched = watch(carrier, Arc::clone(&upstream), self.limits.idle, stop.clone());
+        self.tasks.spawn(async move {
+            watched.await;
+            drop(room);
+        });
+        Ok((upstream, stop))
     }
+
+    /// A process that has shaken hands.
+    async fn start(
+        &self,
+        command: &StdioCommand,
+        changes: &Changes,
+        capabilities: &RawValue,
+        room: OwnedSemaphorePermit,
+    ) -> Result<(Carrier, Upstream, OwnedSemaphorePermit), McpError> {
+        let carrier =
+            upstream::start(command, &self.limits, changes, self.per).map_err(|error| {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, ?command, "the server behind us does not start");
+                McpError::new(INTERNAL_ERROR, "the server behind this one does not start")
+            })?;
+        let connection = Arc::clone(carrier.connection());
+        let mut ending = Ending { carrier: Some((carrier, room)), tasks: &self.tasks };
+        let upstream = Upstream::shake_hands(&connection, capabilities).await?;
+        let (carrier, room) = ending.carrier.take().ok_or_else(McpError::internal)?;
+        Ok((carrier, upstream, room))
+    }
+}
+
+/// What may be given up before it is begun: then it is ended as all are.
+struct Ending<'a> {
+    carrier: Option<(Carrier, OwnedSemaphorePermit)>,
+    tasks: &'a TaskTracker,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        if let Some((carrier, room)) = self.carrier.take() {
+            self.tasks.spawn(async move {
+                carrier.stop().await;
+                drop(room);
+            });
+        }
+    }
+}
+
+/// Stays with a conversation until it has ended: by itself, because nobody needs it for `idle`, or
+/// because of `stopping`.
+async fn watch(
+    mut carrier: Carrier,
+    upstream: Arc<Upstream>,
+    idle: Duration,
+    stopping: CancellationToken,
+) {
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    let connection = Arc::clone(carrier.connection());
+    let mut is_needed = true;
+    while is_needed {
+        tokio::select! {
+            () = carrier.ended() => is_needed = false,
+            () = stopping.cancelled() => is_needed = false,
+            () = connection.closed().cancelled() => is_needed = false,
+            _ = look.tick() => {
+                let is_idle = upstream.is_at_rest() && connection.used_at().elapsed() >= idle;
+                is_needed = !is_idle && !upstream.is_spent();
+            }
+        }
+    }
+    carrier.stop().await;
 }
 
 impl Place {
@@ -257,11 +372,17 @@ impl Place {
 
 impl Running {
     fn alive(&self) -> Option<Arc<Upstream>> {
-        self.upstream.clone().filter(|upstream| !upstream.connection().closed().is_cancelled())
+        self.upstream.clone().filter(|upstream| upstream.connection().is_usable())
     }
 
     /// Counts a start; a process that does not stay is started ever less often.
     fn pause(&mut self, now: Instant) -> Result<(), McpError> {
+        let before = self.upstream.as_ref().map(|upstream| upstream.connection());
+        let is_forgotten = before.is_some_and(|it| it.is_forgotten() && it.has_served());
+        if is_forgotten && !std::mem::replace(&mut self.is_excused, true) {
+            // It was good for something, and its server has merely begun anew.
+            (self.started_at, self.failures) = (None, 0);
+        }
         if let Some(started_at) = self.started_at {
             if now.duration_since(started_at) >= STEADY {
                 self.failures = 0;

@@ -1,0 +1,188 @@
+//! Streamable HTTP, as its client: a POST for each message, whose answer is JSON or a stream
+//! (2025-03-26 and later; 2026-07-28 has nothing else).
+//!
+//! What comes on the answer to a call is that call's. A stream that breaks before its answer is
+//! asked for again where it broke off, if its events have ids; the call itself never is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::ACCEPT;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use reqwest::Response;
+use tokio::sync::mpsc;
+
+use super::event_reader::Place;
+use super::{
+    EventReader, Link, PROTOCOL_VERSION, RETRY_AT_FIRST, RETRY_MAX, RemoteServer, SESSION_ID,
+    SESSION_ID_BYTES_MAX, Trouble, body_of, is_event_stream, is_json,
+};
+use crate::gateway::upstream::connection::{Connection, Outgoing};
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// How often in a row a stream is asked for again that brings nothing new.
+const RESUMES_MAX: u32 = 5;
+/// How long the server may take to end a session.
+const DELETE_WAIT: Duration = Duration::from_millis(500);
+
+/// Begins to carry a conversation.
+pub(in crate::gateway::upstream) fn carry(
+    server: &RemoteServer,
+    client: &reqwest::Client,
+    connection: &Arc<Connection>,
+    queued: mpsc::Receiver<Outgoing>,
+) -> Arc<Link> {
+    let link = Link::new(server, client, server.url.clone(), connection);
+    let pumping = Arc::clone(&link);
+    tokio::spawn(pumping.pump(queued, |link, message, headers, id| async move {
+        if let Err(trouble) = link.call(message, headers, id).await {
+            link.fail(id, trouble);
+        }
+    }));
+    link
+}
+
+impl Link {
+    async fn call(&self, message: Bytes, headers: HeaderMap, id: u64) -> Result<(), Trouble> {
+        let has_session = !headers.contains_key(PROTOCOL_VERSION);
+        let response = self.judge(self.post(message, headers).await?).await?;
+        if has_session && self.connection.version().is_none() {
+            self.keep_session(&response)?;
+        }
+        if is_json(&response) {
+            let body = body_of(response, self.connection.message_bytes_max()).await?;
+            self.connection.hear(&body, Some(id));
+        } else if is_event_stream(&response) {
+            self.follow(response, id).await?;
+        } else if response.status() != StatusCode::ACCEPTED {
+            return Err(Trouble::OtherContent);
+        }
+        if self.connection.is_open(id) { Err(Trouble::NoAnswer) } else { Ok(()) }
+    }
+
+    /// Remembers the session that an `initialize` began.
+    fn keep_session(&self, response: &Response) -> Result<(), Trouble> {
+        let Some(name) = response.headers().get(SESSION_ID) else { return Ok(()) };
+        let is_name = name.as_bytes().iter().all(|byte| matches!(byte, b'!'..=b'~'));
+        if name.is_empty() || name.len() > SESSION_ID_BYTES_MAX || !is_name {
+            return Err(Trouble::SessionName);
+        }
+        let mut name = name.clone();
+        name.set_sensitive(true);
+        // One greeting begins one session.
+        let _ = self.session.set(name);
+        Ok(())
+    }
+
+    /// Reads the stream of a call until its answer, over as many connections as that takes.
+    async fn follow(&self, response: Response, id: u64) -> Result<(), Trouble> {
+        let bytes_max = self.connection.message_bytes_max();
+        let mut events = EventReader::new(response, Place::default(), bytes_max);
+        let mut in_vain = 0;
+        loop {
+            let trouble = match events.next().await {
+                Ok(Some(event)) => {
+                    in_vain = 0;
+                    if event.name == "message" && !event.data.is_empty() {
+                        self.connection.hear(&event.data, Some(id));
+                    }
+                    if !self.connection.is_open(id) {
+                        return Ok(());
+                    }
+                    continue;
+                }
+                Ok(None) => Trouble::NoAnswer,
+                Err(trouble @ Trouble::Broken(_)) => trouble,
+                Err(trouble) => return Err(trouble),
+            };
+            let place = std::mem::take(&mut events.place);
+            in_vain += 1;
+            if self.connection.is_stateless() || place.last_id.is_none() || in_vain > RESUMES_MAX {
+                return Err(trouble);
+            }
+            tokio::time::sleep(pause(&place, in_vain)).await;
+            let response = match self.resume(&place).await {
+                Ok(response) => response,
+                // The server took the call: that it knows nothing of it now is no refusal.
+                Err(Trouble::Refused { .. } | Trouble::Forgotten) => return Err(trouble),
+                Err(other) => return Err(other),
+            };
+            events = EventReader::new(response, place, bytes_max);
+        }
+    }
+
+    /// Asks for the rest of a stream, or for one of what belongs to no call.
+    async fn resume(&self, place: &Place) -> Result<Response, Trouble> {
+        let response = self.judge(self.get(place).await?).await?;
+        if is_event_stream(&response) { Ok(response) } else { Err(Trouble::OtherContent) }
+    }
+
+    async fn get(&self, place: &Place) -> Result<Response, Trouble> {
+        let mut head = self.head();
+        head.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        let id = place.last_id.as_deref().map(HeaderValue::from_str);
+        if let Some(Ok(id)) = id {
+            head.insert(LAST_EVENT_ID, id);
+        }
+        self.client.get(self.url.clone()).headers(head).send().await.map_err(Trouble::of)
+    }
+
+    /// Listens to what belongs to no call, if the server tells such things, until the conversation
+    /// is over.
+    pub(in crate::gateway::upstream) async fn listen(self: Arc<Self>) {
+        let bytes_max = self.connection.message_bytes_max();
+        let mut place = Place::default();
+        let mut in_vain = 0;
+        let listening = async {
+            loop {
+                match self.resume(&place).await {
+                    Ok(response) => {
+                        let mut events =
+                            EventReader::new(response, std::mem::take(&mut place), bytes_max);
+                        while let Ok(Some(event)) = events.next().await {
+                            in_vain = 0;
+                            if event.name == "message" && !event.data.is_empty() {
+                                self.connection.hear(&event.data, None);
+                            }
+                        }
+                        place = events.place;
+                    }
+                    Err(Trouble::Forgotten) => return self.connection.forget(None),
+                    Err(trouble @ (Trouble::Refused { .. } | Trouble::OtherContent)) => {
+                        // 405 is the word for it; whatever else it says will not change either.
+                        tracing::debug!(%trouble, "the server behind us has no stream to listen to");
+                        return;
+                    }
+                    Err(trouble) => tracing::debug!(%trouble, "the stream is not there"),
+                }
+                in_vain += 1;
+                tokio::time::sleep(pause(&place, in_vain)).await;
+            }
+        };
+        tokio::select! {
+            () = listening => {}
+            () = self.connection.closing().cancelled() => {}
+        }
+    }
+
+    /// Ends the session, if there is one.
+    pub(in crate::gateway::upstream) async fn stop(&self) {
+        self.connection.close();
+        if self.session.get().is_some() && !self.connection.is_forgotten() {
+            let request = self.client.delete(self.url.clone()).headers(self.head());
+            // Any answer will do: 405 says that it ends sessions by itself.
+            let parted = tokio::time::timeout(DELETE_WAIT, request.send()).await;
+            if !parted.is_ok_and(|parted| parted.is_ok()) {
+                tracing::debug!("the server behind us is not there to part from");
+            }
+        }
+        self.connection.end();
+    }
+}
+
+/// How long a stream is left alone: as the server says, else longer each time.
+fn pause(place: &Place, in_vain: u32) -> Duration {
+    let doubled = || RETRY_AT_FIRST.saturating_mul(1 << in_vain.saturating_sub(1).min(10));
+    place.retry.unwrap_or_else(doubled).min(RETRY_MAX)
+}

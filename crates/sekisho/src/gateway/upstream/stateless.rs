@@ -1,0 +1,145 @@
+//! What is said to a server of 2026-07-28: each request all by itself, its headers made from its
+//! body and never taken over from a client's request.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use sekisho_protocol::mcp::{
+    LogLevel, McpError, MirroredParam, ProtocolVersion, StatelessWords, mirrored_params,
+    params_for_stateless, wrap_header_value, write_request,
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{CLIENT_NAME, capabilities_for_upstream};
+use crate::mcp::Context;
+
+const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const NAME: HeaderName = HeaderName::from_static("mcp-name");
+
+/// The words of one revision, and what headers its tools want.
+#[derive(Debug)]
+pub(super) struct Stateless {
+    version: ProtocolVersion,
+    /// Arguments that are repeated in headers, by tool; of tools that were asked for so far.
+    mirrored: Mutex<HashMap<String, Vec<MirroredParam>>>,
+}
+
+/// What a client supplies in the next round of a call.
+#[derive(Debug, Default, Clone, Copy)]
+pub(in crate::gateway) struct Supplied<'a> {
+    /// Its answers by their names: an object.
+    pub(in crate::gateway) responses: Option<&'a RawValue>,
+    /// What the server wants to have back.
+    pub(in crate::gateway) state: Option<&'a RawValue>,
+}
+
+/// For whom something is asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum For<'a> {
+    /// This client.
+    Client(&'a Context),
+    /// All who share the conversation: clients that can do this.
+    All { capabilities: &'a RawValue },
+}
+
+impl Stateless {
+    pub(super) fn new(version: ProtocolVersion) -> Self {
+        Self { version, mirrored: Mutex::default() }
+    }
+
+    /// A request, and what goes beside it.
+    pub(super) fn request(
+        &self,
+        id: u64,
+        method: &str,
+        params: Option<&RawValue>,
+        whom: For<'_>,
+        supplied: Supplied<'_>,
+    ) -> Result<(Vec<u8>, HeaderMap), McpError> {
+        let (capabilities, log_level): (_, Option<LogLevel>) = match whom {
+            For::Client(context) => (capabilities_for_upstream(context), context.log_level()),
+            For::All { capabilities } => (capabilities.to_owned(), None),
+        };
+        let client_info = RawValue::from_string(CLIENT_NAME.to_owned()).unwrap_or_default();
+        let words = StatelessWords {
+            protocol_version: self.version.as_str(),
+            client_capabilities: &capabilities,
+            client_info: &client_info,
+            log_level,
+            progress_token: id,
+            input_responses: supplied.responses,
+            request_state: supplied.state,
+        };
+        let params = params_for_stateless(params, &words)?;
+        let headers = self.headers(method, &params)?;
+        Ok((write_request(id, method, Some(&params)), headers))
+    }
+
+    /// What the body says, once more.
+    fn headers(&self, method: &str, params: &RawValue) -> Result<HeaderMap, McpError> {
+        #[derive(Deserialize)]
+        struct Named {
+            #[serde(default)]
+            name: Option<String>,
+            #[serde(default)]
+            uri: Option<String>,
+            #[serde(default)]
+            arguments: Option<serde_json::Value>,
+        }
+        let wrong = || McpError::invalid_params("what names the request cannot be a header");
+        let value = |text: &str| HeaderValue::from_str(text).map_err(|_| wrong());
+        let mut headers = HeaderMap::new();
+        headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(self.version.as_str()));
+        headers.insert(METHOD, value(method)?);
+        if !matches!(method, "tools/call" | "prompts/get" | "resources/read") {
+            return Ok(headers);
+        }
+        let named: Named = serde_json::from_str(params.get())
+            .map_err(|_| McpError::invalid_params("params name name or uri once, as a text"))?;
+        let name = if method == "resources/read" { named.uri } else { named.name };
+        let Some(name) = name else { return Ok(headers) };
+        headers.insert(NAME, value(&wrap_header_value(&name))?);
+        if method == "tools/call" {
+            let mirrored = self.mirrored.lock().unwrap_or_else(PoisonError::into_inner);
+            for param in mirrored.get(&name).into_iter().flatten() {
+                let header: HeaderName = param.header.parse().map_err(|_| wrong())?;
+                if let Some(said) = param.value_in(named.arguments.as_ref()) {
+                    headers.insert(header, value(&said)?);
+                }
+            }
+        }
+        Ok(headers)
+    }
+
+    /// Takes note of what headers the tools of this page want; answers where the next page begins.
+    pub(super) fn learn(&self, page: &RawValue) -> Option<String> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Page {
+            #[serde(default)]
+            tools: Vec<Tool>,
+            #[serde(default)]
+            next_cursor: Option<String>,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Tool {
+            name: String,
+            #[serde(default)]
+            input_schema: serde_json::Value,
+        }
+        let page: Page = serde_json::from_str(page.get()).ok()?;
+        let mut mirrored = self.mirrored.lock().unwrap_or_else(PoisonError::into_inner);
+        for tool in page.tools {
+            let params = mirrored_params(&tool.input_schema).unwrap_or_default();
+            mirrored.insert(tool.name, params);
+        }
+        page.next_cursor
+    }
+}
+
+/// Shared by whoever asks something of this kind.
+pub(super) type Words = Option<Arc<Stateless>>;

@@ -1,0 +1,147 @@
+// Servers of others behind the program. Clients sign in at Keycloak and call them; and the conformance suite has the verdicts through the
+// gateway that it has of the server itself, scenario by scenario, but for the differences that are written down here with their reason.
+import { execFile } from 'node:child_process';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { conformanceBinary, publicUrl, python2, ring, scratch, upstreamPort } from '../settings.mjs';
+import { Child, mustBeFree } from '../drivers/child.mjs';
+import { Injector } from '../drivers/injector.mjs';
+import { Inspector } from '../drivers/inspector.mjs';
+import { accessToken } from '../drivers/native_client.mjs';
+import { runProgram } from '../drivers/program_client.mjs';
+import { Sekisho } from '../drivers/sekisho.mjs';
+import { accepts, startUpstream, upstreams } from '../drivers/upstream.mjs';
+import { runSuite } from './conformance_server.mjs';
+import { must, mustBe, mustBeAFortune } from './must.mjs';
+
+const run = promisify(execFile);
+
+/** What server-everything is asked, since it tells no fortunes. */
+const ECHO = { button: /^echo/i, texts: { message: '関所' }, answer: /Echo: 関所/ };
+
+const guarding = async (world, name) => {
+  const sekisho = world.until(await Sekisho.startWithKeycloak(world.name, world.keycloak, {}, upstreams[name].settings));
+  await startUpstream(world, name, sekisho.folder);
+  return sekisho;
+};
+
+const isEverything = (name) => name.startsWith('everything');
+const whatToCall = (name) => (isEverything(name) ? ['--tool', 'echo', '--arguments', JSON.stringify(ECHO.texts)] : []);
+const mustBeRight = (name, answer) => (isEverything(name) ? mustBe('the answer', answer, 'Echo: 関所') : mustBeAFortune(answer));
+
+const throughInspector = (name) => async (world) => {
+  const sekisho = await guarding(world, name);
+  const inspector = world.until(await Inspector.start('http', `${publicUrl}/mcp`, sekisho.folder, 'legacy'));
+  const person = await world.person();
+  await inspector.connect(person);
+  await person.approve();
+  await person.logIn(sekisho.person);
+  if (isEverything(name)) must(ECHO.answer.test(await inspector.runTool(person, ECHO)), 'another answer');
+  else mustBeAFortune(await inspector.runFortune(person));
+};
+
+const throughProgram = (name, command, args) => async (world) => {
+  const sekisho = await guarding(world, name);
+  const how = ['--transport', 'http', '--mode', 'auto', '--url', `${publicUrl}/mcp`, ...whatToCall(name)];
+  const { answer, version } = await runProgram(world, command, [...args, ...how], await world.person(), sekisho);
+  mustBeRight(name, answer);
+  return version;
+};
+
+const clients = {
+  inspector: throughInspector,
+  'python-2': (name) => throughProgram(name, python2, [join(ring, 'clients', 'python_2.py')]),
+  typescript: (name) => throughProgram(name, process.execPath, [join(ring, 'clients', 'typescript.mjs'), '--sdk', '@modelcontextprotocol/client']),
+};
+
+const SETTINGS = (injector, upstream) => `
+allowed_hosts = ["${injector.host}"]
+
+[limits]
+sessions_per_person_max = 1000
+
+[[server]]
+name     = "conformance"
+path     = "/"
+upstream = ${upstream}
+`;
+
+/** Scenario → `passed`, or what failed in it. */
+const verdicts = (scenarios) =>
+  new Map(
+    [...scenarios].map(([scenario, checks]) => {
+      const failed = checks.filter(({ status }) => status === 'FAILURE').map(({ id }) => id);
+      const isChecked = checks.some(({ status }) => status === 'SUCCESS');
+      return [scenario, failed.length ? `failed: ${[...new Set(failed)].sort().join(', ')}` : isChecked ? 'passed' : 'nothing checked'];
+    }),
+  );
+
+/** The server's own endpoint beside the gateway before it. `differences`: scenario → reason. */
+const alike = ({ version, start, upstream, differences = {} }) => async (world) => {
+  const own = join(scratch, 'runs', `${world.name}-own`);
+  rmSync(own, { recursive: true, force: true });
+  mkdirSync(own, { recursive: true });
+  const args = ['--requirements', version];
+  const url = await start(world, own);
+  const alone = verdicts((await runSuite(world, { url, folder: own, args })).scenarios);
+
+  const injector = world.until(await Injector.start());
+  const sekisho = await world.sekisho(SETTINGS(injector, await upstream(own)));
+  injector.token = await accessToken(world, sekisho.person, 'conformance');
+  const through = verdicts((await runSuite(world, { url: `http://${injector.host}/mcp`, folder: sekisho.folder, args })).scenarios);
+
+  const unlike = [...alone].filter(([scenario, verdict]) => through.get(scenario) !== verdict);
+  const unknown = unlike.filter(([scenario]) => !differences[scenario]);
+  const said = unknown.map(([scenario, verdict]) => `${scenario}: alone ${verdict}, through us ${through.get(scenario)}`);
+  must(said.length === 0, `${said.length} of ${alone.size} scenarios differ: ${said.join(' | ')}`);
+  const stale = Object.keys(differences).filter((scenario) => !unlike.some(([other]) => other === scenario));
+  must(stale.length === 0, `${stale.join(', ')} no longer differ: take them out`);
+  return `${alone.size} scenarios alike${unlike.length ? `, but for ${unlike.length} with a reason` : ''}`;
+};
+
+/** Our own conformance server at its own port, with a token for those who have none. */
+async function ours(world, folder) {
+  writeFileSync(join(folder, 'upstream.toml'), `listen = "127.0.0.1:${upstreamPort}"\n\n[limits]\nsessions_per_person_max = 1000\n\n[[server]]\nname = "conformance"\npath = "/"\nupstream = { builtin = "conformance" }\n`);
+  await mustBeFree(upstreamPort, 'the server behind', 'E2E_UPSTREAM_PORT');
+  const env = { ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('SEKISHO_'))), NO_COLOR: '1' };
+  const server = world.until(new Child('the server behind', conformanceBinary, ['serve', '--config', 'upstream.toml'], { cwd: folder, env, log: join(folder, 'upstream.log') }));
+  await accepts(server);
+  const injector = world.until(await Injector.start(upstreamPort));
+  injector.token = await personalToken(folder);
+  return `http://${injector.host}/mcp`;
+}
+
+async function personalToken(folder) {
+  const { stdout } = await run(conformanceBinary, ['token', 'add', '--user', 'demo', '--config', 'upstream.toml', '--json'], { cwd: folder });
+  return JSON.parse(stdout).token;
+}
+
+const oursAt = (path, transport) => async (folder) =>
+  `{ url = "http://localhost:${upstreamPort}${path}", transport = "${transport}", per = "session", headers = { Authorization = "Bearer ${await personalToken(folder)}" } }`;
+const oursOverStdio = async (folder) => `{ command = ["${conformanceBinary}", "stdio", "--config", "${join(folder, 'upstream.toml')}"], per = "session" }`;
+
+async function everythingAlone(world, folder) {
+  await startUpstream(world, 'everything-http', folder);
+  return upstreams['everything-http'].url;
+}
+const everythingBy = (name) => async () => upstreams[name].settings;
+
+const SERVERS = {
+  'ours-stdio': { start: ours, upstream: oursOverStdio },
+  'ours-sse': { start: ours, upstream: oursAt('/sse', 'http-sse') },
+  'ours-http': { start: ours, upstream: oursAt('/mcp', 'streamable-http') },
+  'everything-stdio': { start: everythingAlone, upstream: everythingBy('everything-stdio') },
+  'everything-http': { start: everythingAlone, upstream: everythingBy('everything-http') },
+};
+const REVISIONS = ['2025-11-25', '2026-07-28'];
+
+/** Where the gateway and the server itself differ: `server revision` → scenario → reason. */
+const DIFFERENCES = {};
+
+export const cases = [
+  ...Object.keys(upstreams).flatMap((name) => Object.entries(clients).map(([client, through]) => ({ name: `gateway-${name}-${client}`, login: '26.1.0', run: through(name) }))),
+  ...Object.entries(SERVERS).flatMap(([name, server]) =>
+    REVISIONS.map((version) => ({ name: `gateway-suite-${name}-${version}`, login: 'local', run: alike({ ...server, version, differences: DIFFERENCES[`${name} ${version}`] }) })),
+  ),
+];
