@@ -409,27 +409,28 @@ async fn a_provider_that_is_right_or_gone_is_told_so() {
     assert!(done.out.contains(&format!("{gone} cannot be reached")), "{}", done.out);
 }
 
-/// Settings of another authorization server, without a server.
-fn external(folder: &Folder, issuer: &str, more: &str) {
+/// Settings of another authorization server, without a server; gives the URL that tokens are for.
+fn external(folder: &Folder, issuer: &str, more: &str) -> String {
+    let port = free_port();
     folder.write(
         "sekisho.toml",
         &format!(
-            "listen = \"127.0.0.1:{}\"\npublic_url = \"http://localhost:8000\"\n[authorization]\n\
-             mode = \"external\"\nissuer = \"{issuer}\"\n{more}",
-            free_port()
+            "listen = \"127.0.0.1:{port}\"\n[authorization]\nmode = \"external\"\n\
+             issuer = \"{issuer}\"\n{more}"
         ),
     );
+    format!("http://localhost:{port}/mcp")
 }
 
 #[tokio::test]
 async fn what_a_token_of_another_server_lacks_has_a_name() {
-    const HERE: &str = "http://localhost:8000/mcp";
+    const HERE: &str = "";
     type Row = (fn(&mut Faults), &'static str, &'static str, &'static str, &'static str);
     let rows: [Row; 7] = [
         (
             |_| {},
             "http://elsewhere.example/mcp",
-            "does not name http://localhost:8000/mcp",
+            "does not name http://localhost:",
             "an audience mapper",
             "aud",
         ),
@@ -479,8 +480,9 @@ async fn what_a_token_of_another_server_lacks_has_a_name() {
     for (wrong, audience, what, fix, reason) in rows {
         let folder = Folder::new();
         let fake = FakeIdentityProvider::start(Arc::new(SystemClock)).await;
-        external(&folder, fake.issuer(), "");
+        let here = external(&folder, fake.issuer(), "");
         fake.misbehave(wrong);
+        let audience = if audience == HERE { here.as_str() } else { audience };
         let token = fake.access_token("alice", audience);
         let done = folder.run(&["doctor", "--token", "-"], &token).await;
         assert_eq!(done.code, Some(1), "{reason}: {}", done.out);
@@ -500,8 +502,8 @@ async fn what_a_token_of_another_server_lacks_has_a_name() {
 async fn a_token_that_opens_the_door_and_the_server_behind_it_are_told_so() {
     let folder = Folder::new();
     let fake = FakeIdentityProvider::start(Arc::new(SystemClock)).await;
-    external(&folder, fake.issuer(), "");
-    let token = folder.write("token", &fake.access_token("alice", "http://localhost:8000/mcp"));
+    let here = external(&folder, fake.issuer(), "");
+    let token = folder.write("token", &fake.access_token("alice", &here));
     let done = folder.run(&["doctor", "--token", token.to_str().unwrap()], "").await;
     assert_eq!(done.code, Some(0), "{}", done.out);
     assert!(
