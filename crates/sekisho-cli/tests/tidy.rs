@@ -289,7 +289,9 @@ fn the_protocol_depends_on_nothing_that_waits_talks_or_draws() {
     let manifest = read("crates/sekisho-protocol/Cargo.toml");
     let (_, after) = manifest.split_once("\n[dependencies]").unwrap();
     let dependencies = after.split("\n[").next().unwrap();
-    for crate_name in ["tokio", "reqwest", "axum", "sqlx", "getrandom", "futures", "sekisho."] {
+    for crate_name in
+        ["tokio", "reqwest", "axum", "sqlx", "rusqlite", "getrandom", "futures", "sekisho."]
+    {
         assert!(
             !dependencies.lines().any(|line| line.starts_with(crate_name)),
             "sekisho-protocol depends on {crate_name}: it holds words and rules, no I/O"
