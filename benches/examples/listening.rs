@@ -15,7 +15,7 @@ use clap::Parser;
 use sekisho::clock::{Clock, SystemClock};
 use sekisho::grant::{Grant, GrantId, IssuedTokens};
 use sekisho::mcp::{CallError, Changes, Context, McpEndpoints, McpService, ServerInfo, Settings};
-use sekisho::principal::Identity;
+use sekisho::principal::{Claims, Identity};
 use sekisho::protocol::Secret;
 use sekisho::protocol::mcp::McpError;
 use sekisho::protocol::oauth::{ClientId, ResourceUri, ScopeSet};
@@ -100,6 +100,7 @@ async fn store_with(
             name: None,
             email: None,
             email_verified: false,
+            claims: Claims::default(),
         },
         scope: ScopeSet::default(),
         resource: resource.clone(),

@@ -37,8 +37,8 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Say what became of the latest logins, step by step
     Flows(FlowsArgs),
-    #[command(hide = true)]
-    Explain(ReservedArgs),
+    /// Say what the rules say of somebody who wants something, and which rule decided
+    Explain(ExplainArgs),
     /// Set a Keycloak realm up for what the settings say
     #[command(subcommand)]
     Keycloak(KeycloakCommand),
@@ -262,6 +262,40 @@ pub(crate) struct FlowsArgs {
     /// Only the login that this belongs to; error pages and the log show it
     #[arg(value_name = "TRACE_ID")]
     pub(crate) trace_id: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("who").required(true), group = clap::ArgGroup::new("what").required(true))]
+pub(crate) struct ExplainArgs {
+    /// Who wants it: a local account, or somebody who has logged in before
+    #[arg(long, value_name = "NAME", group = "who")]
+    pub(crate) user: Option<String>,
+    /// Who wants it, as a token says it: a file with a JSON object of claims
+    #[arg(long, value_name = "FILE", group = "who")]
+    pub(crate) claims: Option<PathBuf>,
+    /// The tool that is wanted
+    #[arg(long, value_name = "NAME", group = "what")]
+    pub(crate) tool: Option<String>,
+    /// The resource that is wanted
+    #[arg(long, value_name = "URI", group = "what")]
+    pub(crate) resource: Option<String>,
+    /// The prompt that is wanted
+    #[arg(long, value_name = "NAME", group = "what")]
+    pub(crate) prompt: Option<String>,
+    /// Of which server [default: the only one]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) server: Option<String>,
+    /// With which client
+    #[arg(long, value_name = "ID")]
+    pub(crate) client: Option<String>,
+    /// A scope that the token has beside the server's own; may be given several times
+    #[arg(long = "scope", value_name = "SCOPE")]
+    pub(crate) scopes: Vec<String>,
+    /// What is passed along, as JSON [default: nothing]
+    #[arg(long, value_name = "JSON")]
+    pub(crate) args: Option<String>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

@@ -11,6 +11,7 @@ use sekisho::front::Readiness;
 use sekisho::identity_provider::IdentityProvider;
 use sekisho::identity_provider::local::{self, LocalProvider};
 use sekisho::identity_provider::oidc::{OidcProvider, OidcSettings};
+use sekisho::principal::WantedClaims;
 use sekisho::protocol::oauth::ProtectedResource;
 use sekisho::resource_server::{
     ExternalIssuer, IntrospectedTokens, OwnTokens, SignedTokens, TokenVerifier,
@@ -35,7 +36,12 @@ pub(crate) struct Issuing {
 /// Who checks tokens, for each guarded server.
 pub(crate) enum Verifiers {
     Own(Arc<dyn Store>),
-    External { issuer: Arc<ExternalIssuer>, by: Verification, audience: Vec<String> },
+    External {
+        issuer: Arc<ExternalIssuer>,
+        by: Verification,
+        audience: Vec<String>,
+        claims: WantedClaims,
+    },
 }
 
 impl Verifiers {
@@ -50,8 +56,9 @@ impl Verifiers {
                 let resource = resource.resource.clone();
                 Arc::new(OwnTokens::new(Arc::clone(store), resource, Arc::clone(clock)))
             }
-            Self::External { issuer, by: Verification::Jwt, audience } => {
+            Self::External { issuer, by: Verification::Jwt, audience, claims } => {
                 let verifier = SignedTokens::new(Arc::clone(issuer), resource);
+                let verifier = verifier.keeping(claims.clone());
                 match audience.as_slice() {
                     [] => Arc::new(verifier),
                     written => Arc::new(verifier.for_audience(written.to_vec())),
@@ -61,9 +68,11 @@ impl Verifiers {
                 issuer,
                 by: Verification::Introspection { client, ttl },
                 audience,
+                claims,
             } => {
                 let verifier =
-                    IntrospectedTokens::new(Arc::clone(issuer), client.clone(), resource, *ttl);
+                    IntrospectedTokens::new(Arc::clone(issuer), client.clone(), resource, *ttl)
+                        .keeping(claims.clone());
                 match audience.as_slice() {
                     [] => Arc::new(verifier),
                     written => Arc::new(verifier.for_audience(written.to_vec())),
@@ -86,7 +95,9 @@ pub(crate) async fn issuing(
 ) -> Result<Issuing, Failure> {
     let readiness = Readiness::new(stopping.clone());
     let Provider { provider, pages } = match &config.identity {
-        IdentityConfig::External(other) => return external(other, readiness, clock),
+        IdentityConfig::External(other) => {
+            return external(other, &config.claims, readiness, clock);
+        }
         IdentityConfig::Local => by_accounts(config, store, sealer, clock).await?,
         IdentityConfig::Oidc(oidc) => by_openid(config, oidc, clock)?,
     };
@@ -124,6 +135,7 @@ pub(crate) async fn issuing(
 /// Nothing is served, stored or asked before the first token is shown.
 fn external(
     other: &ExternalConfig,
+    claims: &WantedClaims,
     readiness: Readiness,
     clock: &Arc<dyn Clock>,
 ) -> Result<Issuing, Failure> {
@@ -138,6 +150,7 @@ fn external(
             issuer,
             by: other.verification.clone(),
             audience: other.audience.clone(),
+            claims: claims.clone(),
         },
         readiness: readiness.needing("authorization_server", move || {
             let issuer = Arc::clone(&asked);
@@ -206,5 +219,7 @@ pub(crate) fn openid(
             SessionRule::Follow { .. }
         ),
     };
-    OidcProvider::new(settings, Arc::clone(clock)).map_err(|error| Failure::because(&error))
+    let provider =
+        OidcProvider::new(settings, Arc::clone(clock)).map_err(|error| Failure::because(&error))?;
+    Ok(provider.keeping(config.claims.clone()))
 }

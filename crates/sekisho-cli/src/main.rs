@@ -9,6 +9,7 @@ mod config;
 mod conformance;
 mod connections;
 mod doctor;
+mod explain;
 mod flows;
 mod fortune;
 mod grant;
@@ -63,7 +64,7 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::Config(ConfigCommand::Schema(_)) => Err(reserved("config schema")),
         Command::Doctor(args) => doctor::run(args, load),
         Command::Flows(args) => flows::run(args, load_administered),
-        Command::Explain(_) => Err(reserved("explain")),
+        Command::Explain(args) => explain::run(args, load),
         Command::Keycloak(KeycloakCommand::Bootstrap(args)) => {
             keycloak::bootstrap(args, load, std::env::vars_os())
         }

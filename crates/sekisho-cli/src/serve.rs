@@ -20,6 +20,7 @@ use sekisho::clock::{Clock, SystemClock};
 use sekisho::front::{Front, Surfaces};
 use sekisho::identity_provider::local::accounts::{DEMO_USER, ensure_demo};
 use sekisho::mcp::{self, McpEndpoints, McpService, Posts};
+use sekisho::policy::Ruled;
 use sekisho::protocol::oauth::ProtectedResource;
 use sekisho::resource_server::{Guard, GuardLayer, RefusedTokens, TokenVerifier, metadata_routes};
 use sekisho::seal::Sealer;
@@ -163,6 +164,10 @@ async fn application(
     let mut posts = Vec::new();
     for server in &config.servers {
         let service = behind.service(&server.upstream);
+        let service: Arc<dyn McpService> = match &server.rules {
+            Some(rules) => Arc::new(Ruled::new(service, Arc::clone(rules))),
+            None => service,
+        };
         let verifier = verifiers.of(&server.resource, &clock);
         let guarded =
             guarded(config, server, service, &verifier, &sealer, (stopping, &refused), &clock)?;

@@ -7,7 +7,7 @@ use sekisho::authorization_server::personal_token::{
 };
 use sekisho::clock::{Clock as _, SystemClock};
 use sekisho::grant::GrantId;
-use sekisho::principal::Identity;
+use sekisho::principal::{Claims, Identity};
 use sekisho::protocol::oauth::{ProtectedResource, ScopeSet};
 use sekisho::store::{GrantsOf, LOCAL_ISSUER, ListedGrant, Store, StoreError};
 use serde_json::{Value, json};
@@ -135,6 +135,7 @@ async fn person(config: &Config, store: &dyn Store, name: &str) -> Result<Identi
             name: Some(user.name),
             email: None,
             email_verified: false,
+            claims: Claims::default(),
         });
     }
     let of = match find_person(store, name).await {

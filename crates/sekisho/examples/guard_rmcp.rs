@@ -26,7 +26,7 @@ use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, Stream
 use rmcp::{ServerHandler, tool, tool_handler, tool_router};
 use sekisho::clock::{Clock, SystemClock};
 use sekisho::grant::GrantId;
-use sekisho::principal::{Identity, Principal};
+use sekisho::principal::{Claims, Identity, Principal};
 use sekisho::protocol::oauth::{ClientId, Issuer, ProtectedResource, ProtectedResources, ScopeSet};
 use sekisho::protocol::{Secret, SecretHash};
 use sekisho::resource_server::{GuardLayer, TokenVerifier, VerifyError, metadata_routes};
@@ -106,6 +106,7 @@ impl Tokens {
                 name: None,
                 email: None,
                 email_verified: false,
+                claims: Claims::default(),
             },
             client_id: ClientId::new("curl"),
             grant_id: GrantId::new(subject),

@@ -16,6 +16,7 @@ mod jwks;
 pub mod mcp;
 mod mint;
 pub mod pages;
+pub mod policy;
 pub mod principal;
 pub mod resource_server;
 pub mod seal;

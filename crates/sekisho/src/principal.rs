@@ -1,11 +1,13 @@
 //! Who is calling, once a token was checked.
 
+use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::{ClientId, ScopeSet};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 use crate::grant::GrantId;
@@ -30,6 +32,71 @@ pub struct Identity {
     /// Whether the provider says that the address was verified.
     #[serde(default)]
     pub email_verified: bool,
+    /// What else the provider says of the person that rules ask about.
+    #[serde(default, skip_serializing_if = "Claims::is_empty")]
+    pub claims: Claims,
+}
+
+/// Most bytes of one claim that are kept, as JSON: some hundred names of groups.
+pub const CLAIM_BYTES_MAX: usize = 16 * 1024;
+
+/// The names of the claims that rules ask about; nothing else is kept of a person.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WantedClaims(BTreeSet<String>);
+
+impl WantedClaims {
+    /// These, each once.
+    pub fn new(names: impl IntoIterator<Item = String>) -> Self {
+        Self(names.into_iter().collect())
+    }
+
+    /// Whether nobody asks about any.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those of them that are there. One that is longer than [`CLAIM_BYTES_MAX`] is left out whole:
+    /// half of a list would be another list.
+    pub fn kept(&self, said: impl Fn(&str) -> Option<Value>) -> Claims {
+        let mut claims = Map::new();
+        for name in &self.0 {
+            let Some(value) = said(name).filter(|value| !value.is_null()) else { continue };
+            if value.to_string().len() > CLAIM_BYTES_MAX {
+                tracing::warn!(claim = name, "a claim is too long to be kept: rules do not see it");
+                continue;
+            }
+            claims.insert(name.clone(), value);
+        }
+        Claims(claims)
+    }
+}
+
+/// Claims by their names, as the provider said them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Claims(Map<String, Value>);
+
+impl Claims {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What was said under this name.
+    pub fn find(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &Value)> {
+        self.0.iter()
+    }
+}
+
+impl FromIterator<(String, Value)> for Claims {
+    fn from_iter<T: IntoIterator<Item = (String, Value)>>(claims: T) -> Self {
+        Self(claims.into_iter().collect())
+    }
 }
 
 impl Identity {
@@ -41,6 +108,7 @@ impl Identity {
             name: name.map(str::to_owned),
             email: None,
             email_verified: false,
+            claims: Claims::default(),
         }
     }
 

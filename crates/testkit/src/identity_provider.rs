@@ -27,7 +27,7 @@ use http::header::{
 use http::{HeaderMap, StatusCode, Uri};
 use sekisho::clock::{Clock, Timestamp};
 use sekisho::identity_provider::oidc::{OidcProvider, OidcSettings};
-use sekisho::principal::Identity;
+use sekisho::principal::{Claims, Identity};
 use sekisho_protocol::Secret;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -301,6 +301,7 @@ impl FakeIdentityProvider {
             name: Some(name.to_owned()),
             email: Some(format!("{name}@example.com")),
             email_verified: true,
+            claims: Claims::default(),
         }
     }
 

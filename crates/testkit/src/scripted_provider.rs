@@ -11,7 +11,7 @@ use sekisho::clock::Timestamp;
 use sekisho::identity_provider::{
     IdentityProvider, LoggedIn, LoginAttempt, LogoutToken, ProviderError, ProviderTokens,
 };
-use sekisho::principal::Identity;
+use sekisho::principal::{Claims, Identity};
 use sekisho_protocol::Secret;
 use tokio::sync::Semaphore;
 use url::Url;
@@ -36,6 +36,8 @@ pub struct ScriptedProvider {
     disabled: Mutex<HashSet<String>>,
     gives: Mutex<Gives>,
     told_of: Mutex<Option<Identity>>,
+    /// What is said of people beside who they are.
+    claims: Mutex<HashMap<String, Claims>>,
     /// The refresh tokens that were given back.
     revoked: Mutex<Vec<String>>,
     pause: Mutex<Option<(Pause, Arc<Semaphore>)>>,
@@ -105,6 +107,11 @@ impl ScriptedProvider {
     /// How often somebody asked whether a session lives on.
     pub fn renewals(&self) -> usize {
         self.renewals.load(Ordering::SeqCst)
+    }
+
+    /// From now on the provider says this of a person.
+    pub fn say_of(&self, person: &str, claims: Claims) {
+        self.claims.lock().unwrap().insert(person.to_owned(), claims);
     }
 
     /// The provider's administrator disables a person; nobody is told.
@@ -233,6 +240,7 @@ pub fn identity(person: &str) -> Identity {
         name: Some(person.to_owned()),
         email: Some(format!("{person}@corp.example")),
         email_verified: true,
+        claims: Claims::default(),
     }
 }
 
@@ -272,7 +280,8 @@ impl IdentityProvider for ScriptedProvider {
             return Err(ProviderError::Unacceptable { reason: "another nonce".into() });
         }
         let told_of = self.told_of.lock().unwrap().clone();
-        let identity = told_of.unwrap_or_else(|| identity(&issued.person));
+        let claims = self.claims.lock().unwrap().get(&issued.person).cloned().unwrap_or_default();
+        let identity = told_of.unwrap_or_else(|| Identity { claims, ..identity(&issued.person) });
         let sid = format!("sid-{}", self.next_session.fetch_add(1, Ordering::SeqCst));
         let tokens = self.tokens_of(Session { person: issued.person, sid: sid.clone() });
         Ok(LoggedIn { identity, tokens: Some(tokens), sid: Some(sid) })
@@ -292,9 +301,15 @@ impl IdentityProvider for ScriptedProvider {
         Ok(self.tokens_of(session))
     }
 
-    async fn confirm(&self, _: &ProviderTokens, _: &str) -> Result<(), ProviderError> {
+    async fn confirm(
+        &self,
+        _: &ProviderTokens,
+        subject: &str,
+    ) -> Result<Option<Identity>, ProviderError> {
         self.stop_at(Pause::BeforeConfirmation).await;
-        Ok(())
+        let known = self.claims.lock().unwrap();
+        let person = known.iter().find(|(person, _)| identity(person).subject == subject);
+        Ok(person.map(|(person, claims)| Identity { claims: claims.clone(), ..identity(person) }))
     }
 
     /// As Keycloak does: with one, all of that person's go.

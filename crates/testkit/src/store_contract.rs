@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use sekisho::clock::Timestamp;
 use sekisho::grant::{AuthorizationRequest, CodeGrant, Grant, GrantId, IssuedTokens};
-use sekisho::principal::{Identity, Principal};
+use sekisho::principal::{Claims, Identity, Principal};
 use sekisho::seal::{KeyId, Sealed, Sealer};
 use sekisho::store::{
     AccessToken, AssertionUse, CLIENTS_LISTED_MAX, CONSENTS_KEPT, ClaimedSession, Client,
@@ -94,6 +94,7 @@ macro_rules! store_contract {
                 revocations_are_told_in_pages
                 grants_are_listed_oldest_first_by_whose_they_are
                 people_are_found_by_what_they_are_called
+                what_is_said_of_a_person_holds_for_all_their_grants
                 grants_end_by_whose_they_are_and_their_codes_too
                 a_last_use_is_written_down_and_never_goes_back
                 a_personal_token_is_a_grant_that_opens_and_ends
@@ -876,6 +877,40 @@ pub async fn people_are_found_by_what_they_are_called(store: AnyStore) {
         let found: Vec<_> = found.iter().map(|one| (one.by, one.subject.as_str())).collect();
         assert_eq!(found, expected, "{text:?}: {reason}");
     }
+}
+
+pub async fn what_is_said_of_a_person_holds_for_all_their_grants(store: AnyStore) {
+    let groups = |names: &[&str]| -> Claims {
+        [("groups".to_owned(), serde_json::json!(names))].into_iter().collect()
+    };
+    let alice = Identity { claims: groups(&["staff", "分析"]), ..person("alice") };
+    for (name, who) in [("a", &alice), ("b", &alice), ("c", &person("bob"))] {
+        sign_in(&store, name, who).await;
+        let found = store.find_access_token(&access_of(name)).await.unwrap().unwrap();
+        assert_eq!(found.principal.identity, *who, "a claim is kept as it came");
+    }
+    let end = NOW.plus(DAY);
+    store.begin_browser_session(&hash("browser"), &alice, end).await.unwrap();
+    let (cursor, _) = store.revocations_since(None).await.unwrap();
+
+    let moved = Identity { claims: groups(&["sales"]), ..alice.clone() };
+    assert_eq!(store.describe_person(&moved, NOW).await.unwrap(), 2, "both of hers");
+    for (name, who) in [("a", &moved), ("b", &moved), ("c", &person("bob"))] {
+        let found = store.find_access_token(&access_of(name)).await.unwrap().unwrap();
+        assert_eq!(found.principal.identity, *who, "{name}");
+    }
+    let at_browser = store.find_browser_session(&hash("browser"), NOW).await.unwrap();
+    assert_eq!(at_browser, Some(moved.clone()));
+    let (cursor, told) = store.revocations_since(Some(cursor)).await.unwrap();
+    assert_eq!(told.len(), 2, "other processes hear of both: {told:?}");
+
+    assert_eq!(store.describe_person(&moved, NOW).await.unwrap(), 0, "nothing new");
+    let plain = Identity { claims: Claims::default(), ..moved };
+    assert_eq!(store.describe_person(&plain, NOW).await.unwrap(), 2, "nothing left is new too");
+    let nobody = person("carol");
+    assert_eq!(store.describe_person(&nobody, NOW).await.unwrap(), 0, "who has no grant");
+    let (_, told) = store.revocations_since(Some(cursor)).await.unwrap();
+    assert_eq!(told.len(), 2);
 }
 
 pub async fn grants_end_by_whose_they_are_and_their_codes_too(store: AnyStore) {
@@ -1749,6 +1784,7 @@ pub fn person(subject: &str) -> Identity {
         name: Some(format!("{subject} 山田")),
         email: Some(format!("{subject}@example.com")),
         email_verified: true,
+        claims: Claims::default(),
     }
 }
 

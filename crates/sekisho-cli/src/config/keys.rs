@@ -92,6 +92,12 @@ pub(crate) const KEYS: &[Key] = &[
     key("identity.client_secret_file", Text, None, "a file with that secret"),
     key("identity.scopes", List, Some("openid,email,profile"), "what we ask the provider for"),
     key(
+        "identity.allow",
+        Text,
+        None,
+        "who may log in at all, a condition over user, such as \"'staff' in user.groups\"; default everybody",
+    ),
+    key(
         "identity.session",
         Text,
         Some("follow"),
@@ -259,7 +265,6 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key("limits.body_bytes_max", Number, Some("4194304"), "bytes of one MCP message"),
     reserved("tls", "serving https without a proxy in front"),
-    reserved("rule", "rights per tool"),
 ];
 
 /// The settings of one `[[server]]`.
@@ -284,6 +289,23 @@ pub(crate) const SERVER_KEYS: &[Key] = &[
         "how it is spoken to: \"streamable-http\", \"http-sse\"; default what it answers to",
     ),
     key("upstream.headers", Table, None, "headers it gets with every request, such as credentials"),
+];
+
+/// The settings of one `[[rule]]`.
+pub(crate) const RULE_KEYS: &[Key] = &[
+    key("name", Text, None, "what the log and `sekisho explain` call it"),
+    key("server", Text, None, "the [[server]] it is for; default every one"),
+    key(
+        "tools",
+        List,
+        None,
+        "tools it is about, * for any characters; default, without the next two too, everything",
+    ),
+    key("resources", List, None, "resources it is about, by URI"),
+    key("prompts", List, None, "prompts it is about"),
+    key("allow", Text, None, "a condition in CEL; if it holds, what the rule is about is allowed"),
+    key("deny", Text, None, "the same to deny, which comes first"),
+    key("scope", Text, None, "what a token needs for it beside the server's own scopes"),
 ];
 
 /// The settings of one `[[client]]`.
@@ -373,7 +395,10 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), KEYS.len());
         assert!(
-            KEYS.iter().chain(SERVER_KEYS).chain(CLIENT_KEYS).all(|key| !key.purpose.is_empty())
+            [KEYS, SERVER_KEYS, RULE_KEYS, CLIENT_KEYS]
+                .concat()
+                .iter()
+                .all(|key| !key.purpose.is_empty())
         );
     }
 }

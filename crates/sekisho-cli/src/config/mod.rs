@@ -12,6 +12,7 @@ mod duration;
 mod error;
 mod external;
 mod keys;
+mod rules;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -131,7 +132,7 @@ fn unreadable(by: &str, path: &Path, error: &std::io::Error) -> ConfigError {
 }
 
 /// A small text file, whole.
-fn read_text(path: &Path) -> std::io::Result<String> {
+pub(crate) fn read_text(path: &Path) -> std::io::Result<String> {
     use std::io::Read as _;
     let mut text = String::new();
     let read = std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;

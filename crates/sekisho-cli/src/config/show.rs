@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::error::{Origin, quoted};
-use super::keys::{CLIENT_KEYS, KEYS, Key, Kind, SERVER_KEYS};
+use super::keys::{CLIENT_KEYS, KEYS, Key, Kind, RULE_KEYS, SERVER_KEYS};
 use super::understood::Config;
 use super::written::{ConfigFile, Settings, Value, Written, shown};
 
@@ -31,8 +31,11 @@ pub(crate) fn show(written: &ConfigFile, config: &Config) -> String {
         };
         let _ = writeln!(text, "{line}; {}", key.purpose);
     }
-    let tables =
-        [("server", &written.servers, SERVER_KEYS), ("client", &written.clients, CLIENT_KEYS)];
+    let tables = [
+        ("server", &written.servers, SERVER_KEYS),
+        ("rule", &written.rules, RULE_KEYS),
+        ("client", &written.clients, CLIENT_KEYS),
+    ];
     for (name, tables, keys) in tables {
         for (origin, settings) in tables {
             let _ = writeln!(text, "\n[[{name}]]  # {}", place(origin));

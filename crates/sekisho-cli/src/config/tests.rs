@@ -124,8 +124,8 @@ fn a_wrong_name_gets_one_sentence() {
         ),
         (
             "[[rule]]\ntool = \"x\"",
-            "FILE, line 1: rule: it is reserved for rights per tool and not built yet: leave it out",
-            "reserved",
+            "FILE, line 2: tool: there is no such setting: did you mean tools?",
+            "a setting of a rule",
         ),
     ]);
 }
@@ -469,6 +469,116 @@ fn another_authorization_server_is_named_and_nothing_else() {
     let Verification::Introspection { client, ttl } = other.verification else { unreachable!() };
     assert_eq!((client.id.as_str(), client.secret.reveal()), ("mcp", "secret"));
     assert_eq!(ttl, Duration::from_secs(30));
+}
+
+#[test]
+fn a_wrong_right_gets_one_sentence() {
+    let rule = |text: &str| format!("[[rule]]\nname = \"r\"\n{text}");
+    let rows = [
+        (
+            "[[rule]]\nallow = \"true\"".to_owned(),
+            "FILE, line 1: name: a [[rule]] needs a name: the log says by it which rule decided",
+            "no name",
+        ),
+        (
+            rule("tools = [\"a\"]"),
+            "FILE, line 1: allow: a [[rule]] needs it, or deny, or scope: write for example allow = \"'staff' in user.groups\", or \"true\" for everybody who may come in",
+            "it says nothing",
+        ),
+        (
+            rule("allow = \"true\"\ndeny = \"true\""),
+            "FILE, line 4: deny = \"true\": allow is set as well: write two rules, the denying one is asked first",
+            "both",
+        ),
+        (
+            rule("scope = \"x\"\ndeny = \"true\""),
+            "FILE, line 3: scope = \"x\": a scope allows, and this rule denies: leave one of them out",
+            "a scope that denies",
+        ),
+        (
+            rule("scope = \"a\\\"b\""),
+            "FILE, line 3: scope = \"a\\\"b\": it is no scope: write for example \"reports:run\"",
+            "no scope",
+        ),
+        (
+            rule("tools = []\nallow = \"true\""),
+            "FILE, line 3: tools = \"\": it is empty: name some, or write [\"*\"] for all of them",
+            "no tools",
+        ),
+        (
+            rule("tools = [\"\"]\nallow = \"true\""),
+            "FILE, line 3: tools = \"\": a pattern has from 1 to 4096 bytes: write a name, with * for any characters",
+            "an empty name",
+        ),
+        (
+            rule("server = \"reports\"\nallow = \"true\""),
+            "FILE, line 3: server = \"reports\": there is no such [[server]]: write one of fortune",
+            "no such server",
+        ),
+        (
+            format!("{}\n{}", rule("allow = \"true\""), rule("deny = \"true\"")),
+            "FILE, line 5: name = \"r\": another [[rule]] has it: choose another name",
+            "two of one name",
+        ),
+        (
+            rule("allow = \"'a' in user.grups\""),
+            "FILE, line 3: allow = \"'a' in user.grups\": user has no \"grups\": it has claims, email, email_verified, groups, is_machine, issuer, name, subject",
+            "a slip in a condition",
+        ),
+        (
+            rule("deny = \"user.groups\""),
+            "FILE, line 3: deny = \"user.groups\": it says neither yes nor no: compare it with something",
+            "no condition",
+        ),
+        (
+            "[identity]\nallow = \"tool == 'a'\"".to_owned(),
+            "FILE, line 2: identity.allow = \"tool == 'a'\": there is no \"tool\" to ask about: there are user",
+            "whoever logs in wants nothing yet",
+        ),
+        (
+            format!("{EXTERNAL}[identity]\nallow = \"true\""),
+            "FILE, line 5: identity.allow = \"true\": with authorization.mode = \"external\" no token is issued here, and nobody uses it: leave it out",
+            "nobody logs in here",
+        ),
+    ];
+    for (text, expected, reason) in rows {
+        assert_eq!(Given::file(&text).refused(), expected, "{reason}");
+    }
+    let broken = Given::file(&rule("allow = \"user.email ==\"")).refused();
+    assert!(
+        broken
+            .starts_with("FILE, line 3: allow = \"user.email ==\": it is no condition, at column"),
+        "{broken}"
+    );
+}
+
+const EXTERNAL: &str = "[authorization]\nmode = \"external\"\nissuer = \"https://sso.example\"\n";
+
+#[test]
+fn rules_belong_to_their_servers_and_say_what_is_kept_and_asked_for() {
+    let config = Given::file(
+        "[identity]\nallow = \"user.claims.tenant == 'a'\"\n\
+         [[server]]\nname = \"a\"\nupstream = { builtin = \"fortune\" }\n\
+         [[server]]\nname = \"b\"\nupstream = { builtin = \"fortune\" }\n\
+         [[rule]]\nname = \"all\"\ndeny = \"user.is_machine\"\n\
+         [[rule]]\nname = \"one\"\nserver = \"b\"\ntools = [\"x_*\"]\n\
+         allow = \"'staff' in user.groups\"\nscope = \"b:x b\"\n",
+    );
+    let config = config.load().unwrap();
+    let names: Vec<Vec<String>> = config
+        .servers
+        .iter()
+        .map(|server| server.rules.iter().flat_map(|rules| rules.iter()))
+        .map(|rules| rules.map(|rule| rule.name.clone()).collect())
+        .collect();
+    assert_eq!(names, [vec!["all"], vec!["all", "one"]]);
+    let more: Vec<_> =
+        config.servers.iter().map(|server| server.resource.more_scopes.to_string()).collect();
+    assert_eq!(more, ["", "b:x"], "the server's own scope is none beside it");
+    let names = ["groups", "tenant"].map(str::to_owned);
+    assert_eq!(config.claims, sekisho::principal::WantedClaims::new(names));
+    let open = Given::file("").load().unwrap();
+    assert!(open.servers.iter().all(|server| server.rules.is_none()) && open.claims.is_empty());
 }
 
 #[test]

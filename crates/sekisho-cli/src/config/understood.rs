@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -14,6 +15,8 @@ use sekisho::authorization_server::{
 };
 use sekisho::front::{HostPolicy, OriginPolicy, TrustedProxies};
 use sekisho::mcp::SessionLimits;
+use sekisho::policy::Rules;
+use sekisho::principal::WantedClaims;
 use sekisho::protocol::Secret;
 use sekisho::protocol::oauth::{
     HostList, Issuer, ProtectedResource, ProtectedResources, RedirectRule, ScopeSet, is_loopback,
@@ -27,6 +30,7 @@ use super::duration;
 use super::error::{ConfigError, Origin};
 use super::external::{self, ExternalConfig};
 use super::read_text;
+use super::rules;
 use super::upstream::{Upstream, upstream};
 use super::written::{ConfigFile, Settings, reserved};
 
@@ -46,6 +50,8 @@ pub(crate) struct Config {
     /// How long a client that registered itself may be unused; `None` for ever.
     pub(crate) client_idle_ttl: Option<Duration>,
     pub(crate) servers: Vec<Server>,
+    /// What is kept of people beside who they are.
+    pub(crate) claims: WantedClaims,
     pub(crate) connections_max: usize,
     pub(crate) connections_per_address_max: usize,
     pub(crate) tables: TableLimits,
@@ -99,6 +105,8 @@ pub(crate) struct OidcConfig {
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) resource: ProtectedResource,
+    /// Who may do what; none where everybody may do all.
+    pub(crate) rules: Option<Arc<Rules>>,
     pub(crate) upstream: Upstream,
 }
 
@@ -144,13 +152,14 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
         return Err(settings.refuse("metrics_listen", reserved("metrics")));
     }
     let log = log(settings)?;
-    let servers = servers(written, &public_url)?;
+    let servers = ruled(written, servers(written, &public_url)?)?;
     let identity = if is_external {
         IdentityConfig::External(external::external(settings, &public_url, &servers)?)
     } else {
         identity(settings)?
     };
     let mut authorization = authorization(settings, public_url.clone(), &servers)?;
+    let claims = rules::claims(&servers, &authorization.admission);
     authorization.clients = clients(&written.clients, &authorization.servers.scopes())?;
     let client_idle_ttl = life_or_for_ever(settings, "authorization.client_idle_ttl")?;
     let connections_max = number(settings, "limits.connections_max", 1..=1_000_000)?;
@@ -175,6 +184,7 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
         authorization,
         client_idle_ttl,
         servers,
+        claims,
         connections_max,
         connections_per_address_max,
         tables,
@@ -425,7 +435,7 @@ fn servers(written: &ConfigFile, public_url: &Issuer) -> Result<Vec<Server>, Con
     if written.servers.is_empty() {
         let scopes = ScopeSet::of(["fortune"]);
         let resource = ProtectedResource::new(public_url, "fortune", "/", scopes);
-        return Ok(vec![Server { resource, upstream: Upstream::Fortune }]);
+        return Ok(vec![Server { resource, rules: None, upstream: Upstream::Fortune }]);
     }
     let mut servers: Vec<Server> = Vec::new();
     for (origin, settings) in &written.servers {
@@ -448,6 +458,19 @@ fn servers(written: &ConfigFile, public_url: &Issuer) -> Result<Vec<Server>, Con
         servers.push(server);
     }
     Ok(servers)
+}
+
+/// The same servers with their rules, and the scopes that those ask for.
+fn ruled(written: &ConfigFile, servers: Vec<Server>) -> Result<Vec<Server>, ConfigError> {
+    rules::check_names(&written.rules, &servers)?;
+    let ruled = servers.into_iter().map(|server| {
+        let Some(rules) = rules::rules(&written.rules, &server.resource.name)? else {
+            return Ok(server);
+        };
+        let resource = server.resource.with_more_scopes(&rules.scopes());
+        Ok(Server { resource, rules: Some(Arc::new(rules)), ..server })
+    });
+    ruled.collect()
 }
 
 fn server(
@@ -473,7 +496,8 @@ fn server(
         ScopeSet::of([name.as_str()])
     };
     let upstream = upstream(origin, settings, environment)?;
-    Ok(Server { resource: ProtectedResource::new(public_url, &name, &path, scopes), upstream })
+    let resource = ProtectedResource::new(public_url, &name, &path, scopes);
+    Ok(Server { resource, rules: None, upstream })
 }
 
 fn server_name(text: &str) -> Result<String, &'static str> {
@@ -566,6 +590,7 @@ fn authorization(
     understood.registration = registration(settings)?;
     understood.consent = choose(settings, "authorization.consent", &CONSENTS)?;
     understood.provider_session = provider_session(settings)?;
+    understood.admission = rules::admission(settings)?;
     understood.code_ttl = life(settings, "authorization.code_ttl", 10 * MINUTE)?;
     understood.access_token_ttl = life(settings, "authorization.access_token_ttl", 30 * DAY)?;
     understood.refresh_token_ttl = life(settings, "authorization.refresh_token_ttl", 3_650 * DAY)?;

@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Origin};
-use super::keys::{CLIENT_KEYS, KEYS, Key, Kind, SERVER_KEYS, nearest};
+use super::keys::{CLIENT_KEYS, KEYS, Key, Kind, RULE_KEYS, SERVER_KEYS, nearest};
 
 /// Every variable of ours begins so.
 const PREFIX: &str = "SEKISHO_";
@@ -51,6 +51,8 @@ pub(crate) struct ConfigFile {
     pub(crate) servers: Vec<(Origin, Settings)>,
     /// Each `[[client]]`, with its place.
     pub(crate) clients: Vec<(Origin, Settings)>,
+    /// Each `[[rule]]`, with its place.
+    pub(crate) rules: Vec<(Origin, Settings)>,
     /// The environment without what is a setting of ours.
     pub(crate) environment: Vec<(OsString, OsString)>,
 }
@@ -81,6 +83,7 @@ impl ConfigFile {
         for (name, value) in document.get_ref() {
             match name.get_ref().as_ref() {
                 "server" => self.servers = file.tables("server", SERVER_KEYS, value)?,
+                "rule" => self.rules = file.tables("rule", RULE_KEYS, value)?,
                 "client" => self.clients = file.tables("client", CLIENT_KEYS, value)?,
                 setting => {
                     file.read(KEYS, setting, name.span().start, value, &mut self.settings)?;
@@ -186,7 +189,7 @@ fn is_service_link(variable: &str, value: &OsStr) -> bool {
 }
 
 fn unknown_variable(variable: &str) -> ConfigError {
-    let tables = ["server", "client"];
+    let tables = ["server", "client", "rule"];
     let is_of = |table: &&&str| variable.starts_with(&format!("{PREFIX}{}_", table.to_uppercase()));
     if let Some(table) = tables.iter().find(is_of) {
         let problem = "tables come from the file only: write them in sekisho.toml";

@@ -30,6 +30,7 @@ pub(super) async fn examine(
         issuer: Arc::clone(&issuer),
         by: other.verification.clone(),
         audience: other.audience.clone(),
+        claims: config.claims.clone(),
     };
     let (there, skew) =
         tokio::join!(usable(config, other, &issuer, &verifiers, &clock), skew(other));

@@ -128,7 +128,7 @@ fn for_external(
     for server in &config.servers {
         let resource = &server.resource;
         let audience = other.audience.first().map_or(resource.resource.as_str(), String::as_str);
-        for name in resource.scopes.iter() {
+        for name in resource.scopes.iter().chain(resource.more_scopes.iter()) {
             if let Some(first) = scopes.iter().find(|scope| scope.name == name) {
                 return Err(ConfigError::new(format!(
                     "[[server]] {} and {} have the same scope {name:?}: a token for one would open \

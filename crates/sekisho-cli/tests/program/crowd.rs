@@ -97,7 +97,7 @@ async fn a_thousand_sessions_and_a_hundred_deaths_leave_no_process_and_no_memory
     }
     let ours: Vec<String> = children_of(&server.id());
     assert_eq!(ours.len(), PEOPLE);
-    assert!(!ours.iter().chain(&commands(&server)).any(is_dead), "somebody is not buried");
+    assert!(!ours.iter().chain(&commands(&server)).any(|id| is_dead(id)), "somebody is not buried");
 
     let mut now = resident_kib(&server.id());
     for _ in 0..100 {

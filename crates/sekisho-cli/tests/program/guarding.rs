@@ -165,7 +165,7 @@ async fn what_a_command_left_behind_is_buried_when_it_ends() {
     let [attendant] = &children_of(&server.id())[..] else { panic!("there is one attendant") };
     // One of them ended at once, and its parent never asks after it.
     let unburied = async {
-        while children_of(attendant).iter().any(is_dead) {
+        while children_of(attendant).iter().any(|id| is_dead(id)) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };

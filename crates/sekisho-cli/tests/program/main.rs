@@ -23,6 +23,7 @@ mod processes;
 mod proxy;
 mod remote;
 mod replicas;
+mod rules;
 mod settings;
 mod starting;
 mod stdio;

@@ -58,14 +58,25 @@ impl LoginForm {
         self.browser.post(&app(server), "/login", &fields).await
     }
 
-    /// Goes the rest of the way, to tokens.
-    pub(crate) async fn finish(mut self, server: &Server, name: &str, password: &str) -> Tokens {
+    /// Goes on to what the client is told.
+    async fn return_to_client(&mut self, server: &Server, name: &str, password: &str) -> Answer {
         let sent = self.submit(server, name, password).await;
         let callback = sent.location().unwrap_or_else(|| panic!("not logged in: {sent:?}"));
-        let back = self.browser.open(&app(server), callback).await;
+        self.browser.open(&app(server), callback).await
+    }
+
+    /// Goes the rest of the way, to tokens.
+    pub(crate) async fn finish(mut self, server: &Server, name: &str, password: &str) -> Tokens {
+        let back = self.return_to_client(server, name, password).await;
         let code = back.parameter("code").unwrap_or_else(|| panic!("no code: {back:?}"));
         tokens(&redeem(&app(server), &self.client, &code, VERIFIER).await)
     }
+}
+
+/// The whole way from registration to where the client is answered.
+pub(crate) async fn answer_to_login(server: &Server, name: &str, password: &str) -> String {
+    let back = open_login(server).await.return_to_client(server, name, password).await;
+    back.location().unwrap_or_else(|| panic!("no answer: {back:?}")).to_owned()
 }
 
 /// The whole way from registration to tokens.

@@ -28,7 +28,7 @@ pub(crate) fn told(mark: &str) -> Vec<String> {
 }
 
 /// Whether it has ended and nobody has asked after it.
-pub(crate) fn is_dead(id: &String) -> bool {
+pub(crate) fn is_dead(id: &str) -> bool {
     status(id).contains("State:\tZ")
 }
 

@@ -23,7 +23,9 @@ impl<'a> ToolCallParams<'a> {
     /// Reads them; −32602 without a name, with anything named twice, or when the arguments are
     /// no object.
     pub fn parse(params: Option<&'a RawValue>) -> Result<Self, McpError> {
-        let read: Option<Self> = params.and_then(|params| serde_json::from_str(params.get()).ok());
+        // An array could be read as the members in their order, which nobody else does.
+        let text = params.map(RawValue::get).filter(|text| text.starts_with('{'));
+        let read: Option<Self> = text.and_then(|text| serde_json::from_str(text).ok());
         read.filter(|call| call.arguments.is_none_or(|given| given.get().starts_with('{')))
             .ok_or_else(|| {
                 McpError::invalid_params(
@@ -161,6 +163,7 @@ mod tests {
             (r#"{"name":1}"#, false, "a name is text"),
             (r"{}", false, "no name"),
             ("[]", false, "no object"),
+            (r#"["fortune",{}]"#, false, "no object, though its items fit"),
         ];
         for (text, accepted, reason) in rows {
             let params: &RawValue = serde_json::from_str(text).unwrap();

@@ -153,11 +153,11 @@ fn granted_scope(asked: Option<&str>, server: &ProtectedResource) -> Result<Scop
     if asked.iter().all(|token| token == OFFLINE_ACCESS) {
         return Ok(server.scopes.clone());
     }
-    let known = asked.restricted_to(&server.scopes);
+    let known = asked.restricted_to(&server.all_scopes());
     if known.is_empty() {
         return Err(OAuthError::new(
             InvalidScope,
-            &format!("none of these scopes is known here: the server has {}", server.scopes),
+            &format!("none of these scopes is known here: the server has {}", server.all_scopes()),
         ));
     }
     Ok(known)

@@ -18,6 +18,8 @@ pub struct ProtectedResource {
     pub aliases: Vec<ResourceUri>,
     /// What a token needs; also what is asked when a client names no scope.
     pub scopes: ScopeSet,
+    /// What a token may have beside these: never given unasked, for single tools and the like.
+    pub more_scopes: ScopeSet,
 }
 
 impl ProtectedResource {
@@ -28,7 +30,30 @@ impl ProtectedResource {
         if path == "/" {
             aliases.push(ResourceUri::new(issuer.as_str()));
         }
-        Self { name: name.to_owned(), path: path.to_owned(), resource: at("mcp"), aliases, scopes }
+        Self {
+            name: name.to_owned(),
+            path: path.to_owned(),
+            resource: at("mcp"),
+            aliases,
+            scopes,
+            more_scopes: ScopeSet::default(),
+        }
+    }
+
+    /// The same server, whose tokens may have these scopes too.
+    #[must_use]
+    pub fn with_more_scopes(self, scopes: &ScopeSet) -> Self {
+        let more = scopes.iter().filter(|scope| !self.scopes.contains(scope));
+        Self { more_scopes: ScopeSet::of(more), ..self }
+    }
+
+    /// All that a token may have.
+    pub fn all_scopes(&self) -> ScopeSet {
+        ScopeSet::of(self.every_scope())
+    }
+
+    fn every_scope(&self) -> impl Iterator<Item = &str> {
+        self.scopes.iter().chain(self.more_scopes.iter())
     }
 
     /// Whether a client that writes `asked` means this server.
@@ -92,7 +117,7 @@ impl ProtectedResources {
 
     /// Every scope of every server.
     pub fn scopes(&self) -> ScopeSet {
-        ScopeSet::of(self.0.iter().flat_map(|server| server.scopes.iter()))
+        ScopeSet::of(self.0.iter().flat_map(ProtectedResource::every_scope))
     }
 }
 

@@ -25,7 +25,7 @@ use sekisho_protocol::{Secret, SecretHash};
 use serde::{Deserialize, Serialize};
 
 use super::AuthorizationServer;
-use super::callback::{Answer, Outcome};
+use super::callback::{Answer, Outcome, note_not_admitted};
 use super::login::new_attempt;
 use super::personal_token::{self, NewPersonalToken, PersonalTokenError, PersonalTokenRequest};
 use super::refusal::{Visitor, provider_error, see_other};
@@ -158,7 +158,7 @@ impl AuthorizationServer {
             grants.iter().partition(|grant| grant.personal.is_some());
         let servers = self.settings.servers.iter().map(|server| AccountServer {
             name: &server.name,
-            scopes: server.scopes.iter().collect(),
+            scopes: server.scopes.iter().chain(server.more_scopes.iter()).collect(),
         });
         let identity = &session.identity;
         let status = match problem {
@@ -256,7 +256,8 @@ impl AuthorizationServer {
         let name = form.value("server")?;
         let server = self.settings.servers.iter().find(|server| server.name == name)?;
         let is_chosen = |scope: &&str| form.value(&format!("scope:{scope}")).is_some();
-        let scope = ScopeSet::of(server.scopes.iter().filter(is_chosen));
+        let offered = server.scopes.iter().chain(server.more_scopes.iter());
+        let scope = ScopeSet::of(offered.filter(is_chosen));
         if scope.is_empty() && !server.scopes.is_empty() {
             return None;
         }
@@ -324,6 +325,10 @@ impl AuthorizationServer {
                 return AccountLoginPage::Failed.respond(visitor.language());
             }
         };
+        if !self.settings.admission.admits(&person.identity) {
+            note_not_admitted(None, &person.identity);
+            return AccountLoginPage::Failed.respond(visitor.language());
+        }
         match self.begin_session(&person).await {
             Ok(Some(cookie)) => {
                 let detail = Some(&"account page" as _);

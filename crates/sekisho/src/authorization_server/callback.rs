@@ -9,7 +9,7 @@ use axum::http::header::SET_COOKIE;
 use axum::response::Response;
 use http::{Extensions, HeaderMap, Uri};
 use sekisho_protocol::Secret;
-use sekisho_protocol::oauth::{OAuthError, OAuthErrorCode, Parameters};
+use sekisho_protocol::oauth::{ClientId, OAuthError, OAuthErrorCode, Parameters};
 
 use super::authorize::remembered;
 use super::clients::{NoClient, no_client};
@@ -153,9 +153,17 @@ impl AuthorizationServer {
             // Consent was remembered for somebody else at this browser: this person is asked.
             return self.ask_again(visitor, headers, request).await;
         }
+        if !self.settings.admission.admits(&person.identity) {
+            note_not_admitted(Some(&request.client_id), &person.identity);
+            return self.tell_client(&request, &not_admitted());
+        }
         let (client, user) = (Some(&request.client_id), Some(&person.identity));
         let details = Details { client, user, ..Details::default() };
         audit::note(Event::Login, &details);
+        // What they were allowed before is theirs as the provider describes them now.
+        if let Err(reason) = self.store.describe_person(&person.identity, self.clock.now()).await {
+            return visitor.store_failed(&reason);
+        }
         let code = mint::code();
         let browser = (self.settings.consent == ConsentRule::Remember).then(mint::nonce);
         let grant_id = GrantId::new(mint::id());
@@ -241,6 +249,17 @@ impl AuthorizationServer {
         }
         Ok(self.cookies.begin_session(browser, BROWSER_SESSION_TTL.as_secs()))
     }
+}
+
+/// Writes down somebody whom the provider knows and the operator does not want.
+pub(super) fn note_not_admitted(client: Option<&ClientId>, identity: &Identity) {
+    let (user, detail) = (Some(identity), Some(&"identity.allow does not let this person in" as _));
+    audit::note(Event::Refused, &Details { client, user, detail, ..Details::default() });
+}
+
+fn not_admitted() -> OAuthError {
+    let reason = "this person may not log in here: the operator decides who may";
+    OAuthError::new(OAuthErrorCode::AccessDenied, reason)
 }
 
 fn no_such_user() -> OAuthError {

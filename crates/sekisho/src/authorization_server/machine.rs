@@ -38,7 +38,7 @@ impl AuthorizationServer {
             id: GrantId::of_machine(&client.id, &server.resource),
             client_id: client.id.clone(),
             identity: Identity::of_machine(&client.id, client.metadata.client_name.as_deref()),
-            scope: client.metadata.scope.restricted_to(&server.scopes),
+            scope: client.metadata.scope.restricted_to(&server.all_scopes()),
             resource: server.resource.clone(),
             created_at: now,
         };
@@ -77,11 +77,11 @@ fn machine_scope(
     asked: Option<&str>,
 ) -> Result<ScopeSet, OAuthError> {
     let invalid = |reason: &str| OAuthError::new(OAuthErrorCode::InvalidScope, reason);
-    let allowed = client.metadata.scope.restricted_to(&server.scopes);
+    let known = server.all_scopes();
+    let allowed = client.metadata.scope.restricted_to(&known);
     let asked = ScopeSet::parse(asked.unwrap_or_default())
         .map_err(|reason| invalid(&reason.to_string()))?;
-    let scope =
-        if asked.is_empty() { allowed.clone() } else { asked.restricted_to(&server.scopes) };
+    let scope = if asked.is_empty() { allowed.clone() } else { asked.restricted_to(&known) };
     if scope.is_empty() {
         return Err(invalid(
             "no scope of this server is left: the operator decides which a client has",

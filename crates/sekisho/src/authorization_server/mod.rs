@@ -59,6 +59,7 @@ use crate::grant::GrantId;
 use crate::identity_provider::IdentityProvider;
 use crate::identity_provider::local::LoginBinding;
 use crate::jwks::KeySet;
+use crate::policy::Admission;
 use crate::seal::Sealer;
 use crate::store::{Client, Store, StoreError};
 
@@ -141,6 +142,8 @@ pub struct Settings {
     pub client_secret_ttl: Option<Duration>,
     /// How a grant depends on the person's session at the identity provider.
     pub provider_session: SessionRule,
+    /// Who may log in at all.
+    pub admission: Admission,
     /// Registrations from one address in a minute.
     pub registrations_per_minute: NonZeroU32,
     /// Logins begun from one address in a minute.
@@ -178,6 +181,7 @@ impl Settings {
             rotation: Rotation::Always,
             client_secret_ttl: None,
             provider_session: SessionRule::Follow { recheck: RECHECK_DEFAULT },
+            admission: Admission::default(),
             registrations_per_minute: PER_MINUTE_DEFAULT,
             logins_per_minute: PER_MINUTE_DEFAULT,
             fetches_per_minute: FETCHES_PER_MINUTE_DEFAULT,
@@ -312,6 +316,7 @@ impl AuthorizationServer {
             sealer: self.sealer.clone(),
             clock: Arc::clone(&self.clock),
             rule: self.settings.provider_session,
+            admission: self.settings.admission.clone(),
             is_out: AtomicBool::new(false),
         }
     }

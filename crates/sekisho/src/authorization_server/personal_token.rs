@@ -30,7 +30,7 @@ pub struct PersonalTokenRequest<'a> {
     pub identity: &'a Identity,
     /// Where.
     pub server: &'a ProtectedResource,
-    /// What it may do; empty for all that the server has.
+    /// What it may do; empty for what the server asks of everybody.
     pub scope: ScopeSet,
     /// How long.
     pub life: Duration,
@@ -137,15 +137,15 @@ fn label(text: &str) -> Result<Option<String>, PersonalTokenError> {
 
 /// All of them must be known: who writes down what a machine may do should hear of a slip.
 fn scope(request: &PersonalTokenRequest<'_>) -> Result<ScopeSet, PersonalTokenError> {
-    let known = &request.server.scopes;
     if request.scope.is_empty() {
-        return Ok(known.clone());
+        return Ok(request.server.scopes.clone());
     }
+    let known = request.server.all_scopes();
     if known.covers(&request.scope) {
         return Ok(request.scope.clone());
     }
     let server = request.server.name.clone();
-    Err(PersonalTokenError::UnknownScope { server, known: known.clone() })
+    Err(PersonalTokenError::UnknownScope { server, known })
 }
 
 /// Shortest life: less is better served by a login.
@@ -158,6 +158,7 @@ mod tests {
 
     use super::*;
     use crate::clock::SystemClock;
+    use crate::principal::Claims;
     use crate::store::{MemoryStore, TableLimits};
 
     #[tokio::test]
@@ -171,6 +172,7 @@ mod tests {
             name: None,
             email: None,
             email_verified: false,
+            claims: Claims::default(),
         };
         let store = MemoryStore::new(TableLimits::default());
         let day = Duration::from_hours(24);

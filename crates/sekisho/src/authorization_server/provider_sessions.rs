@@ -28,7 +28,8 @@ use crate::clock::{Clock, Timestamp};
 use crate::grant::GrantId;
 use crate::identity_provider::{IdentityProvider, LoggedIn, ProviderError, StoredProviderTokens};
 use crate::mint;
-use crate::principal::Identity;
+use crate::policy::Admission;
+use crate::principal::{Claims, Identity};
 use crate::seal::{Purpose, Sealer};
 use crate::store::{
     ClaimedSession, Due, DueSessions, ProviderSession, SessionEnd, Store, StoreError,
@@ -70,6 +71,10 @@ const REST_MAX: Duration = Duration::from_secs(15);
 
 /// A session that fails this often in a row, while others do not, is told of once.
 const FAILURES_TOLD_OF: u32 = 5;
+
+/// Why a grant ends without its person's doing.
+const OVER: &str = "the session at the identity provider is over";
+const NOT_ADMITTED: &str = "identity.allow does not let this person in any more";
 
 /// How often a farewell is tried: over some five minutes.
 const FAREWELLS_MAX: u32 = 8;
@@ -145,6 +150,7 @@ pub struct ProviderSessions {
     pub(super) sealer: Sealer,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) rule: SessionRule,
+    pub(super) admission: Admission,
     pub(super) is_out: AtomicBool,
 }
 
@@ -299,7 +305,9 @@ impl ProviderSessions {
         };
         let tokens = match self.provider.renew(&refresh_token).await {
             Ok(tokens) => tokens,
-            Err(ProviderError::Refused { reason }) => return self.end(claimed, &reason).await,
+            Err(ProviderError::Refused { reason }) => {
+                return self.end(claimed, &reason, OVER).await;
+            }
             Err(reason) => return self.postpone(claimed, in_full(&reason)).await,
         };
         // The old refresh token may be worthless by now, so the new one is kept before all else.
@@ -309,8 +317,18 @@ impl ProviderSessions {
         if !self.store.renew_provider_session(claimed, &sealed, Some(check_at)).await? {
             return Ok(Outcome::Lost);
         }
+        // Keeping them was a step of this claim: what follows is said about the session as it is now.
+        let claimed =
+            &ClaimedSession { claim: claimed.claim + 1, tokens: sealed, ..claimed.clone() };
         match self.provider.confirm(&tokens, &claimed.subject).await {
-            Err(ProviderError::Refused { reason }) => self.end(claimed, &reason).await,
+            Err(ProviderError::Refused { reason }) => self.end(claimed, &reason, OVER).await,
+            Ok(Some(person)) if !self.admission.admits(&person) => {
+                self.end(claimed, NOT_ADMITTED, NOT_ADMITTED).await
+            }
+            Ok(Some(person)) => {
+                self.store.describe_person(&person, self.clock.now()).await?;
+                Ok(Outcome::Alive)
+            }
             Err(reason) => {
                 // The session lives, that was the question; it is only oddly told.
                 tracing::debug!(
@@ -320,11 +338,17 @@ impl ProviderSessions {
                 );
                 Ok(Outcome::Alive)
             }
-            Ok(()) => Ok(Outcome::Alive),
+            Ok(None) => Ok(Outcome::Alive),
         }
     }
 
-    async fn end(&self, claimed: &ClaimedSession, reason: &str) -> Result<Outcome, StoreError> {
+    /// `reason` is for whoever looks after the server, `word` for the audit trail.
+    async fn end(
+        &self,
+        claimed: &ClaimedSession,
+        reason: &str,
+        word: &'static str,
+    ) -> Result<Outcome, StoreError> {
         let end = self.store.end_provider_session(claimed, self.clock.now()).await?;
         let suspended = match end {
             SessionEnd::Lost => return Ok(Outcome::Lost),
@@ -335,13 +359,10 @@ impl ProviderSessions {
             grant.id = claimed.grant_id.as_str(),
             subject = claimed.subject,
             reason,
-            "the session at the identity provider is over: grant ended"
+            "{word}: grant ended"
         );
-        let details = Details {
-            grant: Some(&claimed.grant_id),
-            detail: Some(&"the session at the identity provider is over"),
-            ..Details::default()
-        };
+        let details =
+            Details { grant: Some(&claimed.grant_id), detail: Some(&word), ..Details::default() };
         audit::note(Event::Revoke, &details);
         if suspended > 0 {
             let detail = "the person is gone at the identity provider: their personal tokens are \
@@ -353,6 +374,7 @@ impl ProviderSessions {
                 name: None,
                 email: None,
                 email_verified: false,
+                claims: Claims::default(),
             };
             let (user, detail) = (Some(&person), Some(&detail as _));
             audit::note(Event::Revoke, &Details { user, detail, ..Details::default() });

@@ -43,6 +43,8 @@ enum RefreshRefusal {
     Replayed,
     #[error("the refresh token has expired")]
     Expired,
+    #[error("identity.allow does not let this person in any more")]
+    NotAdmitted,
     #[error(
         "the refresh token was traded under a key that is not in key_file: give every replica the \
          same key file"
@@ -107,6 +109,9 @@ impl AuthorizationServer {
             Standing::Replayed => return self.refresh_replayed(client, &token.grant.id).await,
             Standing::Expired => return Err(refuse(RefreshRefusal::Expired, client)),
             Standing::Fresh | Standing::InGrace(_) => {}
+        }
+        if !self.settings.admission.admits(&token.grant.identity) {
+            return Err(refuse(RefreshRefusal::NotAdmitted, client));
         }
         let scope = self.narrowed(&token, request)?;
         let trade = Trade { client, shown, token, scope, now };

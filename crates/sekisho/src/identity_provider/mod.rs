@@ -118,13 +118,18 @@ pub trait IdentityProvider: fmt::Debug + Send + Sync {
         Err(ProviderError::Unacceptable { reason: "it has no sessions to renew".into() })
     }
 
-    /// Checks the ID token that came of [`IdentityProvider::renew`], if there is one.
+    /// Checks the ID token that came of [`IdentityProvider::renew`], if there is one, and gives the
+    /// person as it describes them.
     ///
     /// # Errors
     /// [`ProviderError::Refused`] if it is about somebody else (`OpenID` Connect Core §12.2).
-    async fn confirm(&self, tokens: &ProviderTokens, subject: &str) -> Result<(), ProviderError> {
+    async fn confirm(
+        &self,
+        tokens: &ProviderTokens,
+        subject: &str,
+    ) -> Result<Option<Identity>, ProviderError> {
         let _ = (tokens, subject);
-        Ok(())
+        Ok(None)
     }
 
     /// Tells the provider that a refresh token is not needed any more (RFC 7009), if it has a place

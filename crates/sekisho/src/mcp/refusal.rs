@@ -11,6 +11,9 @@ use sekisho_protocol::mcp::{
     INTERNAL_ERROR, INVALID_REQUEST, McpError, MessageError, ProtocolVersion, RequestId,
     UNSUPPORTED_PROTOCOL_VERSION, write_error,
 };
+use sekisho_protocol::oauth::ScopeSet;
+
+use crate::resource_server::MissingScopes;
 
 /// A reason. Somebody else's session has none of its own: it is unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +25,7 @@ pub(super) enum Refusal {
     HeaderTwice(&'static str),
     IdInUse,
     InitializeInBatch,
+    InsufficientScope(ScopeSet),
     NoMessageOfThisEra,
     NotAnEventStream,
     NotInitialized,
@@ -51,6 +55,7 @@ impl Refusal {
             | Self::SessionMissing
             | Self::Unreadable(_)
             | Self::VersionUnserved { .. } => StatusCode::BAD_REQUEST,
+            Self::InsufficientScope(_) => StatusCode::FORBIDDEN,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::NotAnEventStream => StatusCode::NOT_ACCEPTABLE,
@@ -78,6 +83,7 @@ impl Refusal {
             | Self::HeaderTwice(_)
             | Self::IdInUse
             | Self::InitializeInBatch
+            | Self::InsufficientScope(_)
             | Self::NoMessageOfThisEra
             | Self::NotAnEventStream
             | Self::NotInitialized
@@ -108,6 +114,10 @@ impl Refusal {
             ),
             Self::IdInUse => invalid("a request of this id is still being worked on"),
             Self::InitializeInBatch => invalid("initialize comes alone, never in an array"),
+            Self::InsufficientScope(scopes) => McpError::new(
+                INVALID_REQUEST,
+                format!("the access token lacks a scope for this: {scopes}"),
+            ),
             Self::NoMessageOfThisEra => {
                 invalid("2026-07-28 has one request or notification in a body, nothing else")
             }
@@ -185,6 +195,11 @@ impl IntoResponse for Refused {
         *response.status_mut() = self.refusal.status();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        // The guard in front knows the challenge that belongs to it.
+        if let Refusal::InsufficientScope(scopes) = &self.refusal {
+            response.extensions_mut().insert(MissingScopes(scopes.clone()));
+        }
+        let headers = response.headers_mut();
         if self.refusal == Refusal::PostOnly {
             headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
         }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use sekisho_protocol::mcp::{
     LogLevel, McpError, MirroredParam, ProtocolVersion, write_notification,
 };
+use sekisho_protocol::oauth::ScopeSet;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -61,8 +62,19 @@ pub trait McpService: fmt::Debug + Send + Sync {
         Err(McpError::method_not_found("resources/subscribe"))
     }
 
+    /// Which scopes the caller's token lacks for a request that they would open to it. Asked before
+    /// anything of an answer is sent: over HTTP the answer is then 403 with a challenge.
+    fn missing_scopes(
+        &self,
+        _method: &str,
+        _params: Option<&RawValue>,
+        _caller: &Principal,
+    ) -> Option<ScopeSet> {
+        None
+    }
+
     /// Which arguments of a tool clients of 2026-07-28 repeat in headers.
-    fn mirrored_params(&self, _tool: &str) -> &[MirroredParam] {
+    fn mirrored_params(&self, _tool: &str, _caller: Option<&Principal>) -> &[MirroredParam] {
         &[]
     }
 

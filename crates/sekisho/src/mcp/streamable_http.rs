@@ -19,8 +19,8 @@ use tower::Service;
 use super::Endpoint;
 use super::era::{self, Era, PROTOCOL_VERSION};
 use super::legacy::{
-    Call, Caller, EventStream, First, Retention, Session, Transport, batch, take_answer,
-    take_notice,
+    Call, Caller, EventStream, First, Retention, Session, Transport, batch, require_scopes,
+    take_answer, take_notice,
 };
 use super::modern::Answer;
 use super::refusal::{Refusal, Refused};
@@ -106,6 +106,8 @@ impl Endpoint {
         match incoming {
             Incoming::Single(Message::Request(request)) => {
                 let session = find().map_err(|refusal| refuse(refusal, &request.id))?;
+                require_scopes(&*self.service, &sender, [&request])
+                    .map_err(|refusal| refuse(refusal, &request.id))?;
                 self.answer(session, &sender, &request, accepts)
                     .await
                     .map_err(|refusal| refuse(refusal, &request.id))

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::input::CallError;
 use super::service::{CacheHint, Context, McpService, ServerInfo};
+use crate::principal::Principal;
 
 /// How long clients may keep the list: it changes with the program only.
 const LIST_TTL_MS: u64 = 60_000;
@@ -125,7 +126,7 @@ impl McpService for Tools {
         }
     }
 
-    fn mirrored_params(&self, tool: &str) -> &[MirroredParam] {
+    fn mirrored_params(&self, tool: &str, _caller: Option<&Principal>) -> &[MirroredParam] {
         self.by_name.get(tool).map_or(&[], |named| &named.mirrored)
     }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::grant::GrantId;
-use crate::principal::Principal;
+use crate::principal::{Principal, WantedClaims};
 use crate::trusted::{
     self, Audience, Description, NumericDate, check_subject, check_times, described, is_name,
 };
@@ -45,6 +45,8 @@ pub(super) enum Shown {
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
     audience: Wants,
+    /// What is kept of the person beside who they are.
+    claims: WantedClaims,
 }
 
 #[derive(Debug, Clone)]
@@ -84,6 +86,8 @@ pub(super) struct AccessClaims {
     at_hash: Option<Value>,
     c_hash: Option<Value>,
     events: Option<Value>,
+    #[serde(flatten)]
+    rest: serde_json::Map<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -96,12 +100,17 @@ enum Scopes {
 impl Wanted {
     /// Tokens for any name of `resource`.
     pub(super) fn for_resource(resource: &ProtectedResource) -> Self {
-        Self { audience: Wants::Resource(resource.clone()) }
+        Self { audience: Wants::Resource(resource.clone()), claims: WantedClaims::default() }
     }
 
     /// Tokens for one of these instead.
-    pub(super) fn for_written(audience: Vec<String>) -> Self {
-        Self { audience: Wants::Written(audience) }
+    pub(super) fn for_written(self, audience: Vec<String>) -> Self {
+        Self { audience: Wants::Written(audience), ..self }
+    }
+
+    /// The same tokens, of which these claims are kept.
+    pub(super) fn keeping(self, claims: WantedClaims) -> Self {
+        Self { claims, ..self }
     }
 
     fn is_meant_by(&self, audience: &Audience) -> bool {
@@ -150,8 +159,9 @@ impl AccessClaims {
             preferred_username: self.preferred_username,
             email: self.email,
             email_verified: self.email_verified,
+            rest: self.rest,
         };
-        let identity = described(issuer.to_owned(), self.sub, description);
+        let identity = described(issuer.to_owned(), self.sub, description, &wanted.claims);
         Ok(Principal { identity, client_id, grant_id, scopes, token: token.hash(), expires_at })
     }
 

@@ -22,7 +22,7 @@ use sekisho_protocol::Secret;
 use sekisho_protocol::oauth::{ChallengeReason, OAuthErrorCode, ScopeSet, challenge};
 use tower::{Layer, Service};
 
-use super::{RefusedTokens, TokenVerifier, VerifyError};
+use super::{MissingScopes, RefusedTokens, TokenVerifier, VerifyError};
 use crate::audit::{self, Details, Event};
 use crate::front::ClientAddress;
 use crate::principal::Principal;
@@ -123,8 +123,8 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         match self.checkpoint.admit_at_once(request.headers()) {
             Ok(AtOnce::Admitted(principal)) => {
-                mark(&mut request, principal);
-                Either::Left(self.inner.call(request).map_ok(IntoResponse::into_response))
+                let finish = self.checkpoint.finish(&mut request, principal);
+                Either::Left(self.inner.call(request).map_ok(finish))
             }
             Ok(AtOnce::Ask(token)) => {
                 let checkpoint = Arc::clone(&self.checkpoint);
@@ -135,8 +135,8 @@ where
                     let address = request.extensions().get().copied();
                     match checkpoint.admit(&token, address).await {
                         Ok(principal) => {
-                            mark(&mut request, principal);
-                            inner.call(request).await.map(IntoResponse::into_response)
+                            let finish = checkpoint.finish(&mut request, principal);
+                            inner.call(request).await.map(finish)
                         }
                         Err(refusal) => {
                             Ok(checkpoint.refuse(&checkpoint.counted(refusal, address)))
@@ -153,16 +153,11 @@ where
 }
 
 /// The way to the answer: straight to the service, or by way of a question.
-type Passage<F, R> = Either<
-    MapOk<F, fn(R) -> Response>,
-    Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>,
->;
+type Passage<F, R> =
+    Either<MapOk<F, Finish<R>>, Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>>;
 
-/// Whoever stands behind the guard sees the caller and not the token.
-fn mark<B>(request: &mut Request<B>, principal: Arc<Principal>) {
-    request.headers_mut().remove(AUTHORIZATION);
-    request.extensions_mut().insert(principal);
-}
+/// What is done with the answer of whoever stands behind the guard.
+type Finish<R> = Box<dyn FnOnce(R) -> Response + Send>;
 
 /// What can be said without a wait.
 enum AtOnce {
@@ -193,6 +188,40 @@ impl Checkpoint {
             Some(principal) => self.require_scopes(principal).map(AtOnce::Admitted),
             None => Ok(AtOnce::Ask(token)),
         }
+    }
+
+    /// Whoever stands behind the guard sees the caller and not the token. What they refuse for want of
+    /// a scope gets its challenge on the way back.
+    fn finish<B, R: IntoResponse>(
+        self: &Arc<Self>,
+        request: &mut Request<B>,
+        principal: Arc<Principal>,
+    ) -> Finish<R> {
+        request.headers_mut().remove(AUTHORIZATION);
+        request.extensions_mut().insert(Arc::clone(&principal));
+        let address = request.extensions().get::<ClientAddress>().copied();
+        let checkpoint = Arc::clone(self);
+        Box::new(move |answer| {
+            let mut response = answer.into_response();
+            if let Some(MissingScopes(missing)) = response.extensions_mut().remove() {
+                checkpoint.challenge(&mut response, &missing, &principal, address);
+            }
+            response
+        })
+    }
+
+    fn challenge(
+        &self,
+        response: &mut Response,
+        missing: &ScopeSet,
+        principal: &Principal,
+        address: Option<ClientAddress>,
+    ) {
+        let detail = format!("the access token lacks a scope for this: {missing}");
+        note_lack(principal, &detail, address);
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(WWW_AUTHENTICATE, self.step_up(principal, missing));
     }
 
     async fn admit(
@@ -247,14 +276,7 @@ impl Checkpoint {
                 audit::note(Event::Refused, &details);
             }
             Refusal::InsufficientScope(principal) => {
-                let details = Details {
-                    client: Some(&principal.client_id),
-                    user: Some(&principal.identity),
-                    grant: Some(&principal.grant_id),
-                    detail: Some(&"the access token lacks a scope"),
-                    address: from,
-                };
-                audit::note(Event::Refused, &details);
+                note_lack(principal, "the access token lacks a scope", address);
             }
             Refusal::NoToken
             | Refusal::MalformedRequest
@@ -264,13 +286,15 @@ impl Checkpoint {
         refusal
     }
 
-    /// Every scope that is needed and every one that is there already: a client that takes the
-    /// challenge for all it should ask for loses nothing by a step up.
-    fn step_up(&self, principal: &Principal) -> HeaderValue {
-        if self.scopes.covers(&principal.scopes) {
+    /// Every scope that is needed (here, and `beside` for one request) and every one that is there
+    /// already: a client that takes the challenge for all it should ask for loses nothing by a step
+    /// up.
+    fn step_up(&self, principal: &Principal, beside: &ScopeSet) -> HeaderValue {
+        if self.scopes.covers(&principal.scopes) && self.scopes.covers(beside) {
             return self.insufficient_scope.clone();
         }
-        let all = ScopeSet::of(self.scopes.iter().chain(principal.scopes.iter()));
+        let here = self.scopes.iter().chain(principal.scopes.iter());
+        let all = ScopeSet::of(here.chain(beside.iter()));
         let reason = ChallengeReason::InsufficientScope;
         HeaderValue::try_from(challenge(reason, &self.resource_metadata, &all))
             .unwrap_or_else(|_| self.insufficient_scope.clone())
@@ -285,7 +309,7 @@ impl Checkpoint {
             }
             Refusal::InsufficientScope(principal) => {
                 let error = Some(OAuthErrorCode::InsufficientScope);
-                (StatusCode::FORBIDDEN, Some(self.step_up(principal)), error)
+                (StatusCode::FORBIDDEN, Some(self.step_up(principal, &ScopeSet::default())), error)
             }
             Refusal::TooMany(_) => {
                 let error = Some(OAuthErrorCode::TemporarilyUnavailable);
@@ -323,6 +347,17 @@ impl Checkpoint {
         }
         response
     }
+}
+
+fn note_lack(principal: &Principal, detail: &str, address: Option<ClientAddress>) {
+    let details = Details {
+        client: Some(&principal.client_id),
+        user: Some(&principal.identity),
+        grant: Some(&principal.grant_id),
+        detail: Some(&detail),
+        address: address.map(|ClientAddress(address)| address),
+    };
+    audit::note(Event::Refused, &details);
 }
 
 /// The refusal for people who read it with `curl`; clients go by status and challenge.

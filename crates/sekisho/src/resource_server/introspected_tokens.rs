@@ -21,7 +21,7 @@ use super::claims::{AccessClaims, Flaw, Shown, Wanted};
 use super::issuer::{ExternalIssuer, ISSUER_PATIENCE, IntrospectionClient, Opinion};
 use super::{TokenVerifier, VerifyError};
 use crate::clock::Timestamp;
-use crate::principal::Principal;
+use crate::principal::{Principal, WantedClaims};
 use crate::trusted::{self, Fault};
 
 /// Opinions of each kind, good and bad, that are remembered for one resource; the least used go first.
@@ -79,7 +79,13 @@ impl IntrospectedTokens {
     /// would take the other's.
     #[must_use]
     pub fn for_audience(self, audience: Vec<String>) -> Self {
-        Self { wanted: Wanted::for_written(audience), ..self }
+        Self { wanted: self.wanted.for_written(audience), ..self }
+    }
+
+    /// Keeps these claims of a person, beside who they are.
+    #[must_use]
+    pub fn keeping(self, claims: WantedClaims) -> Self {
+        Self { wanted: self.wanted.keeping(claims), ..self }
     }
 
     fn remembered(&self, token: &SecretHash) -> Option<Arc<Principal>> {

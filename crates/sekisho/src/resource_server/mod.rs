@@ -29,8 +29,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sekisho_protocol::Secret;
+use sekisho_protocol::oauth::ScopeSet;
 
 use crate::principal::Principal;
+
+/// What a valid token lacks for one request, beside what it needs for all. Whoever stands behind the
+/// [`Guard`] and refuses a request puts this into the extensions of the response, and the guard adds
+/// the challenge (`insufficient_scope`, RFC 6750 §3.1).
+#[derive(Debug, Clone)]
+pub struct MissingScopes(pub ScopeSet);
 
 /// Why a token does not open the door.
 #[derive(Debug, thiserror::Error)]

@@ -15,7 +15,7 @@ use super::claims::{AccessClaims, Flaw, Shown, Wanted};
 use super::issuer::ExternalIssuer;
 use super::{TokenVerifier, VerifyError};
 use crate::jwks::{Edition, KeySet};
-use crate::principal::Principal;
+use crate::principal::{Principal, WantedClaims};
 use crate::trusted::{self, Unverified, says_access_token};
 
 /// Verified tokens that are remembered for one resource; the least used go first.
@@ -46,7 +46,13 @@ impl SignedTokens {
     /// would take the other's.
     #[must_use]
     pub fn for_audience(self, audience: Vec<String>) -> Self {
-        Self { wanted: Wanted::for_written(audience), ..self }
+        Self { wanted: self.wanted.for_written(audience), ..self }
+    }
+
+    /// Keeps these claims of a person, beside who they are.
+    #[must_use]
+    pub fn keeping(self, claims: WantedClaims) -> Self {
+        Self { wanted: self.wanted.keeping(claims), ..self }
     }
 
     /// Verified before, by these very keys, and not over.

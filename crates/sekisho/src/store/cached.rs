@@ -264,6 +264,17 @@ impl Store for CachedStore {
         outcome
     }
 
+    async fn describe_person(
+        &self,
+        identity: &Identity,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let outcome = self.behind.describe_person(identity, now).await;
+        let Identity { issuer, subject, .. } = identity.clone();
+        self.forget(&GrantsOf::Person { issuer, subject });
+        outcome
+    }
+
     async fn remove_user(&self, name: &str, now: Timestamp) -> Result<bool, StoreError> {
         let outcome = self.behind.remove_user(name, now).await;
         self.forget(&GrantsOf::local(name));
@@ -623,7 +634,7 @@ mod tests {
     use sekisho_protocol::oauth::{ResourceUri, ScopeSet};
 
     use super::*;
-    use crate::principal::Principal;
+    use crate::principal::{Claims, Principal};
     use crate::store::{LastNoted, MemoryStore, TableLimits};
 
     #[test]
@@ -694,6 +705,7 @@ mod tests {
                 name: None,
                 email: None,
                 email_verified: false,
+                claims: Claims::default(),
             },
             client_id: ClientId::new("client"),
             grant_id: grant(grant_number),

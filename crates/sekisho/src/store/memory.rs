@@ -203,6 +203,14 @@ impl Store for MemoryStore {
         Ok(self.tables().take_back(of, now))
     }
 
+    async fn describe_person(
+        &self,
+        identity: &Identity,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        Ok(self.tables().describe_person(identity, now))
+    }
+
     async fn note_use(&self, grant: &GrantId, at: Timestamp) -> Result<(), StoreError> {
         if let Some(row) = self.tables().grants.get_mut(grant) {
             row.last_used_at = row.last_used_at.max(Some(at));
@@ -781,6 +789,36 @@ impl Tables {
         }
         self.gone.insert(Person { issuer, subject });
         SessionEnd::PersonGone { personal_tokens }
+    }
+
+    fn describe_person(&mut self, identity: &Identity, now: Timestamp) -> u64 {
+        let reads_otherwise = |row: &&mut GrantRow| {
+            row.grant.identity.is_same_person(identity) && row.grant.identity != *identity
+        };
+        let mut told = Vec::new();
+        for row in self.grants.values_mut().filter(reads_otherwise) {
+            row.grant.identity = identity.clone();
+            told.push(row.grant.id.clone());
+            for token in &row.access_tokens {
+                let Some(access) = self.access_tokens.get_mut(token) else { continue };
+                let identity = identity.clone();
+                let principal = Principal { identity, ..access.principal.as_ref().clone() };
+                *access = Arc::new(AccessToken {
+                    principal: Arc::new(principal),
+                    resource: access.resource.clone(),
+                    last_noted: LastNoted::new(row.last_used_at),
+                });
+            }
+        }
+        let sessions = self.browser_sessions.values_mut();
+        for row in sessions.filter(|row| row.identity.is_same_person(identity)) {
+            row.identity = identity.clone();
+        }
+        told.sort();
+        for grant in &told {
+            self.log_revocation(Revocation::Grant(grant.clone()), now);
+        }
+        count(told.len())
     }
 
     /// Whether it is a personal token of somebody of whom the provider said no.

@@ -538,6 +538,11 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// gives the number of grants. Whose grants these were is asked anew by every client; where all
     /// of a person's end, so do their browser sessions.
     async fn end_grants(&self, of: &GrantsOf, now: Timestamp) -> Result<u64, StoreError>;
+    /// The provider describes a person otherwise than before: name, address and claims of all their
+    /// grants and browser sessions are these from now on. Gives how many grants read otherwise now;
+    /// of those every process hears.
+    async fn describe_person(&self, identity: &Identity, now: Timestamp)
+    -> Result<u64, StoreError>;
     /// Writes down that a grant was used at `at`, unless a later use is known.
     async fn note_use(&self, grant: &GrantId, at: Timestamp) -> Result<(), StoreError>;
     /// Keeps a personal access token: a grant of [`PERSONAL_CLIENT`] with one access token. For a

@@ -1,8 +1,8 @@
 //! A person as another server's token describes them: what is kept of it is short and plain.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::principal::Identity;
+use crate::principal::{Identity, WantedClaims};
 
 /// Longest name that is kept, and longest e-mail address (RFC 5321 §4.5.3.1.3).
 const NAME_CHARS_MAX: usize = 128;
@@ -15,11 +15,19 @@ pub(crate) struct Description {
     pub(crate) preferred_username: Option<String>,
     pub(crate) email: Option<String>,
     pub(crate) email_verified: Value,
+    /// All that is said beside these.
+    pub(crate) rest: Map<String, Value>,
 }
 
-/// The person whom `issuer` knows as `subject`.
-pub(crate) fn described(issuer: String, subject: String, description: Description) -> Identity {
-    let Description { name, preferred_username, email, email_verified } = description;
+/// The person whom `issuer` knows as `subject`, and what rules ask about beside that.
+pub(crate) fn described(
+    issuer: String,
+    subject: String,
+    description: Description,
+    wanted: &WantedClaims,
+) -> Identity {
+    let claims = wanted.kept(|name| description.said(name));
+    let Description { name, preferred_username, email, email_verified, rest: _ } = description;
     let email = email.filter(|address| is_email(address));
     Identity {
         issuer,
@@ -27,6 +35,20 @@ pub(crate) fn described(issuer: String, subject: String, description: Descriptio
         name: name.or(preferred_username).and_then(|name| shown(&name)),
         email_verified: email.is_some() && email_verified == true,
         email,
+        claims,
+    }
+}
+
+impl Description {
+    /// A claim as it came, before anybody shortened or doubted it.
+    fn said(&self, name: &str) -> Option<Value> {
+        match name {
+            "name" => self.name.clone().map(Value::from),
+            "preferred_username" => self.preferred_username.clone().map(Value::from),
+            "email" => self.email.clone().map(Value::from),
+            "email_verified" => Some(self.email_verified.clone()),
+            other => self.rest.get(other).cloned(),
+        }
     }
 }
 

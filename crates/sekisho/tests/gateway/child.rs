@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use sekisho::mcp::{
     CallError, Changes, Context, InputRequest, McpService, ServerInfo, Subscription, serve_stdio,
 };
+use sekisho::principal::Principal;
 use sekisho::protocol::mcp::{LogLevel, McpError, MirroredParam, ToolCallParams, mirrored_params};
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
@@ -138,7 +139,7 @@ impl McpService for Scripted {
         Some(&self.changes)
     }
 
-    fn mirrored_params(&self, tool: &str) -> &[MirroredParam] {
+    fn mirrored_params(&self, tool: &str, _caller: Option<&Principal>) -> &[MirroredParam] {
         if tool == "routed" { &self.routed } else { &[] }
     }
 

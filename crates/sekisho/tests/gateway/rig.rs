@@ -8,7 +8,7 @@ use sekisho::clock::Timestamp;
 use sekisho::gateway::{Gateway, GatewayLimits, GuardedServer, Per, RemoteServer, StdioCommand};
 use sekisho::grant::GrantId;
 use sekisho::mcp::{Context, McpService, serve_stdio};
-use sekisho::principal::{Identity, Principal};
+use sekisho::principal::{Claims, Identity, Principal};
 use sekisho::protocol::Secret;
 use sekisho::protocol::mcp::ProtocolVersion;
 use sekisho::protocol::oauth::{ClientId, ScopeSet};
@@ -133,6 +133,7 @@ pub(crate) fn caller(subject: &str) -> Context {
             name: None,
             email: None,
             email_verified: false,
+            claims: Claims::default(),
         },
         client_id: ClientId::new("client"),
         grant_id: GrantId::new("grant"),

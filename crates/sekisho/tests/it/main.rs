@@ -7,6 +7,7 @@
 )]
 
 mod account;
+mod admission;
 mod authorize;
 mod bearer;
 mod client_assertion;

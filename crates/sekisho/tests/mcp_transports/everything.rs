@@ -7,6 +7,7 @@ use sekisho::mcp::{
     CallError, Changes, Context, InputRequest, InputRequired, McpService, ServerInfo, Settings,
     Subscription,
 };
+use sekisho::principal::Principal;
 use sekisho::protocol::mcp::{LogLevel, McpError, MirroredParam, mirrored_params};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
@@ -118,7 +119,7 @@ impl McpService for Everything {
         }
     }
 
-    fn mirrored_params(&self, tool: &str) -> &[MirroredParam] {
+    fn mirrored_params(&self, tool: &str, _caller: Option<&Principal>) -> &[MirroredParam] {
         if tool == "mirrored" { &self.mirrored } else { &[] }
     }
 }

@@ -12,7 +12,7 @@ use sekisho::grant::GrantId;
 use sekisho::mcp::{
     CallError, Context, McpEndpoints, McpService, ServerInfo, Settings, Tool, Tools,
 };
-use sekisho::principal::{Identity, Principal};
+use sekisho::principal::{Claims, Identity, Principal};
 use sekisho::protocol::mcp::{McpError, ToolResult};
 use sekisho::protocol::oauth::{ClientId, ScopeSet};
 use sekisho::protocol::{Secret, SecretHash};
@@ -136,6 +136,7 @@ impl KnownTokens {
                 name: None,
                 email: None,
                 email_verified: false,
+                claims: Claims::default(),
             },
             client_id: ClientId::new(client),
             grant_id: GrantId::new(grant),

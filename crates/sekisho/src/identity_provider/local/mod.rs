@@ -28,7 +28,7 @@ use self::password::PasswordChecker;
 use self::tries::Tries;
 use super::{IdentityProvider, LoggedIn, LoginAttempt, ProviderError};
 use crate::clock::{Clock, Timestamp};
-use crate::principal::Identity;
+use crate::principal::{Claims, Identity};
 use crate::seal::{Purpose, Sealed, Sealer};
 use crate::store::Store;
 
@@ -142,6 +142,7 @@ impl IdentityProvider for LocalProvider {
             name: Some(user.name),
             email: None,
             email_verified: false,
+            claims: Claims::default(),
         };
         Ok(LoggedIn { identity, tokens: None, sid: None })
     }

@@ -5,7 +5,7 @@ use sekisho_protocol::Secret;
 use serde::Deserialize;
 
 use crate::clock::Timestamp;
-use crate::principal::Identity;
+use crate::principal::{Identity, WantedClaims};
 use crate::trusted::{
     self, Audience, Description, NumericDate, check_subject, check_times, described, is_name,
 };
@@ -16,6 +16,8 @@ pub(super) struct Expected<'a> {
     pub(super) issuer: &'a str,
     pub(super) client_id: &'a str,
     pub(super) nonce: &'a Secret,
+    /// What is kept beside who it is.
+    pub(super) claims: &'a WantedClaims,
     pub(super) now: Timestamp,
 }
 
@@ -59,6 +61,8 @@ pub(super) struct SignedClaims {
     #[serde(default)]
     email_verified: serde_json::Value,
     sid: Option<String>,
+    #[serde(flatten)]
+    rest: serde_json::Map<String, serde_json::Value>,
 }
 
 impl SignedClaims {
@@ -74,27 +78,34 @@ impl SignedClaims {
         }
         check_times(self.exp, self.nbf, Some(self.iat), expected.now.unix_seconds())?;
         check_subject(&self.sub)?;
+        Ok(self.described(expected.claims))
+    }
+
+    fn described(self, wanted: &WantedClaims) -> Identity {
         let description = Description {
             name: self.name,
             preferred_username: self.preferred_username,
             email: self.email,
             email_verified: self.email_verified,
+            rest: self.rest,
         };
-        Ok(described(self.iss, self.sub, description))
+        described(self.iss, self.sub, description, wanted)
     }
 
-    /// Judges a token that came of a refresh (Core §12.2): the same provider, client and person.
+    /// Judges a token that came of a refresh (Core §12.2): the same provider, client and person. Gives
+    /// the person as they are described now.
     pub(super) fn judge_renewed(
-        &self,
+        self,
         issuer: &str,
         client_id: &str,
         subject: &str,
-    ) -> Result<(), Flaw> {
+        wanted: &WantedClaims,
+    ) -> Result<Identity, Flaw> {
         if self.iss != issuer {
             return Err(trusted::Flaw::Issuer.into());
         }
         self.check_audience(client_id)?;
-        if self.sub == subject { Ok(()) } else { Err(Flaw::OtherPerson) }
+        if self.sub == subject { Ok(self.described(wanted)) } else { Err(Flaw::OtherPerson) }
     }
 
     /// The provider's name for the session, unless it is empty or too long to be kept.

@@ -29,6 +29,7 @@ use self::id_token::{Expected, Flaw, SignedClaims};
 use self::logout_token::LogoutClaims;
 use super::{IdentityProvider, LoggedIn, LoginAttempt, LogoutToken, ProviderError, ProviderTokens};
 use crate::clock::Clock;
+use crate::principal::{Identity, WantedClaims};
 use crate::trusted::{
     ANSWER_BYTES_MAX, Endpoint, Fault, Fetched, IssuerFlaw, KeySet, TokenKind, Unverified, Wire,
     check_issuer, read_keys,
@@ -117,6 +118,7 @@ pub enum OidcSettingsError {
 #[derive(Debug)]
 pub struct OidcProvider {
     settings: OidcSettings,
+    claims: WantedClaims,
     clock: Arc<dyn Clock>,
     wire: Wire,
     metadata: Fetched<ProviderMetadata>,
@@ -134,7 +136,15 @@ impl OidcProvider {
         let wire = Wire::new(is_plain, PROVIDER_PATIENCE).map_err(OidcSettingsError::Tls)?;
         let metadata = Fetched::new(Arc::clone(&clock));
         let keys = Fetched::new(Arc::clone(&clock));
-        Ok(Self { settings, clock, wire, metadata, keys })
+        let claims = WantedClaims::default();
+        Ok(Self { settings, claims, clock, wire, metadata, keys })
+    }
+
+    /// Keeps these claims of a person, beside who they are.
+    #[must_use]
+    pub fn keeping(mut self, claims: WantedClaims) -> Self {
+        self.claims = claims;
+        self
     }
 
     /// Waits `patience` instead of [`PROVIDER_PATIENCE`].
@@ -179,6 +189,7 @@ impl OidcProvider {
             issuer: &self.settings.issuer,
             client_id: &self.settings.client_id,
             nonce: &attempt.nonce,
+            claims: &self.claims,
             now,
         };
         let identity = claims.judge(&expected).map_err(unacceptable)?;
@@ -208,11 +219,11 @@ impl OidcProvider {
         Ok(tokens.kept(self.clock.now(), has_asked_offline))
     }
 
-    async fn check_renewed(&self, id_token: &Secret, subject: &str) -> Result<(), Fault> {
+    async fn check_renewed(&self, id_token: &Secret, subject: &str) -> Result<Identity, Fault> {
         let metadata = self.metadata(FRESH_FOR).await?;
         let claims: SignedClaims = self.verify(&metadata, id_token, TokenKind::Id).await?;
         let OidcSettings { issuer, client_id, .. } = &self.settings;
-        let judged = claims.judge_renewed(issuer, client_id, subject);
+        let judged = claims.judge_renewed(issuer, client_id, subject, &self.claims);
         judged.map_err(|flaw| {
             if flaw == Flaw::OtherPerson {
                 Fault::Refused(flaw.to_string())
@@ -297,10 +308,14 @@ impl IdentityProvider for OidcProvider {
         self.in_time(self.ask_again(refresh_token)).await
     }
 
-    async fn confirm(&self, tokens: &ProviderTokens, subject: &str) -> Result<(), ProviderError> {
+    async fn confirm(
+        &self,
+        tokens: &ProviderTokens,
+        subject: &str,
+    ) -> Result<Option<Identity>, ProviderError> {
         match &tokens.id_token {
-            Some(id_token) => self.in_time(self.check_renewed(id_token, subject)).await,
-            None => Ok(()),
+            Some(id_token) => self.in_time(self.check_renewed(id_token, subject)).await.map(Some),
+            None => Ok(None),
         }
     }
 

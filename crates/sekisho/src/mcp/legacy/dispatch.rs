@@ -11,6 +11,7 @@ use sekisho_protocol::mcp::{
     INVALID_REQUEST, InitializeParams, LogLevel, McpError, Message, MessageError, Notification,
     ProtocolVersion, Request, RequestId, RequestMeta, Response, write_error, write_result,
 };
+use sekisho_protocol::oauth::ScopeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -243,6 +244,24 @@ pub(in crate::mcp) fn take_notice(
     Ok(())
 }
 
+/// Refuses requests of a token that lacks what it could have: all that they need is asked for at once.
+/// Where nobody is known, nothing is asked for.
+pub(in crate::mcp) fn require_scopes<'a>(
+    service: &dyn McpService,
+    caller: &Caller,
+    requests: impl IntoIterator<Item = &'a Request<'a>>,
+) -> Result<(), Refusal> {
+    let Some(caller) = caller else { return Ok(()) };
+    let missing: Vec<ScopeSet> = requests
+        .into_iter()
+        .filter_map(|request| service.missing_scopes(&request.method, request.params, caller))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::InsufficientScope(ScopeSet::of(missing.iter().flat_map(ScopeSet::iter))))
+}
+
 /// Takes a client's answer to a request of ours. One that nobody waits for is dropped.
 pub(in crate::mcp) fn take_answer(session: &Session, response: &Response<'_>) {
     if let Some(id) = &response.id {
@@ -272,6 +291,12 @@ pub(in crate::mcp) fn batch(
     if !session.version().is_some_and(ProtocolVersion::has_batches) {
         return Err(Refusal::BatchUnserved);
     }
+    // Before any of them is worked on: the answer to all is one status.
+    let requests = messages.iter().filter_map(|message| match message {
+        Ok(Message::Request(request)) => Some(request),
+        Ok(Message::Notification(_) | Message::Response(_)) | Err(_) => None,
+    });
+    require_scopes(&**service, caller, requests)?;
     let mut answers = Vec::new();
     let mut calls = Vec::new();
     for message in messages {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use sekisho_protocol::mcp::{Incoming, Message, RequestId};
 
-use super::dispatch::{Call, Caller, batch, take_answer, take_notice};
+use super::dispatch::{Call, Caller, batch, require_scopes, take_answer, take_notice};
 use super::event_stream::{EventStream, Offered};
 use super::session::Session;
 use crate::mcp::era::{self, Era};
@@ -48,6 +48,8 @@ impl Duplex {
                         .answer(Some(id.clone()), work)
                         .map_err(|refusal| Refused { refusal, id: Some(id) });
                 }
+                require_scopes(&**service, &self.sender, [&request])
+                    .map_err(|refusal| Refused { refusal, id: Some(request.id.clone()) })?;
                 let telling = Some(Arc::clone(&self.out));
                 let call = Call::new(service, &self.session, &self.sender, &request, telling);
                 let id = request.id.clone();

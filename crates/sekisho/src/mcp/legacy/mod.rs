@@ -9,7 +9,7 @@ mod questions;
 mod session;
 mod sessions;
 
-pub(super) use dispatch::{Call, Caller, batch, take_answer, take_notice};
+pub(super) use dispatch::{Call, Caller, batch, require_scopes, take_answer, take_notice};
 pub(super) use duplex::Duplex;
 pub(super) use event_stream::{EventStream, First, Next, Reader, Retention};
 pub use limits::SessionLimits;

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::mcp::era::PROTOCOL_VERSION;
 use crate::mcp::service::McpService;
+use crate::principal::Principal;
 
 /// What headers may repeat of a call.
 #[derive(Debug, Default, Deserialize)]
@@ -81,9 +82,10 @@ impl Repeated<'_> {
         &self,
         headers: &HeaderMap,
         service: &dyn McpService,
+        caller: Option<&Principal>,
     ) -> Result<(), McpError> {
         let Some(name) = &self.name else { return Ok(()) };
-        let mirrored = service.mirrored_params(name);
+        let mirrored = service.mirrored_params(name, caller);
         if mirrored.is_empty() {
             return Ok(());
         }

@@ -117,7 +117,8 @@ impl Stateless {
         if let (Some(headers), Some(repeated), "tools/call") =
             (headers, repeated, request.method.as_ref())
         {
-            repeated.check_mirrored(headers, &*self.service).map_err(refuse)?;
+            let caller = sender.as_deref();
+            repeated.check_mirrored(headers, &*self.service, caller).map_err(refuse)?;
         }
         let log_level = match meta.log_level() {
             None => None,

@@ -21,7 +21,7 @@ use super::Answer;
 use super::in_flight::Place;
 use super::listen::Listening;
 use crate::mcp::Endpoint;
-use crate::mcp::legacy::{Caller, EventStream, Next, Reader, Retention};
+use crate::mcp::legacy::{Caller, EventStream, Next, Reader, Retention, require_scopes};
 use crate::mcp::refusal::{Refusal, Refused};
 use crate::mcp::request::Accepts;
 use crate::mcp::service::Context;
@@ -46,6 +46,8 @@ impl Endpoint {
             Ok(checked) => checked,
             Err(refused) => return Ok(refused.into_json()),
         };
+        require_scopes(&*self.service, &sender, [request])
+            .map_err(|refusal| Refused { refusal, id: Some(request.id.clone()) })?;
         let place = stateless.in_flight.enter(&sender).map_err(|_| Refused {
             refusal: Refusal::TooManyCalls,
             id: Some(request.id.clone()),

@@ -3,7 +3,7 @@
 
 use sqlx::{Pool, Transaction};
 
-use super::verbs::{insert_grant, insert_tokens, key, unavailable};
+use super::verbs::{claims_as_json, insert_grant, insert_tokens, key, unavailable};
 use super::{Database, rows};
 use crate::clock::Timestamp;
 use crate::grant::GrantId;
@@ -17,7 +17,7 @@ macro_rules! list {
     ($whose:literal) => {
         concat!(
             "SELECT grants.id, grants.client_id, clients.metadata, issuer, subject, name, email,
-                email_verified, scope, resource, grants.created_at, grants.last_used_at,
+                email_verified, claims, scope, resource, grants.created_at, grants.last_used_at,
                 personal_tokens.label, personal_tokens.expires_at
              FROM grants
              LEFT JOIN clients ON clients.id = grants.client_id
@@ -48,6 +48,73 @@ pub(super) async fn list(
     }
     let found = query.fetch_all(readers).await.map_err(unavailable)?;
     found.iter().map(rows::listed_grant).collect()
+}
+
+/// Whether something is written down of a person that reads otherwise.
+pub(super) async fn is_described_otherwise(
+    readers: &Pool<Database>,
+    identity: &Identity,
+) -> Result<bool, StoreError> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM grants WHERE issuer = $1 AND subject = $2
+                AND (name IS DISTINCT FROM $3 OR email IS DISTINCT FROM $4
+                    OR email_verified IS DISTINCT FROM $5 OR claims IS DISTINCT FROM $6))
+            OR EXISTS (SELECT 1 FROM browser_sessions WHERE issuer = $1 AND subject = $2
+                AND (name IS DISTINCT FROM $3 OR email IS DISTINCT FROM $4
+                    OR email_verified IS DISTINCT FROM $5 OR claims IS DISTINCT FROM $6))",
+    )
+    .bind(&identity.issuer)
+    .bind(&identity.subject)
+    .bind(&identity.name)
+    .bind(&identity.email)
+    .bind(identity.email_verified)
+    .bind(claims_as_json(identity))
+    .fetch_one(readers)
+    .await
+    .map_err(unavailable)
+}
+
+pub(super) async fn describe(
+    step: &mut Transaction<'static, Database>,
+    identity: &Identity,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    // Whoever has them in memory is told as of a revocation, and reads them anew.
+    let told = sqlx::query(
+        "INSERT INTO revocations (grant_id, revoked_at) SELECT id, $7 FROM grants
+         WHERE issuer = $1 AND subject = $2
+            AND (name IS DISTINCT FROM $3 OR email IS DISTINCT FROM $4
+                OR email_verified IS DISTINCT FROM $5 OR claims IS DISTINCT FROM $6)
+         ORDER BY id",
+    )
+    .bind(&identity.issuer)
+    .bind(&identity.subject)
+    .bind(&identity.name)
+    .bind(&identity.email)
+    .bind(identity.email_verified)
+    .bind(claims_as_json(identity))
+    .bind(now.unix_seconds())
+    .execute(&mut **step)
+    .await
+    .map_err(unavailable)?;
+    for statement in [
+        "UPDATE grants SET name = $3, email = $4, email_verified = $5, claims = $6
+         WHERE issuer = $1 AND subject = $2",
+        "UPDATE browser_sessions SET name = $3, email = $4, email_verified = $5, claims = $6
+         WHERE issuer = $1 AND subject = $2",
+    ] {
+        sqlx::query(statement)
+            .bind(&identity.issuer)
+            .bind(&identity.subject)
+            .bind(&identity.name)
+            .bind(&identity.email)
+            .bind(identity.email_verified)
+            .bind(claims_as_json(identity))
+            .execute(&mut **step)
+            .await
+            .map_err(unavailable)?;
+    }
+    Ok(told.rows_affected())
 }
 
 pub(super) async fn find_people(

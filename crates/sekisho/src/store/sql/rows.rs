@@ -10,7 +10,7 @@ use sqlx::{Decode, Row as _, Type};
 use super::{Database, Row};
 use crate::clock::Timestamp;
 use crate::grant::{CodeGrant, FlowId, Grant, GrantId};
-use crate::principal::{Identity, Principal};
+use crate::principal::{Claims, Identity, Principal};
 use crate::seal::Sealed;
 use crate::store::{
     AccessToken, ClaimedSession, Client, ClientOrigin, CodeRecord, Due, Flow, FoundBy, FoundPerson,
@@ -305,7 +305,14 @@ impl<'r> Columns<'r> {
             name: self.read("name")?,
             email: self.read("email")?,
             email_verified: self.read("email_verified")?,
+            claims: self.claims()?,
         })
+    }
+
+    /// None where nobody had asked for any.
+    fn claims(&self) -> Result<Claims, StoreError> {
+        let Some(text) = self.read::<Option<&str>>("claims")? else { return Ok(Claims::default()) };
+        serde_json::from_str(text).map_err(|error| self.unreadable(error))
     }
 
     fn unreadable(

@@ -111,7 +111,7 @@ impl Store for SqlStore {
     async fn find_code(&self, code: &SecretHash) -> Result<Option<CodeRecord>, StoreError> {
         let row = sqlx::query(
             "SELECT code, grant_id, request, issuer, subject, name, email, email_verified,
-                expires_at, is_redeemed
+                claims, expires_at, is_redeemed
              FROM codes WHERE code = $1",
         )
         .bind(bytes(code))
@@ -158,7 +158,7 @@ impl Store for SqlStore {
     ) -> Result<Option<Arc<AccessToken>>, StoreError> {
         let row = sqlx::query(
             "SELECT token, grant_id, client_id, issuer, subject, name, email, email_verified,
-                access_tokens.scope AS scope, resource, expires_at, last_used_at
+                claims, access_tokens.scope AS scope, resource, expires_at, last_used_at
              FROM access_tokens JOIN grants ON grants.id = access_tokens.grant_id
              WHERE token = $1 AND (client_id <> $2 OR NOT EXISTS (SELECT 1 FROM gone_people
                 WHERE gone_people.issuer = grants.issuer
@@ -178,7 +178,7 @@ impl Store for SqlStore {
     ) -> Result<Option<RefreshToken>, StoreError> {
         let row = sqlx::query(
             "SELECT token, grant_id, client_id, issuer, subject, name, email, email_verified,
-                scope, resource, created_at, expires_at, is_spent, spent_at,
+                claims, scope, resource, created_at, expires_at, is_spent, spent_at,
                 next_access, next_access_expires_at, next_scope
              FROM refresh_tokens JOIN grants ON grants.id = refresh_tokens.grant_id
              WHERE token = $1",
@@ -340,6 +340,21 @@ impl Store for SqlStore {
         Ok(ended)
     }
 
+    async fn describe_person(
+        &self,
+        identity: &Identity,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        // Most logins say nothing new, and then nobody is kept from writing.
+        if !grants::is_described_otherwise(&self.readers, identity).await? {
+            return Ok(0);
+        }
+        let mut step = self.begin().await?;
+        let described = grants::describe(&mut step, identity, now).await?;
+        step.commit().await.map_err(unavailable)?;
+        Ok(described)
+    }
+
     async fn note_use(&self, grant: &GrantId, at: Timestamp) -> Result<(), StoreError> {
         grants::note_use(&self.writer, grant, at).await
     }
@@ -471,8 +486,8 @@ impl Store for SqlStore {
         now: Timestamp,
     ) -> Result<Option<Identity>, StoreError> {
         let row = sqlx::query(
-            "SELECT issuer, subject, name, email, email_verified FROM browser_sessions
-             WHERE browser = $1 AND expires_at > $2",
+            "SELECT issuer, subject, name, email, email_verified, claims
+             FROM browser_sessions WHERE browser = $1 AND expires_at > $2",
         )
         .bind(bytes(browser))
         .bind(now.unix_seconds())
@@ -604,7 +619,7 @@ impl Store for SqlStore {
         let used = sqlx::query(
             "UPDATE browser_sessions SET idle_until = $3
              WHERE browser = $1 AND expires_at > $2 AND idle_until > $2
-             RETURNING issuer, subject, name, email, email_verified",
+             RETURNING issuer, subject, name, email, email_verified, claims",
         )
         .bind(bytes(browser))
         .bind(now.unix_seconds())
@@ -803,6 +818,11 @@ impl Store for SqlStore {
     }
 }
 
+/// Nothing where nothing is kept.
+pub(super) fn claims_as_json(identity: &Identity) -> Option<String> {
+    (!identity.claims.is_empty()).then(|| as_json(&identity.claims))
+}
+
 /// Who is logged in at a browser; at the account page too until `idle_until`.
 async fn put_browser_session(
     writer: impl sqlx::Executor<'_, Database = Database>,
@@ -813,12 +833,12 @@ async fn put_browser_session(
 ) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO browser_sessions
-            (browser, issuer, subject, name, email, email_verified, expires_at, idle_until)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+            (browser, issuer, subject, name, email, email_verified, expires_at, idle_until, claims)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
          ON CONFLICT (browser) DO UPDATE SET
             issuer = excluded.issuer, subject = excluded.subject, name = excluded.name,
             email = excluded.email, email_verified = excluded.email_verified,
-            expires_at = excluded.expires_at, idle_until = excluded.idle_until",
+            claims = excluded.claims, expires_at = excluded.expires_at, idle_until = excluded.idle_until",
     )
     .bind(bytes(browser))
     .bind(&identity.issuer)
@@ -828,6 +848,7 @@ async fn put_browser_session(
     .bind(identity.email_verified)
     .bind(expires_at.unix_seconds())
     .bind(idle_until.map(Timestamp::unix_seconds))
+    .bind(claims_as_json(identity))
     .execute(writer)
     .await
     .map_err(unavailable)?;
@@ -843,8 +864,8 @@ async fn insert_code(
     let issued = sqlx::query(
         "INSERT INTO codes
             (code, grant_id, request, issuer, subject, name, email, email_verified, expires_at,
-             is_redeemed, client_id)
-         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, FALSE, $11
+             is_redeemed, client_id, claims)
+         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, FALSE, $11, $12
          WHERE $4 <> $10 OR EXISTS (SELECT 1 FROM users WHERE users.name = $5)",
     )
     .bind(bytes(code))
@@ -858,6 +879,7 @@ async fn insert_code(
     .bind(expires_at.unix_seconds())
     .bind(LOCAL_ISSUER)
     .bind(grant.request.client_id.as_str())
+    .bind(claims_as_json(&grant.identity))
     .execute(&mut **step)
     .await
     .map_err(unavailable)?;
@@ -960,8 +982,8 @@ pub(super) async fn insert_grant(
     sqlx::query(
         "INSERT INTO grants
             (id, client_id, issuer, subject, name, email, email_verified, scope, resource,
-             created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+             created_at, claims)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .bind(grant.id.as_str())
     .bind(grant.client_id.as_str())
@@ -973,6 +995,7 @@ pub(super) async fn insert_grant(
     .bind(grant.scope.to_string())
     .bind(grant.resource.as_str())
     .bind(grant.created_at.unix_seconds())
+    .bind(claims_as_json(&grant.identity))
     .execute(&mut **step)
     .await
     .map_err(unavailable)?;

@@ -232,21 +232,20 @@ mod tests {
 
     #[test]
     fn an_event_without_end_is_given_up() {
-        for text in ["data: ", "data: x\n", ": "] {
+        let piece = "x".repeat(100);
+        let rows = [
+            ("data: ", piece.clone(), "a line of data"),
+            (": ", piece.clone(), "a comment"),
+            ("", format!("data: {piece}\n"), "lines of data, and never an empty one"),
+        ];
+        for (begin, more, reason) in rows {
             let (mut lines, mut place) = (Lines::new(1000), Place::default());
-            let mut read = 0;
-            let refused = loop {
-                lines.add(text.as_bytes());
-                lines.add(&[b'x'; 100]);
-                read += 100;
-                if lines.next(&mut place).is_err() {
-                    break true;
-                }
-                if read > 100_000 {
-                    break false;
-                }
-            };
-            assert!(refused && read < 10_000, "{text:?}: {read} bytes");
+            lines.add(begin.as_bytes());
+            let refused_at = (0..1_000).position(|_| {
+                lines.add(more.as_bytes());
+                lines.next(&mut place).is_err()
+            });
+            assert!(refused_at.is_some_and(|at| at < 100), "{reason}: {refused_at:?}");
         }
     }
 }
