@@ -11,7 +11,7 @@ const DONE_MS_MAX = 60_000;
 function examine(sekisho, ...more) {
   return new Promise((done, refuse) => {
     const args = ['doctor', '--json', '--config', sekisho.settings, ...more];
-    execFile(sekisho.program, args, { cwd: sekisho.folder, timeout: DONE_MS_MAX }, (error, stdout, stderr) => {
+    execFile(sekisho.program, args, { cwd: sekisho.folder, env: { PATH: process.env.PATH }, timeout: DONE_MS_MAX }, (error, stdout, stderr) => {
       const code = error ? error.code : 0;
       try {
         done({ code, ...JSON.parse(stdout) });

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sekisho::gateway::GuardedServer;
 use sekisho::mcp::{CallError, Context, McpService};
 use sekisho::protocol::mcp::{McpError, ProtocolVersion};
 use serde::Deserialize;
@@ -12,7 +13,7 @@ use tokio::time::timeout;
 
 use super::finding::Finding;
 use crate::behind::Behind;
-use crate::config::{Config, Server};
+use crate::config::{Config, Server, Upstream};
 
 /// Longest that one upstream may take: a program may be fetched before it starts.
 const UPSTREAM_WAIT: Duration = Duration::from_secs(60);
@@ -39,21 +40,33 @@ async fn of(server: &Server, behind: &Behind) -> Vec<Finding> {
             let unfit: Vec<_> = tools.iter().filter(|name| !is_fit(name)).collect();
             let mut found = vec![Finding::ok(
                 about.as_str(),
-                format!("it starts and lists {} tools", tools.len()),
+                format!("it answers and lists {} tools", tools.len()),
             )];
             found.extend(told(&about, &unfit));
             found
         }
-        Ok(Err(error)) => vec![Finding::problem(
-            about,
-            error.to_string(),
-            "run what upstream.command says by hand, and read what it says on standard error",
-        )],
+        Ok(Err(error)) => {
+            vec![Finding::problem(about, error.to_string(), remedy(&server.upstream))]
+        }
         Err(_) => vec![Finding::problem(
             about,
             format!("it has not listed its tools after {} s", UPSTREAM_WAIT.as_secs()),
             "look why it hangs: it must answer initialize and tools/list",
         )],
+    }
+}
+
+fn remedy(upstream: &Upstream) -> &'static str {
+    match upstream {
+        Upstream::Guarded { server: GuardedServer::Command(_), .. } => {
+            "run what upstream.command says by hand, and read what it says on standard error"
+        }
+        Upstream::Guarded { server: GuardedServer::Remote(_), .. } => {
+            "start what should answer at upstream.url, and read in the log why it cannot be used"
+        }
+        Upstream::Fortune => "this is built in: report it",
+        #[cfg(feature = "conformance")]
+        Upstream::Conformance => "this is built in: report it",
     }
 }
 

@@ -11,6 +11,7 @@ use testkit::identity_provider::{
 
 use crate::harness::{Done, Folder, PROGRAM, Server, free_port};
 use crate::proxy::{Proxy, Wrong};
+use crate::remote::unguarded;
 
 /// The lines that say what is wrong.
 fn problems(done: &Done) -> Vec<&str> {
@@ -40,7 +41,7 @@ async fn a_healthy_server_has_no_problem() {
         "ok       metadata: all 6 documents are as the settings make them",
         "ok       server fortune: ",
         "ok       stream: 4 events came as they were sent",
-        "ok       upstream of fortune: it starts and lists 1 tools",
+        "ok       upstream of fortune: it answers and lists 1 tools",
     ] {
         assert!(done.out.contains(expected), "{expected}: {}", done.out);
     }
@@ -567,38 +568,45 @@ async fn an_upstream_that_cannot_be_used_has_its_remedy() {
         *tools/list*) printf '{\"jsonrpc\":\"2.0\",\"id\":%s,\"result\":{\"tools\":[\
             {\"name\":\"good\"},{\"name\":\"not good\"}]}}\\n' \"$id\";; \
         esac; done";
-    let rows: [(&[&str], i32, &str, &str); 3] = [
+    let command = |words: &[&str]| format!("command = {words:?}");
+    let rows = [
         (
-            &["no-such-program-anywhere"],
+            command(&["no-such-program-anywhere"]),
             1,
-            "the server behind this one does not start",
+            "problem  upstream of tools: the server behind this one ended before it answered",
             "run what upstream.command says",
         ),
         (
-            &["sh", "-c", "exit 3"],
+            command(&["sh", "-c", "exit 3"]),
             1,
             "problem  upstream of tools: ",
             "read what it says on standard error",
         ),
         (
-            &["sh", "-c", TOOLS],
+            command(&["sh", "-c", TOOLS]),
             0,
             "some clients refuse these names of tools: \"not good\"",
             "at most 64 letters",
         ),
+        (
+            format!("url = \"http://127.0.0.1:{}/mcp\"", free_port()),
+            1,
+            "problem  upstream of tools: the server behind this one cannot be reached",
+            "start what should answer at upstream.url",
+        ),
     ];
-    for (command, code, what, fix) in rows {
+    for (upstream, code, what, fix) in rows {
         let folder = Folder::new();
         folder.write(
             "sekisho.toml",
             &format!(
-                "listen = \"127.0.0.1:{}\"\n[[server]]\nname = \"tools\"\nupstream = {{ command = {command:?} }}\n",
+                "listen = \"127.0.0.1:{}\"\n[[server]]\nname = \"tools\"\nupstream = {{ {upstream} }}\n",
                 free_port()
             ),
         );
         let done = folder.run(&["doctor"], "").await;
         let line = done.out.lines().find(|line| line.contains(what));
-        let line = line.unwrap_or_else(|| panic!("{command:?}: {}{}", done.out, done.err));
+        let line = line.unwrap_or_else(|| panic!("{upstream}: {}{}", done.out, done.err));
         assert!(line.contains(fix), "{line}");
         assert_eq!(done.code, Some(code), "{}", done.out);
     }
@@ -614,8 +622,27 @@ async fn an_upstream_that_cannot_be_used_has_its_remedy() {
     );
     let done = folder.run(&["doctor"], "").await;
     assert!(
-        done.out.contains("ok       upstream of tools: it starts and lists 1 tools"),
+        done.out.contains("ok       upstream of tools: it answers and lists 1 tools"),
         "{}",
         done.out
     );
+}
+
+#[tokio::test]
+async fn a_server_at_a_url_lists_its_tools() {
+    for path in ["/mcp", "/sse"] {
+        let (url, _) = unguarded().await;
+        let folder = Folder::new();
+        folder.write(
+            "sekisho.toml",
+            &format!(
+                "listen = \"127.0.0.1:{}\"\n[[server]]\nname = \"far\"\nupstream = {{ url = \"{url}{path}\" }}\n",
+                free_port()
+            ),
+        );
+        let done = folder.run(&["doctor"], "").await;
+        assert_eq!(done.code, Some(0), "{path}: {}{}", done.out, done.err);
+        let expected = "ok       upstream of far: it answers and lists 1 tools";
+        assert!(done.out.contains(expected), "{path}: {}", done.out);
+    }
 }

@@ -35,7 +35,7 @@ impl Tool for Hello {
 }
 
 /// A server without a guard: where it is, and how many requests it got.
-async fn unguarded() -> (String, Arc<AtomicUsize>) {
+pub(crate) async fn unguarded() -> (String, Arc<AtomicUsize>) {
     let service = Tools::new(ServerInfo::with_tools("hello", "1")).with(Hello);
     let endpoints = McpEndpoints::new(
         Arc::new(service),
