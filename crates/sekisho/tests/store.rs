@@ -169,14 +169,14 @@ async fn looking_at_a_file_makes_and_changes_nothing() {
 /// An empty store of today, and the same with something in it.
 async fn is_looked_at(empty: Condition, store: &Arc<dyn Store>, look: impl AsyncFn() -> Condition) {
     let nothing = Contents { clients: 0, logins: 0, sealing_key: None };
-    assert_eq!(empty, Condition { schema: SchemaAge::Current(7), contents: Some(nothing) });
+    assert_eq!(empty, Condition { schema: SchemaAge::Current(8), contents: Some(nothing) });
     store.register_client(&client("client", NOW)).await.unwrap();
     let keys = Sealer::ephemeral().key_ids();
     store.claim_keys(&keys).await.unwrap();
     let sealing_key = Some(keys[0].as_str().to_owned());
     let something = Contents { clients: 1, logins: 0, sealing_key };
     let found = look().await;
-    assert_eq!(found, Condition { schema: SchemaAge::Current(7), contents: Some(something) });
+    assert_eq!(found, Condition { schema: SchemaAge::Current(8), contents: Some(something) });
 }
 
 fn account(name: &str) -> LocalUser {

@@ -264,11 +264,10 @@ async fn a_store_or_key_that_cannot_be_used_has_its_remedy_and_stays_as_it_is() 
     sql(
         &store,
         "DELETE FROM _sqlx_migrations WHERE version = (SELECT MAX(version) FROM _sqlx_migrations)",
-    )
-    .await;
+    );
     examine("warning  store: ", "keep a backup", 0).await;
     examine("has schema ", "brings it up to date", 0).await;
-    sql(&store, "UPDATE _sqlx_migrations SET version = 9999 WHERE version = 1").await;
+    sql(&store, "UPDATE _sqlx_migrations SET version = 9999 WHERE version = 1");
     examine("was written by a newer version", "run that version", 1).await;
     std::fs::write(&store, "no database at all, however long it is looked at").unwrap();
     examine("is not an SQLite database", "restore a backup", 1).await;
@@ -279,12 +278,8 @@ async fn a_store_or_key_that_cannot_be_used_has_its_remedy_and_stays_as_it_is() 
     examine("there is no folder", "make the folder", 1).await;
 }
 
-async fn sql(path: &std::path::Path, statement: &'static str) {
-    use sqlx::{ConnectOptions as _, Connection as _};
-    let file = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
-    let mut connection = file.connect().await.unwrap();
-    sqlx::query(statement).execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
+fn sql(path: &std::path::Path, statement: &str) {
+    rusqlite::Connection::open(path).unwrap().execute(statement, []).unwrap();
 }
 
 /// Settings of an `OpenID` provider, without a server.

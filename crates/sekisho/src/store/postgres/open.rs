@@ -9,9 +9,9 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
 use url::Url;
 
 use super::rows;
-use super::{CONNECTIONS_MAX, Condition, SchemaAge, condition};
 use super::schema::{self, Migration, SchemaError};
 use super::statements::{Step, query, unavailable};
+use super::{CONNECTIONS_MAX, Condition, SchemaAge, condition};
 use crate::store::StoreError;
 
 /// Why a database could not be opened as a store. `place` never holds a password.

@@ -8,10 +8,7 @@ use crate::store::flows::{
     FLOW_BYTES_MAX, FLOWS_KEPT_MAX, FLOWS_LISTED_MAX, Flow, FlowNote, FlowOf,
 };
 
-pub(super) async fn note(
-    step: &mut Step,
-    note: &FlowNote,
-) -> Result<(), StoreError> {
+pub(super) async fn note(step: &mut Step, note: &FlowNote) -> Result<(), StoreError> {
     #[expect(clippy::expect_used, reason = "plain strings and numbers always serialise")]
     let line = serde_json::to_string(&note.step).expect("a step serialises") + "\n";
     match &note.of {

@@ -12,9 +12,9 @@ use crate::grant::{CodeGrant, FlowId, Grant, GrantId};
 use crate::principal::{Claims, Identity, Principal};
 use crate::seal::Sealed;
 use crate::store::{
-    AccessToken, ClaimedSession, Client, ClientOrigin, CodeRecord, Contents, Due, Flow, FoundBy, FoundPerson,
-    LastNoted, ListedGrant, LocalUser, LoginRecord, Personal, ProviderSession, RefreshToken,
-    Revocation, StoreError, Successors,
+    AccessToken, ClaimedSession, Client, ClientOrigin, CodeRecord, Contents, Due, Flow, FoundBy,
+    FoundPerson, LastNoted, ListedGrant, LocalUser, LoginRecord, Personal, ProviderSession,
+    RefreshToken, Revocation, StoreError, Successors,
 };
 
 pub(super) fn client(row: Row<'_>) -> Result<Client, StoreError> {
@@ -334,7 +334,9 @@ impl Columns<'_> {
 
     /// None where nobody had asked for any.
     fn claims(&self) -> Result<Claims, StoreError> {
-        let Some(text) = self.read::<Option<String>>("claims")? else { return Ok(Claims::default()) };
+        let Some(text) = self.read::<Option<String>>("claims")? else {
+            return Ok(Claims::default());
+        };
         serde_json::from_str(&text).map_err(|error| self.unreadable(error))
     }
 
