@@ -97,6 +97,11 @@ impl PostgresStore {
         open::take_turn(&mut step).await.map_err(unavailable)?;
         Ok(step)
     }
+
+    /// The same: the server itself ends what waits for too long.
+    async fn begin_for_notes(&self) -> Result<Transaction<'static, Database>, StoreError> {
+        self.begin().await
+    }
 }
 
 impl fmt::Debug for PostgresStore {

@@ -47,6 +47,7 @@ pub struct SqliteStore {
     uncounted: Uncounted,
     writer: SqlitePool,
     readers: SqlitePool,
+    notes: SqlitePool,
 }
 
 impl SqliteStore {
@@ -76,16 +77,17 @@ impl SqliteStore {
         durability: Durability,
         wait_max: Duration,
     ) -> Result<Self, OpenError> {
-        let open::Opened { path, instance_id, writer, readers } =
+        let open::Opened { path, instance_id, writer, readers, notes } =
             open::open(path, durability, wait_max).await?;
         let uncounted = Uncounted::default();
-        Ok(Self { path, instance_id, limits, uncounted, writer, readers })
+        Ok(Self { path, instance_id, limits, uncounted, writer, readers, notes })
     }
 
     /// Ends all connections and folds the write-ahead log into the file. Without it nothing is
     /// lost; the log is folded in when the file is next opened.
     pub async fn close(&self) {
         self.readers.close().await;
+        self.notes.close().await;
         self.writer.close().await;
     }
 
@@ -93,6 +95,12 @@ impl SqliteStore {
     /// reads cannot change under it.
     async fn begin(&self) -> Result<Transaction<'static, Database>, StoreError> {
         self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)
+    }
+
+    /// The same for what can do without, on a connection of its own that hardly waits: while another
+    /// process holds the file, nobody waits behind it.
+    async fn begin_for_notes(&self) -> Result<Transaction<'static, Database>, StoreError> {
+        self.notes.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)
     }
 }
 

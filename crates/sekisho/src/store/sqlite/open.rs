@@ -102,6 +102,7 @@ pub(super) struct Opened {
     pub(super) instance_id: String,
     pub(super) writer: SqlitePool,
     pub(super) readers: SqlitePool,
+    pub(super) notes: SqlitePool,
 }
 
 pub(super) async fn open(
@@ -143,10 +144,12 @@ pub(super) async fn open(
         .connect_with(file.clone())
         .await
         .map_err(|error| refusal(&path, error))?;
+    let notes =
+        pool().max_connections(1).connect_lazy_with(file.clone().busy_timeout(NOTES_WAIT_MAX));
     let readers =
         pool().max_connections(READERS_MAX).connect_lazy_with(file.pragma("query_only", "on"));
     match migrate(&path, &writer).await {
-        Ok(instance_id) => Ok(Opened { path, instance_id, writer, readers }),
+        Ok(instance_id) => Ok(Opened { path, instance_id, writer, readers, notes }),
         Err(refused) => {
             writer.close().await;
             Err(refused)
@@ -322,6 +325,9 @@ const APPLICATION_ID: i64 = 0x736b_6973;
 /// Pages of the write-ahead log before it is folded into the file: 16 MiB. Folding waits for the disk
 /// twice, and a page that was written often is folded once.
 const LOG_PAGES_MAX: &str = "4096";
+
+/// How long what can do without waits for the file.
+const NOTES_WAIT_MAX: Duration = Duration::from_millis(100);
 
 /// Connections that read side by side; each is a thread, opened when first needed.
 const READERS_MAX: u32 = 4;
