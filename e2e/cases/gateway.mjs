@@ -135,8 +135,8 @@ async function everythingAlone(world, folder) {
 const everythingBy = (name) => async () => upstreams[name].settings;
 
 /** How many scenarios pass at the servers themselves, at least: where nothing does, nothing is compared. */
-const OURS = { '2025-11-25': 33, '2026-07-28': 40 };
-const EVERYTHINGS = { '2025-11-25': 11, '2026-07-28': 1 };
+const OURS = { '2025-11-25': 30, '2026-07-28': 37 };
+const EVERYTHINGS = { '2025-11-25': 8, '2026-07-28': 1 };
 
 const SERVERS = {
   'ours-stdio': { start: ours, least: OURS, upstream: oursOverStdio },
