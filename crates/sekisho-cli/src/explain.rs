@@ -6,10 +6,10 @@ use std::path::Path;
 use sekisho::clock::{Clock as _, SystemClock};
 use sekisho::grant::GrantId;
 use sekisho::policy::{Decision, Explained, Rules, Wish};
-use sekisho::principal::{Claims, Identity, Principal};
+use sekisho::principal::{Identity, Principal};
 use sekisho::protocol::Secret;
 use sekisho::protocol::oauth::{ClientId, ScopeSet};
-use sekisho::store::{GrantsOf, LOCAL_ISSUER, Store, StoreError};
+use sekisho::store::{GrantsOf, Store, StoreError};
 use serde_json::{Map, Value, json};
 
 use crate::cli::ExplainArgs;
@@ -64,14 +64,7 @@ pub(crate) fn run(
 /// A person as the store has them: as the provider last described them.
 async fn known(store: &dyn Store, name: &str, is_local: bool) -> Result<Identity, ExplainError> {
     if is_local && let Some(user) = store.find_user(name).await? {
-        return Ok(Identity {
-            issuer: LOCAL_ISSUER.to_owned(),
-            subject: user.name.clone(),
-            name: Some(user.name),
-            email: None,
-            email_verified: false,
-            claims: Claims::default(),
-        });
+        return Ok(user.into_identity());
     }
     let of: GrantsOf = find_person(store, name).await?;
     let newest = all(store, &of).await?.pop();

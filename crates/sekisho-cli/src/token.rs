@@ -7,9 +7,9 @@ use sekisho::authorization_server::personal_token::{
 };
 use sekisho::clock::{Clock as _, SystemClock};
 use sekisho::grant::GrantId;
-use sekisho::principal::{Claims, Identity};
+use sekisho::principal::Identity;
 use sekisho::protocol::oauth::{ProtectedResource, ScopeSet};
-use sekisho::store::{GrantsOf, LOCAL_ISSUER, ListedGrant, Store, StoreError};
+use sekisho::store::{GrantsOf, ListedGrant, Store, StoreError};
 use serde_json::{Value, json};
 
 use crate::cli::{AddTokenArgs, TokenCommand};
@@ -129,14 +129,7 @@ async fn person(config: &Config, store: &dyn Store, name: &str) -> Result<Identi
     if let IdentityConfig::Local = config.identity {
         let user = store.find_user(name).await?;
         let user = user.ok_or_else(|| PersonalTokenError::NoAccount(name.to_owned()))?;
-        return Ok(Identity {
-            issuer: LOCAL_ISSUER.to_owned(),
-            subject: user.name.clone(),
-            name: Some(user.name),
-            email: None,
-            email_verified: false,
-            claims: Claims::default(),
-        });
+        return Ok(user.into_identity());
     }
     let of = match find_person(store, name).await {
         Err(GrantError::Nobody(name)) => return Err(TokenError::NeverLoggedIn(name)),

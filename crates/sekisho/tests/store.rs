@@ -131,8 +131,8 @@ async fn looking_at_a_database_makes_and_changes_nothing() {
     let store: Arc<dyn Store> =
         Arc::new(PostgresStore::open(&url, TableLimits::default()).await.unwrap());
     is_looked_at(looked().await.unwrap(), &store, async || looked().await.unwrap()).await;
-    testkit::postgres::execute(&url, "DELETE FROM sekisho._sqlx_migrations WHERE version = 7");
-    let older = SchemaAge::Older { found: 6, known: 7 };
+    testkit::postgres::execute(&url, "DELETE FROM sekisho._sqlx_migrations WHERE version = 8");
+    let older = SchemaAge::Older { found: 7, known: 8 };
     for _ in 0..2 {
         assert_eq!(looked().await.unwrap(), Condition { schema: older, contents: None });
     }
@@ -154,14 +154,13 @@ async fn looking_at_a_file_makes_and_changes_nothing() {
     assert_eq!(std::fs::read(&file.path).unwrap(), b"", "it stays empty");
     let store = file.open().await;
     is_looked_at(looked().await.unwrap(), &any(&store), async || looked().await.unwrap()).await;
-    let mut raw = SqliteConnectOptions::new().filename(&file.path).connect().await.unwrap();
-    sqlx::query("DELETE FROM _sqlx_migrations WHERE version = 7").execute(&mut raw).await.unwrap();
-    let older = SchemaAge::Older { found: 6, known: 7 };
+    let raw = Connection::open(&file.path).unwrap();
+    raw.execute("DELETE FROM _sqlx_migrations WHERE version = 8", ()).unwrap();
+    let older = SchemaAge::Older { found: 7, known: 8 };
     for _ in 0..2 {
         assert_eq!(looked().await.unwrap(), Condition { schema: older, contents: None });
     }
-    sqlx::query("DROP TABLE _sqlx_migrations").execute(&mut raw).await.unwrap();
-    sqlx::query("PRAGMA application_id = 1").execute(&mut raw).await.unwrap();
+    raw.execute_batch("DROP TABLE _sqlx_migrations; PRAGMA application_id = 1").unwrap();
     let refused = looked().await.unwrap_err();
     assert!(matches!(refused, OpenError::Foreign { .. }), "{refused}");
 }

@@ -24,7 +24,7 @@ use sekisho_protocol::oauth::{ClientId, ClientMetadata, ResourceUri, ScopeSet};
 
 use crate::clock::Timestamp;
 use crate::grant::{CodeGrant, Grant, GrantId, IssuedTokens};
-use crate::principal::{Identity, Principal};
+use crate::principal::{Claims, Identity, Principal};
 use crate::seal::{KeyId, Sealed};
 
 pub use self::cached::CachedStore;
@@ -260,6 +260,20 @@ pub struct LocalUser {
     pub password_hash: String,
     /// When it was added.
     pub created_at: Timestamp,
+}
+
+impl LocalUser {
+    /// Who logs in with it: nothing is known of them but their name.
+    pub fn into_identity(self) -> Identity {
+        Identity {
+            issuer: LOCAL_ISSUER.to_owned(),
+            subject: self.name.clone(),
+            name: Some(self.name),
+            email: None,
+            email_verified: false,
+            claims: Claims::default(),
+        }
+    }
 }
 
 impl fmt::Debug for LocalUser {

@@ -28,12 +28,10 @@ use self::password::PasswordChecker;
 use self::tries::Tries;
 use super::{IdentityProvider, LoggedIn, LoginAttempt, ProviderError};
 use crate::clock::{Clock, Timestamp};
-use crate::principal::{Claims, Identity};
 use crate::seal::{Purpose, Sealed, Sealer};
 use crate::store::Store;
 
-/// The issuer of local accounts: the first half of a person's key.
-pub const LOCAL_ISSUER: &str = "local";
+pub use crate::store::LOCAL_ISSUER;
 
 /// How long a code for the callback works.
 pub const LOCAL_CODE_TTL: Duration = Duration::from_mins(1);
@@ -136,15 +134,7 @@ impl IdentityProvider for LocalProvider {
             .await
             .map_err(|reason| ProviderError::Unavailable(Box::new(reason)))?
             .ok_or_else(|| refused("the account was removed"))?;
-        let identity = Identity {
-            issuer: LOCAL_ISSUER.to_owned(),
-            subject: user.name.clone(),
-            name: Some(user.name),
-            email: None,
-            email_verified: false,
-            claims: Claims::default(),
-        };
-        Ok(LoggedIn { identity, tokens: None, sid: None })
+        Ok(LoggedIn { identity: user.into_identity(), tokens: None, sid: None })
     }
 
     async fn check(&self) -> Result<(), ProviderError> {

@@ -97,6 +97,11 @@ impl PostgresStore {
         open::take_turn(&mut step).await?;
         Ok(step)
     }
+
+    /// The same: the server itself ends what waits for too long.
+    async fn begin_for_notes(&self) -> Result<Step, StoreError> {
+        self.begin().await
+    }
 }
 
 impl fmt::Debug for PostgresStore {

@@ -737,7 +737,7 @@ impl Store for SqlStore {
     }
 
     async fn note_flows(&self, notes: &[FlowNote]) -> Result<(), StoreError> {
-        let mut step = self.begin().await?;
+        let mut step = self.begin_for_notes().await?;
         for note in notes {
             flows::note(&mut step, note).await?;
         }

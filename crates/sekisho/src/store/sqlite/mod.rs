@@ -43,6 +43,9 @@ use self::writer::{Step, Writer};
 /// Longest that a verb waits for the file, or for its turn to write.
 pub const WAIT_MAX: Duration = Duration::from_secs(5);
 
+/// Longest that what can do without is waited for.
+const NOTES_WAIT_MAX: Duration = Duration::from_millis(100);
+
 /// Pause between two attempts at what another process holds.
 const BUSY_RETRY_EVERY: Duration = Duration::from_millis(2);
 
@@ -100,6 +103,12 @@ impl SqliteStore {
     /// reads cannot change under it.
     async fn begin(&self) -> Result<Step, StoreError> {
         self.writer.begin().await
+    }
+
+    /// The same for what can do without: while another process holds the file, whoever waits behind it
+    /// waits hardly longer.
+    async fn begin_for_notes(&self) -> Result<Step, StoreError> {
+        self.writer.begin_within(NOTES_WAIT_MAX).await
     }
 }
 

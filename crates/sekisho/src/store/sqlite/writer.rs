@@ -63,7 +63,12 @@ impl Writer {
 
     /// A step that holds the right to write from its beginning.
     pub(super) async fn begin(&self) -> Result<Step, StoreError> {
-        let give_up_at = Instant::now() + self.wait_max;
+        self.begin_within(self.wait_max).await
+    }
+
+    /// The same, with another wait for its turn and for the file together.
+    pub(super) async fn begin_within(&self, wait_max: Duration) -> Result<Step, StoreError> {
+        let give_up_at = Instant::now() + wait_max;
         let mut pen = timeout_at(give_up_at, self.turn()).await.map_err(too_late)?;
         if pen.batch.as_ref().is_some_and(|batch| batch.steps >= STEPS_TOGETHER_MAX) {
             commit_all(&mut pen);
