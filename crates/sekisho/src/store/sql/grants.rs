@@ -1,7 +1,7 @@
 //! Listing and ending grants, their last use, and personal access tokens, for each database alike (see
 //! `verbs.rs`).
 
-use super::verbs::{claims_as_json, insert_grant, insert_tokens, key};
+use super::verbs::{claims_as_json, description, insert_grant, insert_tokens, key};
 use super::{Query, Readers, Step, Writer, query, rows};
 use crate::clock::Timestamp;
 use crate::grant::GrantId;
@@ -49,20 +49,20 @@ pub(super) async fn is_described_otherwise(
     readers: &Readers,
     identity: &Identity,
 ) -> Result<bool, StoreError> {
+    // Each is a look into an index, however many grants they have.
     query(
-        "SELECT EXISTS (SELECT 1 FROM grants WHERE issuer = $1 AND subject = $2
-                AND (name IS DISTINCT FROM $3 OR email IS DISTINCT FROM $4
-                    OR email_verified IS DISTINCT FROM $5 OR claims IS DISTINCT FROM $6))
-            OR EXISTS (SELECT 1 FROM browser_sessions WHERE issuer = $1 AND subject = $2
-                AND (name IS DISTINCT FROM $3 OR email IS DISTINCT FROM $4
-                    OR email_verified IS DISTINCT FROM $5 OR claims IS DISTINCT FROM $6))",
+        "SELECT EXISTS (SELECT 1 FROM grants
+                WHERE issuer = $1 AND subject = $2 AND described < $3)
+            OR EXISTS (SELECT 1 FROM grants
+                WHERE issuer = $1 AND subject = $2 AND described > $3)
+            OR EXISTS (SELECT 1 FROM browser_sessions
+                WHERE issuer = $1 AND subject = $2 AND described < $3)
+            OR EXISTS (SELECT 1 FROM browser_sessions
+                WHERE issuer = $1 AND subject = $2 AND described > $3)",
     )
     .bind(&identity.issuer)
     .bind(&identity.subject)
-    .bind(&identity.name)
-    .bind(&identity.email)
-    .bind(identity.email_verified)
-    .bind(claims_as_json(identity))
+    .bind(description(identity))
     .fetch_one(readers, rows::first::<bool>)
     .await
 }
@@ -74,30 +74,28 @@ pub(super) async fn describe(
 ) -> Result<u64, StoreError> {
     // Whoever has them in memory is told as of a revocation, and reads them anew.
     let told = query(
-        "INSERT INTO revocations (grant_id, revoked_at) SELECT id, $7 FROM grants
-         WHERE issuer = $1 AND subject = $2
-            AND (name IS DISTINCT FROM $3 OR email IS DISTINCT FROM $4
-                OR email_verified IS DISTINCT FROM $5 OR claims IS DISTINCT FROM $6)
+        "INSERT INTO revocations (grant_id, revoked_at) SELECT id, $4 FROM grants
+         WHERE issuer = $1 AND subject = $2 AND described <> $3
          ORDER BY id",
     )
     .bind(&identity.issuer)
     .bind(&identity.subject)
-    .bind(&identity.name)
-    .bind(&identity.email)
-    .bind(identity.email_verified)
-    .bind(claims_as_json(identity))
+    .bind(description(identity))
     .bind(now.unix_seconds())
     .execute(&mut *step)
     .await?;
     for statement in [
-        "UPDATE grants SET name = $3, email = $4, email_verified = $5, claims = $6
-         WHERE issuer = $1 AND subject = $2",
-        "UPDATE browser_sessions SET name = $3, email = $4, email_verified = $5, claims = $6
-         WHERE issuer = $1 AND subject = $2",
+        "UPDATE grants
+         SET described = $3, name = $4, email = $5, email_verified = $6, claims = $7
+         WHERE issuer = $1 AND subject = $2 AND described <> $3",
+        "UPDATE browser_sessions
+         SET described = $3, name = $4, email = $5, email_verified = $6, claims = $7
+         WHERE issuer = $1 AND subject = $2 AND described <> $3",
     ] {
         query(statement)
             .bind(&identity.issuer)
             .bind(&identity.subject)
+            .bind(description(identity))
             .bind(&identity.name)
             .bind(&identity.email)
             .bind(identity.email_verified)

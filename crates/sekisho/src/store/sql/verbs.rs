@@ -27,6 +27,7 @@ use crate::store::{
 use async_trait::async_trait;
 use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::ClientId;
+use sha2::{Digest as _, Sha256};
 
 #[async_trait]
 impl Store for SqlStore {
@@ -767,6 +768,17 @@ pub(super) fn claims_as_json(identity: &Identity) -> Option<String> {
     (!identity.claims.is_empty()).then(|| as_json(&identity.claims))
 }
 
+/// A digest of what the provider says of a person, beside who they are.
+pub(super) fn description(identity: &Identity) -> Vec<u8> {
+    let Identity { issuer: _, subject: _, name, email, email_verified, claims } = identity;
+    let mut digest = Sha256::digest(as_json(&(name, email, email_verified, claims))).to_vec();
+    digest.truncate(DESCRIPTION_BYTES);
+    digest
+}
+
+/// Enough that no two things said of one person are taken for each other.
+const DESCRIPTION_BYTES: usize = 16;
+
 /// Who is logged in at a browser; at the account page too until `idle_until`.
 fn browser_session<'q>(
     browser: &'q SecretHash,
@@ -776,12 +788,14 @@ fn browser_session<'q>(
 ) -> Query<'q> {
     query(
         "INSERT INTO browser_sessions
-            (browser, issuer, subject, name, email, email_verified, expires_at, idle_until, claims)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+            (browser, issuer, subject, name, email, email_verified, expires_at, idle_until, claims,
+             described)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
          ON CONFLICT (browser) DO UPDATE SET
             issuer = excluded.issuer, subject = excluded.subject, name = excluded.name,
             email = excluded.email, email_verified = excluded.email_verified,
-            claims = excluded.claims, expires_at = excluded.expires_at, idle_until = excluded.idle_until",
+            claims = excluded.claims, described = excluded.described,
+            expires_at = excluded.expires_at, idle_until = excluded.idle_until",
     )
     .bind(bytes(browser))
     .bind(&identity.issuer)
@@ -792,6 +806,7 @@ fn browser_session<'q>(
     .bind(expires_at.unix_seconds())
     .bind(idle_until.map(Timestamp::unix_seconds))
     .bind(claims_as_json(identity))
+    .bind(description(identity))
 }
 
 /// Keeps a code, and marks its client as one that finished a login.
@@ -906,8 +921,8 @@ pub(super) async fn insert_grant(step: &mut Step, grant: &Grant) -> Result<(), S
     query(
         "INSERT INTO grants
             (id, client_id, issuer, subject, name, email, email_verified, scope, resource,
-             created_at, claims)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+             created_at, claims, described)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     )
     .bind(grant.id.as_str())
     .bind(grant.client_id.as_str())
@@ -920,6 +935,7 @@ pub(super) async fn insert_grant(step: &mut Step, grant: &Grant) -> Result<(), S
     .bind(grant.resource.as_str())
     .bind(grant.created_at.unix_seconds())
     .bind(claims_as_json(&grant.identity))
+    .bind(description(&grant.identity))
     .execute(&mut *step)
     .await?;
     Ok(())

@@ -171,6 +171,7 @@ pub(super) enum Value<'q> {
     Text(&'q str),
     OwnText(String),
     Bytes(&'q [u8]),
+    OwnBytes(Vec<u8>),
 }
 
 impl ToSql for Value<'_> {
@@ -181,6 +182,7 @@ impl ToSql for Value<'_> {
             Value::Text(text) => ValueRef::Text(text.as_bytes()),
             Value::OwnText(text) => ValueRef::Text(text.as_bytes()),
             Value::Bytes(bytes) => ValueRef::Blob(bytes),
+            Value::OwnBytes(bytes) => ValueRef::Blob(bytes),
         }))
     }
 }
@@ -224,6 +226,12 @@ impl Bind<'_> for String {
 impl<'q> Bind<'q> for &'q [u8] {
     fn value(self) -> Value<'q> {
         Value::Bytes(self)
+    }
+}
+
+impl Bind<'_> for Vec<u8> {
+    fn value(self) -> Value<'static> {
+        Value::OwnBytes(self)
     }
 }
 
