@@ -170,14 +170,14 @@ async fn looking_at_a_file_makes_and_changes_nothing() {
 /// An empty store of today, and the same with something in it.
 async fn is_looked_at(empty: Condition, store: &Arc<dyn Store>, look: impl AsyncFn() -> Condition) {
     let nothing = Contents { clients: 0, logins: 0, sealing_key: None };
-    assert_eq!(empty, Condition { schema: SchemaAge::Current(8), contents: Some(nothing) });
+    assert_eq!(empty, Condition { schema: SchemaAge::Current(10), contents: Some(nothing) });
     store.register_client(&client("client", NOW)).await.unwrap();
     let keys = Sealer::ephemeral().key_ids();
     store.claim_keys(&keys).await.unwrap();
     let sealing_key = Some(keys[0].as_str().to_owned());
     let something = Contents { clients: 1, logins: 0, sealing_key };
     let found = look().await;
-    assert_eq!(found, Condition { schema: SchemaAge::Current(8), contents: Some(something) });
+    assert_eq!(found, Condition { schema: SchemaAge::Current(10), contents: Some(something) });
 }
 
 fn account(name: &str) -> LocalUser {
@@ -271,7 +271,7 @@ async fn a_file_that_is_not_ours_is_refused_with_a_remedy_and_left_alone() {
     let rows: [(&str, File, &[&str]); 6] = [
         ("garbage", File::holding(&[b'x'; 5000]), &["not an SQLite database", "backup"]),
         ("another program's", File::made_by(foreign).await, &["another program", "another file"]),
-        ("newer", File::ours_after(newer).await, &["newer version", "schema 9999", "up to 8"]),
+        ("newer", File::ours_after(newer).await, &["newer version", "schema 9999", "up to 10"]),
         ("altered", File::ours_after(altered).await, &["another schema 1", "backup"]),
         ("in no folder", File::new().named("none/sekisho.db"), &["cannot create", "folder exists"]),
         ("a folder", File::new().named("."), &["cannot open", "permissions"]),

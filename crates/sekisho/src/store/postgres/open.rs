@@ -257,7 +257,7 @@ const PARAMETERS: [&str; 9] =
 const MIGRATIONS_TABLE: &str = "_sqlx_migrations";
 
 /// Every schema there ever was, oldest first. Never changed once released, only added to.
-const MIGRATIONS: [(i64, &str, &str); 8] = [
+const MIGRATIONS: [(i64, &str, &str); 9] = [
     (1, "tables", include_str!("../../../migrations/postgres/0001_tables.sql")),
     (2, "refresh", include_str!("../../../migrations/postgres/0002_refresh.sql")),
     (3, "clients", include_str!("../../../migrations/postgres/0003_clients.sql")),
@@ -274,6 +274,7 @@ const MIGRATIONS: [(i64, &str, &str); 8] = [
     (6, "people", include_str!("../../../migrations/postgres/0006_people.sql")),
     (7, "flows", include_str!("../../../migrations/postgres/0007_flows.sql")),
     (8, "claims", include_str!("../../../migrations/postgres/0008_claims.sql")),
+    (10, "leases", include_str!("../../../migrations/postgres/0010_leases.sql")),
 ];
 
 #[cfg(test)]

@@ -339,7 +339,7 @@ const WAL_RETRY_EVERY: Duration = Duration::from_millis(10);
 const MIGRATIONS_TABLE: &str = "_sqlx_migrations";
 
 /// Every schema there ever was, oldest first. Never changed once released, only added to.
-const MIGRATIONS: [(i64, &str, &str); 8] = [
+const MIGRATIONS: [(i64, &str, &str); 9] = [
     (1, "tables", include_str!("../../../migrations/sqlite/0001_tables.sql")),
     (2, "refresh", include_str!("../../../migrations/sqlite/0002_refresh.sql")),
     (3, "clients", include_str!("../../../migrations/sqlite/0003_clients.sql")),
@@ -352,4 +352,5 @@ const MIGRATIONS: [(i64, &str, &str); 8] = [
     (6, "people", include_str!("../../../migrations/sqlite/0006_people.sql")),
     (7, "flows", include_str!("../../../migrations/sqlite/0007_flows.sql")),
     (8, "claims", include_str!("../../../migrations/sqlite/0008_claims.sql")),
+    (10, "leases", include_str!("../../../migrations/sqlite/0010_leases.sql")),
 ];
