@@ -16,7 +16,7 @@ use sekisho::gateway::{
     RemoteServer, RemoteServerError, SIGNED_LIFE, SignedTokens,
 };
 use sekisho::principal::Principal;
-use sekisho::protocol::oauth::Issuer;
+use sekisho::protocol::oauth::{ClientId, Issuer};
 use sekisho::protocol::{Secret, SecretHash};
 use sekisho::seal::Sealer;
 use sekisho::signing::SigningKeys;
@@ -160,6 +160,34 @@ async fn a_request_says_what_is_known_of_its_caller_now() {
     assert_eq!(told, expected, "and what is not known is not told");
     assert_eq!(web.count("initialize"), 1, "in one conversation of hers");
     rig.stop().await;
+}
+
+/// They share a conversation, and each call is its own client's.
+#[tokio::test]
+async fn calls_of_one_persons_clients_at_one_time_are_not_mixed_up() {
+    for speaks in Speaks::ALL {
+        let web = Web::serve(speaks.server()).await;
+        let told = vec![("x-client".parse().unwrap(), Attribute::Client)];
+        let url = web.url(speaks.path());
+        let rig = plan(&url, Introduction::Attributes(told)).begin();
+        rig.call(&caller("alice"), "odd").await.unwrap();
+        let clients: Vec<_> = (0..20).map(|number| format!("client-{number:02}")).collect();
+        let callers = clients.iter().map(|client| {
+            changed(&caller("alice"), |alice| alice.client_id = ClientId::new(client.as_str()))
+        });
+        let callers: Vec<_> = callers.collect();
+        let calls = callers.iter().map(|who| rig.call(who, "odd"));
+        for called in futures::future::join_all(calls).await {
+            called.unwrap();
+        }
+        let seen = web.seen();
+        let calls = seen.iter().filter(|seen| seen.says().as_deref() == Some("tools/call"));
+        let mut told: Vec<_> = calls.map(|seen| seen.header("x-client").unwrap()).collect();
+        told.sort_unstable();
+        assert_eq!(told[0], "client", "{speaks:?}");
+        assert_eq!(told[1..], clients, "{speaks:?}");
+        rig.stop().await;
+    }
 }
 
 #[tokio::test]
