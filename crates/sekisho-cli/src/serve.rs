@@ -168,7 +168,7 @@ async fn application(
             &authorization_server,
         ))
         .merge(readiness.routes());
-    if config.servers.iter().any(|server| server.upstream.is_signed_for()) {
+    if config.authorization.publishes_keys {
         routes = routes.merge(sources.keys.routes());
     }
     let refused = Arc::new(RefusedTokens::new(config.wrong_tokens_per_minute));

@@ -162,6 +162,7 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
     let mut authorization = authorization(settings, public_url.clone(), &servers)?;
     let claims = rules::claims(&servers, &authorization.admission);
     introduction::check(settings, &written.servers, &servers, &identity)?;
+    authorization.publishes_keys = servers.iter().any(|server| server.upstream.is_signed_for());
     authorization.clients = clients(&written.clients, &authorization.servers.scopes())?;
     let client_idle_ttl = life_or_for_ever(settings, "authorization.client_idle_ttl")?;
     let connections_max = number(settings, "limits.connections_max", 1..=1_000_000)?;

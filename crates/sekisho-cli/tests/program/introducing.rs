@@ -12,7 +12,7 @@ use testkit::{Browser, McpClient, SseClient, Tokens};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::harness::{Folder, PROGRAM, Server};
+use crate::harness::{Folder, PROGRAM, Server, free_port};
 use crate::person::{REDIRECT_URI, app};
 use crate::remote::unguarded;
 
@@ -250,11 +250,47 @@ async fn a_rotated_key_breaks_no_verification() {
     }
 }
 
+/// A sekisho behind a sekisho takes the word of the one in front, and of nobody else.
+#[tokio::test]
+async fn another_checkpoint_lets_in_whom_the_first_one_has_signed_for() {
+    let (inside, outside) = (free_port(), free_port());
+    let inner = Folder::new();
+    let guarding = inner
+        .serve_at(
+            inside,
+            &format!(
+                "[authorization]\nmode = \"external\"\nissuer = \"http://localhost:{outside}\"\n"
+            ),
+        )
+        .await;
+    let outer = Folder::new();
+    let server = outer
+        .serve_at(
+            outside,
+            &format!(
+                "[[server]]\nname = \"main\"\npath = \"/\"\nscopes = [\"fortune\"]\n\
+                 upstream = {{ url = \"{}\", identity = {{ by = \"jwt\" }} }}\n",
+                guarding.url("/mcp")
+            ),
+        )
+        .await;
+    let tokens = crate::person::log_in(&server, "demo", &server.password().unwrap()).await;
+    let mut client = McpClient::new(server.url("/mcp")).with_token(&tokens.access);
+    client.begin("2025-11-25").await;
+    let told = client.call_tool("fortune", json!({})).await.tool_text();
+    assert!(told.starts_with("今日の運勢は: "), "{told}");
+    let directly = McpClient::new(guarding.url("/mcp")).with_token(&tokens.access);
+    assert_eq!({ directly }.begin("2025-11-25").await.status, 401, "not with the client's own");
+}
+
 #[tokio::test]
 async fn keys_are_published_where_somebody_has_to_verify_and_nowhere_else() {
     let folder = Folder::new();
     let server = folder.serve("").await;
     assert_eq!(reqwest::get(server.url("/jwks.json")).await.unwrap().status(), 404);
+    let metadata = server.url("/.well-known/oauth-authorization-server");
+    let metadata = reqwest::get(metadata).await.unwrap().text().await.unwrap();
+    assert!(!metadata.contains("jwks_uri"), "{metadata}");
 }
 
 #[tokio::test]

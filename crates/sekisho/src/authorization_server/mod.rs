@@ -146,6 +146,8 @@ pub struct Settings {
     pub provider_session: SessionRule,
     /// Who may log in at all.
     pub admission: Admission,
+    /// Whether there are keys at `/jwks.json` (`crate::signing`), which the metadata then names.
+    pub publishes_keys: bool,
     /// Registrations from one address in a minute.
     pub registrations_per_minute: NonZeroU32,
     /// Logins begun from one address in a minute.
@@ -184,6 +186,7 @@ impl Settings {
             client_secret_ttl: None,
             provider_session: SessionRule::Follow { recheck: RECHECK_DEFAULT },
             admission: Admission::default(),
+            publishes_keys: false,
             registrations_per_minute: PER_MINUTE_DEFAULT,
             logins_per_minute: PER_MINUTE_DEFAULT,
             fetches_per_minute: FETCHES_PER_MINUTE_DEFAULT,
