@@ -15,7 +15,7 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
         return Err(Failure::Run("there is no server to serve".to_owned()));
     };
     let behind = Behind::default();
-    let service = behind.service(&server.upstream);
+    let service = behind.service(&server.upstream, None)?;
     let runtime = serve::runtime()?;
     let ended = runtime.block_on(async {
         let ended = serve_stdio(service, tokio::io::stdin(), tokio::io::stdout()).await;

@@ -125,6 +125,8 @@ macro_rules! store_contract {
                 what_nothing_hangs_on_any_more_is_a_farewell
                 a_farewell_is_silent_while_another_session_of_the_person_lives
                 a_farewell_is_forgotten_after_a_while
+                a_session_is_asked_about_by_one_at_a_time_however_they_come
+                a_session_raced_for_is_had_once
                 new_tokens_that_come_after_the_end_are_given_back_too
                 a_sweep_removes_sessions_whose_grant_or_code_is_gone
                 an_account_session_ends_when_idle_and_at_its_end

@@ -122,9 +122,10 @@ pub(super) fn admission(settings: &Settings) -> Result<Admission, ConfigError> {
     condition(settings, "identity.allow", Scope::Login).map(Admission::only)
 }
 
-/// What is kept of people: what rules ask about.
+/// What is kept of people: what rules ask about, and what servers are told.
 pub(super) fn claims(servers: &[Server], admission: &Admission) -> WantedClaims {
     let of_rules = servers.iter().filter_map(|server| server.rules.as_ref());
     let of_rules = of_rules.flat_map(|rules| rules.claims());
-    WantedClaims::new(of_rules.chain(admission.claims()).map(str::to_owned))
+    let told = servers.iter().flat_map(|server| server.upstream.claims()).map(String::as_str);
+    WantedClaims::new(of_rules.chain(admission.claims()).chain(told).map(str::to_owned))
 }

@@ -2,6 +2,8 @@
 //! secret is ever shown.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod introduction;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -29,6 +29,7 @@ use super::clients::clients;
 use super::duration;
 use super::error::{ConfigError, Origin};
 use super::external::{self, ExternalConfig};
+use super::introduction;
 use super::read_text;
 use super::rules;
 use super::upstream::{Upstream, upstream};
@@ -160,6 +161,8 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
     };
     let mut authorization = authorization(settings, public_url.clone(), &servers)?;
     let claims = rules::claims(&servers, &authorization.admission);
+    introduction::check(settings, &written.servers, &servers, &identity)?;
+    authorization.publishes_keys = servers.iter().any(|server| server.upstream.is_signed_for());
     authorization.clients = clients(&written.clients, &authorization.servers.scopes())?;
     let client_idle_ttl = life_or_for_ever(settings, "authorization.client_idle_ttl")?;
     let connections_max = number(settings, "limits.connections_max", 1..=1_000_000)?;

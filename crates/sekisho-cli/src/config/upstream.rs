@@ -7,6 +7,7 @@ use sekisho::gateway::{
 };
 
 use super::error::{ConfigError, Origin};
+use super::introduction::{self, Introduced, TokenKind};
 use super::understood::choose;
 use super::written::Settings;
 
@@ -19,7 +20,32 @@ pub(crate) enum Upstream {
     #[cfg(feature = "conformance")]
     Conformance,
     /// What somebody else's server serves.
-    Guarded { server: GuardedServer, per: Per },
+    Guarded { server: Box<GuardedServer>, per: Per, introduced: Box<Introduced> },
+}
+
+impl Upstream {
+    /// Whether we sign who calls.
+    pub(crate) fn is_signed_for(&self) -> bool {
+        match self {
+            Self::Guarded { introduced, .. } => introduced
+                .token
+                .as_ref()
+                .is_some_and(|wish| matches!(wish.kind, TokenKind::Signed { .. })),
+            Self::Fortune => false,
+            #[cfg(feature = "conformance")]
+            Self::Conformance => false,
+        }
+    }
+
+    /// What is kept of people so that it can be told.
+    pub(super) fn claims(&self) -> &[String] {
+        match self {
+            Self::Guarded { introduced, .. } => &introduced.claims,
+            Self::Fortune => &[],
+            #[cfg(feature = "conformance")]
+            Self::Conformance => &[],
+        }
+    }
 }
 
 /// What one `[[server]]` guards; a command gets `environment`, and what is written for it.
@@ -52,9 +78,11 @@ pub(super) fn upstream(
         }
     }
     if kind == "upstream.builtin" {
-        if settings.was_written("upstream.per") {
+        let is_foreign =
+            |key: &&str| *key == "upstream.per" || key.starts_with("upstream.identity");
+        if let Some(foreign) = settings.written().find(is_foreign) {
             let problem = "only a command or a server at a URL has it: write one of them";
-            return Err(settings.refuse("upstream.per", problem));
+            return Err(settings.refuse(foreign, problem));
         }
         return settings.parse("upstream.builtin", builtin);
     }
@@ -64,12 +92,15 @@ pub(super) fn upstream(
     } else {
         Per::default()
     };
-    let server = if kind == "upstream.url" {
-        remote(settings)?.into()
+    let (server, introduced) = if kind == "upstream.url" {
+        let (server, introduced) = introduction::of_remote(settings, remote(settings)?, per)?;
+        (GuardedServer::from(server), introduced)
     } else {
-        command(settings, environment)?.into()
+        let command = command(settings, environment)?;
+        let (command, introduced) = introduction::of_command(settings, command, per)?;
+        (GuardedServer::from(command), introduced)
     };
-    Ok(Upstream::Guarded { server, per })
+    Ok(Upstream::Guarded { server: server.into(), per, introduced: introduced.into() })
 }
 
 fn remote(settings: &Settings) -> Result<RemoteServer, ConfigError> {
@@ -88,9 +119,9 @@ fn remote(settings: &Settings) -> Result<RemoteServer, ConfigError> {
             RemoteServerError::NotAUrl
             | RemoteServerError::Credentials
             | RemoteServerError::Fragment => settings.refuse("upstream.url", problem),
-            RemoteServerError::Header(_) | RemoteServerError::ReservedHeader(_) => {
-                settings.refuse("upstream.headers", problem)
-            }
+            RemoteServerError::Header(_)
+            | RemoteServerError::ReservedHeader(_)
+            | RemoteServerError::DoubledHeader(_) => settings.refuse("upstream.headers", problem),
         }
     })
 }
@@ -138,5 +169,6 @@ fn command(
     }
     let arguments = arguments.iter().map(OsString::from).collect();
     let attendant = crate::attend::words();
-    Ok(StdioCommand { program, arguments, environment, folder: None, attendant })
+    let told = Vec::new();
+    Ok(StdioCommand { program, arguments, environment, told, folder: None, attendant })
 }

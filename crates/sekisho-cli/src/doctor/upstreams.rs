@@ -34,7 +34,10 @@ pub(super) async fn examine(config: &Config) -> Vec<Finding> {
 
 async fn of(server: &Server, behind: &Behind) -> Vec<Finding> {
     let about = format!("upstream of {}", server.resource.name);
-    let service = behind.service(&server.upstream);
+    let Ok(service) = behind.service(&server.upstream, None) else {
+        let what = "it hears who calls, and the doctor is nobody: it was not asked";
+        return vec![Finding::ok(about, what)];
+    };
     match timeout(UPSTREAM_WAIT, tools(&service)).await {
         Ok(Ok(tools)) => {
             let unfit: Vec<_> = tools.iter().filter(|name| !is_fit(name)).collect();
@@ -58,12 +61,14 @@ async fn of(server: &Server, behind: &Behind) -> Vec<Finding> {
 
 fn remedy(upstream: &Upstream) -> &'static str {
     match upstream {
-        Upstream::Guarded { server: GuardedServer::Command(_), .. } => {
-            "run what upstream.command says by hand, and read what it says on standard error"
-        }
-        Upstream::Guarded { server: GuardedServer::Remote(_), .. } => {
-            "start what should answer at upstream.url, and read in the log why it cannot be used"
-        }
+        Upstream::Guarded { server, .. } => match server.as_ref() {
+            GuardedServer::Command(_) => {
+                "run what upstream.command says by hand, and read what it says on standard error"
+            }
+            GuardedServer::Remote(_) => {
+                "start what should answer at upstream.url, and read in the log why it cannot be used"
+            }
+        },
         Upstream::Fortune => "this is built in: report it",
         #[cfg(feature = "conformance")]
         Upstream::Conformance => "this is built in: report it",

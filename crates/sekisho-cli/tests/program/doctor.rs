@@ -405,6 +405,51 @@ async fn a_provider_that_is_right_or_gone_is_told_so() {
     assert!(done.out.contains(&format!("{gone} cannot be reached")), "{}", done.out);
 }
 
+/// What `token-exchange` needs of the provider.
+#[tokio::test]
+async fn a_provider_that_trades_no_tokens_is_told_so() {
+    const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+    type Row = (fn(&mut Faults), &'static str);
+    let rows: [Row; 5] = [
+        (|_| {}, "ok       identity provider: it trades tokens for our client"),
+        (
+            |it| it.metadata("grant_types_supported", vec!["authorization_code", GRANT]),
+            "ok       identity provider: it trades tokens for our client",
+        ),
+        (
+            |it| it.metadata("grant_types_supported", vec!["authorization_code"]),
+            "problem  identity provider: it trades no tokens; fix: let our client trade tokens there",
+        ),
+        (
+            |it| it.token_error = Some((400, "unsupported_grant_type")),
+            "problem  identity provider: it does not trade tokens (unsupported_grant_type)",
+        ),
+        (
+            |it| it.trouble(Endpoint::Token, Trouble::Junk),
+            "warning  identity provider: whether it trades tokens cannot be told: it answers 200",
+        ),
+    ];
+    for (wrong, expected) in rows {
+        let folder = Folder::new();
+        let fake = FakeIdentityProvider::start(Arc::new(SystemClock)).await;
+        fake.misbehave(wrong);
+        at_provider(&folder, fake.issuer(), CLIENT_SECRET);
+        let settings = std::fs::read_to_string(folder.path().join("sekisho.toml")).unwrap();
+        let silent = folder.run(&["doctor"], "").await;
+        assert!(!silent.out.contains("trade"), "nobody wants it: {}", silent.out);
+        folder.write(
+            "sekisho.toml",
+            &format!(
+                "{settings}\n[[server]]\nname = \"main\"\nupstream = {{ url = \"http://127.0.0.1:9/\", \
+                 identity = {{ by = \"token-exchange\", audience = [\"tools\"] }} }}\n"
+            ),
+        );
+        let done = folder.run(&["doctor"], "").await;
+        assert!(done.out.contains(expected), "{expected}: {}", done.out);
+        assert!(!done.out.contains(CLIENT_SECRET), "{}", done.out);
+    }
+}
+
 /// Settings of another authorization server, without a server; gives the URL that tokens are for.
 fn external(folder: &Folder, issuer: &str, more: &str) -> String {
     let port = free_port();

@@ -17,6 +17,7 @@ mod flows;
 mod grant;
 mod guarding;
 mod harness;
+mod introducing;
 mod key;
 mod person;
 mod processes;

@@ -10,6 +10,7 @@
 //! The command or the URL comes from the operator and from nobody else. A client's token never gets here: the
 //! guard takes it out of the request.
 
+mod credential;
 mod held;
 mod limits;
 mod owners;
@@ -28,6 +29,10 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::credential::{
+    Attribute, CallerToken, CallerTokens, FRESH_AT_LEAST, Introduction, KeptTokens, NotIntroduced,
+    SIGNED_LIFE, SignedTokens, TOKEN_WAIT, TOLD_BYTES_MAX, UnknownAttribute,
+};
 use self::held::{Held, HeldCalls};
 pub use self::limits::GatewayLimits;
 use self::owners::Owners;

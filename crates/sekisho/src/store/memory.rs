@@ -383,6 +383,15 @@ impl Store for MemoryStore {
         Ok(self.tables().provider_sessions.claim(now, horizon, until, rows_max, which))
     }
 
+    async fn claim_provider_session(
+        &self,
+        grant: &GrantId,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<ClaimedSession>, StoreError> {
+        Ok(self.tables().provider_sessions.claim_alone(grant, now, until))
+    }
+
     async fn renew_provider_session(
         &self,
         claimed: &ClaimedSession,

@@ -14,6 +14,8 @@
 
 mod carried;
 mod child;
+mod introduced;
+mod introduced_processes;
 mod processes;
 mod remote;
 mod remote_errors;

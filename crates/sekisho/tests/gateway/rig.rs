@@ -57,6 +57,7 @@ impl Plan {
             program,
             arguments: arguments.iter().map(OsString::from).collect(),
             environment,
+            told: Vec::new(),
             attendant: Vec::new(),
             folder: None,
         };
@@ -138,10 +139,19 @@ pub(crate) fn caller(subject: &str) -> Context {
         client_id: ClientId::new("client"),
         grant_id: GrantId::new("grant"),
         scopes: ScopeSet::of(["main"]),
-        token: Secret::new("token").hash(),
+        token: Secret::new(format!("token of {subject}")).hash(),
         expires_at: Timestamp::from_unix_seconds(i64::MAX),
     };
     Context::new(Some(Arc::new(principal)), ProtocolVersion::LATEST_WITH_HANDSHAKE)
+}
+
+/// The same caller, with something changed.
+pub(crate) fn changed(context: &Context, change: impl FnOnce(&mut Principal)) -> Context {
+    let mut principal = Principal::clone(context.principal().unwrap());
+    change(&mut principal);
+    // Another token, as everything that is known of a caller is known by one.
+    principal.token = Secret::new(format!("{principal:?}")).hash();
+    Context::new(Some(Arc::new(principal)), context.version())
 }
 
 /// The same, with a client that can do `capabilities`.

@@ -83,10 +83,15 @@ pub(super) async fn claim(
     // The outer condition repeats the inner one for databases where two of these run at once:
     // whoever comes second looks at the row as the first has left it.
     query(
-        "UPDATE provider_sessions SET check_at = $2, claim = claim + 1
-         WHERE (check_at <= $1 OR check_at > $4) AND grant_id IN (
+        "UPDATE provider_sessions SET check_at = $2, claim = claim + 1, claimed_until = $2
+         WHERE (check_at <= $1 OR check_at > $4)
+            AND (claimed_until IS NULL OR claimed_until <= $1 OR claimed_until > $2
+                OR over_since IS NOT NULL)
+            AND grant_id IN (
             SELECT grant_id FROM provider_sessions
             WHERE (check_at <= $1 OR check_at > $4) AND ($5 OR over_since IS NOT NULL)
+                AND (claimed_until IS NULL OR claimed_until <= $1 OR claimed_until > $2
+                    OR over_since IS NOT NULL)
             ORDER BY check_at, grant_id LIMIT $3)
          RETURNING grant_id, issuer, subject, tokens, claim, failures, over_since,
             EXISTS (SELECT 1 FROM provider_sessions AS others
@@ -103,6 +108,28 @@ pub(super) async fn claim(
     .await
 }
 
+pub(super) async fn claim_alone(
+    writer: &Writer,
+    grant: &GrantId,
+    now: Timestamp,
+    until: Timestamp,
+) -> Result<Option<ClaimedSession>, StoreError> {
+    // All rows, though there is one at most: see take_login.
+    let claimed = query(
+        "UPDATE provider_sessions SET claim = claim + 1, claimed_until = $3
+         WHERE grant_id = $1 AND over_since IS NULL
+            AND (claimed_until IS NULL OR claimed_until <= $2 OR claimed_until > $3)
+         RETURNING grant_id, issuer, subject, tokens, claim, failures, over_since,
+            TRUE AS others_live",
+    )
+    .bind(key(grant.as_str()))
+    .bind(now.unix_seconds())
+    .bind(until.unix_seconds())
+    .fetch_all(writer, rows::claimed_session)
+    .await?;
+    Ok(claimed.into_iter().next())
+}
+
 pub(super) async fn renew(
     writer: &Writer,
     claimed: &ClaimedSession,
@@ -112,6 +139,7 @@ pub(super) async fn renew(
     // A farewell that came meanwhile is said with the new tokens, and no later for them.
     let renewed = query(
         "UPDATE provider_sessions SET tokens = $3, claim = claim + 1, failures = 0,
+            claimed_until = NULL,
             check_at = CASE WHEN over_since IS NULL THEN $4 ELSE check_at END
          WHERE grant_id = $1 AND tokens = $2",
     )
@@ -130,7 +158,7 @@ pub(super) async fn postpone(
     check_at: Timestamp,
 ) -> Result<bool, StoreError> {
     let postponed = query(
-        "UPDATE provider_sessions SET check_at = $3, failures = failures + 1
+        "UPDATE provider_sessions SET check_at = $3, failures = failures + 1, claimed_until = NULL
          WHERE grant_id = $1 AND claim = $2",
     )
     .bind(claimed.grant_id.as_str())

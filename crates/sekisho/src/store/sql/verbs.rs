@@ -503,6 +503,15 @@ impl Store for SqlStore {
         provider_sessions::claim(&self.writer, now, horizon, until, rows_max, which).await
     }
 
+    async fn claim_provider_session(
+        &self,
+        grant: &GrantId,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<ClaimedSession>, StoreError> {
+        provider_sessions::claim_alone(&self.writer, grant, now, until).await
+    }
+
     async fn renew_provider_session(
         &self,
         claimed: &ClaimedSession,
