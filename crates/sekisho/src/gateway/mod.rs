@@ -2,7 +2,7 @@
 //! every request on, text for text.
 //!
 //! ```text
-//! transports ─▶ Gateway ─▶ owners (who talks to whom) ─▶ upstream (a process, or a URL)
+//! transports ─▶ [Merged ─▶] Gateway ─▶ owners (who talks to whom) ─▶ upstream (a process, or a URL)
 //!                  │ a question of the server: asked at once where the client has a session,
 //!                  └─ held until the client calls again where it has none (2026-07-28)
 //! ```
@@ -12,6 +12,7 @@
 
 mod held;
 mod limits;
+mod merged;
 mod owners;
 mod rounds;
 mod upstream;
@@ -30,6 +31,7 @@ use tokio_util::task::TaskTracker;
 
 use self::held::{Held, HeldCalls};
 pub use self::limits::GatewayLimits;
+pub use self::merged::{MEMBERS_MAX, Merged, MergedError};
 use self::owners::Owners;
 pub use self::owners::Per;
 use self::rounds::Round;

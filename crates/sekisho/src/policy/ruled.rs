@@ -109,6 +109,10 @@ impl McpService for Ruled {
         self.inner.info(context).await
     }
 
+    async fn server_info(&self, context: &Context) -> Result<Box<RawValue>, McpError> {
+        self.inner.server_info(context).await
+    }
+
     async fn call(
         &self,
         method: &str,

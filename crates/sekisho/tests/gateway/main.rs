@@ -14,8 +14,10 @@
 
 mod carried;
 mod child;
+mod merged;
 mod processes;
 mod remote;
 mod remote_errors;
 mod rig;
+mod shelf;
 mod web;
