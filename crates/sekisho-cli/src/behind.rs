@@ -1,15 +1,17 @@
 //! What is guarded, as a service; and the processes that this takes, which end with us.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sekisho::gateway::{Gateway, GatewayLimits};
+use sekisho::gateway::{Gateway, GatewayLimits, Merged};
 use sekisho::mcp::McpService;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Upstream;
+use crate::config::{Config, Server, Upstream};
 use crate::fortune;
+use crate::outcome::Failure;
 
 /// How long processes may take to end: a little more than the library gives each of them.
 const END_WAIT: Duration = Duration::from_secs(4);
@@ -22,9 +24,40 @@ pub(crate) struct Behind {
 }
 
 impl Behind {
-    /// The service behind a server's endpoints.
-    pub(crate) fn service(&self, upstream: &Upstream) -> Arc<dyn McpService> {
-        match upstream {
+    /// The services of all servers by their names, each with what `before` puts before it. One that is
+    /// made of others is made of these very ones, so that nothing stands behind what it goes around.
+    pub(crate) fn services<'a>(
+        &self,
+        config: &'a Config,
+        before: impl Fn(&Server, Arc<dyn McpService>) -> Arc<dyn McpService>,
+    ) -> Result<HashMap<&'a str, Arc<dyn McpService>>, Failure> {
+        let mut services: HashMap<&str, Arc<dyn McpService>> = HashMap::new();
+        let mut merged = Vec::new();
+        for server in config.every_server() {
+            let name = server.resource.name.as_str();
+            match &server.upstream {
+                Upstream::Merged { members } => merged.push((name, server, members)),
+                upstream => {
+                    if let Some(service) = self.service(upstream) {
+                        services.insert(name, before(server, service));
+                    }
+                }
+            }
+        }
+        for (name, server, members) in merged {
+            let found = members.iter().filter_map(|member| {
+                Some((member.clone(), Arc::clone(services.get(member.as_str())?)))
+            });
+            let service =
+                Merged::new(name, found.collect()).map_err(|error| Failure::because(&error))?;
+            services.insert(name, before(server, Arc::new(service)));
+        }
+        Ok(services)
+    }
+
+    /// What stands by itself.
+    fn service(&self, upstream: &Upstream) -> Option<Arc<dyn McpService>> {
+        Some(match upstream {
             Upstream::Fortune => Arc::new(fortune::service()),
             #[cfg(feature = "conformance")]
             Upstream::Conformance => Arc::new(crate::conformance::service()),
@@ -35,7 +68,8 @@ impl Behind {
                 self.stopping.clone(),
                 self.processes.clone(),
             )),
-        }
+            Upstream::Merged { .. } => return None,
+        })
     }
 
     /// Ends every process and waits until it is gone. Calls that are still open get no answer.

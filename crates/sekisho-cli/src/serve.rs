@@ -162,11 +162,13 @@ async fn application(
         .merge(readiness.routes());
     let refused = Arc::new(RefusedTokens::new(config.wrong_tokens_per_minute));
     let mut posts = Vec::new();
+    let services = behind.services(config, |server, service| match &server.rules {
+        Some(rules) => Arc::new(Ruled::new(service, Arc::clone(rules))),
+        None => service,
+    })?;
     for server in &config.servers {
-        let service = behind.service(&server.upstream);
-        let service: Arc<dyn McpService> = match &server.rules {
-            Some(rules) => Arc::new(Ruled::new(service, Arc::clone(rules))),
-            None => service,
+        let Some(service) = services.get(server.resource.name.as_str()).map(Arc::clone) else {
+            continue;
         };
         let verifier = verifiers.of(&server.resource, &clock);
         let guarded =

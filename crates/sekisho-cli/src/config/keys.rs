@@ -270,7 +270,7 @@ pub(crate) const KEYS: &[Key] = &[
 /// The settings of one `[[server]]`.
 pub(crate) const SERVER_KEYS: &[Key] = &[
     key("name", Text, None, "its name: lower-case letters, digits and dashes"),
-    key("path", Text, None, "where it is; default its name"),
+    key("path", Text, None, "where it is; default its name; empty: only as part of another"),
     key("scopes", List, None, "what a token needs; default its name"),
     key("upstream.builtin", Text, None, "\"fortune\""),
     key("upstream.command", List, None, "a program that speaks MCP over stdio, and its arguments"),
@@ -289,6 +289,7 @@ pub(crate) const SERVER_KEYS: &[Key] = &[
         "how it is spoken to: \"streamable-http\", \"http-sse\"; default what it answers to",
     ),
     key("upstream.headers", Table, None, "headers it gets with every request, such as credentials"),
+    key("upstream.servers", List, None, "other [[server]] that are one here, by their names"),
 ];
 
 /// The settings of one `[[rule]]`.

@@ -1,13 +1,15 @@
-//! What a `[[server]]` guards: something built in, a command of the operator's, or a server at a URL.
+//! What a `[[server]]` guards: something built in, a command of the operator's, a server at a URL, or
+//! several other ones as one.
 
 use std::ffi::OsString;
 
 use sekisho::gateway::{
-    GuardedServer, Per, RemoteServer, RemoteServerError, RemoteTransport, StdioCommand,
+    GuardedServer, Merged, Per, RemoteServer, RemoteServerError, RemoteTransport, StdioCommand,
 };
+use sekisho::protocol::mcp::MemberName;
 
 use super::error::{ConfigError, Origin};
-use super::understood::choose;
+use super::understood::{Server, choose};
 use super::written::Settings;
 
 /// What is guarded.
@@ -20,6 +22,8 @@ pub(crate) enum Upstream {
     Conformance,
     /// What somebody else's server serves.
     Guarded { server: GuardedServer, per: Per },
+    /// What these `[[server]]` serve together.
+    Merged { members: Vec<MemberName> },
 }
 
 /// What one `[[server]]` guards; a command gets `environment`, and what is written for it.
@@ -28,7 +32,7 @@ pub(super) fn upstream(
     settings: &Settings,
     environment: &[(OsString, OsString)],
 ) -> Result<Upstream, ConfigError> {
-    let kinds = ["upstream.builtin", "upstream.command", "upstream.url"];
+    let kinds = ["upstream.builtin", "upstream.command", "upstream.url", "upstream.servers"];
     let written: Vec<_> = kinds.into_iter().filter(|key| settings.was_written(key)).collect();
     let kind = match written.as_slice() {
         [kind] => *kind,
@@ -38,7 +42,8 @@ pub(super) fn upstream(
         }
         [] => {
             let problem = "a [[server]] needs it: write upstream = { builtin = \"fortune\" }, \
-                           { command = [\"PROGRAM\", \"ARGUMENT\"] } or { url = \"https://…/mcp\" }";
+                           { command = [\"PROGRAM\", \"ARGUMENT\"] }, { url = \"https://…/mcp\" } or \
+                           { servers = [\"NAME\", \"NAME\"] }";
             return Err(ConfigError::at(origin, "upstream", None, problem));
         }
     };
@@ -51,10 +56,13 @@ pub(super) fn upstream(
             return Err(settings.refuse(key, remedy));
         }
     }
-    if kind == "upstream.builtin" {
+    if matches!(kind, "upstream.builtin" | "upstream.servers") {
         if settings.was_written("upstream.per") {
             let problem = "only a command or a server at a URL has it: write one of them";
             return Err(settings.refuse("upstream.per", problem));
+        }
+        if kind == "upstream.servers" {
+            return merged(settings);
         }
         return settings.parse("upstream.builtin", builtin);
     }
@@ -70,6 +78,52 @@ pub(super) fn upstream(
         command(settings, environment)?.into()
     };
     Ok(Upstream::Guarded { server, per })
+}
+
+fn merged(settings: &Settings) -> Result<Upstream, ConfigError> {
+    let refuse = |problem: &dyn std::fmt::Display| settings.refuse("upstream.servers", problem);
+    let read = |text: &String| {
+        MemberName::parse(text).map_err(|problem| refuse(&format_args!("{text:?}: {problem}")))
+    };
+    let names = settings.list("upstream.servers").iter();
+    let members: Vec<_> = names.map(read).collect::<Result<_, _>>()?;
+    Merged::check(&members).map_err(|problem| refuse(&problem))?;
+    Ok(Upstream::Merged { members })
+}
+
+/// Whether what a merged server is made of is there, and can be reached; asked once all are read.
+pub(super) fn check_members(
+    written: &[(Origin, Settings)],
+    servers: &[Server],
+) -> Result<(), ConfigError> {
+    let names_of = |upstream: &Upstream| match upstream {
+        Upstream::Merged { members } => members.iter().map(ToString::to_string).collect(),
+        Upstream::Guarded { .. } | Upstream::Fortune => Vec::new(),
+        #[cfg(feature = "conformance")]
+        Upstream::Conformance => Vec::new(),
+    };
+    let members: Vec<Vec<String>> =
+        servers.iter().map(|server| names_of(&server.upstream)).collect();
+    for ((_, settings), named) in written.iter().zip(&members) {
+        for name in named {
+            let found = servers.iter().find(|server| server.resource.name == *name);
+            let problem = match found.map(|server| &server.upstream) {
+                None => "there is no such [[server]]: write its name, or take it out",
+                Some(Upstream::Merged { .. }) => "it is made of others itself: name those instead",
+                Some(_) => continue,
+            };
+            return Err(settings.refuse("upstream.servers", format!("{name:?}: {problem}")));
+        }
+    }
+    for ((_, settings), server) in written.iter().zip(servers) {
+        let is_reached = !server.resource.path.is_empty();
+        if !is_reached && !members.iter().flatten().any(|name| *name == server.resource.name) {
+            let problem = "nobody could reach it: write a path, or name it in the upstream.servers of \
+                           another [[server]]";
+            return Err(settings.refuse("path", problem));
+        }
+    }
+    Ok(())
 }
 
 fn remote(settings: &Settings) -> Result<RemoteServer, ConfigError> {

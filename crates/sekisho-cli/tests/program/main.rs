@@ -18,6 +18,7 @@ mod grant;
 mod guarding;
 mod harness;
 mod key;
+mod merged;
 mod person;
 mod processes;
 mod proxy;
