@@ -311,6 +311,12 @@ async fn a_whole_conversation_goes_through_whatever_the_member_speaks() {
     for (_, rig) in rigs {
         rig.stop().await;
     }
+    // The headers of a server without a handshake say what the body says that it gets.
+    let seen = webs[1].seen();
+    let calls = seen.iter().filter(|seen| seen.says().as_deref() == Some("tools/call"));
+    let names: BTreeSet<_> = calls.map(|seen| seen.header("mcp-name")).collect();
+    let expected = ["ask", "change", "odd", "tell"].map(Some);
+    assert_eq!(names, expected.into_iter().collect());
 }
 
 /// Fidelity, progress, questions and changes of one member, for a client with a session.
