@@ -10,8 +10,8 @@ use sekisho::protocol::mcp::MemberName;
 use serde_json::json;
 
 use crate::rig::{
-    FILES, PEOPLE, PROMPTS, Reports, Site, TOOLS, allow, context, deny, house_rules, raw, ruled,
-    tools,
+    FILES, PEOPLE, PROMPTS, Reports, Site, TOOLS, allow, context, deny, house_rules, raw,
+    resources, ruled, tools, with_scope,
 };
 
 /// The reporting server with its rules beside one that is open to everybody.
@@ -108,6 +108,45 @@ async fn a_scope_that_a_member_wants_is_asked_for_through_the_merged_server() {
     let mut runner = site.session("2025-11-25", "runner").await;
     let answer = runner.call_tool("reports_report_run", json!({})).await;
     assert_eq!(answer.tool_text(), "done");
+}
+
+/// What both want is asked for at once, and nothing where one of them says no.
+#[tokio::test]
+async fn scopes_of_the_merged_server_and_of_its_member_are_asked_for_together() {
+    let (all, reports, _) = merged();
+    let own = vec![
+        with_scope("reports-at-all", tools(&["reports_*"]), "all:reports", "true"),
+        allow("the-rest", resources(&["reports+*"]), "true"),
+        deny("no-files-for-strangers", resources(&["*"]), "user.subject == 'stranger'"),
+    ];
+    let ruled = Ruled::new(all, Arc::new(Rules::new("all", own)));
+    let site = Site::of(Arc::new(ruled), reports).await;
+    let run = ("tools/call", json!({ "name": "reports_report_run" }));
+    let file = ("resources/read", json!({ "uri": "reports+file:///admin/c" }));
+    let rows = [
+        ("analyst", &run, Some("mcp all:reports reports:run"), "both"),
+        (
+            "runner",
+            &run,
+            Some("mcp reports:run all:reports"),
+            "its own alone, beside what there is",
+        ),
+        ("analyst", &file, Some("mcp admin"), "the member's alone"),
+        ("stranger", &file, None, "nothing leads there"),
+    ];
+    for (who, (method, params), scopes, reason) in rows {
+        let mut session = site.session("2025-11-25", who).await;
+        let answer = session.request(method, params.clone()).await;
+        let challenge = answer.header("www-authenticate").unwrap_or_default();
+        match scopes {
+            Some(scopes) => {
+                let expected = format!("scope=\"{scopes}\"");
+                assert!(challenge.contains(&expected), "{reason}: {challenge}: {}", answer.text);
+            }
+            None => assert_eq!(answer.error_code(), Some(-32002), "{reason}: {}", answer.text),
+        }
+    }
+    assert_eq!(site.reports.reached(), []);
 }
 
 #[tokio::test]
