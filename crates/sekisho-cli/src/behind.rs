@@ -31,33 +31,23 @@ impl Behind {
         config: &'a Config,
         before: impl Fn(&Server, Arc<dyn McpService>) -> Arc<dyn McpService>,
     ) -> Result<HashMap<&'a str, Arc<dyn McpService>>, Failure> {
-        let mut services: HashMap<&str, Arc<dyn McpService>> = HashMap::new();
-        let mut merged = Vec::new();
-        for server in config.every_server() {
-            let name = server.resource.name.as_str();
-            match &server.upstream {
-                Upstream::Merged { members } => merged.push((name, server, members)),
-                upstream => {
-                    if let Some(service) = self.service(upstream) {
-                        services.insert(name, before(server, service));
-                    }
-                }
-            }
-        }
-        for (name, server, members) in merged {
-            let found = members.iter().filter_map(|member| {
-                Some((member.clone(), Arc::clone(services.get(member.as_str())?)))
-            });
-            let service =
-                Merged::new(name, found.collect()).map_err(|error| Failure::because(&error))?;
-            services.insert(name, before(server, Arc::new(service)));
+        let mut services = HashMap::new();
+        let (merged, alone): (Vec<_>, Vec<_>) =
+            config.every_server().partition(|server| server.upstream.is_merged());
+        for server in alone.into_iter().chain(merged) {
+            let service = before(server, self.service(server, &services)?);
+            services.insert(server.resource.name.as_str(), service);
         }
         Ok(services)
     }
 
-    /// What stands by itself.
-    fn service(&self, upstream: &Upstream) -> Option<Arc<dyn McpService>> {
-        Some(match upstream {
+    /// What a server serves, or what those of `services` do that it is made of.
+    fn service(
+        &self,
+        server: &Server,
+        services: &HashMap<&str, Arc<dyn McpService>>,
+    ) -> Result<Arc<dyn McpService>, Failure> {
+        Ok(match &server.upstream {
             Upstream::Fortune => Arc::new(fortune::service()),
             #[cfg(feature = "conformance")]
             Upstream::Conformance => Arc::new(crate::conformance::service()),
@@ -68,7 +58,13 @@ impl Behind {
                 self.stopping.clone(),
                 self.processes.clone(),
             )),
-            Upstream::Merged { .. } => return None,
+            Upstream::Merged { members } => {
+                let found = members.iter().filter_map(|member| {
+                    Some((member.clone(), Arc::clone(services.get(member.as_str())?)))
+                });
+                let merged = Merged::new(&server.resource.name, found.collect());
+                Arc::new(merged.map_err(|error| Failure::because(&error))?)
+            }
         })
     }
 

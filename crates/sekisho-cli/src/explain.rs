@@ -14,7 +14,7 @@ use sekisho::store::{GrantsOf, Store, StoreError};
 use serde_json::{Map, Value, json};
 
 use crate::cli::ExplainArgs;
-use crate::config::{Config, ConfigError, Flags, IdentityConfig, Server, Upstream};
+use crate::config::{Config, ConfigError, Flags, IdentityConfig, Server};
 use crate::grant::{GrantError, all, find_person, plain};
 use crate::outcome::{Failure, say};
 use crate::store::Missing;
@@ -170,7 +170,7 @@ fn asked<'a>(
     wish: Wish<'a>,
 ) -> Option<Vec<(&'a Server, &'a Rules, Wish<'a>)>> {
     let mut asked = vec![(server, wish)];
-    if let Upstream::Merged { members } = &server.upstream {
+    if server.upstream.is_merged() {
         let (owner, own) = match wish {
             Wish::Tool(name) => owner_of_name(name).map(|(owner, own)| (owner, Wish::Tool(own))),
             Wish::Prompt(name) => {
@@ -183,9 +183,8 @@ fn asked<'a>(
                 owner_of_uri(uri).map(|(owner, own)| (owner, Wish::Template(own)))
             }
         }?;
-        let is_member = members.iter().any(|member| member.as_str() == owner);
-        let owner = config.every_server().find(|server| server.resource.name == owner);
-        asked.push((owner.filter(|_| is_member)?, own));
+        let name = server.upstream.members().iter().find(|name| name.as_str() == owner)?;
+        asked.push((config.every_server().find(|server| server.is_called(name))?, own));
     }
     let with_rules = asked.into_iter().filter_map(|(server, wish)| {
         let rules = server.rules.as_deref()?;

@@ -6,7 +6,6 @@ use sekisho::protocol::oauth::ScopeSet;
 
 use super::error::{ConfigError, Origin};
 use super::understood::Server;
-use super::upstream::Upstream;
 use super::written::Settings;
 
 /// Longest name of a rule.
@@ -19,12 +18,11 @@ pub(super) fn rules(
     server: &Server,
 ) -> Result<Option<Rules>, ConfigError> {
     let name = server.resource.name.as_str();
-    let is_merged = matches!(server.upstream, Upstream::Merged { .. });
     let mut rules = Vec::new();
     for (origin, settings) in written {
         // Read whomever it is about, so that a slip is told of all the same.
         let rule = rule(origin, settings)?;
-        let is_for_all = !settings.was_written("server") && !is_merged;
+        let is_for_all = !settings.was_written("server") && !server.upstream.is_merged();
         if is_for_all || settings.text("server") == name {
             rules.push(rule);
         }

@@ -18,6 +18,7 @@ use sekisho::mcp::SessionLimits;
 use sekisho::policy::Rules;
 use sekisho::principal::WantedClaims;
 use sekisho::protocol::Secret;
+use sekisho::protocol::mcp::MemberName;
 use sekisho::protocol::oauth::{
     HostList, Issuer, ProtectedResource, ProtectedResources, RedirectRule, ScopeSet, is_loopback,
 };
@@ -118,6 +119,13 @@ pub(crate) struct Server {
     /// Who may do what; none where everybody may do all.
     pub(crate) rules: Option<Arc<Rules>>,
     pub(crate) upstream: Upstream,
+}
+
+impl Server {
+    /// Whether a merged server means it by this name.
+    pub(crate) fn is_called(&self, name: &MemberName) -> bool {
+        self.resource.name == name.as_str()
+    }
 }
 
 /// What is logged, and how it looks.
@@ -479,30 +487,25 @@ fn servers(written: &ConfigFile, public_url: &Issuer) -> Result<Vec<Server>, Con
 /// The same servers with their rules, and the scopes that those ask for.
 fn ruled(written: &ConfigFile, servers: Vec<Server>) -> Result<Vec<Server>, ConfigError> {
     rules::check_names(&written.rules, &servers)?;
-    let mut ruled = Vec::new();
+    let mut all = Vec::new();
     for server in servers {
         let rules = rules::rules(&written.rules, &server)?.map(Arc::new);
-        ruled.push(Server { rules, ..server });
+        all.push(Server { rules, ..server });
     }
     // Through a merged server the rules of its members are asked too.
-    let scopes: Vec<ScopeSet> = ruled.iter().map(|server| asked_for(server, &ruled)).collect();
-    for (server, scopes) in ruled.iter_mut().zip(scopes) {
+    let scopes: Vec<ScopeSet> = all.iter().map(|server| asked_for(server, &all)).collect();
+    for (server, scopes) in all.iter_mut().zip(scopes) {
         server.resource = server.resource.clone().with_more_scopes(&scopes);
     }
-    Ok(ruled)
+    Ok(all)
 }
 
 /// Every scope that a rule wants which is asked about this server.
 fn asked_for(server: &Server, servers: &[Server]) -> ScopeSet {
-    let of_members = servers.iter().filter(|other| match &server.upstream {
-        Upstream::Merged { members } => {
-            members.iter().any(|name| name.as_str() == other.resource.name)
-        }
-        Upstream::Guarded { .. } | Upstream::Fortune => false,
-        #[cfg(feature = "conformance")]
-        Upstream::Conformance => false,
-    });
-    let rules = std::iter::once(server).chain(of_members).filter_map(|one| one.rules.as_ref());
+    let members = servers
+        .iter()
+        .filter(|other| server.upstream.members().iter().any(|name| other.is_called(name)));
+    let rules = std::iter::once(server).chain(members).filter_map(|one| one.rules.as_ref());
     let scopes: Vec<ScopeSet> = rules.map(|rules| rules.scopes()).collect();
     ScopeSet::of(scopes.iter().flat_map(ScopeSet::iter))
 }

@@ -26,6 +26,23 @@ pub(crate) enum Upstream {
     Merged { members: Vec<MemberName> },
 }
 
+impl Upstream {
+    /// What it is made of; nothing if it stands by itself.
+    pub(crate) fn members(&self) -> &[MemberName] {
+        match self {
+            Self::Merged { members } => members,
+            Self::Guarded { .. } | Self::Fortune => &[],
+            #[cfg(feature = "conformance")]
+            Self::Conformance => &[],
+        }
+    }
+
+    /// Whether it is made of others.
+    pub(crate) fn is_merged(&self) -> bool {
+        !self.members().is_empty()
+    }
+}
+
 /// What one `[[server]]` guards; a command gets `environment`, and what is written for it.
 pub(super) fn upstream(
     origin: &Origin,
@@ -96,32 +113,27 @@ pub(super) fn check_members(
     written: &[(Origin, Settings)],
     servers: &[Server],
 ) -> Result<(), ConfigError> {
-    let names_of = |upstream: &Upstream| match upstream {
-        Upstream::Merged { members } => members.iter().map(ToString::to_string).collect(),
-        Upstream::Guarded { .. } | Upstream::Fortune => Vec::new(),
-        #[cfg(feature = "conformance")]
-        Upstream::Conformance => Vec::new(),
-    };
-    let members: Vec<Vec<String>> =
-        servers.iter().map(|server| names_of(&server.upstream)).collect();
-    for ((_, settings), named) in written.iter().zip(&members) {
-        for name in named {
-            let found = servers.iter().find(|server| server.resource.name == *name);
-            let problem = match found.map(|server| &server.upstream) {
+    for ((_, settings), server) in written.iter().zip(servers) {
+        for name in server.upstream.members() {
+            let problem = match servers.iter().find(|other| other.is_called(name)) {
                 None => "there is no such [[server]]: write its name, or take it out",
-                Some(Upstream::Merged { .. }) => "it is made of others itself: name those instead",
+                Some(other) if other.upstream.is_merged() => {
+                    "it is made of others itself: name those instead"
+                }
                 Some(_) => continue,
             };
-            return Err(settings.refuse("upstream.servers", format!("{name:?}: {problem}")));
+            let problem = format!("\"{name}\": {problem}");
+            return Err(settings.refuse("upstream.servers", problem));
         }
     }
-    for ((_, settings), server) in written.iter().zip(servers) {
-        let is_reached = !server.resource.path.is_empty();
-        if !is_reached && !members.iter().flatten().any(|name| *name == server.resource.name) {
-            let problem = "nobody could reach it: write a path, or name it in the upstream.servers of \
-                           another [[server]]";
-            return Err(settings.refuse("path", problem));
-        }
+    let members = servers.iter().flat_map(|server| server.upstream.members());
+    let unreached = written.iter().zip(servers).find(|(_, server)| {
+        server.resource.path.is_empty() && !members.clone().any(|name| server.is_called(name))
+    });
+    if let Some(((_, settings), _)) = unreached {
+        let problem = "nobody could reach it: write a path, or name it in the upstream.servers of \
+                       another [[server]]";
+        return Err(settings.refuse("path", problem));
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sekisho::gateway::GuardedServer;
 use sekisho::mcp::{CallError, Context, McpService};
-use sekisho::protocol::mcp::{McpError, MemberName, ProtocolVersion, TOOL_NAME_CHARS_MAX};
+use sekisho::protocol::mcp::{McpError, ProtocolVersion, TOOL_NAME_CHARS_MAX};
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::error::Elapsed;
@@ -33,28 +33,23 @@ pub(super) async fn examine(config: &Config) -> Vec<Finding> {
         }
     };
     let each = config.every_server().map(async |server| {
-        let service = services.get(server.resource.name.as_str())?;
-        Some(match &server.upstream {
-            // What it is made of is asked by itself.
-            Upstream::Merged { .. } => (server, None),
-            _ => (server, Some(timeout(UPSTREAM_WAIT, tools(service)).await)),
-        })
+        // What it is made of is asked by itself.
+        let service = services.get(server.resource.name.as_str());
+        let service = service.filter(|_| !server.upstream.is_merged())?;
+        Some((server, timeout(UPSTREAM_WAIT, tools(service)).await))
     });
     let asked: Vec<_> = futures::future::join_all(each).await.into_iter().flatten().collect();
     behind.end().await;
     let listed: HashMap<&str, &[String]> = asked
         .iter()
         .filter_map(|(server, tools)| match tools {
-            Some(Ok(Ok(tools))) => Some((server.resource.name.as_str(), tools.as_slice())),
-            Some(Ok(Err(_)) | Err(_)) | None => None,
+            Ok(Ok(tools)) => Some((server.resource.name.as_str(), tools.as_slice())),
+            Ok(Err(_)) | Err(_) => None,
         })
         .collect();
-    let told = asked.iter().flat_map(|(server, tools)| match (&server.upstream, tools) {
-        (Upstream::Merged { members }, _) => together(server, members, &listed),
-        (_, Some(tools)) => of(server, tools),
-        (_, None) => Vec::new(),
-    });
-    told.collect()
+    let merged = config.every_server().filter(|server| server.upstream.is_merged());
+    let merged = merged.flat_map(|server| together(server, &listed));
+    asked.iter().flat_map(|(server, tools)| of(server, tools)).chain(merged).collect()
 }
 
 fn of(server: &Server, tools: &Result<Result<Vec<String>, CallError>, Elapsed>) -> Vec<Finding> {
@@ -90,11 +85,8 @@ fn of(server: &Server, tools: &Result<Result<Vec<String>, CallError>, Elapsed>) 
 }
 
 /// What a server has that is made of others: all that they list and whose names are not too long.
-fn together(
-    server: &Server,
-    members: &[MemberName],
-    listed: &HashMap<&str, &[String]>,
-) -> Vec<Finding> {
+fn together(server: &Server, listed: &HashMap<&str, &[String]>) -> Vec<Finding> {
+    let members = server.upstream.members();
     let of_all = members.iter().flat_map(|member| {
         let tools = listed.get(member.as_str()).copied().unwrap_or_default();
         tools.iter().map(|own| (member.name(own), member.tool_name(own).is_some()))
@@ -188,6 +180,7 @@ async fn tools(service: &Arc<dyn McpService>) -> Result<Vec<String>, CallError> 
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+    use sekisho::protocol::mcp::MemberName;
     use sekisho::protocol::oauth::{Issuer, ProtectedResource, ScopeSet};
 
     use super::*;
@@ -197,10 +190,10 @@ mod tests {
         let issuer = Issuer::parse("http://localhost:8000").unwrap();
         let resource = ProtectedResource::new(&issuer, "all", "/", ScopeSet::of(["all"]));
         let members = ["files", "mail"].map(|name| MemberName::parse(name).unwrap());
-        let upstream = Upstream::Merged { members: members.to_vec() };
+        let upstream = Upstream::Merged { members: members.into() };
         let server = Server { resource, rules: None, upstream };
         let tools = ["read".to_owned(), "x".repeat(58), "y".repeat(59)];
-        let found = together(&server, &members, &HashMap::from([("files", &tools[..])]));
+        let found = together(&server, &HashMap::from([("files", &tools[..])]));
         let lines: Vec<String> = found.iter().map(Finding::line).collect();
         let [first, second] = <[String; 2]>::try_from(lines).unwrap();
         assert!(first.contains("1 of its 2 servers answer, with 2 tools"), "{first}");

@@ -412,8 +412,7 @@ impl PageAsked {
     /// # Errors
     /// −32602 for a cursor that was given out by nobody, or for another list.
     pub fn read(list: List, params: Option<&RawValue>) -> Result<Self, McpError> {
-        let wrong = || McpError::invalid_params("the cursor is none of this list: begin it anew");
-        let Some(place) = cursor_in(params).ok_or_else(wrong)? else { return Ok(Self::First) };
+        let Some(place) = cursor_in(params)? else { return Ok(Self::First) };
         let text = text_of(place).filter(|text| text.len() <= CURSOR_BYTES_MAX);
         let json = text.and_then(|text| URL_SAFE_NO_PAD.decode(text.as_bytes()).ok());
         let cursor: Option<Cursor<String, BTreeMap<String, String>>> =
@@ -422,33 +421,33 @@ impl PageAsked {
             Some(Cursor { list: of, next }) if of == list.method() && !next.is_empty() => {
                 Ok(Self::Next(next))
             }
-            Some(_) | None => Err(wrong()),
+            Some(_) | None => Err(wrong_cursor()),
         }
     }
 }
 
 /// The same parameters with the cursor of one member.
 pub fn params_with_cursor(params: Option<&RawValue>, cursor: &str) -> Option<Box<RawValue>> {
-    let (place, params) = (cursor_in(params)??, params?);
+    let (place, params) = (cursor_in(params).ok()??, params?);
     let mut edits = Edits::of(params);
     edits.replace(place, to_raw_value(cursor).ok()?.get());
     edits.finish()
 }
 
-/// The cursor of a request; nothing at all if that cannot be read.
-fn cursor_in(params: Option<&RawValue>) -> Option<Option<&RawValue>> {
+/// The cursor of a request.
+fn cursor_in(params: Option<&RawValue>) -> Result<Option<&RawValue>, McpError> {
     #[derive(Deserialize)]
     struct Paged<'a> {
         #[serde(borrow, default)]
         cursor: Option<&'a RawValue>,
     }
-    match params {
-        None => Some(None),
-        Some(params) => {
-            let Paged { cursor } = object(Some(params))?;
-            Some(cursor.filter(|cursor| cursor.get() != "null"))
-        }
-    }
+    let Some(params) = params else { return Ok(None) };
+    let Paged { cursor } = object(Some(params)).ok_or_else(wrong_cursor)?;
+    Ok(cursor.filter(|cursor| cursor.get() != "null"))
+}
+
+fn wrong_cursor() -> McpError {
+    McpError::invalid_params("the cursor is none of this list: begin it anew")
 }
 
 #[cfg(test)]

@@ -229,6 +229,7 @@ async fn a_member_that_fails_or_hangs_takes_no_other_down() {
     }
     let broken = Arc::new(Shelf::of_tools(&[&["a"]]).failing());
     let alone = of([("broken", &broken)]);
+    assert!(alone.info(&caller("alice")).await.is_ok(), "who comes now may list later");
     for (method, params) in
         [("tools/list", json!({})), ("tools/call", json!({ "name": "broken_a" }))]
     {
@@ -389,6 +390,16 @@ async fn a_client_that_gives_up_has_its_call_cancelled_at_the_member() {
     let method = "notifications/cancelled";
     client.send(&json!({ "jsonrpc": "2.0", "method": method, "params": cancelled })).await;
     crate::rig::until("the server hears that the call is cancelled", || left.exists()).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_person_has_one_process_whichever_way_they_come() {
+    let rig = Plan::scripted().begin();
+    let all = merged(vec![("files", Arc::clone(&rig.gateway) as _)]);
+    let alice = caller("alice");
+    let through = ask(&all, "tools/call", json!({ "name": "files_who" }), &alice).await.unwrap();
+    assert_eq!(through["pid"], rig.process_of(&alice).await);
     rig.stop().await;
 }
 

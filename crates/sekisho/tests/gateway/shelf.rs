@@ -56,10 +56,10 @@ impl Shelf {
         let entries = |page: &&[&str]| -> Vec<Value> {
             page.iter().map(|name| json!({ key: name, "x": 1 })).collect()
         };
-        let last = pages.len() - 1;
+        let end = pages.len() - 1;
         let pages = pages.iter().enumerate().map(|(at, page)| {
             let mut page = json!({ list: entries(page) });
-            if at < last {
+            if at < end {
                 page["nextCursor"] = json!(format!("page {}", at + 1));
             }
             page

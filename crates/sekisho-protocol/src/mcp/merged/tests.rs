@@ -1,5 +1,5 @@
 //! What reaches a member and what comes back of it, text for text.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 use super::*;
 

@@ -3,7 +3,6 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use futures::FutureExt as _;
 use sekisho_protocol::mcp::{INTERNAL_ERROR, List, McpError, MemberName, Page, params_with_cursor};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
@@ -21,6 +21,8 @@ use crate::principal::{Person, Principal};
 const MEMBER_WAIT: Duration = Duration::from_secs(10);
 /// Most questions that one member is slow to answer at once; what is asked beyond is given up.
 const LATE_MAX: usize = 1_000;
+/// How often the log hears of one kind of trouble with one member.
+const COMPLAIN_EVERY: Duration = Duration::from_mins(1);
 /// What a member is asked to say of itself by.
 const GREETING: &str = "initialize";
 
@@ -33,7 +35,8 @@ pub(super) struct Member {
     /// What it last said that it can, to whomever.
     known: Mutex<Option<Box<RawValue>>>,
     late: Mutex<HashSet<Question>>,
-    failures: AtomicU64,
+    failures: Complaints,
+    long_names: Complaints,
 }
 
 /// Who asks, and what.
@@ -47,7 +50,8 @@ impl Member {
             changes,
             known: Mutex::default(),
             late: Mutex::default(),
-            failures: AtomicU64::new(0),
+            failures: Complaints::default(),
+            long_names: Complaints::default(),
         }
     }
 
@@ -98,9 +102,11 @@ impl Member {
         if page.end_at_long_cursor() {
             self.failed(&"its next page has a name that is too long: the list ends here");
         }
-        if !page.left_out.is_empty() {
+        if !page.left_out.is_empty()
+            && let Some(times) = self.long_names.is_due()
+        {
             tracing::warn!(
-                member = %self.name, tools = ?page.left_out,
+                member = %self.name, times, tools = ?page.left_out,
                 "clients would refuse the names of these tools: they are left out",
             );
         }
@@ -188,11 +194,9 @@ impl Member {
         }
     }
 
-    /// Notes that it is left out of something. The first time, and then twice as seldom each time:
-    /// whoever provokes it fills no log.
+    /// Notes that it is left out of something.
     fn failed(&self, error: &dyn fmt::Display) -> McpError {
-        let times = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
-        if times.is_power_of_two() {
+        if let Some(times) = self.failures.is_due() {
             tracing::warn!(
                 member = %self.name, times, reason = %error,
                 "a server does not answer as it should: what it has is left out",
@@ -213,6 +217,24 @@ impl fmt::Debug for Member {
             .field("name", &self.name)
             .field("service", &self.service)
             .finish_non_exhaustive()
+    }
+}
+
+/// What the log is told once in a while: whoever provokes it fills no log.
+#[derive(Debug, Default)]
+struct Complaints(Mutex<(Option<Instant>, u64)>);
+
+impl Complaints {
+    /// Counts one; how many there were since the log was last told, if it is time.
+    fn is_due(&self) -> Option<u64> {
+        let mut since = lock(&self.0);
+        since.1 += 1;
+        let now = Instant::now();
+        if since.0.is_some_and(|told_at| now.duration_since(told_at) < COMPLAIN_EVERY) {
+            return None;
+        }
+        let (_, times) = std::mem::replace(&mut *since, (Some(now), 0));
+        Some(times)
     }
 }
 
@@ -254,4 +276,18 @@ impl Drop for Late {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_log_hears_of_a_member_in_trouble_once_a_minute() {
+        let complaints = Complaints::default();
+        let told: Vec<_> = (0..5).map(|_| complaints.is_due()).collect();
+        assert_eq!(told, [Some(1), None, None, None, None]);
+        tokio::time::advance(COMPLAIN_EVERY).await;
+        assert_eq!((complaints.is_due(), complaints.is_due()), (Some(5), None));
+    }
 }

@@ -1,5 +1,7 @@
 //! What several servers together say of themselves: what any of them can, and how each wants to be used.
 
+use std::fmt::Write as _;
+
 use sekisho_protocol::mcp::{McpError, MemberName};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
@@ -77,11 +79,9 @@ fn add_instructions(all: &mut String, name: &MemberName, text: &str) {
     if !all.is_empty() {
         all.push_str("\n\n");
     }
-    all.push_str(&format!(
-        "About what is called {} and {}:\n{text}",
-        name.name("…"),
-        name.uri("…")
-    ));
+    let (names, uris) = (name.name("…"), name.uri("…"));
+    // Writing into memory does not fail.
+    let _ = write!(all, "About what is called {names} and {uris}:\n{text}");
 }
 
 #[cfg(test)]
