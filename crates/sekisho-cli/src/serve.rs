@@ -173,15 +173,18 @@ async fn application(
     }
     let refused = Arc::new(RefusedTokens::new(config.wrong_tokens_per_minute));
     let mut posts = Vec::new();
-    for server in &config.servers {
-        let service = behind.service(&server.upstream, Some(&sources))?;
-        let service: Arc<dyn McpService> = match &server.rules {
+    let mut services =
+        behind.services(config, Some(&sources), |server, service| match &server.rules {
             Some(rules) => Arc::new(Ruled::new(service, Arc::clone(rules))),
             None => service,
+        });
+    for server in &config.servers {
+        let Some(service) = services.remove(server.resource.name.as_str()) else {
+            continue;
         };
         let verifier = verifiers.of(&server.resource, &clock);
         let guarded =
-            guarded(config, server, service, &verifier, &sealer, (stopping, &refused), &clock)?;
+            guarded(config, server, service?, &verifier, &sealer, (stopping, &refused), &clock)?;
         routes = routes.merge(guarded.routes);
         posts.push(guarded.posts);
     }

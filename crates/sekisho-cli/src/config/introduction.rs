@@ -302,13 +302,12 @@ fn exchange(settings: &Settings) -> Result<ExchangeWish, ConfigError> {
 }
 
 /// Refuses what nobody could give with the rest of the settings.
-pub(super) fn check(
+pub(super) fn check<'a>(
     settings: &Settings,
-    written: &[(Origin, Settings)],
-    servers: &[Server],
+    servers: impl Iterator<Item = (&'a Server, &'a (Origin, Settings))>,
     identity: &IdentityConfig,
 ) -> Result<(), ConfigError> {
-    for (server, (_, of_server)) in servers.iter().zip(written) {
+    for (server, (_, of_server)) in servers {
         let Upstream::Guarded { introduced, .. } = &server.upstream else { continue };
         let Some(TokenWish { kind, .. }) = &introduced.token else { continue };
         let problem = match (kind, identity) {

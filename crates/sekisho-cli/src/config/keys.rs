@@ -272,7 +272,7 @@ pub(crate) const KEYS: &[Key] = &[
 /// The settings of one `[[server]]`.
 pub(crate) const SERVER_KEYS: &[Key] = &[
     key("name", Text, None, "its name: lower-case letters, digits and dashes"),
-    key("path", Text, None, "where it is; default its name"),
+    key("path", Text, None, "where it is; default its name; empty: only as part of another"),
     key("scopes", List, None, "what a token needs; default its name"),
     key("upstream.builtin", Text, None, "\"fortune\""),
     key("upstream.command", List, None, "a program that speaks MCP over stdio, and its arguments"),
@@ -312,6 +312,7 @@ pub(crate) const SERVER_KEYS: &[Key] = &[
     ),
     key("upstream.identity.claims", List, None, "what else of the provider's \"jwt\" says"),
     key("upstream.identity.scopes", List, None, "what \"token-exchange\" asks for"),
+    key("upstream.servers", List, None, "other [[server]] that are one here, by their names"),
 ];
 
 /// The settings of one `[[rule]]`.

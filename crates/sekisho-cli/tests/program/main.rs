@@ -19,6 +19,7 @@ mod guarding;
 mod harness;
 mod introducing;
 mod key;
+mod merged;
 mod person;
 mod processes;
 mod proxy;

@@ -2,7 +2,7 @@
 //! every request on, text for text.
 //!
 //! ```text
-//! transports ─▶ Gateway ─▶ owners (who talks to whom) ─▶ upstream (a process, or a URL)
+//! transports ─▶ [Merged ─▶] Gateway ─▶ owners (who talks to whom) ─▶ upstream (a process, or a URL)
 //!                  │ a question of the server: asked at once where the client has a session,
 //!                  └─ held until the client calls again where it has none (2026-07-28)
 //! ```
@@ -13,6 +13,7 @@
 mod credential;
 mod held;
 mod limits;
+mod merged;
 mod owners;
 mod rounds;
 mod upstream;
@@ -35,6 +36,7 @@ pub use self::credential::{
 };
 use self::held::{Held, HeldCalls};
 pub use self::limits::GatewayLimits;
+pub use self::merged::{MEMBERS_MAX, Merged, MergedError};
 use self::owners::Owners;
 pub use self::owners::Per;
 use self::rounds::Round;

@@ -116,13 +116,17 @@ impl Rig {
 
     /// A client with a line to the gateway, of no revision yet.
     pub(crate) fn client(&self) -> Client {
-        let (ours, theirs) = duplex(1 << 20);
-        let (input, output) = tokio::io::split(theirs);
-        let service: Arc<dyn McpService> = Arc::clone(&self.gateway) as _;
-        tokio::spawn(serve_stdio(service, input, output));
-        let (read, write) = tokio::io::split(ours);
-        Client { read: BufReader::new(read), write }
+        client_of(Arc::clone(&self.gateway) as _)
     }
+}
+
+/// A client with a line to this service, of no revision yet.
+pub(crate) fn client_of(service: Arc<dyn McpService>) -> Client {
+    let (ours, theirs) = duplex(1 << 20);
+    let (input, output) = tokio::io::split(theirs);
+    tokio::spawn(serve_stdio(service, input, output));
+    let (read, write) = tokio::io::split(ours);
+    Client { read: BufReader::new(read), write }
 }
 
 /// Somebody of this name, who listens to nothing.

@@ -51,7 +51,7 @@ const DISCOVER_WAIT: Duration = Duration::from_secs(10);
 const TOOL_PAGES_MAX: u32 = 20;
 /// What can be carried between a client and a server. What a server says beyond it is not passed
 /// on, so that no client relies on what would not arrive.
-const CARRIED: [&str; 5] = ["tools", "prompts", "resources", "completions", "logging"];
+pub(super) const CARRIED: [&str; 5] = ["tools", "prompts", "resources", "completions", "logging"];
 /// What a client may be asked for by way of us.
 const ASKED: [&str; 3] = ["sampling", "elicitation", "roots"];
 
