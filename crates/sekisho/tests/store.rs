@@ -132,14 +132,14 @@ async fn looking_at_a_database_makes_and_changes_nothing() {
     let store: Arc<dyn Store> =
         Arc::new(PostgresStore::open(&url, TableLimits::default()).await.unwrap());
     is_looked_at(looked().await.unwrap(), &store, async || looked().await.unwrap()).await;
-    testkit::postgres::execute(&url, "DELETE FROM sekisho._sqlx_migrations WHERE version = 8");
-    let older = SchemaAge::Older { found: 7, known: 8 };
+    testkit::postgres::execute(&url, "DELETE FROM sekisho._sqlx_migrations WHERE version = 10");
+    let older = SchemaAge::Older { found: 8, known: 10 };
     for _ in 0..2 {
         assert_eq!(looked().await.unwrap(), Condition { schema: older, contents: None });
     }
     testkit::postgres::execute(
         &url,
-        "UPDATE sekisho._sqlx_migrations SET version = 9 WHERE version = 1",
+        "UPDATE sekisho._sqlx_migrations SET version = 11 WHERE version = 1",
     );
     let refused = looked().await.unwrap_err().to_string();
     assert!(refused.contains("newer version"), "{refused}");
@@ -156,8 +156,8 @@ async fn looking_at_a_file_makes_and_changes_nothing() {
     let store = file.open().await;
     is_looked_at(looked().await.unwrap(), &any(&store), async || looked().await.unwrap()).await;
     let mut raw = SqliteConnectOptions::new().filename(&file.path).connect().await.unwrap();
-    sqlx::query("DELETE FROM _sqlx_migrations WHERE version = 8").execute(&mut raw).await.unwrap();
-    let older = SchemaAge::Older { found: 7, known: 8 };
+    sqlx::query("DELETE FROM _sqlx_migrations WHERE version = 10").execute(&mut raw).await.unwrap();
+    let older = SchemaAge::Older { found: 8, known: 10 };
     for _ in 0..2 {
         assert_eq!(looked().await.unwrap(), Condition { schema: older, contents: None });
     }
