@@ -286,7 +286,7 @@ impl Recipe {
         Ok((upstream, stop))
     }
 
-    /// A process that has shaken hands.
+    /// A process that was greeted.
     async fn start(
         &self,
         command: &StdioCommand,
@@ -302,7 +302,7 @@ impl Recipe {
             })?;
         let connection = Arc::clone(carrier.connection());
         let mut ending = Ending { carrier: Some((carrier, room)), tasks: &self.tasks };
-        let upstream = Upstream::shake_hands(&connection, capabilities).await?;
+        let upstream = Upstream::greet_command(&connection, capabilities).await?;
         let (carrier, room) = ending.carrier.take().ok_or_else(McpError::internal)?;
         Ok((carrier, upstream, room))
     }

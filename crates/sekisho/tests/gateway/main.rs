@@ -14,6 +14,9 @@
 
 mod carried;
 mod child;
+mod commands_without_handshake;
+mod found_out;
+mod mirrored;
 mod processes;
 mod remote;
 mod remote_errors;

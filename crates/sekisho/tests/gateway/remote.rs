@@ -353,7 +353,8 @@ async fn a_client_that_gives_up_is_heard_of_in_the_words_of_the_servers_era() {
 async fn a_conversation_that_nobody_needs_is_ended() {
     let web = Web::serve(Speaks::Handshake.server()).await;
     let mut plan = Plan::at(&web.url("/mcp"));
-    plan.limits.idle = Duration::ZERO;
+    // Longer than it takes until a conversation may be begun again.
+    plan.limits.idle = Duration::from_millis(300);
     let rig = plan.begin();
     rig.call(&caller("alice"), "odd").await.unwrap();
     let is_delete = || web.seen().iter().any(|seen| seen.method == Method::DELETE);

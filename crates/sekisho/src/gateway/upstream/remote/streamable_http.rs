@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use reqwest::Response;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::event_reader::Place;
 use super::{
@@ -129,14 +129,20 @@ impl Link {
     }
 
     /// Listens to what belongs to no call, if the server tells such things, until the conversation
-    /// is over.
-    pub(in crate::gateway::upstream) async fn listen(self: Arc<Self>) {
+    /// is over. `is_there` is dropped when it is known whether it does.
+    pub(in crate::gateway::upstream) async fn listen(
+        self: Arc<Self>,
+        is_there: oneshot::Sender<()>,
+    ) {
+        let mut is_there = Some(is_there);
         let bytes_max = self.connection.message_bytes_max();
         let mut place = Place::default();
         let mut in_vain = 0;
         let listening = async {
             loop {
-                match self.resume(&place).await {
+                let resumed = self.resume(&place).await;
+                drop(is_there.take());
+                match resumed {
                     Ok(response) => {
                         let mut events =
                             EventReader::new(response, std::mem::take(&mut place), bytes_max);
