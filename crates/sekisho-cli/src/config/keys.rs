@@ -289,6 +289,12 @@ pub(crate) const SERVER_KEYS: &[Key] = &[
         "how it is spoken to: \"streamable-http\", \"http-sse\"; default what it answers to",
     ),
     key("upstream.headers", Table, None, "headers it gets with every request, such as credentials"),
+    key(
+        "upstream.ca_file",
+        Text,
+        None,
+        "certificates (PEM) of the authorities it is trusted by; default those of this machine",
+    ),
 ];
 
 /// The settings of one `[[rule]]`.

@@ -252,7 +252,11 @@ impl Recipe {
                 Reached::Remote { server, client } => {
                     let client = client.as_ref().map_err(|error| {
                         let error = error as &dyn std::error::Error;
-                        tracing::error!(error, "there can be no TLS on this machine");
+                        tracing::error!(
+                            error,
+                            "there can be no TLS on this machine: install its certificates \
+                             (ca-certificates), or set upstream.ca_file"
+                        );
                         McpError::new(
                             INTERNAL_ERROR,
                             "the server behind this one cannot be reached",

@@ -21,4 +21,5 @@ mod processes;
 mod remote;
 mod remote_errors;
 mod rig;
+mod tls;
 mod web;
