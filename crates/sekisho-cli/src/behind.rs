@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sekisho::gateway::{Gateway, GatewayLimits};
+use sekisho::gateway::{Gateway, GatewayLimits, GuardedServer};
 use sekisho::mcp::McpService;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -29,7 +29,7 @@ impl Behind {
             #[cfg(feature = "conformance")]
             Upstream::Conformance => Arc::new(crate::conformance::service()),
             Upstream::Guarded { server, per } => Arc::new(Gateway::new(
-                server.clone(),
+                GuardedServer::clone(server),
                 *per,
                 GatewayLimits::default(),
                 self.stopping.clone(),

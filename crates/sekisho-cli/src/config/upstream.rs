@@ -19,7 +19,7 @@ pub(crate) enum Upstream {
     #[cfg(feature = "conformance")]
     Conformance,
     /// What somebody else's server serves.
-    Guarded { server: GuardedServer, per: Per },
+    Guarded { server: Box<GuardedServer>, per: Per },
 }
 
 /// What one `[[server]]` guards; a command gets `environment`, and what is written for it.
@@ -65,12 +65,12 @@ pub(super) fn upstream(
     } else {
         Per::default()
     };
-    let server = if kind == "upstream.url" {
+    let server: GuardedServer = if kind == "upstream.url" {
         remote(settings)?.into()
     } else {
         command(settings, environment)?.into()
     };
-    Ok(Upstream::Guarded { server, per })
+    Ok(Upstream::Guarded { server: Box::new(server), per })
 }
 
 fn remote(settings: &Settings) -> Result<RemoteServer, ConfigError> {

@@ -58,12 +58,14 @@ async fn of(server: &Server, behind: &Behind) -> Vec<Finding> {
 
 fn remedy(upstream: &Upstream) -> &'static str {
     match upstream {
-        Upstream::Guarded { server: GuardedServer::Command(_), .. } => {
-            "run what upstream.command says by hand, and read what it says on standard error"
-        }
-        Upstream::Guarded { server: GuardedServer::Remote(_), .. } => {
-            "start what should answer at upstream.url, and read in the log why it cannot be used"
-        }
+        Upstream::Guarded { server, .. } => match server.as_ref() {
+            GuardedServer::Command(_) => {
+                "run what upstream.command says by hand, and read what it says on standard error"
+            }
+            GuardedServer::Remote(_) => {
+                "start what should answer at upstream.url, and read in the log why it cannot be used"
+            }
+        },
         Upstream::Fortune => "this is built in: report it",
         #[cfg(feature = "conformance")]
         Upstream::Conformance => "this is built in: report it",

@@ -29,3 +29,4 @@ mod starting;
 mod stdio;
 mod stopping;
 mod user;
+mod wire;
