@@ -47,6 +47,8 @@ const ACCEPT_WAIT: Duration = Duration::from_secs(30);
 /// How long a stream that broke is left alone before it is asked for again, unless the server says
 /// otherwise; twice as long each time that nothing came.
 const RETRY_AT_FIRST: Duration = Duration::from_secs(1);
+/// However little the server wants to be left alone.
+const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// A server at a URL. It comes from the operator.

@@ -15,8 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::event_reader::Place;
 use super::{
-    EventReader, Link, PROTOCOL_VERSION, RETRY_AT_FIRST, RETRY_MAX, RemoteServer, SESSION_ID,
-    SESSION_ID_BYTES_MAX, Trouble, body_of, is_event_stream, is_json,
+    EventReader, Link, PROTOCOL_VERSION, RETRY_AT_FIRST, RETRY_MAX, RETRY_MIN, RemoteServer,
+    SESSION_ID, SESSION_ID_BYTES_MAX, Trouble, body_of, is_event_stream, is_json,
 };
 use crate::gateway::upstream::connection::{Connection, Outgoing};
 
@@ -190,5 +190,27 @@ impl Link {
 /// How long a stream is left alone: as the server says, else longer each time.
 fn pause(place: &Place, in_vain: u32) -> Duration {
     let doubled = || RETRY_AT_FIRST.saturating_mul(1 << in_vain.saturating_sub(1).min(10));
-    place.retry.unwrap_or_else(doubled).min(RETRY_MAX)
+    place.retry.unwrap_or_else(doubled).clamp(RETRY_MIN, RETRY_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_left_alone_as_its_server_wishes_within_our_bounds() {
+        let rows = [
+            (None, 1, 1_000, "nothing is said"),
+            (None, 3, 4_000, "nothing is said, and nothing comes"),
+            (None, 99, 30_000, "not for ever"),
+            (Some(250), 3, 250, "as it says, each time"),
+            (Some(0), 1, 100, "not in a circle"),
+            (Some(u64::MAX), 1, 30_000, "not for a lifetime"),
+        ];
+        for (retry, in_vain, expected, reason) in rows {
+            let retry = retry.map(Duration::from_millis);
+            let pause = pause(&Place { retry, ..Place::default() }, in_vain);
+            assert_eq!(pause, Duration::from_millis(expected), "{reason}");
+        }
+    }
 }
