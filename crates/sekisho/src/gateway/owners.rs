@@ -3,6 +3,7 @@
 //! when it keeps ending.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::credential;
 use super::limits::GatewayLimits;
 use super::upstream::{
     self, Carrier, GuardedServer, RemoteServer, StdioCommand, Upstream, capabilities_for_upstream,
@@ -48,7 +50,11 @@ struct Owner {
     /// Whose share it counts to; nobody's where all share one.
     person: Option<Person>,
     capabilities: Box<str>,
+    told: Variables,
 }
+
+/// What a process hears of its caller, by its environment.
+pub(super) type Variables = Vec<(OsString, OsString)>;
 
 /// All conversations with one server.
 #[derive(Debug)]
@@ -78,6 +84,37 @@ enum Reached {
     Remote { server: RemoteServer, client: Result<reqwest::Client, reqwest::Error> },
 }
 
+impl Reached {
+    /// Makes sure that the server can be told who calls, before it is asked anything.
+    async fn introduce(
+        &self,
+        caller: Option<&Arc<Principal>>,
+    ) -> Result<Variables, credential::NotIntroduced> {
+        if let Self::Remote { server, .. } = self {
+            server.introduction().headers(caller).await?;
+        }
+        self.variables(caller)
+    }
+
+    fn variables(
+        &self,
+        caller: Option<&Arc<Principal>>,
+    ) -> Result<Variables, credential::NotIntroduced> {
+        match self {
+            Self::Command(command) => credential::variables(&command.told, caller),
+            Self::Remote { .. } => Ok(Variables::new()),
+        }
+    }
+}
+
+/// For whom a conversation is begun.
+struct Beginning<'a> {
+    changes: &'a Changes,
+    capabilities: &'a RawValue,
+    caller: Option<Arc<Principal>>,
+    told: Variables,
+}
+
 /// Where one owner's process runs, ran or will run. One caller starts it, the others wait.
 #[derive(Debug)]
 struct Place {
@@ -105,6 +142,12 @@ impl Owners {
         stopping: CancellationToken,
         tasks: TaskTracker,
     ) -> Self {
+        // Nobody is introduced as somebody else.
+        let is_introduced = match &server {
+            GuardedServer::Command(command) => !command.told.is_empty(),
+            GuardedServer::Remote(server) => server.introduction().is_made(),
+        };
+        let per = if is_introduced && per == Per::Process { Per::User } else { per };
         let server = match server {
             GuardedServer::Command(command) => Reached::Command(command),
             GuardedServer::Remote(server) => {
@@ -128,11 +171,17 @@ impl Owners {
     /// gives up, so that the next one finds it further.
     pub(super) async fn of(&self, context: &Context) -> Result<Arc<Upstream>, McpError> {
         let capabilities = self.capabilities(context);
-        let owner = self.owner(context, &capabilities);
+        let caller = context.principal();
+        let told = self.recipe.server.introduce(caller).await.map_err(|reason| {
+            tracing::warn!(%reason, "the server behind us is not asked, as it cannot be told who calls");
+            reason.to_mcp_error()
+        })?;
+        let owner = self.owner(context, &capabilities, told.clone());
         let changes = self.recipe.changes.of(owner.whose.clone());
         let place = self.place(owner)?;
         let mut running = Arc::clone(&place.running).lock_owned().await;
         if let Some(upstream) = running.alive() {
+            upstream.connection().speak_for(caller);
             return Ok(upstream);
         }
         if self.recipe.stopping.is_cancelled() {
@@ -141,8 +190,11 @@ impl Owners {
         running.pause(Instant::now())?;
         let recipe = Arc::clone(&self.recipe);
         let before = running.upstream.clone();
+        let caller = caller.cloned();
         let started = self.recipe.tasks.spawn(async move {
-            let (upstream, stop) = recipe.begin(&changes, &capabilities, before).await?;
+            let beginning =
+                Beginning { changes: &changes, capabilities: &capabilities, caller, told };
+            let (upstream, stop) = recipe.begin(beginning, before).await?;
             running.upstream = Some(Arc::clone(&upstream));
             running.stop = Some(stop);
             running.is_excused = false;
@@ -153,10 +205,13 @@ impl Owners {
 
     /// The process of this caller, if it runs.
     pub(super) async fn running(&self, context: &Context) -> Option<Arc<Upstream>> {
-        let owner = self.owner(context, &self.capabilities(context));
+        let told = self.recipe.server.variables(context.principal()).ok()?;
+        let owner = self.owner(context, &self.capabilities(context), told);
         let place = self.lock().get(&owner).cloned()?;
         let running = place.running.lock().await;
-        running.alive()
+        let upstream = running.alive()?;
+        upstream.connection().speak_for(context.principal());
+        Some(upstream)
     }
 
     /// What the server hears that its client can do. One that all share is never told that anybody
@@ -168,7 +223,7 @@ impl Owners {
         }
     }
 
-    fn owner(&self, context: &Context, capabilities: &RawValue) -> Owner {
+    fn owner(&self, context: &Context, capabilities: &RawValue, told: Variables) -> Owner {
         let person = match self.per {
             Per::Process => None,
             Per::User | Per::Session => context.principal().map(Principal::person),
@@ -178,7 +233,7 @@ impl Owners {
             Per::Process | Per::User => persons(),
             Per::Session => context.session_id().map_or_else(persons, Whose::Sessions),
         };
-        Owner { whose, person, capabilities: capabilities.get().into() }
+        Owner { whose, person, capabilities: capabilities.get().into(), told }
     }
 
     /// The owner's place; a new one takes the place of the one at rest for longest if there are too
@@ -236,8 +291,7 @@ impl Recipe {
     /// A conversation that was begun, and what ends it.
     async fn begin(
         &self,
-        changes: &Changes,
-        capabilities: &RawValue,
+        beginning: Beginning<'_>,
         before: Option<Arc<Upstream>>,
     ) -> Result<(Arc<Upstream>, CancellationToken), McpError> {
         let stop = self.stopping.child_token();
@@ -246,9 +300,7 @@ impl Recipe {
             let room = Arc::clone(&self.room).acquire_owned().await;
             let room = room.map_err(|_| McpError::internal())?;
             let (carrier, mut upstream, room) = match &self.server {
-                Reached::Command(command) => {
-                    self.start(command, changes, capabilities, room).await?
-                }
+                Reached::Command(command) => self.start(command, &beginning, room).await?,
                 Reached::Remote { server, client } => {
                     let client = client.as_ref().map_err(|error| {
                         let error = error as &dyn std::error::Error;
@@ -263,9 +315,11 @@ impl Recipe {
                         )
                     })?;
                     let (limits, per) = (&self.limits, self.per);
-                    let reached =
-                        upstream::reach((server, client), limits, changes, per, capabilities);
-                    let (carrier, upstream) = reached.await?;
+                    let Beginning { changes, capabilities, caller, told: _ } = &beginning;
+                    let whom = caller.as_ref();
+                    let (carrier, upstream) =
+                        upstream::reach((server, client), limits, changes, per, whom, capabilities)
+                            .await?;
                     (carrier, upstream, room)
                 }
             };
@@ -294,12 +348,12 @@ impl Recipe {
     async fn start(
         &self,
         command: &StdioCommand,
-        changes: &Changes,
-        capabilities: &RawValue,
+        beginning: &Beginning<'_>,
         room: OwnedSemaphorePermit,
     ) -> Result<(Carrier, Upstream, OwnedSemaphorePermit), McpError> {
+        let Beginning { changes, capabilities, told, caller: _ } = beginning;
         let carrier =
-            upstream::start(command, &self.limits, changes, self.per).map_err(|error| {
+            upstream::start(command, told, &self.limits, changes, self.per).map_err(|error| {
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(error, ?command, "the server behind us does not start");
                 McpError::new(INTERNAL_ERROR, "the server behind this one does not start")

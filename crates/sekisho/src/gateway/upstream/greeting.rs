@@ -27,6 +27,7 @@ use super::{CARRIED, CLIENT_NAME, Carrier, Following, Upstream, listening, only}
 use crate::gateway::limits::GatewayLimits;
 use crate::gateway::owners::Per;
 use crate::mcp::{Changes, ServerInfo};
+use crate::principal::Principal;
 
 /// How long a server may take to say whether it speaks without a handshake. Some of those that do
 /// not say nothing at all.
@@ -79,11 +80,12 @@ pub(in crate::gateway) async fn reach(
     limits: &GatewayLimits,
     changes: &Changes,
     per: Per,
+    caller: Option<&Arc<Principal>>,
     capabilities: &RawValue,
 ) -> Result<(Carrier, Upstream), McpError> {
     let transport = server.transport();
     if transport != Some(RemoteTransport::HttpSse) {
-        let (connection, queued) = Connection::open(limits, changes.clone(), per);
+        let (connection, queued) = Connection::open(limits, changes.clone(), per, caller.cloned());
         let mut greeting = Greeting(Some(Arc::clone(&connection)));
         let link = remote::streamable_http::carry(server, client, &connection, queued);
         let greeted = match Upstream::find_out(&connection, capabilities, Beside::Headers).await {
@@ -108,7 +110,7 @@ pub(in crate::gateway) async fn reach(
             Err(Ungreeted { error, .. }) => return Err(error),
         }
     }
-    let (connection, queued) = Connection::open(limits, changes.clone(), per);
+    let (connection, queued) = Connection::open(limits, changes.clone(), per, caller.cloned());
     let mut greeting = Greeting(Some(Arc::clone(&connection)));
     let carried = remote::http_sse::carry(server, client, &connection, queued).await;
     let link = carried.map_err(|trouble| {

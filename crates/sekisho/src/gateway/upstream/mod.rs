@@ -36,7 +36,7 @@ pub use self::remote::{RemoteServer, RemoteServerError, RemoteTransport};
 pub(super) use self::stateless::Supplied;
 use self::stateless::{For, Words};
 use super::limits::GatewayLimits;
-use super::owners::Per;
+use super::owners::{Per, Variables};
 use crate::mcp::{Changes, Context, ServerInfo, Subscription};
 
 /// What we are called, by servers that ask.
@@ -44,7 +44,7 @@ const CLIENT_NAME: &str =
     concat!("{\"name\":\"sekisho\",\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}");
 /// What can be carried between a client and a server. What a server says beyond it is not passed
 /// on, so that no client relies on what would not arrive.
-const CARRIED: [&str; 5] = ["tools", "prompts", "resources", "completions", "logging"];
+pub(super) const CARRIED: [&str; 5] = ["tools", "prompts", "resources", "completions", "logging"];
 /// What a client may be asked for by way of us.
 const ASKED: [&str; 3] = ["sampling", "elicitation", "roots"];
 
@@ -139,11 +139,12 @@ struct Followed {
 /// Starts a command. It is not greeted yet.
 pub(super) fn start(
     command: &StdioCommand,
+    told: &Variables,
     limits: &GatewayLimits,
     changes: &Changes,
     per: Per,
 ) -> io::Result<Carrier> {
-    command.start(limits, changes, per).map(Carrier::Process)
+    command.start(told, limits, changes, per).map(Carrier::Process)
 }
 
 impl Upstream {
@@ -163,8 +164,9 @@ impl Upstream {
         context: &Context,
         supplied: Supplied<'_>,
     ) -> Result<Exchange, McpError> {
+        let caller = context.principal().cloned();
         if let Some(words) = &self.words {
-            let ear = self.connection.listen(Kind::Passing)?;
+            let ear = self.connection.listen_for(Kind::Passing, caller)?;
             let (message, headers) =
                 words.request(ear.id, method, params, For::Client(context), supplied)?;
             let sent = ear.call(message, headers).await;
@@ -183,7 +185,7 @@ impl Upstream {
                 tracing::debug!(%error, "the server behind us does not take the log level");
             }
         }
-        let ear = self.connection.listen(Kind::Passing)?;
+        let ear = self.connection.listen_for(Kind::Passing, caller)?;
         let params = params.map(|params| params_for_handshake(params, ear.id)).transpose()?;
         let message = write_request(ear.id, method, params.as_deref());
         let sent = ear.call(message, HeaderMap::new()).await;

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use url::Url;
 
 use super::event_reader::Place;
-use super::{EventReader, Link, RemoteServer, Trouble, is_event_stream};
+use super::{Call, EventReader, Link, RemoteServer, Trouble, is_event_stream};
 use crate::gateway::upstream::connection::{Connection, Outgoing};
 
 /// Opens the stream, and begins to carry a conversation.
@@ -24,10 +24,12 @@ pub(in crate::gateway::upstream) async fn carry(
 ) -> Result<Arc<Link>, Trouble> {
     // Judged before there is an endpoint, so with the URL that was written.
     let link = Link::new(server, client, server.url.clone(), connection);
-    let mut head = link.head();
+    let caller = connection.caller();
+    let mut head = link.head(caller.as_ref()).await?;
     head.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
     let request = client.get(server.url.clone()).headers(head);
-    let response = link.judge(request.send().await.map_err(Trouble::of)?).await?;
+    let response = request.send().await.map_err(Trouble::of)?;
+    let response = link.judge(response, caller.as_ref()).await?;
     if !is_event_stream(&response) {
         return Err(Trouble::OtherContent);
     }
@@ -62,10 +64,10 @@ pub(in crate::gateway::upstream) async fn carry(
         reading.end();
     });
     let pumping = Arc::clone(&link);
-    tokio::spawn(pumping.pump(queued, |link, message, headers, id| async move {
-        let posted = match link.post(message, headers).await {
+    tokio::spawn(pumping.pump(queued, |link, Call { message, headers, id, caller }| async move {
+        let posted = match link.post(message, headers, caller.as_ref()).await {
             // What it says here is no message of the protocol.
-            Ok(response) => link.judge(response).await.map(drop),
+            Ok(response) => link.judge(response, caller.as_ref()).await.map(drop),
             Err(trouble) => Err(trouble),
         };
         if let Err(trouble) = posted {

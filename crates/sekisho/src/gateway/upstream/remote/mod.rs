@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_TYPE, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use reqwest::Response;
 use sekisho_protocol::Secret;
@@ -29,7 +29,9 @@ use url::Url;
 use self::event_reader::EventReader;
 use self::trouble::Trouble;
 use super::connection::{Called, Connection, Outgoing};
+use crate::gateway::credential::Introduction;
 use crate::gateway::limits::GatewayLimits;
+use crate::principal::Principal;
 
 /// How servers name the session that an `initialize` began.
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -59,6 +61,7 @@ pub struct RemoteServer {
     headers: HeaderMap,
     /// Whose certificates are trusted; those of this machine, if it is nobody.
     authorities: Vec<reqwest::Certificate>,
+    introduction: Introduction,
 }
 
 /// How a server at a URL is spoken to.
@@ -91,6 +94,9 @@ pub enum RemoteServerError {
     /// It holds no certificate that anything could be trusted by.
     #[error("it holds no certificate: write a file of certificates in PEM")]
     Authorities,
+    /// A header that would say two things.
+    #[error("{0:?} would be set twice: keep one of them")]
+    DoubledHeader(String),
 }
 
 impl RemoteServer {
@@ -127,7 +133,8 @@ impl RemoteServer {
                 return Err(wrong());
             }
         }
-        Ok(Self { url, transport, headers: kept, authorities: Vec::new() })
+        let introduction = Introduction::Nothing;
+        Ok(Self { url, transport, headers: kept, authorities: Vec::new(), introduction })
     }
 
     /// Trusts the authorities whose certificates are in `pem`, and no other, whatever this machine trusts.
@@ -143,6 +150,31 @@ impl RemoteServer {
         // They are looked at when a client is made of them.
         self.client(&GatewayLimits::default()).map_err(wrong)?;
         Ok(self)
+    }
+
+    /// The same server, which hears who calls.
+    ///
+    /// # Errors
+    /// When a header that would say so is set already, or not to be set.
+    pub fn introducing(self, introduction: Introduction) -> Result<Self, RemoteServerError> {
+        let mut names = introduction.names();
+        for name in &names {
+            if is_reserved(name) || *name == COOKIE {
+                return Err(RemoteServerError::ReservedHeader(name.to_string()));
+            }
+        }
+        let written = self.headers.keys();
+        names.extend(written);
+        names.sort_unstable_by_key(|name| name.as_str());
+        if let Some([name, _]) = names.array_windows().find(|[one, other]| one == other) {
+            return Err(RemoteServerError::DoubledHeader(name.to_string()));
+        }
+        Ok(Self { introduction, ..self })
+    }
+
+    /// How it hears who calls.
+    pub(in crate::gateway) fn introduction(&self) -> &Introduction {
+        &self.introduction
     }
 
     /// Whether all that is said to it can be read on the way.
@@ -213,6 +245,7 @@ pub(in crate::gateway) struct Link {
     /// Where messages are posted to.
     url: Url,
     headers: HeaderMap,
+    introduction: Introduction,
     session: OnceLock<HeaderValue>,
     connection: Arc<Connection>,
 }
@@ -228,6 +261,7 @@ impl Link {
             client: client.clone(),
             url,
             headers: server.headers.clone(),
+            introduction: server.introduction.clone(),
             session: OnceLock::new(),
             connection: Arc::clone(connection),
         })
@@ -237,21 +271,27 @@ impl Link {
         &self.connection
     }
 
-    /// What every request says: the operator's headers, the session, and the revision.
-    fn head(&self) -> HeaderMap {
+    /// What every request says: the operator's headers, who calls, the session, and the revision.
+    async fn head(&self, caller: Option<&Arc<Principal>>) -> Result<HeaderMap, Trouble> {
         let mut headers = self.headers.clone();
+        headers.extend(self.introduction.headers(caller).await?);
         if let Some(session) = self.session.get() {
             headers.insert(SESSION_ID, session.clone());
         }
         if let Some(version) = self.connection.version() {
             headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(version.as_str()));
         }
-        headers
+        Ok(headers)
     }
 
     /// Posts one message.
-    async fn post(&self, message: Bytes, headers: HeaderMap) -> Result<Response, Trouble> {
-        let mut head = self.head();
+    async fn post(
+        &self,
+        message: Bytes,
+        headers: HeaderMap,
+        caller: Option<&Arc<Principal>>,
+    ) -> Result<Response, Trouble> {
+        let mut head = self.head(caller).await?;
         head.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
         head.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         head.extend(headers);
@@ -262,8 +302,9 @@ impl Link {
     /// Posts what asks for no answer.
     async fn post_word(&self, outgoing: Outgoing) {
         let posted = async {
-            let response = self.post(outgoing.message, outgoing.headers).await?;
-            self.judge(response).await.map(drop)
+            let caller = outgoing.caller.as_ref();
+            let response = self.post(outgoing.message, outgoing.headers, caller).await?;
+            self.judge(response, caller).await.map(drop)
         };
         let posted = tokio::select! {
             posted = tokio::time::timeout(ACCEPT_WAIT, posted) => posted,
@@ -280,7 +321,7 @@ impl Link {
     async fn pump<F: Future<Output = ()> + Send + 'static>(
         self: Arc<Self>,
         mut queued: tokio::sync::mpsc::Receiver<Outgoing>,
-        call: impl Fn(Arc<Self>, Bytes, HeaderMap, u64) -> F,
+        call: impl Fn(Arc<Self>, Call) -> F,
     ) {
         // As many as there are calls at once: `calls_max`, and those that are being given up.
         let mut calls = tokio::task::JoinSet::new();
@@ -291,8 +332,13 @@ impl Link {
                 Some(_) = calls.join_next() => {}
                 outgoing = queued.recv() => match outgoing {
                     None => return,
-                    Some(Outgoing { message, headers, call: Some(Called { id, given_up }) }) => {
-                        let work = call(Arc::clone(&self), message, headers, id);
+                    Some(Outgoing {
+                        message,
+                        headers,
+                        call: Some(Called { id, given_up }),
+                        caller,
+                    }) => {
+                        let work = call(Arc::clone(&self), Call { message, headers, id, caller });
                         calls.spawn(async move {
                             tokio::select! {
                                 () = work => {}
@@ -310,7 +356,11 @@ impl Link {
     }
 
     /// A response of success, or what is in the way.
-    async fn judge(&self, response: Response) -> Result<Response, Trouble> {
+    async fn judge(
+        &self,
+        response: Response,
+        caller: Option<&Arc<Principal>>,
+    ) -> Result<Response, Trouble> {
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -319,6 +369,9 @@ impl Link {
             return Err(Trouble::Redirected(status));
         }
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            if status == StatusCode::UNAUTHORIZED {
+                self.introduction.was_refused(caller);
+            }
             return Err(Trouble::NotLetIn(status));
         }
         if status == StatusCode::NOT_FOUND && self.session.get().is_some() {
@@ -347,6 +400,14 @@ impl Link {
             self.connection.finish(id, ending);
         }
     }
+}
+
+/// A call on its way.
+struct Call {
+    message: Bytes,
+    headers: HeaderMap,
+    id: u64,
+    caller: Option<Arc<Principal>>,
 }
 
 /// Whether a refusal is one of a server of 2026-07-28. Another one was put in its place if not, which

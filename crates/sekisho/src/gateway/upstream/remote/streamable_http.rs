@@ -7,18 +7,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::ACCEPT;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use reqwest::Response;
 use tokio::sync::{mpsc, oneshot};
 
 use super::event_reader::Place;
 use super::{
-    EventReader, Link, PROTOCOL_VERSION, RETRY_AT_FIRST, RETRY_MAX, RETRY_MIN, RemoteServer,
+    Call, EventReader, Link, PROTOCOL_VERSION, RETRY_AT_FIRST, RETRY_MAX, RETRY_MIN, RemoteServer,
     SESSION_ID, SESSION_ID_BYTES_MAX, Trouble, body_of, is_event_stream, is_json,
 };
 use crate::gateway::upstream::connection::{Connection, Outgoing};
+use crate::principal::Principal;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// How often in a row a stream is asked for again that brings nothing new.
@@ -35,8 +35,9 @@ pub(in crate::gateway::upstream) fn carry(
 ) -> Arc<Link> {
     let link = Link::new(server, client, server.url.clone(), connection);
     let pumping = Arc::clone(&link);
-    tokio::spawn(pumping.pump(queued, |link, message, headers, id| async move {
-        if let Err(trouble) = link.call(message, headers, id).await {
+    tokio::spawn(pumping.pump(queued, |link, call| async move {
+        let id = call.id;
+        if let Err(trouble) = link.call(call).await {
             link.fail(id, trouble);
         }
     }));
@@ -44,9 +45,11 @@ pub(in crate::gateway::upstream) fn carry(
 }
 
 impl Link {
-    async fn call(&self, message: Bytes, headers: HeaderMap, id: u64) -> Result<(), Trouble> {
+    async fn call(&self, call: Call) -> Result<(), Trouble> {
+        let Call { message, headers, id, caller } = call;
+        let caller = caller.as_ref();
         let has_session = !headers.contains_key(PROTOCOL_VERSION);
-        let response = self.judge(self.post(message, headers).await?).await?;
+        let response = self.judge(self.post(message, headers, caller).await?, caller).await?;
         if has_session && self.connection.version().is_none() {
             self.keep_session(&response)?;
         }
@@ -54,7 +57,7 @@ impl Link {
             let body = body_of(response, self.connection.message_bytes_max()).await?;
             self.connection.hear(&body, Some(id));
         } else if is_event_stream(&response) {
-            self.follow(response, id).await?;
+            self.follow(response, id, caller).await?;
         } else if response.status() != StatusCode::ACCEPTED {
             return Err(Trouble::OtherContent);
         }
@@ -76,7 +79,12 @@ impl Link {
     }
 
     /// Reads the stream of a call until its answer, over as many connections as that takes.
-    async fn follow(&self, response: Response, id: u64) -> Result<(), Trouble> {
+    async fn follow(
+        &self,
+        response: Response,
+        id: u64,
+        caller: Option<&Arc<Principal>>,
+    ) -> Result<(), Trouble> {
         let bytes_max = self.connection.message_bytes_max();
         let mut events = EventReader::new(response, Place::default(), bytes_max);
         let mut in_vain = 0;
@@ -102,7 +110,7 @@ impl Link {
                 return Err(trouble);
             }
             tokio::time::sleep(pause(&place, in_vain)).await;
-            let response = match self.resume(&place).await {
+            let response = match self.resume(&place, caller).await {
                 Ok(response) => response,
                 // The server took the call: that it knows nothing of it now is no refusal.
                 Err(Trouble::Refused { .. } | Trouble::Forgotten) => return Err(trouble),
@@ -113,13 +121,21 @@ impl Link {
     }
 
     /// Asks for the rest of a stream, or for one of what belongs to no call.
-    async fn resume(&self, place: &Place) -> Result<Response, Trouble> {
-        let response = self.judge(self.get(place).await?).await?;
+    async fn resume(
+        &self,
+        place: &Place,
+        caller: Option<&Arc<Principal>>,
+    ) -> Result<Response, Trouble> {
+        let response = self.judge(self.get(place, caller).await?, caller).await?;
         if is_event_stream(&response) { Ok(response) } else { Err(Trouble::OtherContent) }
     }
 
-    async fn get(&self, place: &Place) -> Result<Response, Trouble> {
-        let mut head = self.head();
+    async fn get(
+        &self,
+        place: &Place,
+        caller: Option<&Arc<Principal>>,
+    ) -> Result<Response, Trouble> {
+        let mut head = self.head(caller).await?;
         head.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         let id = place.last_id.as_deref().map(HeaderValue::from_str);
         if let Some(Ok(id)) = id {
@@ -140,7 +156,7 @@ impl Link {
         let mut in_vain = 0;
         let listening = async {
             loop {
-                let resumed = self.resume(&place).await;
+                let resumed = self.resume(&place, self.connection.caller().as_ref()).await;
                 drop(is_there.take());
                 match resumed {
                     Ok(response) => {
@@ -176,9 +192,13 @@ impl Link {
     pub(in crate::gateway::upstream) async fn stop(&self) {
         self.connection.close();
         if self.session.get().is_some() && !self.connection.is_forgotten() {
-            let request = self.client.delete(self.url.clone()).headers(self.head());
-            // Any answer will do: 405 says that it ends sessions by itself.
-            let parted = tokio::time::timeout(DELETE_WAIT, request.send()).await;
+            let parting = async {
+                let head = self.head(self.connection.caller().as_ref()).await?;
+                let request = self.client.delete(self.url.clone()).headers(head);
+                // Any answer will do: 405 says that it ends sessions by itself.
+                request.send().await.map_err(Trouble::of)
+            };
+            let parted = tokio::time::timeout(DELETE_WAIT, parting).await;
             if !parted.is_ok_and(|parted| parted.is_ok()) {
                 tracing::debug!("the server behind us is not there to part from");
             }
