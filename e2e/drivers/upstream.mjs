@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { everything, python, pythonFastmcp, ring, upstreamPort } from '../settings.mjs';
 import { Child, mustBeFree } from './child.mjs';
 
-const START_MS_MAX = 30_000;
+export const START_MS_MAX = 30_000;
 const LOOK_EVERY_MS = 100;
 
 const at = (path) => `http://127.0.0.1:${upstreamPort}${path}`;
@@ -29,7 +29,7 @@ export async function startUpstream(world, name, folder) {
 }
 
 /** Waits until somebody listens. */
-export async function accepts(server) {
+async function accepts(server) {
   const until = Date.now() + START_MS_MAX;
   while (!(await isOpen())) {
     if (server.ended || Date.now() > until) throw new Error(`${server.name} does not listen at ${upstreamPort} (log: ${server.log})`);

@@ -33,11 +33,14 @@ pub(super) async fn examine(config: &Config) -> Vec<Finding> {
         // What it is made of is asked by itself.
         let service = services.get(server.resource.name.as_str());
         let service = service.filter(|_| !server.upstream.is_merged())?;
-        Some((server, match service {
-            Ok(service) => Some(timeout(UPSTREAM_WAIT, tools(service)).await),
-            // Nobody calls, and it wants to hear who does.
-            Err(_) => None,
-        }))
+        Some((
+            server,
+            match service {
+                Ok(service) => Some(timeout(UPSTREAM_WAIT, tools(service)).await),
+                // Nobody calls, and it wants to hear who does.
+                Err(_) => None,
+            },
+        ))
     });
     let asked: Vec<_> = futures::future::join_all(each).await.into_iter().flatten().collect();
     behind.end().await;
