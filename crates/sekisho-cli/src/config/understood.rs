@@ -172,11 +172,10 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
     }
     let log = log(settings)?;
     let servers = ruled(written, servers(written, &public_url)?)?;
-    // The built-in one is written nowhere.
-    let written_there = written.servers.iter().map(Some).chain(std::iter::repeat(None));
     let (reached, members_only): (Vec<_>, Vec<_>) = servers
         .into_iter()
-        .zip(written_there)
+        // The one that is there when none is written has no settings.
+        .zip(written.servers.iter().map(Some).chain(std::iter::repeat(None)))
         .partition(|(server, _)| !server.resource.path.is_empty());
     let (servers, of_reached): (Vec<_>, Vec<_>) = reached.into_iter().unzip();
     let (members_only, of_members): (Vec<_>, Vec<_>) = members_only.into_iter().unzip();
@@ -189,9 +188,7 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
     let mut authorization = authorization(settings, public_url.clone(), &servers)?;
     let every_server = || servers.iter().chain(&members_only);
     let claims = rules::claims(every_server(), &authorization.admission);
-    let as_written = every_server().zip(in_this_order);
-    let as_written = as_written.filter_map(|(server, there)| Some((server, there?)));
-    introduction::check(settings, as_written, &identity)?;
+    introduction::check(settings, every_server().zip(in_this_order), &identity)?;
     authorization.publishes_keys = every_server().any(|server| server.upstream.is_signed_for());
     authorization.clients = clients(&written.clients, &authorization.servers.scopes())?;
     let client_idle_ttl = life_or_for_ever(settings, "authorization.client_idle_ttl")?;
