@@ -29,7 +29,7 @@ export async function startUpstream(world, name, folder) {
 }
 
 /** Waits until somebody listens. */
-async function accepts(server) {
+export async function accepts(server) {
   const until = Date.now() + START_MS_MAX;
   while (!(await isOpen())) {
     if (server.ended || Date.now() > until) throw new Error(`${server.name} does not listen at ${upstreamPort} (log: ${server.log})`);
