@@ -15,7 +15,8 @@ use tokio_util::task::TaskTracker;
 
 use super::limits::GatewayLimits;
 use super::upstream::{
-    self, Carrier, GuardedServer, RemoteServer, StdioCommand, Upstream, capabilities_for_upstream,
+    self, Carrier, Client, GuardedServer, RemoteServer, StdioCommand, Upstream,
+    capabilities_for_upstream,
 };
 use crate::mcp::{Changes, Context, Whose};
 use crate::principal::{Person, Principal};
@@ -75,7 +76,7 @@ struct Recipe {
 #[derive(Debug)]
 enum Reached {
     Command(StdioCommand),
-    Remote { server: RemoteServer, client: Result<reqwest::Client, reqwest::Error> },
+    Remote { server: RemoteServer, client: Result<Client, reqwest::Error> },
 }
 
 /// Where one owner's process runs, ran or will run. One caller starts it, the others wait.
@@ -129,7 +130,7 @@ impl Owners {
     pub(super) async fn of(&self, context: &Context) -> Result<Arc<Upstream>, McpError> {
         let capabilities = self.capabilities(context);
         let owner = self.owner(context, &capabilities);
-        let changes = self.recipe.changes.of(owner.whose.clone());
+        let whose = owner.whose.clone();
         let place = self.place(owner)?;
         let mut running = Arc::clone(&place.running).lock_owned().await;
         if let Some(upstream) = running.alive() {
@@ -140,6 +141,7 @@ impl Owners {
         }
         running.pause(Instant::now())?;
         let recipe = Arc::clone(&self.recipe);
+        let changes = recipe.changes.of(whose);
         let before = running.upstream.clone();
         let started = self.recipe.tasks.spawn(async move {
             let (upstream, stop) = recipe.begin(&changes, &capabilities, before).await?;

@@ -32,6 +32,7 @@ use self::connection::{Ending, Kind, ended};
 pub(super) use self::exchange::{Exchange, Question, Step};
 use self::process::Process;
 pub use self::process::StdioCommand;
+pub(super) use self::remote::Client;
 use self::remote::{Link, may_be_http_sse};
 pub use self::remote::{RemoteServer, RemoteServerError, RemoteTransport};
 pub(super) use self::stateless::Supplied;
@@ -187,7 +188,7 @@ pub(super) fn start(
 /// Finds out how a server at a URL is spoken to, and greets it: without a handshake, else with one,
 /// else, if it refuses as such servers do and nobody said what it is, over HTTP+SSE.
 pub(super) async fn reach(
-    (server, client): (&RemoteServer, &reqwest::Client),
+    (server, client): (&RemoteServer, &Client),
     limits: &GatewayLimits,
     changes: &Changes,
     per: Per,
@@ -386,8 +387,7 @@ impl Upstream {
             let ear = self.connection.listen(Kind::Passing)?;
             let (message, headers) =
                 words.request(ear.id, method, params, For::Client(context), supplied)?;
-            let sent = ear.call(message, headers).await;
-            return if sent { Ok(Exchange::of(ear)) } else { Err(ended()) };
+            return Exchange::begin(ear, message, headers).await;
         }
         if self.has_logging
             && context.version().is_stateless()
@@ -405,8 +405,7 @@ impl Upstream {
         let ear = self.connection.listen(Kind::Passing)?;
         let params = params.map(|params| params_for_handshake(params, ear.id)).transpose()?;
         let message = write_request(ear.id, method, params.as_deref());
-        let sent = ear.call(message, HeaderMap::new()).await;
-        if sent { Ok(Exchange::of(ear)) } else { Err(ended()) }
+        Exchange::begin(ear, message, HeaderMap::new()).await
     }
 
     /// Whether each of its requests stands for itself.

@@ -5,8 +5,10 @@
 //! taken. Whatever goes wrong is one [`Trouble`], which a client hears of in general words and the
 //! log in exact ones.
 
+mod client;
 mod event_reader;
 pub(super) mod http_sse;
+mod plain;
 pub(super) mod streamable_http;
 mod trouble;
 
@@ -14,10 +16,9 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use reqwest::Response;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use sekisho_protocol::Secret;
 use sekisho_protocol::mcp::{
     HEADER_MISMATCH, INVALID_PARAMS, Incoming, METHOD_NOT_FOUND, MISSING_CLIENT_CAPABILITY,
@@ -26,6 +27,8 @@ use sekisho_protocol::mcp::{
 use sekisho_protocol::oauth::is_loopback;
 use url::Url;
 
+pub(in crate::gateway) use self::client::Client;
+use self::client::{Address, Response};
 use self::event_reader::EventReader;
 use self::trouble::Trouble;
 use super::connection::{Called, Connection, Outgoing};
@@ -37,6 +40,8 @@ const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 /// Longest id of a session.
 const SESSION_ID_BYTES_MAX: usize = 1024;
+/// Headers of a request beside the operator's, nearly always.
+const HEADERS_USUAL: usize = 12;
 /// Bytes of a refusal that are read, for the error it may tell.
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 /// How long a connection may be unused: shorter than servers in the field let it be, so that none is
@@ -52,7 +57,7 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 /// A server at a URL. It comes from the operator.
 #[derive(Clone)]
 pub struct RemoteServer {
-    url: Url,
+    address: Address,
     transport: Option<RemoteTransport>,
     headers: HeaderMap,
 }
@@ -120,27 +125,20 @@ impl RemoteServer {
                 return Err(wrong());
             }
         }
-        Ok(Self { url, transport, headers: kept })
+        Ok(Self { address: Address::new(url)?, transport, headers: kept })
     }
 
     /// Whether all that is said to it can be read on the way.
     pub fn is_plain_beyond_loopback(&self) -> bool {
-        self.url.scheme() == "http" && !is_loopback(&self.url)
+        self.address.url().scheme() == "http" && !is_loopback(self.address.url())
     }
 
     /// What one client does for all who talk to this server.
     pub(in crate::gateway) fn client(
         &self,
         limits: &GatewayLimits,
-    ) -> Result<reqwest::Client, reqwest::Error> {
-        let builder = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(limits.connect_wait)
-            .pool_idle_timeout(CONNECTION_IDLE)
-            .user_agent(concat!("sekisho/", env!("CARGO_PKG_VERSION")));
-        let is_plain = self.url.scheme() == "http";
-        if is_plain { builder.tls_certs_only([]) } else { builder.https_only(true) }.build()
+    ) -> Result<Client, reqwest::Error> {
+        Client::new(self.address.url(), limits)
     }
 
     pub(super) fn transport(&self) -> Option<RemoteTransport> {
@@ -151,7 +149,7 @@ impl RemoteServer {
 /// Without the query and the headers, which may hold secrets.
 impl fmt::Debug for RemoteServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut url = self.url.clone();
+        let mut url = self.address.url().clone();
         url.set_query(None);
         f.debug_struct("RemoteServer").field("url", &url.as_str()).finish_non_exhaustive()
     }
@@ -181,26 +179,31 @@ fn is_reserved(name: &HeaderName) -> bool {
 }
 
 /// The way to a server for one conversation.
-#[derive(Debug)]
 pub(in crate::gateway) struct Link {
-    client: reqwest::Client,
+    client: Client,
     /// Where messages are posted to.
-    url: Url,
+    address: Address,
     headers: HeaderMap,
     session: OnceLock<HeaderValue>,
     connection: Arc<Connection>,
 }
 
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("client", &self.client).finish_non_exhaustive()
+    }
+}
+
 impl Link {
     fn new(
         server: &RemoteServer,
-        client: &reqwest::Client,
-        url: Url,
+        client: &Client,
+        address: Address,
         connection: &Arc<Connection>,
     ) -> Arc<Self> {
         Arc::new(Self {
             client: client.clone(),
-            url,
+            address,
             headers: server.headers.clone(),
             session: OnceLock::new(),
             connection: Arc::clone(connection),
@@ -213,7 +216,8 @@ impl Link {
 
     /// What every request says: the operator's headers, the session, and the revision.
     fn head(&self) -> HeaderMap {
-        let mut headers = self.headers.clone();
+        let mut headers = HeaderMap::with_capacity(HEADERS_USUAL + self.headers.len());
+        headers.extend(self.headers.clone());
         if let Some(session) = self.session.get() {
             headers.insert(SESSION_ID, session.clone());
         }
@@ -229,8 +233,7 @@ impl Link {
         head.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
         head.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         head.extend(headers);
-        let request = self.client.post(self.url.clone()).headers(head).body(message);
-        request.send().await.map_err(Trouble::of)
+        self.client.send(Method::POST, &self.address, head, message).await
     }
 
     /// Posts what asks for no answer.
@@ -352,15 +355,20 @@ async fn told_in(response: Response) -> Option<McpError> {
 }
 
 /// The whole body, if it is no longer than that.
-async fn body_of(mut response: Response, bytes_max: usize) -> Result<Vec<u8>, Trouble> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(Trouble::broken)? {
+async fn body_of(mut response: Response, bytes_max: usize) -> Result<Bytes, Trouble> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > bytes_max {
             return Err(Trouble::TooLong { bytes_max });
         }
-        body.extend_from_slice(&chunk);
+        if body.is_empty() {
+            // Nearly always all there is, and then not even copied.
+            body = chunk.try_into_mut().unwrap_or_else(|shared| BytesMut::from(shared));
+        } else {
+            body.extend_from_slice(&chunk);
+        }
     }
-    Ok(body)
+    Ok(body.freeze())
 }
 
 fn is_json(response: &Response) -> bool {
