@@ -137,7 +137,7 @@ impl Gateway {
                         return Err(error.into());
                     }
                     if is_mismatch {
-                        upstream.learn_headers().await;
+                        Box::pin(upstream.learn_headers()).await;
                     }
                     is_second = true;
                 }

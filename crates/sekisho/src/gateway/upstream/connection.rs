@@ -24,6 +24,7 @@ use sekisho_protocol::mcp::{
 };
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -31,13 +32,12 @@ use tokio_util::sync::CancellationToken;
 use super::super::limits::GatewayLimits;
 use super::super::owners::Per;
 use super::exchange::{Notice, Question};
+use super::news::{Hearer, Teller, news};
 use super::remote::Link;
 use crate::mcp::Changes;
 
 /// Messages that wait to be sent; who has more to say waits.
 pub(super) const QUEUE_MAX: usize = 64;
-/// What one call is told before it looks; more is dropped, or refused if it is a question.
-const EVENTS_MAX: usize = 64;
 /// Texts that are no messages, of which the log says so, for each conversation.
 const STRAYS_TOLD: u32 = 5;
 
@@ -97,7 +97,7 @@ struct Calls {
 
 #[derive(Debug)]
 struct OpenCall {
-    events: mpsc::Sender<Box<Event>>,
+    events: Teller,
     answer: oneshot::Sender<Ending>,
     kind: Kind,
 }
@@ -137,8 +137,7 @@ pub(super) enum Event {
 pub(super) struct Ear {
     pub(super) connection: Arc<Connection>,
     pub(super) id: u64,
-    /// Boxed, since there is room for many and nearly always none.
-    pub(super) events: mpsc::Receiver<Box<Event>>,
+    pub(super) events: Hearer,
     pub(super) answer: oneshot::Receiver<Ending>,
     /// For what carries the call, if that is not whoever made it.
     given_up: OnceLock<CancellationToken>,
@@ -270,7 +269,7 @@ impl Connection {
 
     /// A place for a call, which hears from now on.
     pub(super) fn listen(self: &Arc<Self>, kind: Kind) -> Result<Ear, McpError> {
-        let (events, hears) = mpsc::channel(EVENTS_MAX);
+        let (events, hears) = news();
         let (answer, answered) = oneshot::channel();
         let mut calls = self.lock();
         if calls.is_over || self.is_forgotten() {
@@ -302,11 +301,18 @@ impl Connection {
     /// Sends a message when there is room; `false` if the conversation is over, or there is no room
     /// for so long that the server has stopped reading.
     async fn send(&self, outgoing: Outgoing) -> bool {
-        tokio::select! {
-            sent = self.queue.send(outgoing) => sent.is_ok(),
-            () = self.closed.cancelled() => false,
-            () = tokio::time::sleep(self.answer_wait) => false,
-        }
+        let outgoing = match self.queue.try_send(outgoing) {
+            Ok(()) => return true,
+            Err(TrySendError::Closed(_)) => return false,
+            Err(TrySendError::Full(outgoing)) => outgoing,
+        };
+        let waited = tokio::time::timeout(self.answer_wait, async {
+            tokio::select! {
+                sent = self.queue.send(outgoing) => sent.is_ok(),
+                () = self.closed.cancelled() => false,
+            }
+        });
+        Box::pin(waited).await.unwrap_or(false)
     }
 
     /// Sends a notification if there is room, for those who cannot wait.
@@ -465,7 +471,7 @@ impl Connection {
         let Some(call) = call else { return false };
         // Who listens for changes and is told something, is served.
         let is_served = call.kind == Kind::Standing;
-        let is_told = call.events.try_send(Box::new(event)).is_ok();
+        let is_told = call.events.tell(event);
         calls.has_served |= is_served;
         is_told
     }

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::pin::pin;
 
+use futures::FutureExt as _;
 use http::{HeaderMap, StatusCode};
 use sekisho_protocol::mcp::{
     LogLevel, McpError, Request, RequestId, progress_under, write_error, write_result,
@@ -71,7 +73,7 @@ impl Exchange {
                     }
                 },
             };
-            match event.map(|event| *event) {
+            match event {
                 Some(Event::Question(question)) => {
                     *questions += 1;
                     Step::Question(Question { key: format!("question-{questions}"), ..question })
@@ -86,7 +88,14 @@ impl Exchange {
                 },
             }
         };
-        tokio::time::timeout(wait, next).await.unwrap_or_else(|_| Step::Failed(silent()))
+        let mut next = pin!(next);
+        if let Some(step) = next.as_mut().now_or_never() {
+            return step;
+        }
+        // Boxed as every timer on the way of a call: one inside its future would make all futures
+        // around it over-aligned, which allocators are slow at.
+        let timed = Box::pin(tokio::time::timeout(wait, next)).await;
+        timed.unwrap_or_else(|_| Step::Failed(silent()))
     }
 
     /// Answers a question of the server.

@@ -80,7 +80,7 @@ async fn once(
         return Err(ended());
     }
     while let Some(event) = ear.events.recv().await {
-        let Event::Notice(notice) = *event else { continue };
+        let Event::Notice(notice) = event else { continue };
         if let Some(granted) = notice.acknowledges()
             && let Some(waits) = acknowledged.take()
         {

@@ -9,6 +9,7 @@ mod connection;
 mod exchange;
 mod lines;
 mod listening;
+mod news;
 mod process;
 mod remote;
 mod stateless;
@@ -396,8 +397,8 @@ impl Upstream {
             // Without a handshake each request says it, and the server has to be told before.
             let level = to_raw_value(&serde_json::json!({ "level": level.as_str() }));
             let level = level.ok();
-            let told =
-                self.connection.ask("logging/setLevel", level.as_deref(), HeaderMap::new()).await;
+            let told = self.connection.ask("logging/setLevel", level.as_deref(), HeaderMap::new());
+            let told = Box::pin(told).await;
             if let Err(error) = told.into_result() {
                 tracing::debug!(%error, "the server behind us does not take the log level");
             }
@@ -570,7 +571,12 @@ impl Drop for Follower {
 /// The capabilities of a client that a server behind us may hear of, as the client says them.
 pub(super) fn capabilities_for_upstream(context: &Context) -> Box<RawValue> {
     let declared = context.client_capabilities();
-    let asked = declared.as_deref().map(|declared| only(declared, &ASKED)).unwrap_or_default();
+    // Many clients can be asked nothing, and say so in two letters.
+    let declared = declared.filter(|declared| declared.get() != "{}");
+    let Some(declared) = declared else {
+        return RawValue::from_string("{}".to_owned()).unwrap_or_default();
+    };
+    let asked = only(&declared, &ASKED);
     to_raw_value(&asked).unwrap_or_default()
 }
 

@@ -76,7 +76,7 @@ impl Client {
             }
             Self::Tls(client) => {
                 let request = client.request(method, to.url.clone()).headers(headers);
-                let response = request.body(body).send().await;
+                let response = Box::pin(request.body(body).send()).await;
                 response.map(Response::Tls).map_err(Trouble::of)
             }
         }

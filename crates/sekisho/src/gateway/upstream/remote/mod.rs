@@ -301,7 +301,7 @@ impl Link {
         if status == StatusCode::NOT_FOUND && self.session.get().is_some() {
             return Err(Trouble::Forgotten);
         }
-        let error = if is_json(&response) { told_in(response).await } else { None };
+        let error = if is_json(&response) { Box::pin(told_in(response)).await } else { None };
         if self.connection.is_stateless() && !is_of_stateless_era(status, error.as_ref()) {
             return Err(Trouble::Forgotten);
         }

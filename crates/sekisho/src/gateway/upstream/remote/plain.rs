@@ -90,7 +90,7 @@ impl Pool {
             let is_new = kept.is_none();
             let mut line = match kept {
                 Some(line) => line,
-                None => self.connect().await?,
+                None => Box::pin(self.connect()).await?,
             };
             let asked = line.sender.try_send_request(request);
             let response = match line.drive(asked).await {

@@ -123,7 +123,7 @@ impl Link {
             if self.connection.is_stateless() || is_given_up {
                 return Err(trouble);
             }
-            tokio::time::sleep(pause(&place, answer.in_vain)).await;
+            Box::pin(tokio::time::sleep(pause(&place, answer.in_vain))).await;
             let response = match self.resume(&place).await {
                 Ok(response) => response,
                 // The server took the call: that it knows nothing of it now is no refusal.
