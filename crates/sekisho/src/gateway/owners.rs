@@ -76,7 +76,7 @@ struct Recipe {
 #[derive(Debug)]
 enum Reached {
     Command(StdioCommand),
-    Remote { server: RemoteServer, client: Result<Client, reqwest::Error> },
+    Remote { server: Box<RemoteServer>, client: Result<Client, reqwest::Error> },
 }
 
 /// Where one owner's process runs, ran or will run. One caller starts it, the others wait.
@@ -117,7 +117,7 @@ impl Owners {
                     );
                 }
                 let client = server.client(&limits);
-                Reached::Remote { server, client }
+                Reached::Remote { server: Box::new(server), client }
             }
         };
         let room = Arc::new(Semaphore::new(limits.upstreams_max.min(Semaphore::MAX_PERMITS)));

@@ -91,7 +91,7 @@ impl Address {
         // A port that goes without saying is no part of a parsed URL.
         let host = &url[Position::BeforeHost..Position::AfterPort];
         let host = HeaderValue::from_str(host).map_err(|_| RemoteServerError::NotAUrl)?;
-        Ok(Self { path, host, url })
+        Ok(Self { url, path, host })
     }
 
     pub(super) fn url(&self) -> &Url {

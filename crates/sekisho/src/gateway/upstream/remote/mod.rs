@@ -363,7 +363,7 @@ async fn body_of(mut response: Response, bytes_max: usize) -> Result<Bytes, Trou
         }
         if body.is_empty() {
             // Nearly always all there is, and then not even copied.
-            body = chunk.try_into_mut().unwrap_or_else(|shared| BytesMut::from(shared));
+            body = chunk.try_into_mut().unwrap_or_else(BytesMut::from);
         } else {
             body.extend_from_slice(&chunk);
         }
