@@ -55,6 +55,41 @@ const clients = {
   typescript: (name) => throughProgram(name, process.execPath, [join(ring, 'clients', 'typescript.mjs'), '--sdk', '@modelcontextprotocol/client']),
 };
 
+/** A command, which has no endpoints of its own, and a server at a URL as one; of which each client calls another tool. */
+const MERGED = `
+[[server]]
+name     = "everything"
+path     = ""
+upstream = ${upstreams['everything-stdio'].settings}
+
+[[server]]
+name     = "fastmcp"
+upstream = ${upstreams['fastmcp-http'].settings}
+
+[[server]]
+name     = "all"
+path     = "/"
+upstream = { servers = ["everything", "fastmcp"] }
+`;
+
+const merged = async (world) => {
+  const sekisho = await world.sekisho(MERGED);
+  await startUpstream(world, 'fastmcp-http', sekisho.folder);
+  const how = ['--transport', 'http', '--mode', 'auto', '--url', `${publicUrl}/mcp`];
+  const rows = [
+    [process.execPath, [join(ring, 'clients', 'typescript.mjs'), '--sdk', '@modelcontextprotocol/client'], 'everything_echo', ECHO.texts],
+    [python2, [join(ring, 'clients', 'python_2.py')], 'fastmcp_fortune', {}],
+  ];
+  const versions = [];
+  for (const [command, args, tool, given] of rows) {
+    const call = ['--tool', tool, '--arguments', JSON.stringify(given)];
+    const { answer, version } = await runProgram(world, command, [...args, ...how, ...call], await world.person(), sekisho);
+    mustBeRight(tool, answer);
+    versions.push(version);
+  }
+  return versions.join(', ');
+};
+
 const SETTINGS = (injector, upstream) => `
 allowed_hosts = ["${injector.host}"]
 
@@ -168,6 +203,7 @@ const DIFFERENCES = {
 };
 
 export const cases = [
+  { name: 'gateway-merged', login: 'local', run: merged },
   ...Object.keys(upstreams).flatMap((name) => Object.entries(clients).map(([client, through]) => ({ name: `gateway-${name}-${client}`, login: '26.1.0', run: through(name) }))),
   ...Object.entries(SERVERS).flatMap(([name, server]) =>
     REVISIONS.map((version) => ({ name: `gateway-suite-${name}-${version}`, login: 'local', run: alike({ ...server, version, least: server.least[version], differences: DIFFERENCES[`${name} ${version}`] }) })),

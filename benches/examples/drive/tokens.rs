@@ -7,9 +7,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rusqlite::Connection as Store;
 use sekisho::protocol::Secret;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::load::Connection;
 use crate::report::{mebibytes, micros};
@@ -53,10 +52,10 @@ async fn measure_with(
     // Makes the tables.
     drop(Server::start_and_listen(program, address, folder).await?);
     let file = folder.join("sekisho.db");
-    let mut store = SqliteConnectOptions::new().filename(&file).connect().await?;
-    fill(&mut store, grants, &resource).await?;
-    sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut store).await?;
-    store.close().await?;
+    let mut store = Store::open(&file)?;
+    fill(&mut store, grants, &resource)?;
+    store.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    store.close().map_err(|(_, error)| error)?;
     let bytes = std::fs::metadata(&file)?.len();
 
     let began_at = Instant::now();
@@ -111,21 +110,16 @@ fn known_token(number: usize) -> String {
 }
 
 /// Grants of a hundred thousand people, each with a token of each kind that lives.
-async fn fill(store: &mut SqliteConnection, grants: usize, resource: &str) -> Result<()> {
-    sqlx::raw_sql("PRAGMA synchronous = OFF; PRAGMA cache_size = -200000")
-        .execute(&mut *store)
-        .await?;
-    let mut step = store.begin().await?;
-    sqlx::query(
+fn fill(store: &mut Store, grants: usize, resource: &str) -> Result<()> {
+    store.execute_batch("PRAGMA synchronous = OFF; PRAGMA cache_size = -200000")?;
+    let step = store.transaction()?;
+    step.execute(
         "INSERT INTO clients (id, metadata, created_at, has_finished_login, origin, last_used_at)
          VALUES ($1, $2, unixepoch(), TRUE, 'preregistered', unixepoch())",
-    )
-    .bind(CLIENT)
-    .bind(r#"{"client_name":"benchmark","redirect_uris":[],"token_endpoint_auth_method":"none","refreshes":true,"scope":"fortune"}"#)
-    .execute(&mut *step)
-    .await?;
+        [CLIENT, r#"{"client_name":"benchmark","redirect_uris":[],"token_endpoint_auth_method":"none","refreshes":true,"scope":"fortune"}"#],
+    )?;
     let count = i64::try_from(grants)?;
-    sqlx::query(
+    step.execute(
         "WITH RECURSIVE numbers (n) AS
             (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < $1)
          INSERT INTO grants (id, client_id, issuer, subject, name, email, email_verified, scope,
@@ -135,12 +129,8 @@ async fn fill(store: &mut SqliteConnection, grants: usize, resource: &str) -> Re
             'person-' || (n % 100000) || '@example.com', TRUE, 'fortune', $3, unixepoch(),
             unixepoch()
          FROM numbers",
-    )
-    .bind(count)
-    .bind(CLIENT)
-    .bind(resource)
-    .execute(&mut *step)
-    .await?;
+        (count, CLIENT, resource),
+    )?;
     for statement in [
         "INSERT INTO codes (code, grant_id, request, issuer, subject, name, email, email_verified,
             expires_at, is_redeemed, client_id)
@@ -154,23 +144,21 @@ async fn fill(store: &mut SqliteConnection, grants: usize, resource: &str) -> Re
         "INSERT INTO refresh_tokens (token, grant_id, expires_at, is_spent)
          SELECT randomblob(32), id, unixepoch() + 2592000, FALSE FROM grants",
     ] {
-        sqlx::query(statement).execute(&mut *step).await?;
+        step.execute(statement, [])?;
     }
     // Every so many-th becomes one we know.
-    let rows: Vec<i64> =
-        sqlx::query_scalar("SELECT rowid FROM access_tokens WHERE rowid % $1 = 0 LIMIT $2")
-            .bind((count / i64::try_from(KNOWN)?).max(1))
-            .bind(i64::try_from(KNOWN)?)
-            .fetch_all(&mut *step)
-            .await?;
+    let known = i64::try_from(KNOWN)?;
+    let rows: Vec<i64> = step
+        .prepare("SELECT rowid FROM access_tokens WHERE rowid % $1 = 0 LIMIT $2")?
+        .query_map(((count / known).max(1), known), |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
     for (number, row) in rows.into_iter().enumerate() {
         let hash = Secret::new(known_token(number)).hash();
-        sqlx::query("UPDATE access_tokens SET token = $2 WHERE rowid = $1")
-            .bind(row)
-            .bind(hash.as_bytes().as_slice())
-            .execute(&mut *step)
-            .await?;
+        step.execute(
+            "UPDATE access_tokens SET token = $1 WHERE rowid = $2",
+            (hash.as_bytes().as_slice(), row),
+        )?;
     }
-    step.commit().await?;
+    step.commit()?;
     Ok(())
 }

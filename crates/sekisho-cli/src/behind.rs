@@ -1,18 +1,28 @@
 //! What is guarded, as a service; and the processes that this takes, which end with us.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sekisho::gateway::{Gateway, GatewayLimits};
+use sekisho::gateway::{Gateway, GatewayLimits, GuardedServer, Merged};
 use sekisho::mcp::McpService;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Upstream;
+use crate::config::{Config, Server, Upstream};
 use crate::fortune;
+use crate::introducing::TokenSources;
+use crate::outcome::Failure;
 
 /// How long processes may take to end: a little more than the library gives each of them.
 const END_WAIT: Duration = Duration::from_secs(4);
+
+/// Why a server is not asked on behalf of nobody.
+pub(crate) const NOBODY_CALLS: &str = "upstream.identity: this server hears who calls, and without \
+                                       a login nobody is known to call: use `sekisho serve`";
+
+/// Services by the names of their servers, and why there is none.
+pub(crate) type Services<'a> = HashMap<&'a str, Result<Arc<dyn McpService>, Failure>>;
 
 /// Everything behind us.
 #[derive(Debug, Default)]
@@ -22,20 +32,72 @@ pub(crate) struct Behind {
 }
 
 impl Behind {
-    /// The service behind a server's endpoints.
-    pub(crate) fn service(&self, upstream: &Upstream) -> Arc<dyn McpService> {
-        match upstream {
+    /// The services of all servers by their names, each with what `before` puts before it. One that is
+    /// made of others is made of these very ones, so that nothing stands behind what it goes around.
+    /// Where nobody is known who calls, there are no `sources`, and no service that wants to hear it.
+    pub(crate) fn services<'a>(
+        &self,
+        config: &'a Config,
+        sources: Option<&TokenSources>,
+        before: impl Fn(&Server, Arc<dyn McpService>) -> Arc<dyn McpService>,
+    ) -> Services<'a> {
+        let mut services = Services::new();
+        let (merged, alone): (Vec<_>, Vec<_>) =
+            config.every_server().partition(|server| server.upstream.is_merged());
+        for server in alone.into_iter().chain(merged) {
+            let service = self.service(server, &services, sources);
+            let service = service.map(|service| before(server, service));
+            services.insert(server.resource.name.as_str(), service);
+        }
+        services
+    }
+
+    /// What a server serves, or what those of `services` do that it is made of.
+    fn service(
+        &self,
+        server: &Server,
+        services: &Services<'_>,
+        sources: Option<&TokenSources>,
+    ) -> Result<Arc<dyn McpService>, Failure> {
+        Ok(match &server.upstream {
             Upstream::Fortune => Arc::new(fortune::service()),
             #[cfg(feature = "conformance")]
             Upstream::Conformance => Arc::new(crate::conformance::service()),
-            Upstream::Guarded { server, per } => Arc::new(Gateway::new(
-                server.clone(),
-                *per,
-                GatewayLimits::default(),
-                self.stopping.clone(),
-                self.processes.clone(),
-            )),
-        }
+            Upstream::Guarded { server, per, introduced } => {
+                if introduced.is_made && sources.is_none() {
+                    return Err(Failure::Run(NOBODY_CALLS.to_owned()));
+                }
+                let server = match (server.as_ref(), introduced.token.as_ref().zip(sources)) {
+                    (GuardedServer::Remote(server), Some((wish, sources))) => {
+                        let server = server.clone().introducing(sources.introduction(wish));
+                        server.map_err(|error| Failure::because(&error))?.into()
+                    }
+                    (server, _) => GuardedServer::clone(server),
+                };
+                Arc::new(Gateway::new(
+                    server,
+                    *per,
+                    GatewayLimits::default(),
+                    self.stopping.clone(),
+                    self.processes.clone(),
+                ))
+            }
+            Upstream::Merged { members } => {
+                let mut found = Vec::with_capacity(members.len());
+                for member in members {
+                    match services.get(member.as_str()) {
+                        Some(Ok(service)) => found.push((member.clone(), Arc::clone(service))),
+                        Some(Err(error)) => {
+                            return Err(Failure::Run(format!("server {member}: {error}")));
+                        }
+                        // The settings were understood: there is.
+                        None => {}
+                    }
+                }
+                let merged = Merged::new(&server.resource.name, found);
+                Arc::new(merged.map_err(|error| Failure::because(&error))?)
+            }
+        })
     }
 
     /// Ends every process and waits until it is gone. Calls that are still open get no answer.

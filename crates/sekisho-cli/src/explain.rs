@@ -8,6 +8,7 @@ use sekisho::grant::GrantId;
 use sekisho::policy::{Decision, Explained, Rules, Wish};
 use sekisho::principal::{Identity, Principal};
 use sekisho::protocol::Secret;
+use sekisho::protocol::mcp::{owner_of_name, owner_of_uri};
 use sekisho::protocol::oauth::{ClientId, ScopeSet};
 use sekisho::store::{GrantsOf, Store, StoreError};
 use serde_json::{Map, Value, json};
@@ -31,6 +32,12 @@ pub(crate) enum ExplainError {
     /// What is passed along cannot be read.
     #[error("--args: {0}: write an object that names each member once")]
     Arguments(serde_json::Error),
+    /// The server is made of others, and it is none of theirs.
+    #[error(
+        "{0} is of none of the servers that this one is made of: write \"NAME_\" before a tool or \
+         prompt, \"NAME+\" before a URI"
+    )]
+    Nobodys(String),
 }
 
 /// Says what the rules say.
@@ -42,8 +49,8 @@ pub(crate) fn run(
     let server = server(&config, args.server.as_deref())?;
     if let Some(path) = &args.claims {
         let identity = from_claims(path)?;
-        let answer = answer(args, server, identity).map_err(|error| Failure::because(&error))?;
-        return say(&answer);
+        let answer = answer(args, &config, server, identity);
+        return say(&answer.map_err(|error| Failure::because(&error))?);
     }
     let name = args.user.as_deref().unwrap_or_default();
     if let IdentityConfig::External(other) = &config.identity {
@@ -55,9 +62,10 @@ pub(crate) fn run(
         return Err(ConfigError::new(problem).into());
     }
     let is_local = matches!(config.identity, IdentityConfig::Local);
-    Accounts::open(&config, Missing::Refuse)?.run(|store| async move {
+    let config = &config;
+    Accounts::open(config, Missing::Refuse)?.run(|store| async move {
         let identity = known(&*store, name, is_local).await?;
-        answer(args, server, identity)
+        answer(args, config, server, identity)
     })
 }
 
@@ -97,28 +105,28 @@ fn server<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a Server, Fail
     let found = match (name, config.servers.as_slice()) {
         (None, [only]) => Some(only),
         (None, _) => None,
-        (Some(name), servers) => servers.iter().find(|server| server.resource.name == name),
+        (Some(name), _) => config.every_server().find(|server| server.resource.name == name),
     };
     found.ok_or_else(|| {
-        let names = config.servers.iter().map(|server| server.resource.name.as_str());
+        let names = config.every_server().map(|server| server.resource.name.as_str());
         let names = names.collect::<Vec<_>>().join(", ");
         ConfigError::new(format!("--server: name one of {names}")).into()
     })
 }
 
-fn answer(args: &ExplainArgs, server: &Server, identity: Identity) -> Result<String, ExplainError> {
+fn answer(
+    args: &ExplainArgs,
+    config: &Config,
+    server: &Server,
+    identity: Identity,
+) -> Result<String, ExplainError> {
     let wish = match (&args.tool, &args.resource, &args.prompt) {
         (Some(tool), _, _) => Wish::Tool(tool),
         (None, Some(uri), _) => Wish::Resource(uri),
         (None, None, prompt) => Wish::Prompt(prompt.as_deref().unwrap_or_default()),
     };
-    let Some(rules) = &server.rules else {
-        let name = &server.resource.name;
-        return Ok(if args.output.json {
-            json!({ "server": name, "allowed": true, "by": null, "rules": [] }).to_string()
-        } else {
-            format!("allowed: the server {name} has no rules, whoever may come in may do all")
-        });
+    let Some(asked) = asked(config, server, wish) else {
+        return Err(ExplainError::Nobodys(wish.to_string()));
     };
     let scopes = server.resource.scopes.iter().chain(args.scopes.iter().map(String::as_str));
     let caller = Principal {
@@ -131,12 +139,58 @@ fn answer(args: &ExplainArgs, server: &Server, identity: Identity) -> Result<Str
     };
     // Whoever says nothing of arguments asks about a call without any.
     let passed = args.args.as_deref().unwrap_or("{}");
-    let explained = rules.explain(wish, Some(passed), &caller).map_err(ExplainError::Arguments)?;
-    Ok(if args.output.json {
-        as_json(server, rules, &explained)
-    } else {
-        as_lines(wish, &explained)
-    })
+    let mut answer = None;
+    for (server, rules, wish) in asked {
+        let explained = rules.explain(wish, Some(passed), &caller);
+        let explained = explained.map_err(ExplainError::Arguments)?;
+        answer = Some(if args.output.json {
+            as_json(server, rules, &explained)
+        } else {
+            as_lines(wish, &explained)
+        });
+        if !matches!(explained.decision, Decision::Allowed { .. }) {
+            break;
+        }
+    }
+    let name = &server.resource.name;
+    Ok(answer.unwrap_or_else(|| {
+        if args.output.json {
+            json!({ "server": name, "allowed": true, "by": null, "rules": [] }).to_string()
+        } else {
+            format!("allowed: the server {name} has no rules, whoever may come in may do all")
+        }
+    }))
+}
+
+/// Who is asked about what, in turn: of a server that is made of others its own rules, and then those of
+/// the one it belongs to. Nothing if it belongs to none.
+fn asked<'a>(
+    config: &'a Config,
+    server: &'a Server,
+    wish: Wish<'a>,
+) -> Option<Vec<(&'a Server, &'a Rules, Wish<'a>)>> {
+    let mut asked = vec![(server, wish)];
+    if server.upstream.is_merged() {
+        let (owner, own) = match wish {
+            Wish::Tool(name) => owner_of_name(name).map(|(owner, own)| (owner, Wish::Tool(own))),
+            Wish::Prompt(name) => {
+                owner_of_name(name).map(|(owner, own)| (owner, Wish::Prompt(own)))
+            }
+            Wish::Resource(uri) => {
+                owner_of_uri(uri).map(|(owner, own)| (owner, Wish::Resource(own)))
+            }
+            Wish::Template(uri) => {
+                owner_of_uri(uri).map(|(owner, own)| (owner, Wish::Template(own)))
+            }
+        }?;
+        let name = server.upstream.members().iter().find(|name| name.as_str() == owner)?;
+        asked.push((config.every_server().find(|server| server.is_called(name))?, own));
+    }
+    let with_rules = asked.into_iter().filter_map(|(server, wish)| {
+        let rules = server.rules.as_deref()?;
+        Some((server, rules, wish))
+    });
+    Some(with_rules.collect())
 }
 
 fn as_lines(wish: Wish<'_>, explained: &Explained<'_>) -> String {

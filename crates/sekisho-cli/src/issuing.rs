@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use axum::Router;
-use sekisho::authorization_server::{AuthorizationServer, BrowserBinding, SessionRule};
+use sekisho::authorization_server::{
+    AuthorizationServer, BrowserBinding, ProviderAccess, SessionRule,
+};
 use sekisho::clock::Clock;
 use sekisho::front::Readiness;
 use sekisho::identity_provider::IdentityProvider;
@@ -31,6 +33,8 @@ pub(crate) struct Issuing {
     pub(crate) authorization_server: String,
     pub(crate) verifiers: Verifiers,
     pub(crate) readiness: Readiness,
+    /// Whoever has tokens of the provider that logs people in, if one does.
+    pub(crate) provider: Option<Arc<ProviderAccess>>,
 }
 
 /// Who checks tokens, for each guarded server.
@@ -111,7 +115,8 @@ pub(crate) async fn issuing(
     .await
     .map_err(|error| Failure::because(&error))?;
     // Accounts of our own end what they granted when they are removed.
-    if let IdentityConfig::Oidc(_) = &config.identity {
+    let is_elsewhere = matches!(&config.identity, IdentityConfig::Oidc(_));
+    if is_elsewhere {
         tokio::spawn(server.provider_sessions().follow());
     }
     tokio::spawn(server.flow_writer().follow());
@@ -120,6 +125,7 @@ pub(crate) async fn issuing(
         routes: server.browser_routes().merge(server.client_routes()).merge(pages),
         authorization_server: config.public_url.as_str().to_owned(),
         verifiers: Verifiers::Own(Arc::clone(store)),
+        provider: is_elsewhere.then(|| Arc::new(server.provider_access())),
         readiness: readiness
             .needing("store", move || {
                 let store = Arc::clone(&asked);
@@ -152,6 +158,7 @@ fn external(
             audience: other.audience.clone(),
             claims: claims.clone(),
         },
+        provider: None,
         readiness: readiness.needing("authorization_server", move || {
             let issuer = Arc::clone(&asked);
             async move {

@@ -13,6 +13,7 @@ mod explain;
 mod flows;
 mod fortune;
 mod grant;
+mod introducing;
 mod issuing;
 mod key;
 mod key_rotate;

@@ -24,6 +24,7 @@ use sekisho::policy::Ruled;
 use sekisho::protocol::oauth::ProtectedResource;
 use sekisho::resource_server::{Guard, GuardLayer, RefusedTokens, TokenVerifier, metadata_routes};
 use sekisho::seal::Sealer;
+use sekisho::signing::SigningKeys;
 use sekisho::store::{Store, Swept};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
@@ -34,6 +35,7 @@ use tower::Layer as _;
 use crate::behind::Behind;
 use crate::config::{Config, IdentityConfig, KeyFile, Server};
 use crate::connections::{Connections, accepting};
+use crate::introducing::TokenSources;
 use crate::issuing::{Issuing, issuing};
 use crate::outcome::{Failure, say};
 use crate::shortcut::Shortcut;
@@ -151,8 +153,14 @@ async fn application(
     behind: &Behind,
 ) -> Result<sekisho::front::FrontService<Shortcut>, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let Issuing { routes, authorization_server, verifiers, readiness } =
+    let Issuing { routes, authorization_server, verifiers, readiness, provider } =
         issuing(config, store, &sealer, stopping, &clock).await?;
+    let sources = TokenSources {
+        public_url: config.public_url.clone(),
+        keys: SigningKeys::new(sealer.clone()),
+        provider,
+        clock: Arc::clone(&clock),
+    };
     let mut routes = routes
         .merge(metadata_routes(
             &config.public_url,
@@ -160,17 +168,23 @@ async fn application(
             &authorization_server,
         ))
         .merge(readiness.routes());
+    if config.authorization.publishes_keys {
+        routes = routes.merge(sources.keys.routes());
+    }
     let refused = Arc::new(RefusedTokens::new(config.wrong_tokens_per_minute));
     let mut posts = Vec::new();
-    for server in &config.servers {
-        let service = behind.service(&server.upstream);
-        let service: Arc<dyn McpService> = match &server.rules {
+    let mut services =
+        behind.services(config, Some(&sources), |server, service| match &server.rules {
             Some(rules) => Arc::new(Ruled::new(service, Arc::clone(rules))),
             None => service,
+        });
+    for server in &config.servers {
+        let Some(service) = services.remove(server.resource.name.as_str()) else {
+            continue;
         };
         let verifier = verifiers.of(&server.resource, &clock);
         let guarded =
-            guarded(config, server, service, &verifier, &sealer, (stopping, &refused), &clock)?;
+            guarded(config, server, service?, &verifier, &sealer, (stopping, &refused), &clock)?;
         routes = routes.merge(guarded.routes);
         posts.push(guarded.posts);
     }

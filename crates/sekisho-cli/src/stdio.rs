@@ -11,11 +11,13 @@ use crate::{serve, telemetry};
 /// Serves the server at `/`, else the first, until the input ends.
 pub(crate) fn run(config: &Config) -> Result<(), Failure> {
     telemetry::begin(&config.log);
-    let Some(server) = chosen(config) else {
+    let behind = Behind::default();
+    let mut services = behind.services(config, None, |_, service| service);
+    let chosen = chosen(config).and_then(|server| services.remove(server.resource.name.as_str()));
+    let Some(service) = chosen else {
         return Err(Failure::Run("there is no server to serve".to_owned()));
     };
-    let behind = Behind::default();
-    let service = behind.service(&server.upstream);
+    let service = service?;
     let runtime = serve::runtime()?;
     let ended = runtime.block_on(async {
         let ended = serve_stdio(service, tokio::io::stdin(), tokio::io::stdout()).await;

@@ -20,6 +20,7 @@ pub mod policy;
 pub mod principal;
 pub mod resource_server;
 pub mod seal;
+pub mod signing;
 pub mod store;
 mod trusted;
 

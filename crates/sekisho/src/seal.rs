@@ -1,6 +1,6 @@
 //! The operator's keys: sealing what must be read back (XChaCha20-Poly1305: pending logins, the
 //! provider's tokens), and deriving what must come out the same again (HMAC-SHA-256: the successors
-//! of a refresh token).
+//! of a refresh token, the keys that sign).
 //!
 //! ```text
 //! ring:  newest ── seals, derives, opens, recognises
@@ -62,6 +62,8 @@ pub enum Derived {
     NextAccessToken,
     /// The refresh token that a refresh token is traded for.
     NextRefreshToken,
+    /// The private key that signs who calls, for servers behind us.
+    SigningKey,
 }
 
 /// One key's way to derive.
@@ -114,6 +116,7 @@ impl Derived {
         match self {
             Self::NextAccessToken => "next-access-token",
             Self::NextRefreshToken => "next-refresh-token",
+            Self::SigningKey => "signing-key",
         }
     }
 }
@@ -171,6 +174,11 @@ impl fmt::Debug for KeyRing {
 }
 
 impl Deriver {
+    /// The name of the key.
+    pub fn key_id(&self) -> &KeyId {
+        &self.0.id
+    }
+
     /// The same 32 bytes for the same key, purpose and parts, and for no others. Whoever lacks the
     /// key cannot tell them from random ones, even if they know the parts.
     pub fn derive(&self, purpose: Derived, parts: &[&[u8]]) -> Zeroizing<[u8; 32]> {

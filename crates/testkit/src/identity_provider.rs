@@ -603,6 +603,7 @@ async fn token(State(inside): State<Arc<Inside>>, headers: HeaderMap, body: Byte
             Some(person) => (person, None),
             None => return token_error(400, "invalid_grant"),
         },
+        "urn:ietf:params:oauth:grant-type:token-exchange" => return exchange(&inside, &body),
         _ => return token_error(400, "unsupported_grant_type"),
     };
     let refresh_token = format!("provider-refresh-{}", inside.next());
@@ -613,6 +614,32 @@ async fn token(State(inside): State<Arc<Inside>>, headers: HeaderMap, body: Byte
         "token_type": "Bearer",
         "expires_in": 60,
         "id_token": inside.id_token(&person, nonce.as_deref()),
+    });
+    replace(&mut answer, &locked(&inside.faults).answer);
+    json_answer(&answer)
+}
+
+/// RFC 8693, for access tokens of ours: what comes back says for whom and what for.
+fn exchange(inside: &Inside, body: &[u8]) -> Response {
+    const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+    let fields: Vec<_> = form_urlencoded::parse(body).into_owned().collect();
+    let all = |name: &str| -> Vec<&str> {
+        let named = fields.iter().filter(|(field, _)| field == name);
+        named.map(|(_, value)| value.as_str()).collect()
+    };
+    let is_ours = matches!(all("subject_token")[..], [one] if one.starts_with("provider-access-"));
+    let is_typed = ["subject_token_type", "requested_token_type"]
+        .iter()
+        .all(|name| all(name) == [ACCESS_TOKEN]);
+    if !is_ours || !is_typed {
+        return token_error(400, "invalid_request");
+    }
+    let token = format!("exchanged/{}/{}", all("audience").join("+"), all("scope").join("+"));
+    let mut answer = json!({
+        "access_token": token.replace(' ', "+"),
+        "issued_token_type": ACCESS_TOKEN,
+        "token_type": "Bearer",
+        "expires_in": 300,
     });
     replace(&mut answer, &locked(&inside.faults).answer);
     json_answer(&answer)

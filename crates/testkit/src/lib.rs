@@ -21,6 +21,7 @@ pub mod naive;
 pub mod postgres;
 pub mod scripted_provider;
 pub mod store_contract;
+mod verifier;
 pub mod world;
 
 pub use browser::{Answer, Browser};
@@ -30,4 +31,5 @@ pub use document_host::DocumentHost;
 pub use identity_provider::FakeIdentityProvider;
 pub use mcp_client::{Event, McpAnswer, McpClient, SseClient};
 pub use scripted_provider::ScriptedProvider;
+pub use verifier::verified;
 pub use world::{App, RegisteredClient, Tokens, World, WorldBuilder};

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use sekisho::clock::Timestamp;
 use sekisho::identity_provider::{
-    IdentityProvider, LoggedIn, LoginAttempt, LogoutToken, ProviderError, ProviderTokens,
+    ExchangeWish, IdentityProvider, LoggedIn, LoginAttempt, LogoutToken, ProviderError,
+    ProviderToken, ProviderTokens,
 };
 use sekisho::principal::{Claims, Identity};
 use sekisho_protocol::Secret;
@@ -33,6 +34,9 @@ pub struct ScriptedProvider {
     sessions: Mutex<HashMap<String, Session>>,
     next_session: AtomicUsize,
     renewals: AtomicUsize,
+    exchanges: AtomicUsize,
+    /// When the access tokens of this moment end.
+    access_tokens_end_at: Mutex<Option<Timestamp>>,
     disabled: Mutex<HashSet<String>>,
     gives: Mutex<Gives>,
     told_of: Mutex<Option<Identity>>,
@@ -109,6 +113,16 @@ impl ScriptedProvider {
         self.renewals.load(Ordering::SeqCst)
     }
 
+    /// How often an access token was traded for another.
+    pub fn exchanges(&self) -> usize {
+        self.exchanges.load(Ordering::SeqCst)
+    }
+
+    /// From now on access tokens end then; before, nothing is said of it.
+    pub fn let_access_tokens_end_at(&self, end: Timestamp) {
+        *self.access_tokens_end_at.lock().unwrap() = Some(end);
+    }
+
     /// From now on the provider says this of a person.
     pub fn say_of(&self, person: &str, claims: Claims) {
         self.claims.lock().unwrap().insert(person.to_owned(), claims);
@@ -170,10 +184,10 @@ impl ScriptedProvider {
         self.sessions.lock().unwrap().insert(refresh_token.clone(), session);
         let gives = *self.gives.lock().unwrap();
         ProviderTokens {
-            access_token: Secret::new("idp-access-token"),
+            access_token: Secret::new(format!("idp-access-token-{number}")),
             refresh_token: (gives != Gives::NoRefreshToken).then(|| Secret::new(refresh_token)),
             id_token: Some(Secret::new(id_token)),
-            expires_at: None,
+            expires_at: *self.access_tokens_end_at.lock().unwrap(),
             is_offline: gives == Gives::OfflineAccess,
         }
     }
@@ -321,6 +335,18 @@ impl IdentityProvider for ScriptedProvider {
             sessions.retain(|_, session| session.person != ended.person);
         }
         Ok(())
+    }
+
+    async fn exchange(
+        &self,
+        access_token: &Secret,
+        wish: &ExchangeWish,
+    ) -> Result<ProviderToken, ProviderError> {
+        self.exchanges.fetch_add(1, Ordering::SeqCst);
+        self.check_fault()?;
+        let token = format!("{} for {}", access_token.reveal(), wish.audience.join(" "));
+        let ends_at = *self.access_tokens_end_at.lock().unwrap();
+        Ok(ProviderToken { token: Secret::new(token), ends_at })
     }
 
     fn sends_logouts(&self) -> bool {

@@ -125,6 +125,8 @@ macro_rules! store_contract {
                 what_nothing_hangs_on_any_more_is_a_farewell
                 a_farewell_is_silent_while_another_session_of_the_person_lives
                 a_farewell_is_forgotten_after_a_while
+                a_session_is_asked_about_by_one_at_a_time_however_they_come
+                a_session_raced_for_is_had_once
                 new_tokens_that_come_after_the_end_are_given_back_too
                 a_sweep_removes_sessions_whose_grant_or_code_is_gone
                 an_account_session_ends_when_idle_and_at_its_end
@@ -907,10 +909,18 @@ pub async fn what_is_said_of_a_person_holds_for_all_their_grants(store: AnyStore
     assert_eq!(store.describe_person(&moved, NOW).await.unwrap(), 0, "nothing new");
     let plain = Identity { claims: Claims::default(), ..moved };
     assert_eq!(store.describe_person(&plain, NOW).await.unwrap(), 2, "nothing left is new too");
+    // Something said before arrives after it: a code from before, a token from the command line.
+    sign_in(&store, "d", &alice).await;
+    store.add_personal_token(&personal_token("e", &alice)).await.unwrap();
+    assert_eq!(store.describe_person(&plain, NOW).await.unwrap(), 2, "what came since is found");
+    store.begin_browser_session(&hash("browser"), &alice, end).await.unwrap();
+    assert_eq!(store.describe_person(&plain, NOW).await.unwrap(), 0, "no grant reads otherwise");
+    let at_browser = store.find_browser_session(&hash("browser"), NOW).await.unwrap();
+    assert_eq!(at_browser, Some(plain.clone()), "but a browser did");
     let nobody = person("carol");
     assert_eq!(store.describe_person(&nobody, NOW).await.unwrap(), 0, "who has no grant");
     let (_, told) = store.revocations_since(Some(cursor)).await.unwrap();
-    assert_eq!(told.len(), 2);
+    assert_eq!(told.len(), 4);
 }
 
 pub async fn grants_end_by_whose_they_are_and_their_codes_too(store: AnyStore) {

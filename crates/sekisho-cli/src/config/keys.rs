@@ -12,6 +12,8 @@ pub(crate) enum Kind {
     List,
     /// Names and their texts, which are never shown; in the file only.
     Table,
+    /// Names and what stands under them; in the file only.
+    Names,
     /// A whole number, not negative.
     Number,
     /// A name kept for later, with what it will be for.
@@ -44,7 +46,7 @@ const fn reserved(path: &'static str, purpose: &'static str) -> Key {
     key(path, Kind::Reserved(purpose), None, purpose)
 }
 
-use Kind::{List, Number, Secret, Table, Text};
+use Kind::{List, Names, Number, Secret, Table, Text};
 
 /// The settings of the whole program.
 pub(crate) const KEYS: &[Key] = &[
@@ -270,7 +272,7 @@ pub(crate) const KEYS: &[Key] = &[
 /// The settings of one `[[server]]`.
 pub(crate) const SERVER_KEYS: &[Key] = &[
     key("name", Text, None, "its name: lower-case letters, digits and dashes"),
-    key("path", Text, None, "where it is; default its name"),
+    key("path", Text, None, "where it is; default its name; empty: only as part of another"),
     key("scopes", List, None, "what a token needs; default its name"),
     key("upstream.builtin", Text, None, "\"fortune\""),
     key("upstream.command", List, None, "a program that speaks MCP over stdio, and its arguments"),
@@ -289,6 +291,28 @@ pub(crate) const SERVER_KEYS: &[Key] = &[
         "how it is spoken to: \"streamable-http\", \"http-sse\"; default what it answers to",
     ),
     key("upstream.headers", Table, None, "headers it gets with every request, such as credentials"),
+    key(
+        "upstream.identity.by",
+        Text,
+        None,
+        "how it hears who calls: \"headers\", \"jwt\", \"provider-token\", \"token-exchange\", a command \"environment\"; default not at all",
+    ),
+    key(
+        "upstream.identity.names",
+        Names,
+        None,
+        "headers or variables and what each tells: \"subject\", \"issuer\", \"name\", \"email\", \"client\", \"scopes\", \"claims.NAME\"",
+    ),
+    key("upstream.identity.header", Text, None, "where the token stands; default Authorization"),
+    key(
+        "upstream.identity.audience",
+        List,
+        None,
+        "whom the token is for; default for \"jwt\" upstream.url as it is written",
+    ),
+    key("upstream.identity.claims", List, None, "what else of the provider's \"jwt\" says"),
+    key("upstream.identity.scopes", List, None, "what \"token-exchange\" asks for"),
+    key("upstream.servers", List, None, "other [[server]] that are one here, by their names"),
 ];
 
 /// The settings of one `[[rule]]`.

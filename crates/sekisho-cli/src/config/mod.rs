@@ -11,6 +11,7 @@ mod clients;
 mod duration;
 mod error;
 mod external;
+mod introduction;
 mod keys;
 mod rules;
 mod show;
@@ -28,6 +29,7 @@ pub(crate) use clients::client_id;
 pub(crate) use duration::parse as parse_duration;
 pub(crate) use error::ConfigError;
 pub(crate) use external::{ExternalConfig, Verification};
+pub(crate) use introduction::{TokenKind, TokenWish};
 pub(crate) use show::show;
 pub(crate) use understood::{
     Config, IdentityConfig, KeyFile, LogConfig, LogFormat, OidcConfig, Server, StoreLocation,

@@ -11,16 +11,19 @@ use super::written::Settings;
 /// Longest name of a rule.
 const NAME_CHARS_MAX: usize = 100;
 
-/// The rules of the server called `name`; nothing where there is none, and all is open.
+/// The rules of a server; nothing where there is none, and all is open. Those for every server hold
+/// for what a merged one is made of, under the names that things have there, and so through it.
 pub(super) fn rules(
     written: &[(Origin, Settings)],
-    name: &str,
+    server: &Server,
 ) -> Result<Option<Rules>, ConfigError> {
+    let name = server.resource.name.as_str();
     let mut rules = Vec::new();
     for (origin, settings) in written {
         // Read whomever it is about, so that a slip is told of all the same.
         let rule = rule(origin, settings)?;
-        if !settings.was_written("server") || settings.text("server") == name {
+        let is_for_all = !settings.was_written("server") && !server.upstream.is_merged();
+        if is_for_all || settings.text("server") == name {
             rules.push(rule);
         }
     }
@@ -122,9 +125,13 @@ pub(super) fn admission(settings: &Settings) -> Result<Admission, ConfigError> {
     condition(settings, "identity.allow", Scope::Login).map(Admission::only)
 }
 
-/// What is kept of people: what rules ask about.
-pub(super) fn claims(servers: &[Server], admission: &Admission) -> WantedClaims {
-    let of_rules = servers.iter().filter_map(|server| server.rules.as_ref());
+/// What is kept of people: what rules ask about, and what servers are told.
+pub(super) fn claims<'a>(
+    servers: impl Iterator<Item = &'a Server> + Clone,
+    admission: &Admission,
+) -> WantedClaims {
+    let of_rules = servers.clone().filter_map(|server| server.rules.as_ref());
     let of_rules = of_rules.flat_map(|rules| rules.claims());
-    WantedClaims::new(of_rules.chain(admission.claims()).map(str::to_owned))
+    let told = servers.flat_map(|server| server.upstream.claims()).map(String::as_str);
+    WantedClaims::new(of_rules.chain(admission.claims()).chain(told).map(str::to_owned))
 }

@@ -1,7 +1,10 @@
 //! `sekisho config show`: every setting with its place and purpose, secrets left out. What it
 //! prints is a settings file.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+
+use sekisho::protocol::Secret;
 
 use super::error::{Origin, quoted};
 use super::keys::{CLIENT_KEYS, KEYS, Key, Kind, RULE_KEYS, SERVER_KEYS};
@@ -48,7 +51,11 @@ pub(crate) fn show(written: &ConfigFile, config: &Config) -> String {
 fn of_table(text: &mut String, settings: &Settings, keys: &[Key]) {
     for key in keys {
         if let Some(setting) = settings.find(key.path) {
-            let _ = writeln!(text, "{} = {}", key.path, value(setting));
+            let shown = match (key.kind, &setting.value) {
+                (Kind::Names, Value::Table(names)) => table(names, |text| quoted(text.reveal())),
+                _ => value(setting),
+            };
+            let _ = writeln!(text, "{} = {shown}", key.path);
         }
     }
 }
@@ -58,16 +65,18 @@ fn value(written: &Written) -> String {
         Value::Text(text) => quoted(shown(text)),
         Value::Secret(_) => "\"***\"".to_owned(),
         Value::Number(number) => number.to_string(),
-        Value::Table(table) => {
-            let shown: Vec<_> =
-                table.keys().map(|name| format!("{} = \"***\"", quoted(name))).collect();
-            format!("{{ {} }}", shown.join(", "))
-        }
+        Value::Table(texts) => table(texts, |_| "\"***\"".to_owned()),
         Value::List(items) => {
             let items: Vec<_> = items.iter().map(|item| quoted(item)).collect();
             format!("[{}]", items.join(", "))
         }
     }
+}
+
+fn table(texts: &BTreeMap<String, Secret>, show: impl Fn(&Secret) -> String) -> String {
+    let shown: Vec<_> =
+        texts.iter().map(|(name, text)| format!("{} = {}", quoted(name), show(text))).collect();
+    format!("{{ {} }}", shown.join(", "))
 }
 
 fn place(origin: &Origin) -> String {

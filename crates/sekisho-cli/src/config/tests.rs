@@ -2,6 +2,8 @@
 //! secret is ever shown.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod introduction;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -662,7 +664,7 @@ fn a_wrong_upstream_gets_one_sentence() {
     all_refused(&[
         (
             "[[server]]\nname = \"a\"",
-            "FILE, line 1: upstream: a [[server]] needs it: write upstream = { builtin = \"fortune\" }, { command = [\"PROGRAM\", \"ARGUMENT\"] } or { url = \"https://…/mcp\" }",
+            "FILE, line 1: upstream: a [[server]] needs it: write upstream = { builtin = \"fortune\" }, { command = [\"PROGRAM\", \"ARGUMENT\"] }, { url = \"https://…/mcp\" } or { servers = [\"NAME\", \"NAME\"] }",
             "nothing to guard",
         ),
         (
@@ -751,6 +753,131 @@ fn a_wrong_upstream_gets_one_sentence() {
             "which of the two?",
         ),
     ]);
+}
+
+/// A server `a`, and one that is made of what `servers` says; `more` stands at its end.
+fn made_of(servers: &str, more: &str) -> String {
+    format!(
+        "[[server]]\nname = \"a\"\nupstream = {{ builtin = \"fortune\" }}\n[[server]]\n\
+         name = \"all\"\nupstream = {{ servers = {servers}{more} }}\n"
+    )
+}
+
+#[test]
+fn a_wrong_merged_server_gets_one_sentence() {
+    let long = "a".repeat(25);
+    let many: Vec<_> = (0..33).map(|number| format!("\"a{number}\"")).collect();
+    let at = |servers: &str, problem: &str| {
+        format!("FILE, line 6: upstream.servers = \"{servers}\": {problem}")
+    };
+    let rows = [
+        (made_of("[]", ""), at("", "it names no server: name at least one"), "none"),
+        (
+            made_of("[\"a\", \"a\"]", ""),
+            at("a,a", "it names \"a\" twice: take one out"),
+            "whose would it be?",
+        ),
+        (
+            made_of(&format!("[{}]", many.join(",")), ""),
+            at(
+                &many.join(",").replace('"', ""),
+                "it names more than 32 servers: make two of it",
+            ),
+            "too many",
+        ),
+        (
+            made_of("[\"b\"]", ""),
+            at("b", "\"b\": there is no such [[server]]: write its name, or take it out"),
+            "nobody",
+        ),
+        (
+            made_of("[\"a\", \"all\"]", ""),
+            at("a,all", "\"all\": it is made of others itself: name those instead"),
+            "itself",
+        ),
+        (
+            made_of("[\"a_b\"]", ""),
+            at(
+                "a_b",
+                "\"a_b\": it begins the names of tools and the schemes of URIs: give it a name of lower-case letters, digits and dashes that begins with a letter",
+            ),
+            "where would it end?",
+        ),
+        (
+            made_of("[\"1a\"]", ""),
+            at(
+                "1a",
+                "\"1a\": it begins the names of tools and the schemes of URIs: give it a name of lower-case letters, digits and dashes that begins with a letter",
+            ),
+            "no scheme begins so",
+        ),
+        (
+            made_of(&format!("[\"{long}\"]"), ""),
+            at(
+                &long,
+                &format!(
+                    "\"{long}\": it begins the names of tools, of which clients take 64 characters: give it a name of at most 24"
+                ),
+            ),
+            "nothing would be left for its tools",
+        ),
+        (
+            made_of("[\"a\"]", ", per = \"user\""),
+            "FILE, line 6: upstream.per = \"user\": only a command or a server at a URL has it: write one of them".to_owned(),
+            "it has no process",
+        ),
+        (
+            made_of("[\"a\"]", ", url = \"https://x/\""),
+            "FILE, line 6: upstream.servers = \"a\": upstream.url is set as well: keep one of them".to_owned(),
+            "which of the two?",
+        ),
+        (
+            format!("{}path = \"\"\n", made_of("[\"a\"]", "")),
+            "FILE, line 7: path = \"\": nobody could reach it: write a path, or name it in the upstream.servers of another [[server]]".to_owned(),
+            "no endpoints, and part of nothing",
+        ),
+        (
+            made_of("[\"a\"]", "").replacen("upstream", "path = \"\"\nscopes = [\"x\"]\nupstream", 1),
+            "FILE, line 4: scopes = \"x\": without a path nobody is asked for them: leave them out".to_owned(),
+            "scopes of nothing",
+        ),
+    ];
+    for (text, expected, reason) in rows {
+        assert_eq!(Given::file(&text).refused(), expected, "{reason}");
+    }
+    let given =
+        Given::file(&made_of("[\"a\"]", "").replacen("upstream", "path = \"\"\nupstream", 1));
+    let config = given.load().unwrap();
+    let names = |servers: &[Server]| -> Vec<String> {
+        servers.iter().map(|server| server.resource.name.clone()).collect()
+    };
+    assert_eq!(
+        (names(&config.servers), names(&config.members_only)),
+        (vec!["all".to_owned()], vec!["a".to_owned()])
+    );
+    let written = read(&given.flags, given.variables.clone().into_iter()).unwrap();
+    assert!(show(&written, &config).contains("upstream.servers = [\"a\"]"));
+}
+
+/// A rule for every server holds at each that is no other's sum, and through those that are.
+#[test]
+fn a_merged_server_has_the_rules_that_name_it_and_may_give_the_scopes_of_its_members() {
+    let rules = "[[rule]]\nname = \"every\"\nallow = \"true\"\n\
+                 [[rule]]\nname = \"members\"\nserver = \"a\"\nscope = \"a:more\"\n";
+    let own = "[[rule]]\nname = \"own\"\nserver = \"all\"\nscope = \"all:more\"\n";
+    let rows = [
+        (rules.to_owned(), None, "a:more", "none of its own"),
+        (format!("{rules}{own}"), Some(1), "all:more a:more", "its own as well"),
+    ];
+    for (rules, expected, scopes, reason) in rows {
+        let config = Given::file(&format!("{}{rules}", made_of("[\"a\"]", ""))).load().unwrap();
+        let of =
+            |name: &str| config.servers.iter().find(|server| server.resource.name == name).unwrap();
+        assert_eq!(of("a").rules.as_ref().unwrap().iter().count(), 2, "{reason}");
+        let all = of("all");
+        assert_eq!(all.rules.as_ref().map(|rules| rules.iter().count()), expected, "{reason}");
+        assert_eq!(all.resource.more_scopes.to_string(), scopes, "{reason}");
+    }
 }
 
 #[test]

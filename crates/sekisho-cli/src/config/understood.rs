@@ -18,6 +18,7 @@ use sekisho::mcp::SessionLimits;
 use sekisho::policy::Rules;
 use sekisho::principal::WantedClaims;
 use sekisho::protocol::Secret;
+use sekisho::protocol::mcp::MemberName;
 use sekisho::protocol::oauth::{
     HostList, Issuer, ProtectedResource, ProtectedResources, RedirectRule, ScopeSet, is_loopback,
 };
@@ -29,9 +30,10 @@ use super::clients::clients;
 use super::duration;
 use super::error::{ConfigError, Origin};
 use super::external::{self, ExternalConfig};
+use super::introduction;
 use super::read_text;
 use super::rules;
-use super::upstream::{Upstream, upstream};
+use super::upstream::{Upstream, check_members, upstream};
 use super::written::{ConfigFile, Settings, reserved};
 
 /// Everything `serve` needs to know.
@@ -50,6 +52,8 @@ pub(crate) struct Config {
     /// How long a client that registered itself may be unused; `None` for ever.
     pub(crate) client_idle_ttl: Option<Duration>,
     pub(crate) servers: Vec<Server>,
+    /// Those that have no endpoints: they are reached as part of another alone.
+    pub(crate) members_only: Vec<Server>,
     /// What is kept of people beside who they are.
     pub(crate) claims: WantedClaims,
     pub(crate) connections_max: usize,
@@ -101,13 +105,28 @@ pub(crate) struct OidcConfig {
     pub(crate) scopes: Vec<String>,
 }
 
+impl Config {
+    /// Those with endpoints, and then those without.
+    pub(crate) fn every_server(&self) -> impl Iterator<Item = &Server> {
+        self.servers.iter().chain(&self.members_only)
+    }
+}
+
 /// One guarded MCP server.
 #[derive(Debug)]
 pub(crate) struct Server {
+    /// Its path is empty if it has no endpoints.
     pub(crate) resource: ProtectedResource,
     /// Who may do what; none where everybody may do all.
     pub(crate) rules: Option<Arc<Rules>>,
     pub(crate) upstream: Upstream,
+}
+
+impl Server {
+    /// Whether a merged server means it by this name.
+    pub(crate) fn is_called(&self, name: &MemberName) -> bool {
+        self.resource.name == name.as_str()
+    }
 }
 
 /// What is logged, and how it looks.
@@ -153,13 +172,23 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
     }
     let log = log(settings)?;
     let servers = ruled(written, servers(written, &public_url)?)?;
+    let (reached, members_only): (Vec<_>, Vec<_>) = servers
+        .into_iter()
+        .zip(&written.servers)
+        .partition(|(server, _)| !server.resource.path.is_empty());
+    let (servers, of_reached): (Vec<_>, Vec<_>) = reached.into_iter().unzip();
+    let (members_only, of_members): (Vec<_>, Vec<_>) = members_only.into_iter().unzip();
+    let in_this_order = of_reached.into_iter().chain(of_members);
     let identity = if is_external {
         IdentityConfig::External(external::external(settings, &public_url, &servers)?)
     } else {
         identity(settings)?
     };
     let mut authorization = authorization(settings, public_url.clone(), &servers)?;
-    let claims = rules::claims(&servers, &authorization.admission);
+    let every_server = || servers.iter().chain(&members_only);
+    let claims = rules::claims(every_server(), &authorization.admission);
+    introduction::check(settings, every_server().zip(in_this_order), &identity)?;
+    authorization.publishes_keys = every_server().any(|server| server.upstream.is_signed_for());
     authorization.clients = clients(&written.clients, &authorization.servers.scopes())?;
     let client_idle_ttl = life_or_for_ever(settings, "authorization.client_idle_ttl")?;
     let connections_max = number(settings, "limits.connections_max", 1..=1_000_000)?;
@@ -184,6 +213,7 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
         authorization,
         client_idle_ttl,
         servers,
+        members_only,
         claims,
         connections_max,
         connections_per_address_max,
@@ -444,33 +474,49 @@ fn servers(written: &ConfigFile, public_url: &Issuer) -> Result<Vec<Server>, Con
         if servers.iter().any(|other| other.resource.name == *name) {
             return Err(settings.refuse("name", "another [[server]] has it: choose another name"));
         }
-        if servers.iter().any(|other| other.resource.path == *path) {
+        let has_endpoints = !path.is_empty();
+        if has_endpoints && servers.iter().any(|other| other.resource.path == *path) {
             let key = if settings.was_written("path") { "path" } else { "name" };
             let problem = format!("another [[server]] is at {path:?}: choose another path");
             return Err(settings.refuse(key, problem));
         }
         let endpoints = endpoints(path);
-        if servers.iter().any(|other| {
+        let collides = servers.iter().any(|other| {
             self::endpoints(&other.resource.path).iter().any(|at| endpoints.contains(at))
-        }) {
+        });
+        if has_endpoints && collides {
             return Err(settings.refuse("path", "it collides with another [[server]]: move one"));
         }
         servers.push(server);
     }
+    check_members(&written.servers, &servers)?;
     Ok(servers)
 }
 
 /// The same servers with their rules, and the scopes that those ask for.
 fn ruled(written: &ConfigFile, servers: Vec<Server>) -> Result<Vec<Server>, ConfigError> {
     rules::check_names(&written.rules, &servers)?;
-    let ruled = servers.into_iter().map(|server| {
-        let Some(rules) = rules::rules(&written.rules, &server.resource.name)? else {
-            return Ok(server);
-        };
-        let resource = server.resource.with_more_scopes(&rules.scopes());
-        Ok(Server { resource, rules: Some(Arc::new(rules)), ..server })
-    });
-    ruled.collect()
+    let mut all = Vec::new();
+    for server in servers {
+        let rules = rules::rules(&written.rules, &server)?.map(Arc::new);
+        all.push(Server { rules, ..server });
+    }
+    // Through a merged server the rules of its members are asked too.
+    let scopes: Vec<ScopeSet> = all.iter().map(|server| asked_for(server, &all)).collect();
+    for (server, scopes) in all.iter_mut().zip(scopes) {
+        server.resource = server.resource.clone().with_more_scopes(&scopes);
+    }
+    Ok(all)
+}
+
+/// Every scope that a rule wants which is asked about this server.
+fn asked_for(server: &Server, servers: &[Server]) -> ScopeSet {
+    let members = servers
+        .iter()
+        .filter(|other| server.upstream.members().iter().any(|name| other.is_called(name)));
+    let rules = std::iter::once(server).chain(members).filter_map(|one| one.rules.as_ref());
+    let scopes: Vec<ScopeSet> = rules.map(|rules| rules.scopes()).collect();
+    ScopeSet::of(scopes.iter().flat_map(ScopeSet::iter))
 }
 
 fn server(
@@ -484,11 +530,17 @@ fn server(
         return Err(ConfigError::at(origin, "name", None, problem));
     }
     let name = settings.parse("name", server_name)?;
-    let path = if settings.was_written("path") {
+    let path = if settings.was_written("path") && settings.text("path").is_empty() {
+        String::new()
+    } else if settings.was_written("path") {
         settings.parse("path", server_path)?
     } else {
         server_path(&format!("/{name}")).map_err(|problem| settings.refuse("name", problem))?
     };
+    if path.is_empty() && settings.was_written("scopes") {
+        let problem = "without a path nobody is asked for them: leave them out";
+        return Err(settings.refuse("scopes", problem));
+    }
     let scopes = if settings.was_written("scopes") {
         server_scopes(settings.list("scopes"))
             .map_err(|problem| settings.refuse("scopes", problem))?

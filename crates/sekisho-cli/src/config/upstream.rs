@@ -1,13 +1,16 @@
-//! What a `[[server]]` guards: something built in, a command of the operator's, or a server at a URL.
+//! What a `[[server]]` guards: something built in, a command of the operator's, a server at a URL, or
+//! several other ones as one.
 
 use std::ffi::OsString;
 
 use sekisho::gateway::{
-    GuardedServer, Per, RemoteServer, RemoteServerError, RemoteTransport, StdioCommand,
+    GuardedServer, Merged, Per, RemoteServer, RemoteServerError, RemoteTransport, StdioCommand,
 };
+use sekisho::protocol::mcp::MemberName;
 
 use super::error::{ConfigError, Origin};
-use super::understood::choose;
+use super::introduction::{self, Introduced, TokenKind};
+use super::understood::{Server, choose};
 use super::written::Settings;
 
 /// What is guarded.
@@ -19,7 +22,49 @@ pub(crate) enum Upstream {
     #[cfg(feature = "conformance")]
     Conformance,
     /// What somebody else's server serves.
-    Guarded { server: GuardedServer, per: Per },
+    Guarded { server: Box<GuardedServer>, per: Per, introduced: Box<Introduced> },
+    /// What these `[[server]]` serve together.
+    Merged { members: Vec<MemberName> },
+}
+
+impl Upstream {
+    /// Whether we sign who calls.
+    pub(crate) fn is_signed_for(&self) -> bool {
+        match self {
+            Self::Guarded { introduced, .. } => introduced
+                .token
+                .as_ref()
+                .is_some_and(|wish| matches!(wish.kind, TokenKind::Signed { .. })),
+            Self::Fortune | Self::Merged { .. } => false,
+            #[cfg(feature = "conformance")]
+            Self::Conformance => false,
+        }
+    }
+
+    /// What is kept of people so that it can be told.
+    pub(super) fn claims(&self) -> &[String] {
+        match self {
+            Self::Guarded { introduced, .. } => &introduced.claims,
+            Self::Fortune | Self::Merged { .. } => &[],
+            #[cfg(feature = "conformance")]
+            Self::Conformance => &[],
+        }
+    }
+
+    /// What it is made of; nothing if it stands by itself.
+    pub(crate) fn members(&self) -> &[MemberName] {
+        match self {
+            Self::Merged { members } => members,
+            Self::Guarded { .. } | Self::Fortune => &[],
+            #[cfg(feature = "conformance")]
+            Self::Conformance => &[],
+        }
+    }
+
+    /// Whether it is made of others.
+    pub(crate) fn is_merged(&self) -> bool {
+        !self.members().is_empty()
+    }
 }
 
 /// What one `[[server]]` guards; a command gets `environment`, and what is written for it.
@@ -28,7 +73,7 @@ pub(super) fn upstream(
     settings: &Settings,
     environment: &[(OsString, OsString)],
 ) -> Result<Upstream, ConfigError> {
-    let kinds = ["upstream.builtin", "upstream.command", "upstream.url"];
+    let kinds = ["upstream.builtin", "upstream.command", "upstream.url", "upstream.servers"];
     let written: Vec<_> = kinds.into_iter().filter(|key| settings.was_written(key)).collect();
     let kind = match written.as_slice() {
         [kind] => *kind,
@@ -38,7 +83,8 @@ pub(super) fn upstream(
         }
         [] => {
             let problem = "a [[server]] needs it: write upstream = { builtin = \"fortune\" }, \
-                           { command = [\"PROGRAM\", \"ARGUMENT\"] } or { url = \"https://…/mcp\" }";
+                           { command = [\"PROGRAM\", \"ARGUMENT\"] }, { url = \"https://…/mcp\" } or \
+                           { servers = [\"NAME\", \"NAME\"] }";
             return Err(ConfigError::at(origin, "upstream", None, problem));
         }
     };
@@ -51,10 +97,15 @@ pub(super) fn upstream(
             return Err(settings.refuse(key, remedy));
         }
     }
-    if kind == "upstream.builtin" {
-        if settings.was_written("upstream.per") {
+    if matches!(kind, "upstream.builtin" | "upstream.servers") {
+        let is_foreign =
+            |key: &&str| *key == "upstream.per" || key.starts_with("upstream.identity");
+        if let Some(foreign) = settings.written().find(is_foreign) {
             let problem = "only a command or a server at a URL has it: write one of them";
-            return Err(settings.refuse("upstream.per", problem));
+            return Err(settings.refuse(foreign, problem));
+        }
+        if kind == "upstream.servers" {
+            return merged(settings);
         }
         return settings.parse("upstream.builtin", builtin);
     }
@@ -64,12 +115,56 @@ pub(super) fn upstream(
     } else {
         Per::default()
     };
-    let server = if kind == "upstream.url" {
-        remote(settings)?.into()
+    let (server, introduced) = if kind == "upstream.url" {
+        let (server, introduced) = introduction::of_remote(settings, remote(settings)?, per)?;
+        (GuardedServer::from(server), introduced)
     } else {
-        command(settings, environment)?.into()
+        let command = command(settings, environment)?;
+        let (command, introduced) = introduction::of_command(settings, command, per)?;
+        (GuardedServer::from(command), introduced)
     };
-    Ok(Upstream::Guarded { server, per })
+    Ok(Upstream::Guarded { server: server.into(), per, introduced: introduced.into() })
+}
+
+fn merged(settings: &Settings) -> Result<Upstream, ConfigError> {
+    let refuse = |problem: &dyn std::fmt::Display| settings.refuse("upstream.servers", problem);
+    let read = |text: &String| {
+        MemberName::parse(text).map_err(|problem| refuse(&format_args!("{text:?}: {problem}")))
+    };
+    let names = settings.list("upstream.servers").iter();
+    let members: Vec<_> = names.map(read).collect::<Result<_, _>>()?;
+    Merged::check(&members).map_err(|problem| refuse(&problem))?;
+    Ok(Upstream::Merged { members })
+}
+
+/// Whether what a merged server is made of is there, and can be reached; asked once all are read.
+pub(super) fn check_members(
+    written: &[(Origin, Settings)],
+    servers: &[Server],
+) -> Result<(), ConfigError> {
+    for ((_, settings), server) in written.iter().zip(servers) {
+        for name in server.upstream.members() {
+            let problem = match servers.iter().find(|other| other.is_called(name)) {
+                None => "there is no such [[server]]: write its name, or take it out",
+                Some(other) if other.upstream.is_merged() => {
+                    "it is made of others itself: name those instead"
+                }
+                Some(_) => continue,
+            };
+            let problem = format!("\"{name}\": {problem}");
+            return Err(settings.refuse("upstream.servers", problem));
+        }
+    }
+    let members = servers.iter().flat_map(|server| server.upstream.members());
+    let unreached = written.iter().zip(servers).find(|(_, server)| {
+        server.resource.path.is_empty() && !members.clone().any(|name| server.is_called(name))
+    });
+    if let Some(((_, settings), _)) = unreached {
+        let problem = "nobody could reach it: write a path, or name it in the upstream.servers of \
+                       another [[server]]";
+        return Err(settings.refuse("path", problem));
+    }
+    Ok(())
 }
 
 fn remote(settings: &Settings) -> Result<RemoteServer, ConfigError> {
@@ -88,9 +183,9 @@ fn remote(settings: &Settings) -> Result<RemoteServer, ConfigError> {
             RemoteServerError::NotAUrl
             | RemoteServerError::Credentials
             | RemoteServerError::Fragment => settings.refuse("upstream.url", problem),
-            RemoteServerError::Header(_) | RemoteServerError::ReservedHeader(_) => {
-                settings.refuse("upstream.headers", problem)
-            }
+            RemoteServerError::Header(_)
+            | RemoteServerError::ReservedHeader(_)
+            | RemoteServerError::DoubledHeader(_) => settings.refuse("upstream.headers", problem),
         }
     })
 }
@@ -138,5 +233,6 @@ fn command(
     }
     let arguments = arguments.iter().map(OsString::from).collect();
     let attendant = crate::attend::words();
-    Ok(StdioCommand { program, arguments, environment, folder: None, attendant })
+    let told = Vec::new();
+    Ok(StdioCommand { program, arguments, environment, told, folder: None, attendant })
 }

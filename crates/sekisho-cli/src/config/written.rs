@@ -219,7 +219,7 @@ fn read_text(kind: Kind, text: &str) -> Result<Value, String> {
             .parse()
             .map(Value::Number)
             .map_err(|_| "it is not a whole number: write digits only".to_owned()),
-        Kind::Table => Err("it is a table: write it in the file".to_owned()),
+        Kind::Table | Kind::Names => Err("it is a table: write it in the file".to_owned()),
         Kind::Reserved(purpose) => Err(reserved(purpose)),
     }
 }
@@ -329,7 +329,7 @@ fn read_value(kind: Kind, value: &DeValue<'_>) -> Result<Value, String> {
             .collect::<Option<_>>()
             .map(Value::List)
             .ok_or_else(|| wanted(kind)),
-        (Kind::Table, DeValue::Table(table)) => table
+        (Kind::Table | Kind::Names, DeValue::Table(table)) => table
             .iter()
             .map(|(name, value)| {
                 Some((name.get_ref().to_string(), Secret::new(value.get_ref().as_str()?)))
@@ -337,7 +337,7 @@ fn read_value(kind: Kind, value: &DeValue<'_>) -> Result<Value, String> {
             .collect::<Option<_>>()
             .map(Value::Table)
             .ok_or_else(|| wanted(kind)),
-        (Kind::Text | Kind::Secret | Kind::Number | Kind::List | Kind::Table, _) => {
+        (Kind::Text | Kind::Secret | Kind::Number | Kind::List | Kind::Table | Kind::Names, _) => {
             Err(wanted(kind))
         }
     }
@@ -348,7 +348,7 @@ fn wanted(kind: Kind) -> String {
         Kind::Text | Kind::Secret | Kind::Reserved(_) => "text: write it in quotes",
         Kind::List => "a list of texts: write for example [\"one\", \"two\"]",
         Kind::Number => "a whole number: write digits without quotes",
-        Kind::Table => "a table of texts: write for example { NAME = \"text\" }",
+        Kind::Table | Kind::Names => "a table of texts: write for example { NAME = \"text\" }",
     };
     format!("it must be {wanted}")
 }

@@ -23,6 +23,7 @@ mod settings;
 mod store;
 mod stream;
 mod token;
+mod trade;
 mod upstreams;
 
 use std::io::Read as _;

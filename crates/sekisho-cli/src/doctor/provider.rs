@@ -15,6 +15,7 @@ use url::Url;
 use super::clock;
 use super::finding::Finding;
 use super::outside::{Answer, client, exchange, values};
+use super::trade;
 use crate::config::{Config, OidcConfig};
 use crate::issuing;
 use crate::telemetry::chain;
@@ -50,11 +51,13 @@ pub(super) async fn examine(config: &Config, oidc: &OidcConfig) -> Vec<Finding> 
     found.extend(clock::compare(ABOUT, &answer.headers));
     found.extend(offline_access(config, &answer));
     let attempt = attempt();
-    let (known, redirected) = tokio::join!(
+    let (known, redirected, traded) = tokio::join!(
         credentials(&provider, oidc, &attempt),
-        redirect_uri(config, &provider, &http, &attempt)
+        redirect_uri(config, &provider, &http, &attempt),
+        trade::examine(config, oidc, &http, &answer)
     );
     found.extend([known, redirected]);
+    found.extend(traded);
     found
 }
 

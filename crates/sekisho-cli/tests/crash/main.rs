@@ -81,7 +81,7 @@ async fn crash(store: &str, kills: u64, requests: Range<u64>) -> Arc<Report> {
 
     for _ in 0..kills {
         let mut running = program.start(&report).await;
-        program.check_file(&report).await;
+        program.check_file(&report);
         settle(&mut clients, &running.app).await;
         if !report.is_clean() {
             return report;
@@ -101,7 +101,7 @@ async fn crash(store: &str, kills: u64, requests: Range<u64>) -> Arc<Report> {
         }
     }
     let running = program.start(&report).await;
-    program.check_file(&report).await;
+    program.check_file(&report);
     settle(&mut clients, &running.app).await;
     report
 }

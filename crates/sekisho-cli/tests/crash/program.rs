@@ -16,7 +16,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use http_body_util::BodyExt as _;
-use sqlx::{Connection as _, SqliteConnection};
+use rusqlite::Connection;
 use tempfile::TempDir;
 use testkit::identity_provider::{CLIENT_ID, CLIENT_SECRET};
 use testkit::{App, FakeIdentityProvider};
@@ -124,20 +124,21 @@ impl Program {
     }
 
     /// Whether the file is sound, where the store is one that can be asked.
-    pub(crate) async fn check_file(&self, report: &Report) {
+    pub(crate) fn check_file(&self, report: &Report) {
         let Some(path) = self.store.strip_prefix("sqlite:") else { return };
         let file = self.folder.path().join(path);
-        let mut file = SqliteConnection::connect(&file.to_string_lossy()).await.unwrap();
-        let sound: Vec<String> =
-            sqlx::query_scalar("PRAGMA integrity_check").fetch_all(&mut file).await.unwrap();
+        let file = Connection::open(file).unwrap();
+        let mut statement = file.prepare("PRAGMA integrity_check").unwrap();
+        let sound = statement.query_map([], |row| row.get(0)).unwrap();
+        let sound: Vec<String> = sound.collect::<Result<_, _>>().unwrap();
         if sound != ["ok"] {
             report.violation(format!("PRAGMA integrity_check: {sound:?}"));
         }
-        let strays = sqlx::query("PRAGMA foreign_key_check").fetch_all(&mut file).await.unwrap();
-        if !strays.is_empty() {
-            report.violation(format!("PRAGMA foreign_key_check: {} rows", strays.len()));
+        let mut statement = file.prepare("PRAGMA foreign_key_check").unwrap();
+        let strays = statement.query_map([], |_| Ok(())).unwrap().count();
+        if strays > 0 {
+            report.violation(format!("PRAGMA foreign_key_check: {strays} rows"));
         }
-        file.close().await.unwrap();
     }
 }
 

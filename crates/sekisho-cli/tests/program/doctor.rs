@@ -264,11 +264,10 @@ async fn a_store_or_key_that_cannot_be_used_has_its_remedy_and_stays_as_it_is() 
     sql(
         &store,
         "DELETE FROM _sqlx_migrations WHERE version = (SELECT MAX(version) FROM _sqlx_migrations)",
-    )
-    .await;
+    );
     examine("warning  store: ", "keep a backup", 0).await;
     examine("has schema ", "brings it up to date", 0).await;
-    sql(&store, "UPDATE _sqlx_migrations SET version = 9999 WHERE version = 1").await;
+    sql(&store, "UPDATE _sqlx_migrations SET version = 9999 WHERE version = 1");
     examine("was written by a newer version", "run that version", 1).await;
     std::fs::write(&store, "no database at all, however long it is looked at").unwrap();
     examine("is not an SQLite database", "restore a backup", 1).await;
@@ -279,12 +278,8 @@ async fn a_store_or_key_that_cannot_be_used_has_its_remedy_and_stays_as_it_is() 
     examine("there is no folder", "make the folder", 1).await;
 }
 
-async fn sql(path: &std::path::Path, statement: &'static str) {
-    use sqlx::{ConnectOptions as _, Connection as _};
-    let file = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
-    let mut connection = file.connect().await.unwrap();
-    sqlx::query(statement).execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
+fn sql(path: &std::path::Path, statement: &str) {
+    rusqlite::Connection::open(path).unwrap().execute(statement, []).unwrap();
 }
 
 /// Settings of an `OpenID` provider, without a server.
@@ -408,6 +403,51 @@ async fn a_provider_that_is_right_or_gone_is_told_so() {
     let done = folder.run(&["doctor"], "").await;
     assert_eq!(done.code, Some(1), "{}", done.out);
     assert!(done.out.contains(&format!("{gone} cannot be reached")), "{}", done.out);
+}
+
+/// What `token-exchange` needs of the provider.
+#[tokio::test]
+async fn a_provider_that_trades_no_tokens_is_told_so() {
+    const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+    type Row = (fn(&mut Faults), &'static str);
+    let rows: [Row; 5] = [
+        (|_| {}, "ok       identity provider: it trades tokens for our client"),
+        (
+            |it| it.metadata("grant_types_supported", vec!["authorization_code", GRANT]),
+            "ok       identity provider: it trades tokens for our client",
+        ),
+        (
+            |it| it.metadata("grant_types_supported", vec!["authorization_code"]),
+            "problem  identity provider: it trades no tokens; fix: let our client trade tokens there",
+        ),
+        (
+            |it| it.token_error = Some((400, "unsupported_grant_type")),
+            "problem  identity provider: it does not trade tokens (unsupported_grant_type)",
+        ),
+        (
+            |it| it.trouble(Endpoint::Token, Trouble::Junk),
+            "warning  identity provider: whether it trades tokens cannot be told: it answers 200",
+        ),
+    ];
+    for (wrong, expected) in rows {
+        let folder = Folder::new();
+        let fake = FakeIdentityProvider::start(Arc::new(SystemClock)).await;
+        fake.misbehave(wrong);
+        at_provider(&folder, fake.issuer(), CLIENT_SECRET);
+        let settings = std::fs::read_to_string(folder.path().join("sekisho.toml")).unwrap();
+        let silent = folder.run(&["doctor"], "").await;
+        assert!(!silent.out.contains("trade"), "nobody wants it: {}", silent.out);
+        folder.write(
+            "sekisho.toml",
+            &format!(
+                "{settings}\n[[server]]\nname = \"main\"\nupstream = {{ url = \"http://127.0.0.1:9/\", \
+                 identity = {{ by = \"token-exchange\", audience = [\"tools\"] }} }}\n"
+            ),
+        );
+        let done = folder.run(&["doctor"], "").await;
+        assert!(done.out.contains(expected), "{expected}: {}", done.out);
+        assert!(!done.out.contains(CLIENT_SECRET), "{}", done.out);
+    }
 }
 
 /// Settings of another authorization server, without a server; gives the URL that tokens are for.

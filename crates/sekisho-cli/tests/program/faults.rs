@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::Request;
-use sqlx::{Connection as _, Executor as _, SqliteConnection};
+use rusqlite::Connection;
 use testkit::world::{call, public_client, tokens};
 use testkit::{Answer, App, RegisteredClient, Tokens};
 use tokio::process::Command;
@@ -28,11 +28,11 @@ async fn a_locked_store_is_503_for_a_while_and_tokens_in_force_go_on() {
     let server = folder.serve("").await;
     let person = SignedIn::at(&server).await;
     let path = folder.path().join("sekisho.db");
-    let mut other = SqliteConnection::connect(&path.to_string_lossy()).await.unwrap();
+    let other = Connection::open(&path).unwrap();
 
-    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
     person.cannot_write_but_may_enter().await;
-    other.execute("ROLLBACK").await.unwrap();
+    other.execute_batch("ROLLBACK").unwrap();
 
     person.goes_on(&server).await;
 }
@@ -85,7 +85,7 @@ async fn a_store_of_a_later_version_or_a_broken_one_is_one_sentence_and_no_start
         server.signal("TERM").await;
         server.ends_within(ANSWER_MAX).await;
         let path = folder.path().join("sekisho.db");
-        harm.inflict(&path).await;
+        harm.inflict(&path);
         let before = std::fs::read(&path).unwrap();
 
         let done = folder.run(&["serve"], "").await;
@@ -105,13 +105,12 @@ enum Harm {
 }
 
 impl Harm {
-    async fn inflict(&self, path: &Path) {
+    fn inflict(&self, path: &Path) {
         match self {
             Self::Statement(statement) => {
-                let mut other = SqliteConnection::connect(&path.to_string_lossy()).await.unwrap();
-                other.execute(*statement).await.unwrap();
-                other.execute("PRAGMA wal_checkpoint(TRUNCATE)").await.unwrap();
-                other.close().await.unwrap();
+                let other = Connection::open(path).unwrap();
+                other.execute_batch(statement).unwrap();
+                other.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
             }
             Self::CutTo(bytes) => {
                 OpenOptions::new().write(true).open(path).unwrap().set_len(*bytes).unwrap();

@@ -51,6 +51,16 @@ impl McpError {
         Self::new(INVALID_PARAMS, message)
     }
 
+    /// −32602, naming the tool that is not there.
+    pub fn no_such_tool(name: &str) -> Self {
+        Self::invalid_params(format!("there is no tool {name:?} here"))
+    }
+
+    /// −32602, naming the prompt that is not there.
+    pub fn no_such_prompt(name: &str) -> Self {
+        Self::invalid_params(format!("there is no prompt {name:?} here"))
+    }
+
     /// −32002, naming the resource that is not there.
     pub fn resource_not_found(uri: &str) -> Self {
         Self::new(RESOURCE_NOT_FOUND, "there is no such resource")

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::edits::Edits;
 use super::error::McpError;
 use super::log_level::LogLevel;
 use super::message::write_text;
@@ -51,7 +52,9 @@ pub fn params_for_handshake(
             rewritten.add(name, value.get());
         }
     }
-    replaced(text, meta, &rewritten.end()).map(Cow::Owned).ok_or_else(wrong)
+    let mut edits = Edits::of(params);
+    edits.replace(meta, rewritten.end());
+    edits.finish().map(Cow::Owned).ok_or_else(wrong)
 }
 
 /// What a request of 2026-07-28 says beside what its client wants.
@@ -212,7 +215,9 @@ pub fn progress_token_in(params: &RawValue) -> Option<u64> {
 
 /// `params` of `notifications/progress` under the token that the client chose.
 pub fn progress_under(params: &RawValue, token: &RawValue) -> Option<Box<RawValue>> {
-    replaced(params.get(), Progress::read(params)?.token, token.get())
+    let mut edits = Edits::of(params);
+    edits.replace(Progress::read(params)?.token, token.get());
+    edits.finish()
 }
 
 #[derive(Deserialize)]
@@ -225,14 +230,6 @@ impl<'a> Progress<'a> {
     fn read(params: &'a RawValue) -> Option<Self> {
         serde_json::from_str(params.get()).ok()
     }
-}
-
-/// `text` with other words where `part` stands, which was read out of it.
-fn replaced(text: &str, part: &RawValue, words: &str) -> Option<Box<RawValue>> {
-    let start = (part.get().as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
-    let (before, rest) = text.split_at_checked(start)?;
-    let after = rest.get(part.get().len()..)?;
-    RawValue::from_string([before, words, after].concat()).ok()
 }
 
 /// The members of an object in their order, each named once.

@@ -4,12 +4,15 @@
 //! `result` stays the text that came, so that fields nobody here knows of survive.
 
 mod discover;
+mod edits;
 mod error;
 mod forwarded;
 mod initialize;
 mod input_required;
 mod list;
 mod log_level;
+mod member_name;
+mod merged;
 mod message;
 mod mirrored_header;
 mod request_meta;
@@ -17,6 +20,7 @@ mod tool;
 mod version;
 
 pub use discover::DiscoverResult;
+pub use edits::Edits;
 pub use error::{
     HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND,
     MISSING_CLIENT_CAPABILITY, McpError, PARSE_ERROR, RESOURCE_NOT_FOUND,
@@ -30,6 +34,14 @@ pub use initialize::{InitializeParams, InitializeResult};
 pub use input_required::{InputRequestText, InputRequiredResult};
 pub use list::require_first_page;
 pub use log_level::LogLevel;
+pub use member_name::{
+    MEMBER_NAME_CHARS_MAX, MemberName, MemberNameError, TOOL_NAME_CHARS_MAX, owner_of_name,
+    owner_of_uri,
+};
+pub use merged::{
+    Addressed, CURSOR_BYTES_MAX, List, MEMBER_CURSOR_BYTES_MAX, Page, PageAsked, page_of_all,
+    params_with_cursor, result_of_member,
+};
 pub use message::{
     BATCH_MESSAGES_MAX, Incoming, JSON_DEPTH_MAX, Message, MessageError, Notification,
     REQUEST_ID_BYTES_MAX, Request, RequestId, Response, write_error, write_notification,

@@ -36,6 +36,8 @@ pub struct AuthorizationServerMetadata {
     registration_endpoint: Option<String>,
     revocation_endpoint: String,
     introspection_endpoint: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwks_uri: Option<String>,
     scopes_supported: Vec<String>,
     response_types_supported: [&'static str; 1],
     response_modes_supported: [&'static str; 1],
@@ -54,6 +56,12 @@ pub struct AuthorizationServerMetadata {
 }
 
 impl AuthorizationServerMetadata {
+    /// The same, with keys that verify what we sign for servers behind us.
+    #[must_use]
+    pub fn publishing_keys(self) -> Self {
+        Self { jwks_uri: Some(self.issuer.endpoint("/jwks.json")), ..self }
+    }
+
     /// What this instance can do.
     pub fn new(
         issuer: &Issuer,
@@ -73,6 +81,7 @@ impl AuthorizationServerMetadata {
             registration_endpoint,
             revocation_endpoint: issuer.endpoint("/revoke"),
             introspection_endpoint: issuer.endpoint("/introspect"),
+            jwks_uri: None,
             scopes_supported: tokens(&servers.scopes()),
             response_types_supported: ["code"],
             response_modes_supported: ["query"],

@@ -27,6 +27,7 @@ mod logout;
 mod machine;
 mod metadata;
 pub mod personal_token;
+mod provider_access;
 mod provider_logout;
 mod provider_sessions;
 mod rate;
@@ -63,6 +64,7 @@ use crate::policy::Admission;
 use crate::seal::Sealer;
 use crate::store::{Client, Store, StoreError};
 
+pub use provider_access::{NoProviderToken, ProviderAccess};
 pub use provider_sessions::{
     CHECKS_AT_ONCE_MAX, Checked, DUE_LOOKED_FOR_EVERY, LEASE, ProviderSessions, RECHECK_DEFAULT,
     SessionRule,
@@ -144,6 +146,8 @@ pub struct Settings {
     pub provider_session: SessionRule,
     /// Who may log in at all.
     pub admission: Admission,
+    /// Whether there are keys at `/jwks.json` (`crate::signing`), which the metadata then names.
+    pub publishes_keys: bool,
     /// Registrations from one address in a minute.
     pub registrations_per_minute: NonZeroU32,
     /// Logins begun from one address in a minute.
@@ -182,6 +186,7 @@ impl Settings {
             client_secret_ttl: None,
             provider_session: SessionRule::Follow { recheck: RECHECK_DEFAULT },
             admission: Admission::default(),
+            publishes_keys: false,
             registrations_per_minute: PER_MINUTE_DEFAULT,
             logins_per_minute: PER_MINUTE_DEFAULT,
             fetches_per_minute: FETCHES_PER_MINUTE_DEFAULT,
@@ -319,6 +324,11 @@ impl AuthorizationServer {
             admission: self.settings.admission.clone(),
             is_out: AtomicBool::new(false),
         }
+    }
+
+    /// Gives the provider's access tokens of logins out, to servers behind us that want them.
+    pub fn provider_access(&self) -> ProviderAccess {
+        ProviderAccess::new(self.provider_sessions())
     }
 
     /// Writes down what becomes of logins. One for each server: another has nothing to do.

@@ -30,7 +30,7 @@ use crate::identity_provider::{IdentityProvider, LoggedIn, ProviderError, Stored
 use crate::mint;
 use crate::policy::Admission;
 use crate::principal::{Claims, Identity};
-use crate::seal::{Purpose, Sealer};
+use crate::seal::{Purpose, Sealed, Sealer};
 use crate::store::{
     ClaimedSession, Due, DueSessions, ProviderSession, SessionEnd, Store, StoreError,
 };
@@ -166,7 +166,7 @@ pub struct Checked {
 }
 
 /// What became of one.
-enum Outcome {
+pub(super) enum Outcome {
     Alive,
     Ended,
     /// Why nothing is known, for the log.
@@ -258,7 +258,7 @@ impl ProviderSessions {
         }
     }
 
-    async fn check(&self, claimed: &ClaimedSession) -> Result<Outcome, StoreError> {
+    pub(super) async fn check(&self, claimed: &ClaimedSession) -> Result<Outcome, StoreError> {
         match claimed.due {
             Due::Question => self.ask(claimed).await,
             Due::Farewell => self.bid_farewell(claimed).await,
@@ -289,8 +289,12 @@ impl ProviderSessions {
     }
 
     fn open(&self, claimed: &ClaimedSession) -> Option<StoredProviderTokens> {
-        let place = claimed.grant_id.as_str().as_bytes();
-        self.sealer.open_value(Purpose::ProviderTokens, place, &claimed.tokens).ok()
+        self.open_at(&claimed.grant_id, &claimed.tokens)
+    }
+
+    pub(super) fn open_at(&self, grant: &GrantId, tokens: &Sealed) -> Option<StoredProviderTokens> {
+        let place = grant.as_str().as_bytes();
+        self.sealer.open_value(Purpose::ProviderTokens, place, tokens).ok()
     }
 
     async fn ask(&self, claimed: &ClaimedSession) -> Result<Outcome, StoreError> {
@@ -408,7 +412,7 @@ fn retry_after(failures: u32) -> Duration {
 }
 
 /// An error with what is behind it, in one line.
-fn in_full(error: &dyn Error) -> String {
+pub(super) fn in_full(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(reason) = cause {

@@ -2,7 +2,7 @@
 //! every request on, text for text.
 //!
 //! ```text
-//! transports ─▶ Gateway ─▶ owners (who talks to whom) ─▶ upstream (a process, or a URL)
+//! transports ─▶ [Merged ─▶] Gateway ─▶ owners (who talks to whom) ─▶ upstream (a process, or a URL)
 //!                  │ a question of the server: asked at once where the client has a session,
 //!                  └─ held until the client calls again where it has none (2026-07-28)
 //! ```
@@ -10,8 +10,10 @@
 //! The command or the URL comes from the operator and from nobody else. A client's token never gets here: the
 //! guard takes it out of the request.
 
+mod credential;
 mod held;
 mod limits;
+mod merged;
 mod owners;
 mod rounds;
 mod upstream;
@@ -28,8 +30,13 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::credential::{
+    Attribute, CallerToken, CallerTokens, FRESH_AT_LEAST, Introduction, KeptTokens, NotIntroduced,
+    SIGNED_LIFE, SignedTokens, TOKEN_WAIT, TOLD_BYTES_MAX, UnknownAttribute,
+};
 use self::held::{Held, HeldCalls};
 pub use self::limits::GatewayLimits;
+pub use self::merged::{MEMBERS_MAX, Merged, MergedError};
 use self::owners::Owners;
 pub use self::owners::Per;
 use self::rounds::Round;

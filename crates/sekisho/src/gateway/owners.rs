@@ -3,6 +3,7 @@
 //! when it keeps ending.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::credential;
 use super::limits::GatewayLimits;
 use super::upstream::{
     self, Carrier, Client, GuardedServer, RemoteServer, StdioCommand, Upstream,
@@ -49,7 +51,11 @@ struct Owner {
     /// Whose share it counts to; nobody's where all share one.
     person: Option<Person>,
     capabilities: Box<str>,
+    told: Variables,
 }
+
+/// What a process hears of its caller, by its environment.
+pub(super) type Variables = Vec<(OsString, OsString)>;
 
 /// All conversations with one server.
 #[derive(Debug)]
@@ -76,7 +82,38 @@ struct Recipe {
 #[derive(Debug)]
 enum Reached {
     Command(StdioCommand),
-    Remote { server: Box<RemoteServer>, client: Result<Client, reqwest::Error> },
+    Remote { server: RemoteServer, client: Result<Client, reqwest::Error> },
+}
+
+impl Reached {
+    /// Makes sure that the server can be told who calls, before it is asked anything.
+    async fn introduce(
+        &self,
+        caller: Option<&Arc<Principal>>,
+    ) -> Result<Variables, credential::NotIntroduced> {
+        if let Self::Remote { server, .. } = self {
+            server.introduction().headers(caller).await?;
+        }
+        self.variables(caller)
+    }
+
+    fn variables(
+        &self,
+        caller: Option<&Arc<Principal>>,
+    ) -> Result<Variables, credential::NotIntroduced> {
+        match self {
+            Self::Command(command) => credential::variables(&command.told, caller),
+            Self::Remote { .. } => Ok(Variables::new()),
+        }
+    }
+}
+
+/// For whom a conversation is begun.
+struct Beginning<'a> {
+    changes: &'a Changes,
+    capabilities: &'a RawValue,
+    caller: Option<Arc<Principal>>,
+    told: Variables,
 }
 
 /// Where one owner's process runs, ran or will run. One caller starts it, the others wait.
@@ -106,6 +143,12 @@ impl Owners {
         stopping: CancellationToken,
         tasks: TaskTracker,
     ) -> Self {
+        // Nobody is introduced as somebody else.
+        let is_introduced = match &server {
+            GuardedServer::Command(command) => !command.told.is_empty(),
+            GuardedServer::Remote(server) => server.introduction().is_made(),
+        };
+        let per = if is_introduced && per == Per::Process { Per::User } else { per };
         let server = match server {
             GuardedServer::Command(command) => Reached::Command(command),
             GuardedServer::Remote(server) => {
@@ -117,7 +160,7 @@ impl Owners {
                     );
                 }
                 let client = server.client(&limits);
-                Reached::Remote { server: Box::new(server), client }
+                Reached::Remote { server, client }
             }
         };
         let room = Arc::new(Semaphore::new(limits.upstreams_max.min(Semaphore::MAX_PERMITS)));
@@ -129,11 +172,17 @@ impl Owners {
     /// gives up, so that the next one finds it further.
     pub(super) async fn of(&self, context: &Context) -> Result<Arc<Upstream>, McpError> {
         let capabilities = self.capabilities(context);
-        let owner = self.owner(context, &capabilities);
+        let caller = context.principal();
+        let told = self.recipe.server.introduce(caller).await.map_err(|reason| {
+            tracing::warn!(%reason, "the server behind us is not asked, as it cannot be told who calls");
+            reason.to_mcp_error()
+        })?;
+        let owner = self.owner(context, &capabilities, told.clone());
         let whose = owner.whose.clone();
         let place = self.place(owner)?;
         let mut running = Arc::clone(&place.running).lock_owned().await;
         if let Some(upstream) = running.alive() {
+            upstream.connection().speak_for(caller);
             return Ok(upstream);
         }
         if self.recipe.stopping.is_cancelled() {
@@ -143,8 +192,11 @@ impl Owners {
         let recipe = Arc::clone(&self.recipe);
         let changes = recipe.changes.of(whose);
         let before = running.upstream.clone();
+        let caller = caller.cloned();
         let started = self.recipe.tasks.spawn(async move {
-            let (upstream, stop) = recipe.begin(&changes, &capabilities, before).await?;
+            let beginning =
+                Beginning { changes: &changes, capabilities: &capabilities, caller, told };
+            let (upstream, stop) = recipe.begin(beginning, before).await?;
             running.upstream = Some(Arc::clone(&upstream));
             running.stop = Some(stop);
             running.is_excused = false;
@@ -155,10 +207,13 @@ impl Owners {
 
     /// The process of this caller, if it runs.
     pub(super) async fn running(&self, context: &Context) -> Option<Arc<Upstream>> {
-        let owner = self.owner(context, &self.capabilities(context));
+        let told = self.recipe.server.variables(context.principal()).ok()?;
+        let owner = self.owner(context, &self.capabilities(context), told);
         let place = self.lock().get(&owner).cloned()?;
         let running = place.running.lock().await;
-        running.alive()
+        let upstream = running.alive()?;
+        upstream.connection().speak_for(context.principal());
+        Some(upstream)
     }
 
     /// What the server hears that its client can do. One that all share is never told that anybody
@@ -170,7 +225,7 @@ impl Owners {
         }
     }
 
-    fn owner(&self, context: &Context, capabilities: &RawValue) -> Owner {
+    fn owner(&self, context: &Context, capabilities: &RawValue, told: Variables) -> Owner {
         let person = match self.per {
             Per::Process => None,
             Per::User | Per::Session => context.principal().map(Principal::person),
@@ -180,7 +235,7 @@ impl Owners {
             Per::Process | Per::User => persons(),
             Per::Session => context.session_id().map_or_else(persons, Whose::Sessions),
         };
-        Owner { whose, person, capabilities: capabilities.get().into() }
+        Owner { whose, person, capabilities: capabilities.get().into(), told }
     }
 
     /// The owner's place; a new one takes the place of the one at rest for longest if there are too
@@ -238,8 +293,7 @@ impl Recipe {
     /// A conversation that was begun, and what ends it.
     async fn begin(
         &self,
-        changes: &Changes,
-        capabilities: &RawValue,
+        beginning: Beginning<'_>,
         before: Option<Arc<Upstream>>,
     ) -> Result<(Arc<Upstream>, CancellationToken), McpError> {
         let stop = self.stopping.child_token();
@@ -248,9 +302,7 @@ impl Recipe {
             let room = Arc::clone(&self.room).acquire_owned().await;
             let room = room.map_err(|_| McpError::internal())?;
             let (carrier, mut upstream, room) = match &self.server {
-                Reached::Command(command) => {
-                    self.start(command, changes, capabilities, room).await?
-                }
+                Reached::Command(command) => self.start(command, &beginning, room).await?,
                 Reached::Remote { server, client } => {
                     let client = client.as_ref().map_err(|error| {
                         let error = error as &dyn std::error::Error;
@@ -261,9 +313,11 @@ impl Recipe {
                         )
                     })?;
                     let (limits, per) = (&self.limits, self.per);
-                    let reached =
-                        upstream::reach((server, client), limits, changes, per, capabilities);
-                    let (carrier, upstream) = reached.await?;
+                    let Beginning { changes, capabilities, caller, told: _ } = &beginning;
+                    let whom = caller.as_ref();
+                    let (carrier, upstream) =
+                        upstream::reach((server, client), limits, changes, per, whom, capabilities)
+                            .await?;
                     (carrier, upstream, room)
                 }
             };
@@ -292,12 +346,12 @@ impl Recipe {
     async fn start(
         &self,
         command: &StdioCommand,
-        changes: &Changes,
-        capabilities: &RawValue,
+        beginning: &Beginning<'_>,
         room: OwnedSemaphorePermit,
     ) -> Result<(Carrier, Upstream, OwnedSemaphorePermit), McpError> {
+        let Beginning { changes, capabilities, told, caller: _ } = beginning;
         let carrier =
-            upstream::start(command, &self.limits, changes, self.per).map_err(|error| {
+            upstream::start(command, told, &self.limits, changes, self.per).map_err(|error| {
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(error, ?command, "the server behind us does not start");
                 McpError::new(INTERNAL_ERROR, "the server behind this one does not start")

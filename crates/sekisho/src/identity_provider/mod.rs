@@ -52,6 +52,24 @@ pub struct LoggedIn {
     pub sid: Option<String>,
 }
 
+/// An access token of the provider's, for its own endpoints or for somebody else.
+#[derive(Debug, Clone)]
+pub struct ProviderToken {
+    /// Its text.
+    pub token: Secret,
+    /// When it ends, if the provider said so.
+    pub ends_at: Option<Timestamp>,
+}
+
+/// For whom a token is traded (RFC 8693 §2.1).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct ExchangeWish {
+    /// Who is to take the new token, as the provider calls them.
+    pub audience: Vec<String>,
+    /// What it is to be good for; whatever the provider gives, if it is empty.
+    pub scopes: Vec<String>,
+}
+
 /// What a checked logout token says (`OpenID` Connect Back-Channel Logout 1.0 §2.4): whom, or which
 /// of their sessions, or both.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,6 +160,20 @@ pub trait IdentityProvider: fmt::Debug + Send + Sync {
         Ok(())
     }
 
+    /// Trades an access token of the provider's for one that somebody else takes (RFC 8693).
+    ///
+    /// # Errors
+    /// [`ProviderError::Refused`] if it refuses this token or person; if it refuses us, or what is
+    /// wished, its answer is not acceptable.
+    async fn exchange(
+        &self,
+        access_token: &Secret,
+        wish: &ExchangeWish,
+    ) -> Result<ProviderToken, ProviderError> {
+        let _ = (access_token, wish);
+        Err(ProviderError::Unacceptable { reason: "it trades no tokens".into() })
+    }
+
     /// Whether the provider may post logout tokens to `/auth/logout`.
     fn sends_logouts(&self) -> bool {
         false
@@ -180,6 +212,13 @@ pub(crate) struct StoredProviderTokens {
     pub(crate) refresh_token: Option<String>,
     pub(crate) id_token: Option<String>,
     expires_at: Option<Timestamp>,
+}
+
+impl StoredProviderTokens {
+    /// The access token alone.
+    pub(crate) fn access_token(&self) -> ProviderToken {
+        ProviderToken { token: Secret::new(self.access_token.clone()), ends_at: self.expires_at }
+    }
 }
 
 impl StoredProviderTokens {

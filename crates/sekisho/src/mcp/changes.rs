@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use super::service::Subscription;
 use crate::principal::{Person, Principal};
 
 /// Where a service says what changed. Clones speak to the same clients.
@@ -77,6 +78,19 @@ impl Changes {
         self.say(Change::Resource(uri));
     }
 
+    /// Says here too what is said at `other`, to whom it concerns, of resources by the URIs that
+    /// `rename` gives them; until what is returned is dropped.
+    pub fn repeat(
+        &self,
+        other: &Self,
+        rename: impl Fn(&str) -> String + Send + Sync + 'static,
+    ) -> Subscription {
+        let repeats: Arc<dyn Audience> =
+            Arc::new(Repeats { to: self.clone(), rename: Box::new(rename) });
+        other.add(Arc::downgrade(&repeats));
+        Subscription::holding(repeats)
+    }
+
     pub(super) fn add(&self, audience: Weak<dyn Audience>) {
         self.audiences.lock().unwrap_or_else(PoisonError::into_inner).push(audience);
     }
@@ -89,6 +103,28 @@ impl Changes {
         };
         for audience in present {
             audience.hear(change, &self.whose);
+        }
+    }
+}
+
+/// Passes changes on.
+struct Repeats {
+    to: Changes,
+    rename: Box<dyn Fn(&str) -> String + Send + Sync>,
+}
+
+impl fmt::Debug for Repeats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Repeats")
+    }
+}
+
+impl Audience for Repeats {
+    fn hear(&self, change: Change<'_>, whose: &Whose) {
+        let to = self.to.of(whose.clone());
+        match change {
+            Change::Resource(uri) => to.resource_updated(&(self.rename)(uri)),
+            Change::Tools | Change::Prompts | Change::Resources => to.say(change),
         }
     }
 }

@@ -28,8 +28,14 @@ use crate::principal::Principal;
 #[async_trait]
 pub trait McpService: fmt::Debug + Send + Sync {
     /// What clients are told first, by `initialize` or `server/discover`. It may depend on who
-    /// asks. Asked at every request of 2026-07-28, so it should be at hand.
+    /// asks. Asked often, so it should be at hand.
     async fn info(&self, context: &Context) -> Result<Arc<ServerInfo>, McpError>;
+
+    /// What it is called, as each answer to a client of 2026-07-28 says: the `serverInfo` object. For
+    /// a service that knows its name before all else.
+    async fn server_info(&self, context: &Context) -> Result<Box<RawValue>, McpError> {
+        Ok(self.info(context).await?.server_info.clone())
+    }
 
     /// Answers a request with the text of its `result`, in the form that revisions up to
     /// 2025-11-25 have: what 2026-07-28 adds is added by the transports, unless it is there.

@@ -94,11 +94,7 @@ impl Tools {
     ) -> Result<Box<RawValue>, CallError> {
         let asked = ToolCallParams::parse(params)?;
         let Some(Named { tool, .. }) = self.by_name.get(asked.name.as_ref()) else {
-            return Err(McpError::invalid_params(format!(
-                "there is no tool {:?} here",
-                asked.name
-            ))
-            .into());
+            return Err(McpError::no_such_tool(&asked.name).into());
         };
         Ok(tool.call(asked.arguments, context).await?.to_raw()?)
     }

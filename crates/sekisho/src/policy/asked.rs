@@ -117,10 +117,8 @@ impl Named<'_> {
     /// The answer that whoever asks for what is not there gets.
     pub(super) fn not_there(&self) -> McpError {
         match self {
-            Self::Tool(name) => McpError::invalid_params(format!("there is no tool {name:?} here")),
-            Self::Prompt(name) => {
-                McpError::invalid_params(format!("there is no prompt {name:?} here"))
-            }
+            Self::Tool(name) => McpError::no_such_tool(name),
+            Self::Prompt(name) => McpError::no_such_prompt(name),
             Self::Resource(uri) | Self::Template(uri) => McpError::resource_not_found(uri),
         }
     }

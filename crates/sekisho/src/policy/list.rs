@@ -2,9 +2,8 @@
 //! the next page too; a page may become empty.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
-use sekisho_protocol::mcp::McpError;
+use sekisho_protocol::mcp::{Edits, McpError};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -47,13 +46,12 @@ pub(super) fn shortened(
     result: Box<RawValue>,
     stays: impl Fn(Wish<'_>) -> bool,
 ) -> Result<Box<RawValue>, McpError> {
-    let text = result.get();
     let lists: Lists<'_> = object(&result).ok_or_else(unreadable)?;
-    let mut changes = Vec::new();
+    let mut edits = Edits::of(&result);
     let mut shorten = |list: Option<&RawValue>, is_wanted: &dyn Fn(&Entry<'_>) -> bool| {
         let Some(list) = list else { return Ok(()) };
         if let Some(rest) = without(list, is_wanted)? {
-            changes.push((place_of(list, text)?, rest));
+            edits.replace(list, rest);
         }
         Ok(())
     };
@@ -69,8 +67,9 @@ pub(super) fn shortened(
     shorten(lists.resource_templates, &|entry| {
         entry.uri_template.as_deref().is_some_and(|template| stays(Wish::Template(template)))
     })?;
-    changes.extend(made_private(lists.cache_scope, text)?);
-    if changes.is_empty() { Ok(result) } else { changed(text, changes) }
+    make_private(lists.cache_scope, &mut edits);
+    let changed = changed(edits)?;
+    Ok(changed.unwrap_or(result))
 }
 
 /// `result`, not to be shown to anybody else out of a cache.
@@ -78,20 +77,18 @@ pub(super) fn shortened(
 /// # Errors
 /// −32603 when the result is no object that names its members once.
 pub(super) fn private(result: Box<RawValue>) -> Result<Box<RawValue>, McpError> {
-    let text = result.get();
     let Lists { cache_scope, .. } = object(&result).ok_or_else(unreadable)?;
-    match made_private(cache_scope, text)? {
-        None => Ok(result),
-        Some(change) => changed(text, vec![change]),
-    }
+    let mut edits = Edits::of(&result);
+    make_private(cache_scope, &mut edits);
+    let changed = changed(edits)?;
+    Ok(changed.unwrap_or(result))
 }
 
-type Change = (Range<usize>, String);
-
-fn made_private(scope: Option<&RawValue>, text: &str) -> Result<Option<Change>, McpError> {
+fn make_private(scope: Option<&RawValue>, edits: &mut Edits<'_>) {
     const PRIVATE: &str = "\"private\"";
-    let Some(scope) = scope.filter(|scope| scope.get() != PRIVATE) else { return Ok(None) };
-    Ok(Some((place_of(scope, text)?, PRIVATE.to_owned())))
+    if let Some(scope) = scope.filter(|scope| scope.get() != PRIVATE) {
+        edits.replace(scope, PRIVATE);
+    }
 }
 
 /// The array of what stays; nothing if all of it does.
@@ -112,24 +109,12 @@ fn object<'a, T: Deserialize<'a>>(text: &'a RawValue) -> Option<T> {
     serde_json::from_str(text?).ok()
 }
 
-/// Where in `text` a part stands that was read out of it.
-fn place_of(part: &RawValue, text: &str) -> Result<Range<usize>, McpError> {
-    let start = (part.get().as_ptr() as usize).checked_sub(text.as_ptr() as usize);
-    let start = start.ok_or_else(unreadable)?;
-    Ok(start..start + part.get().len())
-}
-
-fn changed(text: &str, mut changes: Vec<Change>) -> Result<Box<RawValue>, McpError> {
-    changes.sort_by_key(|(place, _)| place.start);
-    let mut out = String::with_capacity(text.len());
-    let mut done = 0;
-    for (place, words) in changes {
-        out.push_str(text.get(done..place.start).ok_or_else(unreadable)?);
-        out.push_str(&words);
-        done = place.end;
+/// What comes of changes, if there are any.
+fn changed(edits: Edits<'_>) -> Result<Option<Box<RawValue>>, McpError> {
+    if edits.is_empty() {
+        return Ok(None);
     }
-    out.push_str(text.get(done..).ok_or_else(unreadable)?);
-    RawValue::from_string(out).map_err(|_| unreadable())
+    edits.finish().map(Some).ok_or_else(unreadable)
 }
 
 fn unreadable() -> McpError {

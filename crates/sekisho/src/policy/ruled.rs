@@ -109,6 +109,10 @@ impl McpService for Ruled {
         self.inner.info(context).await
     }
 
+    async fn server_info(&self, context: &Context) -> Result<Box<RawValue>, McpError> {
+        self.inner.server_info(context).await
+    }
+
     async fn call(
         &self,
         method: &str,
@@ -158,7 +162,8 @@ impl McpService for Ruled {
         params: Option<&RawValue>,
         caller: &Principal,
     ) -> Option<ScopeSet> {
-        if !self.has_scopes {
+        let further = self.inner.missing_scopes(method, params, caller);
+        if !self.has_scopes && further.is_none() {
             return None;
         }
         let (named, arguments) = match Asked::read(method, params).ok()? {
@@ -169,9 +174,14 @@ impl McpService for Ruled {
             Asked::Completion(named) => (named, Arguments::Open),
             Asked::Open | Asked::List | Asked::Unknown => return None,
         };
-        match self.decide(&named, &arguments, caller) {
+        let own = match self.decide(&named, &arguments, caller) {
             Decision::Lacks { scopes, .. } => Some(scopes),
-            Decision::Allowed { .. } | Decision::Denied { .. } => None,
+            Decision::Allowed { .. } => None,
+            Decision::Denied { .. } => return None,
+        };
+        match (own, further) {
+            (Some(own), Some(further)) => Some(ScopeSet::of(own.iter().chain(further.iter()))),
+            (own, further) => own.or(further),
         }
     }
 

@@ -535,6 +535,15 @@ impl Store for CachedStore {
         self.behind.claim_provider_sessions(now, horizon, until, rows_max, which).await
     }
 
+    async fn claim_provider_session(
+        &self,
+        grant: &GrantId,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<ClaimedSession>, StoreError> {
+        self.behind.claim_provider_session(grant, now, until).await
+    }
+
     async fn forget_provider_session(&self, claimed: &ClaimedSession) -> Result<(), StoreError> {
         self.behind.forget_provider_session(claimed).await
     }

@@ -282,7 +282,9 @@ impl Store for MemoryStore {
         expires_at: Timestamp,
     ) -> Result<(), StoreError> {
         let row = BrowserSessionRow { identity: identity.clone(), expires_at, idle_until: None };
-        self.tables().browser_sessions.insert(*browser, row);
+        let mut tables = self.tables();
+        tables.is_written_down(identity);
+        tables.browser_sessions.insert(*browser, row);
         Ok(())
     }
 
@@ -301,6 +303,7 @@ impl Store for MemoryStore {
         tables.gone.remove(&Person::of(identity));
         let idle_until = Some(idle_until);
         let row = BrowserSessionRow { identity: identity.clone(), expires_at, idle_until };
+        tables.is_written_down(identity);
         tables.browser_sessions.insert(*browser, row);
         if let Some(session) = session {
             tables.provider_sessions.insert(session);
@@ -378,6 +381,15 @@ impl Store for MemoryStore {
         which: DueSessions,
     ) -> Result<Vec<ClaimedSession>, StoreError> {
         Ok(self.tables().provider_sessions.claim(now, horizon, until, rows_max, which))
+    }
+
+    async fn claim_provider_session(
+        &self,
+        grant: &GrantId,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<ClaimedSession>, StoreError> {
+        Ok(self.tables().provider_sessions.claim_alone(grant, now, until))
     }
 
     async fn renew_provider_session(
@@ -562,6 +574,8 @@ struct Tables {
     consents: HashMap<(Person, SecretHash), Timestamp>,
     browser_sessions: HashMap<SecretHash, BrowserSessionRow>,
     provider_sessions: ProviderSessions,
+    /// How everything reads that is kept of a person, where all of it reads alike.
+    alike: HashMap<Person, Identity>,
     /// Of whom the provider said no, and who did not log in since.
     gone: HashSet<Person>,
     /// Until when each could be sent again.
@@ -570,6 +584,9 @@ struct Tables {
     sealing_key: Option<KeyId>,
     flows: Flows,
 }
+
+/// People of whom it is known that all reads alike. Of others it is looked for.
+const PEOPLE_ALIKE_MAX: usize = 10_000;
 
 /// A grant with the keys of its tokens, so that ending it looks at nobody else's.
 struct GrantRow {
@@ -677,6 +694,7 @@ impl Tables {
         }
         insert_new(&mut self.grants, grant.id.clone(), GrantRow::new(grant))?;
         row.is_redeemed = true;
+        self.is_written_down(&grant.identity);
         self.insert_tokens(&grant.id, tokens);
         Ok(CodeRedemption::Fresh)
     }
@@ -791,7 +809,19 @@ impl Tables {
         SessionEnd::PersonGone { personal_tokens }
     }
 
+    /// Something is kept of a person that reads so.
+    fn is_written_down(&mut self, identity: &Identity) {
+        let person = Person::of(identity);
+        if self.alike.get(&person).is_some_and(|known| known != identity) {
+            self.alike.remove(&person);
+        }
+    }
+
     fn describe_person(&mut self, identity: &Identity, now: Timestamp) -> u64 {
+        let person = Person::of(identity);
+        if self.alike.get(&person) == Some(identity) {
+            return 0;
+        }
         let reads_otherwise = |row: &&mut GrantRow| {
             row.grant.identity.is_same_person(identity) && row.grant.identity != *identity
         };
@@ -814,6 +844,10 @@ impl Tables {
         for row in sessions.filter(|row| row.identity.is_same_person(identity)) {
             row.identity = identity.clone();
         }
+        if self.alike.len() >= PEOPLE_ALIKE_MAX {
+            self.alike.clear();
+        }
+        self.alike.insert(person, identity.clone());
         told.sort();
         for grant in &told {
             self.log_revocation(Revocation::Grant(grant.clone()), now);
@@ -1002,6 +1036,7 @@ impl Tables {
         let session = token.session.clone();
         let owner = GrantRow { personal: Some(personal), session, ..GrantRow::new(&token.grant()) };
         insert_new(&mut self.grants, token.id.clone(), owner)?;
+        self.is_written_down(&token.identity);
         self.insert_tokens(&token.id, &token.tokens());
         Ok(PersonalTokenAdded::Added)
     }

@@ -627,7 +627,8 @@ pub trait Store: fmt::Debug + Send + Sync {
         browser: &SecretHash,
     ) -> Result<Option<ProviderSession>, StoreError>;
     /// Takes sessions that are due at `now`, longest due first and at most `rows_max`, for the
-    /// caller alone: they are due again at `until`, whatever becomes of the caller. One that is due
+    /// caller alone: they are due again at `until`, whatever becomes of the caller. One that somebody
+    /// has by [`Store::claim_provider_session`] is not taken, unless for its farewell. One that is due
     /// only after `horizon` counts as due: the clock was set back, or the rule was another.
     async fn claim_provider_sessions(
         &self,
@@ -637,6 +638,14 @@ pub trait Store: fmt::Debug + Send + Sync {
         rows_max: u16,
         which: DueSessions,
     ) -> Result<Vec<ClaimedSession>, StoreError>;
+    /// Takes the session behind a grant, due or not, for the caller alone until `until`; nothing if
+    /// somebody has it at `now`, or if it is gone.
+    async fn claim_provider_session(
+        &self,
+        grant: &GrantId,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<ClaimedSession>, StoreError>;
     /// The session lives on with these tokens, and is checked next at `check_at`. They are stored
     /// if they follow those that are there, however late, and then every claim is void; `false`,
     /// and nothing is stored, if others came first or the session is gone.

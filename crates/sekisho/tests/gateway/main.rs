@@ -14,8 +14,12 @@
 
 mod carried;
 mod child;
+mod introduced;
+mod introduced_processes;
+mod merged;
 mod processes;
 mod remote;
 mod remote_errors;
 mod rig;
+mod shelf;
 mod web;

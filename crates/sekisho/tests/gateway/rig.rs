@@ -57,6 +57,7 @@ impl Plan {
             program,
             arguments: arguments.iter().map(OsString::from).collect(),
             environment,
+            told: Vec::new(),
             attendant: Vec::new(),
             folder: None,
         };
@@ -115,13 +116,17 @@ impl Rig {
 
     /// A client with a line to the gateway, of no revision yet.
     pub(crate) fn client(&self) -> Client {
-        let (ours, theirs) = duplex(1 << 20);
-        let (input, output) = tokio::io::split(theirs);
-        let service: Arc<dyn McpService> = Arc::clone(&self.gateway) as _;
-        tokio::spawn(serve_stdio(service, input, output));
-        let (read, write) = tokio::io::split(ours);
-        Client { read: BufReader::new(read), write }
+        client_of(Arc::clone(&self.gateway) as _)
     }
+}
+
+/// A client with a line to this service, of no revision yet.
+pub(crate) fn client_of(service: Arc<dyn McpService>) -> Client {
+    let (ours, theirs) = duplex(1 << 20);
+    let (input, output) = tokio::io::split(theirs);
+    tokio::spawn(serve_stdio(service, input, output));
+    let (read, write) = tokio::io::split(ours);
+    Client { read: BufReader::new(read), write }
 }
 
 /// Somebody of this name, who listens to nothing.
@@ -138,10 +143,19 @@ pub(crate) fn caller(subject: &str) -> Context {
         client_id: ClientId::new("client"),
         grant_id: GrantId::new("grant"),
         scopes: ScopeSet::of(["main"]),
-        token: Secret::new("token").hash(),
+        token: Secret::new(format!("token of {subject}")).hash(),
         expires_at: Timestamp::from_unix_seconds(i64::MAX),
     };
     Context::new(Some(Arc::new(principal)), ProtocolVersion::LATEST_WITH_HANDSHAKE)
+}
+
+/// The same caller, with something changed.
+pub(crate) fn changed(context: &Context, change: impl FnOnce(&mut Principal)) -> Context {
+    let mut principal = Principal::clone(context.principal().unwrap());
+    change(&mut principal);
+    // Another token, as everything that is known of a caller is known by one.
+    principal.token = Secret::new(format!("{principal:?}")).hash();
+    Context::new(Some(Arc::new(principal)), context.version())
 }
 
 /// The same, with a client that can do `capabilities`.

@@ -11,6 +11,7 @@
 mod local;
 mod oidc;
 mod oidc_claims;
+mod oidc_exchange;
 mod oidc_logout;
 mod oidc_outages;
 mod oidc_session;

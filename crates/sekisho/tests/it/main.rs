@@ -22,6 +22,7 @@ mod logout;
 mod machine;
 mod metadata;
 mod person_gone;
+mod provider_access;
 mod provider_session;
 mod refresh;
 mod register;

@@ -8,6 +8,7 @@
 
 mod conditions;
 mod matrix;
+mod merged;
 mod properties;
 mod rig;
 mod rules;

@@ -241,12 +241,17 @@ pub(crate) const METADATA: &str = "https://mcp.example/.well-known/oauth-protect
 impl Site {
     pub(crate) async fn open() -> Self {
         let (ruled, reports) = ruled(house_rules());
+        Self::of(Arc::new(ruled), reports).await
+    }
+
+    /// This service, behind which the server is somewhere.
+    pub(crate) async fn of(service: Arc<dyn McpService>, reports: Arc<Reports>) -> Self {
         let clock = Arc::new(ManualClock::default());
         assert!(clock.now() < Timestamp::from_unix_seconds(i64::MAX / 2));
         let mut settings = Settings::new("/messages");
         settings.liveness_poll = Duration::from_millis(10);
         let endpoints = McpEndpoints::new(
-            Arc::new(ruled),
+            service,
             settings,
             Some(Arc::new(EachIsTheirToken)),
             CancellationToken::new(),

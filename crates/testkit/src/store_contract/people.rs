@@ -215,3 +215,44 @@ pub async fn new_tokens_that_come_after_the_end_are_given_back_too(store: AnySto
     let [claimed] = claim(&store, NOW, 9).await.try_into().unwrap();
     assert_eq!((claimed.due, claimed.tokens), (sekisho::store::Due::Farewell, new));
 }
+
+/// Because it is due, or because somebody wants its token now.
+pub async fn a_session_is_asked_about_by_one_at_a_time_however_they_come(store: AnyStore) {
+    let later = |seconds| NOW.plus(Duration::from_secs(seconds));
+    let alices = log_in(&store, "alice", None, Some(later(600))).await;
+    let alone = async |now| {
+        store.claim_provider_session(&alices.grant_id, now, now.plus(LEASE)).await.unwrap()
+    };
+    let wanted = alone(NOW).await.expect("not due, and still to be had");
+    assert_eq!((wanted.subject.as_str(), &wanted.tokens), ("alice", &alices.tokens));
+    assert!(alone(later(1)).await.is_none(), "somebody has it");
+    assert_eq!(claim(&store, later(600), 9).await.len(), 1, "not for ever");
+    assert!(alone(later(601)).await.is_none(), "neither out of turn");
+    assert!(claim(&store, later(601), 9).await.is_empty(), "neither here");
+    let again = alone(later(660)).await.expect("a lease has its end");
+    assert!(!store.postpone_provider_session(&wanted, later(700)).await.unwrap(), "long over");
+    assert!(store.postpone_provider_session(&again, later(700)).await.unwrap());
+    let again = alone(later(661)).await.expect("who has given it up does not have it");
+    let new = sekisho::seal::Sealed::from_bytes(vec![1, 7, 7]);
+    assert!(store.renew_provider_session(&again, &new, Some(later(900))).await.unwrap());
+    let renewed = alone(later(662)).await.expect("nor who has done with it");
+    assert_eq!(renewed.tokens, new);
+    assert!(alone(NOW).await.is_some(), "the clock was set back: that lease is nobody's");
+
+    let unknown = GrantId::new("no such grant");
+    assert!(store.claim_provider_session(&unknown, NOW, later(60)).await.unwrap().is_none());
+    store.revoke_grant(&alices.grant_id, NOW).await.unwrap();
+    assert!(alone(later(3_000)).await.is_none(), "what is left of it is a farewell");
+    assert_eq!(claim(&store, later(663), 9).await.len(), 1, "and that waits for nobody");
+}
+
+/// Fifty want one session's token at once, over as many connections as there are.
+pub async fn a_session_raced_for_is_had_once(store: AnyStore) {
+    let alices = log_in(&store, "alice", None, Some(NOW.plus(DAY))).await;
+    let grant = alices.grant_id;
+    let had = super::fifty(&store, |store, _| {
+        let grant = grant.clone();
+        async move { store.claim_provider_session(&grant, NOW, NOW.plus(LEASE)).await.unwrap() }
+    });
+    assert_eq!(had.await.into_iter().flatten().count(), 1);
+}

@@ -33,8 +33,9 @@ use super::super::limits::GatewayLimits;
 use super::super::owners::Per;
 use super::exchange::{Notice, Question};
 use super::news::{Hearer, Teller, news};
-use super::remote::Link;
+use super::remote::{Call, Link};
 use crate::mcp::Changes;
+use crate::principal::Principal;
 
 /// Messages that wait to be sent; who has more to say waits.
 pub(super) const QUEUE_MAX: usize = 64;
@@ -56,6 +57,8 @@ pub(in crate::gateway) struct Connection {
     is_shared: bool,
     version: OnceLock<ProtocolVersion>,
     strays: AtomicU32,
+    /// Who called last, and so speaks for what is no call.
+    caller: Mutex<Option<Arc<Principal>>>,
     /// The server has forgotten the conversation, and a new one may be begun.
     forgotten: CancellationToken,
     /// Nothing more is sent.
@@ -75,6 +78,8 @@ pub(super) struct Outgoing {
     pub(super) headers: HeaderMap,
     /// The call it begins, if it does.
     pub(super) call: Option<Called>,
+    /// For whom it is said.
+    pub(super) caller: Option<Arc<Principal>>,
 }
 
 /// A call for a transport.
@@ -139,6 +144,7 @@ pub(super) struct Ear {
     pub(super) id: u64,
     pub(super) events: Hearer,
     pub(super) answer: oneshot::Receiver<Ending>,
+    caller: Option<Arc<Principal>>,
     /// For what carries the call, if that is not whoever made it.
     given_up: OnceLock<CancellationToken>,
 }
@@ -149,6 +155,7 @@ impl Connection {
         limits: &GatewayLimits,
         changes: Changes,
         per: Per,
+        caller: Option<Arc<Principal>>,
     ) -> (Arc<Self>, mpsc::Receiver<Outgoing>) {
         let (queue, queued) = mpsc::channel(QUEUE_MAX);
         let connection = Self {
@@ -168,6 +175,7 @@ impl Connection {
             is_shared: matches!(per, Per::Process),
             version: OnceLock::new(),
             strays: AtomicU32::new(0),
+            caller: Mutex::new(caller),
             forgotten: CancellationToken::new(),
             closing: CancellationToken::new(),
             closed: CancellationToken::new(),
@@ -190,6 +198,16 @@ impl Connection {
     /// What is spoken; nothing before the greeting was answered.
     pub(super) fn version(&self) -> Option<ProtocolVersion> {
         self.version.get().copied()
+    }
+
+    /// Takes note of who calls: always the same person, by the client and token they use now.
+    pub(in crate::gateway) fn speak_for(&self, caller: Option<&Arc<Principal>>) {
+        *self.caller.lock().unwrap_or_else(PoisonError::into_inner) = caller.cloned();
+    }
+
+    /// Who called last.
+    pub(super) fn caller(&self) -> Option<Arc<Principal>> {
+        self.caller.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether there are calls, and nothing else that either side could say to the other.
@@ -240,7 +258,8 @@ impl Connection {
 
     /// Whether a call can be begun.
     pub(in crate::gateway) fn is_usable(&self) -> bool {
-        !self.closed.is_cancelled() && !self.is_forgotten()
+        // It closes before it is closed: a session is parted from, a process is given a second.
+        !self.closing.is_cancelled() && !self.is_forgotten()
     }
 
     /// Whether the server has forgotten it.
@@ -267,8 +286,17 @@ impl Connection {
         self.answer_wait
     }
 
-    /// A place for a call, which hears from now on.
+    /// A place for a call of ours, which hears from now on.
     pub(super) fn listen(self: &Arc<Self>, kind: Kind) -> Result<Ear, McpError> {
+        self.listen_for(kind, self.caller())
+    }
+
+    /// A place for a call of `caller`'s.
+    pub(super) fn listen_for(
+        self: &Arc<Self>,
+        kind: Kind,
+        caller: Option<Arc<Principal>>,
+    ) -> Result<Ear, McpError> {
         let (events, hears) = news();
         let (answer, answered) = oneshot::channel();
         let mut calls = self.lock();
@@ -289,13 +317,17 @@ impl Connection {
         calls.open.insert(id, OpenCall { events, answer, kind });
         let connection = Arc::clone(self);
         let given_up = OnceLock::new();
-        Ok(Ear { connection, id, events: hears, answer: answered, given_up })
+        Ok(Ear { connection, id, events: hears, answer: answered, caller, given_up })
     }
 
     /// Sends a message that begins no call. See [`send`](Self::send).
     pub(super) async fn say(&self, message: Vec<u8>) -> bool {
+        self.say_for(self.caller(), message).await
+    }
+
+    async fn say_for(&self, caller: Option<Arc<Principal>>, message: Vec<u8>) -> bool {
         let message = Bytes::from(message);
-        self.send(Outgoing { message, headers: HeaderMap::new(), call: None }).await
+        self.send(Outgoing { message, headers: HeaderMap::new(), call: None, caller }).await
     }
 
     /// Sends a message when there is room; `false` if the conversation is over, or there is no room
@@ -322,7 +354,8 @@ impl Connection {
 
     fn try_say(&self, message: Vec<u8>) {
         let message = Bytes::from(message);
-        let outgoing = Outgoing { message, headers: HeaderMap::new(), call: None };
+        let caller = self.caller();
+        let outgoing = Outgoing { message, headers: HeaderMap::new(), call: None, caller };
         if self.queue.try_send(outgoing).is_err() {
             tracing::debug!("the server behind us does not read: something is not said");
         }
@@ -491,7 +524,8 @@ impl Ear {
     ) -> Result<Option<Work>, McpError> {
         let direct = self.connection.direct.get().and_then(Weak::upgrade);
         if let Some(link) = direct {
-            return Ok(Some(link.carry(Bytes::from(message), headers, self.id)));
+            let (message, caller) = (Bytes::from(message), self.caller.clone());
+            return Ok(Some(link.carry(Call { message, headers, id: self.id, caller })));
         }
         if self.call(message, headers).await { Ok(None) } else { Err(ended()) }
     }
@@ -501,7 +535,13 @@ impl Ear {
         let given_up = self.given_up.get_or_init(CancellationToken::new).clone();
         let call = Called { id: self.id, given_up };
         let message = Bytes::from(message);
-        self.connection.send(Outgoing { message, headers, call: Some(call) }).await
+        let caller = self.caller.clone();
+        self.connection.send(Outgoing { message, headers, call: Some(call), caller }).await
+    }
+
+    /// Says something that belongs to the call.
+    pub(super) async fn say(&self, message: Vec<u8>) -> bool {
+        self.connection.say_for(self.caller.clone(), message).await
     }
 }
 

@@ -108,7 +108,7 @@ impl Exchange {
             Ok(result) => write_result(&question.id, result.get()),
             Err(error) => write_error(Some(&question.id), error),
         };
-        self.ear.connection.say(message).await;
+        self.ear.say(message).await;
     }
 }
 

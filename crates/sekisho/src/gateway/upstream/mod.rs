@@ -39,8 +39,9 @@ pub use self::remote::{RemoteServer, RemoteServerError, RemoteTransport};
 pub(super) use self::stateless::Supplied;
 use self::stateless::{For, Stateless, Words};
 use super::limits::GatewayLimits;
-use super::owners::Per;
+use super::owners::{Per, Variables};
 use crate::mcp::{Changes, Context, ServerInfo, Subscription};
+use crate::principal::Principal;
 
 /// What we are called, by servers that ask.
 const CLIENT_NAME: &str =
@@ -52,7 +53,7 @@ const DISCOVER_WAIT: Duration = Duration::from_secs(10);
 const TOOL_PAGES_MAX: u32 = 20;
 /// What can be carried between a client and a server. What a server says beyond it is not passed
 /// on, so that no client relies on what would not arrive.
-const CARRIED: [&str; 5] = ["tools", "prompts", "resources", "completions", "logging"];
+pub(super) const CARRIED: [&str; 5] = ["tools", "prompts", "resources", "completions", "logging"];
 /// What a client may be asked for by way of us.
 const ASKED: [&str; 3] = ["sampling", "elicitation", "roots"];
 
@@ -179,11 +180,12 @@ impl Drop for Greeting {
 /// Starts a command. It is not greeted yet.
 pub(super) fn start(
     command: &StdioCommand,
+    told: &Variables,
     limits: &GatewayLimits,
     changes: &Changes,
     per: Per,
 ) -> io::Result<Carrier> {
-    command.start(limits, changes, per).map(Carrier::Process)
+    command.start(told, limits, changes, per).map(Carrier::Process)
 }
 
 /// Finds out how a server at a URL is spoken to, and greets it: without a handshake, else with one,
@@ -193,11 +195,12 @@ pub(super) async fn reach(
     limits: &GatewayLimits,
     changes: &Changes,
     per: Per,
+    caller: Option<&Arc<Principal>>,
     capabilities: &RawValue,
 ) -> Result<(Carrier, Upstream), McpError> {
     let transport = server.transport();
     if transport != Some(RemoteTransport::HttpSse) {
-        let (connection, queued) = Connection::open(limits, changes.clone(), per);
+        let (connection, queued) = Connection::open(limits, changes.clone(), per, caller.cloned());
         let mut greeting = Greeting(Some(Arc::clone(&connection)));
         let link = remote::streamable_http::carry(server, client, &connection, queued);
         let greeted = match Upstream::discover(&connection, capabilities).await {
@@ -219,7 +222,7 @@ pub(super) async fn reach(
             Err(Ungreeted { error, .. }) => return Err(error),
         }
     }
-    let (connection, queued) = Connection::open(limits, changes.clone(), per);
+    let (connection, queued) = Connection::open(limits, changes.clone(), per, caller.cloned());
     let mut greeting = Greeting(Some(Arc::clone(&connection)));
     let carried = remote::http_sse::carry(server, client, &connection, queued).await;
     let link = carried.map_err(|trouble| {
@@ -384,8 +387,9 @@ impl Upstream {
         context: &Context,
         supplied: Supplied<'_>,
     ) -> Result<Exchange, McpError> {
+        let caller = context.principal().cloned();
         if let Some(words) = &self.words {
-            let ear = self.connection.listen(Kind::Passing)?;
+            let ear = self.connection.listen_for(Kind::Passing, caller)?;
             let (message, headers) =
                 words.request(ear.id, method, params, For::Client(context), supplied)?;
             return Exchange::begin(ear, message, headers).await;
@@ -403,7 +407,7 @@ impl Upstream {
                 tracing::debug!(%error, "the server behind us does not take the log level");
             }
         }
-        let ear = self.connection.listen(Kind::Passing)?;
+        let ear = self.connection.listen_for(Kind::Passing, caller)?;
         let params = params.map(|params| params_for_handshake(params, ear.id)).transpose()?;
         let message = write_request(ear.id, method, params.as_deref());
         Exchange::begin(ear, message, HeaderMap::new()).await

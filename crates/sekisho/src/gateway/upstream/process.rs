@@ -16,8 +16,9 @@ use tokio::process::{Child, Command};
 
 use super::connection::Connection;
 use super::lines;
+use crate::gateway::credential::Attribute;
 use crate::gateway::limits::GatewayLimits;
-use crate::gateway::owners::Per;
+use crate::gateway::owners::{Per, Variables};
 use crate::mcp::Changes;
 
 /// How long a process has after the end of its input, and again after SIGTERM.
@@ -34,6 +35,8 @@ pub struct StdioCommand {
     pub arguments: Vec<OsString>,
     /// All of its environment: nothing of ours is added.
     pub environment: Vec<(OsString, OsString)>,
+    /// Variables beside those that say who calls. Whoever is told something else has another process.
+    pub told: Vec<(OsString, Attribute)>,
     /// Where it works; where we do, if nothing is said.
     pub folder: Option<PathBuf>,
     /// A program and its arguments, after which `program` and `arguments` come: it runs them, stays
@@ -60,6 +63,7 @@ impl StdioCommand {
     /// Starts it.
     pub(super) fn start(
         &self,
+        told: &Variables,
         limits: &GatewayLimits,
         changes: &Changes,
         per: Per,
@@ -71,6 +75,7 @@ impl StdioCommand {
             .args(&mut words)
             .env_clear()
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .envs(told.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -85,7 +90,7 @@ impl StdioCommand {
         let missing = || io::Error::other("a pipe to it is missing");
         let stdin = child.stdin.take().ok_or_else(missing)?;
         let stdout = child.stdout.take().ok_or_else(missing)?;
-        let (connection, queued) = Connection::open(limits, changes.clone(), per);
+        let (connection, queued) = Connection::open(limits, changes.clone(), per, None);
         lines::carry(&connection, queued, stdout, stdin);
         if let Some(stderr) = child.stderr.take() {
             let name = PathBuf::from(&self.program);

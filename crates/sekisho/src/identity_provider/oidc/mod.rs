@@ -27,7 +27,10 @@ pub use self::logout_token::LOGOUT_TOKEN_AGE_MAX;
 use self::discovery::{OFFLINE_ACCESS, ProviderMetadata};
 use self::id_token::{Expected, Flaw, SignedClaims};
 use self::logout_token::LogoutClaims;
-use super::{IdentityProvider, LoggedIn, LoginAttempt, LogoutToken, ProviderError, ProviderTokens};
+use super::{
+    ExchangeWish, IdentityProvider, LoggedIn, LoginAttempt, LogoutToken, ProviderError,
+    ProviderToken, ProviderTokens,
+};
 use crate::clock::Clock;
 use crate::principal::{Identity, WantedClaims};
 use crate::trusted::{
@@ -219,6 +222,16 @@ impl OidcProvider {
         Ok(tokens.kept(self.clock.now(), has_asked_offline))
     }
 
+    async fn trade_on(
+        &self,
+        access_token: &Secret,
+        wish: &ExchangeWish,
+    ) -> Result<ProviderToken, Fault> {
+        let metadata = self.metadata(FRESH_FOR).await?;
+        let now = self.clock.now();
+        token::exchange(&self.wire, &self.settings, &metadata, access_token, wish, now).await
+    }
+
     async fn check_renewed(&self, id_token: &Secret, subject: &str) -> Result<Identity, Fault> {
         let metadata = self.metadata(FRESH_FOR).await?;
         let claims: SignedClaims = self.verify(&metadata, id_token, TokenKind::Id).await?;
@@ -317,6 +330,14 @@ impl IdentityProvider for OidcProvider {
             Some(id_token) => self.in_time(self.check_renewed(id_token, subject)).await.map(Some),
             None => Ok(None),
         }
+    }
+
+    async fn exchange(
+        &self,
+        access_token: &Secret,
+        wish: &ExchangeWish,
+    ) -> Result<ProviderToken, ProviderError> {
+        self.in_time(self.trade_on(access_token, wish)).await
     }
 
     async fn revoke(&self, refresh_token: &Secret) -> Result<(), ProviderError> {

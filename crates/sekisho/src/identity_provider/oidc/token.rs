@@ -1,15 +1,22 @@
 //! The exchange of the provider's code for its tokens (`OpenID` Connect Core §3.1.3), and of a
-//! refresh token for new ones (§12); and giving a refresh token back (RFC 7009).
+//! refresh token for new ones (§12), and of an access token for one that somebody else takes (RFC 8693);
+//! and giving a refresh token back (RFC 7009).
 
 use sekisho_protocol::Secret;
 use serde::Deserialize;
 use url::Url;
 
-use super::super::{LoginAttempt, ProviderTokens};
+use super::super::{ExchangeWish, LoginAttempt, ProviderToken, ProviderTokens};
 use super::OidcSettings;
 use super::discovery::{OFFLINE_ACCESS, ProviderMetadata};
 use crate::clock::Timestamp;
 use crate::trusted::{Answer, ClientAuthentication, Endpoint, Fault, Wire};
+
+/// RFC 8693 §3.
+const ACCESS_TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:access_token";
+/// What an operator does who reads that a trade was refused.
+const EXCHANGE_REMEDY: &str = ": let our client trade tokens at the provider, and for \
+                               upstream.identity.audience and scopes";
 
 /// Longest that a token of the provider is believed to live.
 const EXPIRES_IN_SECONDS_MAX: u64 = 10 * 365 * 24 * 60 * 60;
@@ -65,6 +72,39 @@ pub(super) async fn renew(
 ) -> Result<Tokens, Fault> {
     let form = vec![("grant_type", "refresh_token"), ("refresh_token", refresh_token.reveal())];
     ask(wire, settings, metadata, form).await
+}
+
+/// Trades an access token for one that somebody else takes.
+pub(super) async fn exchange(
+    wire: &Wire,
+    settings: &OidcSettings,
+    metadata: &ProviderMetadata,
+    access_token: &Secret,
+    wish: &ExchangeWish,
+    now: Timestamp,
+) -> Result<ProviderToken, Fault> {
+    let scopes = wish.scopes.join(" ");
+    let mut form = vec![
+        ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+        ("subject_token", access_token.reveal()),
+        ("subject_token_type", ACCESS_TOKEN_TYPE),
+        ("requested_token_type", ACCESS_TOKEN_TYPE),
+    ];
+    form.extend(wish.audience.iter().map(|audience| ("audience", audience.as_str())));
+    if !scopes.is_empty() {
+        form.push(("scope", &scopes));
+    }
+    let place = (Endpoint::Token, &metadata.token_endpoint);
+    let answer = post(wire, settings, metadata, place, form).await?;
+    let tokens = Tokens::read(&answer).map_err(|fault| match fault {
+        Fault::Unacceptable(reason) => Fault::Unacceptable(format!("{reason}{EXCHANGE_REMEDY}")),
+        Fault::Unreachable { .. }
+        | Fault::Outage { .. }
+        | Fault::TooSlow(_)
+        | Fault::Refused(_) => fault,
+    })?;
+    let ProviderTokens { access_token, expires_at, .. } = tokens.kept(now, false);
+    Ok(ProviderToken { token: access_token, ends_at: expires_at })
 }
 
 /// Gives a refresh token back. A provider without a place for that is not told.

@@ -189,15 +189,16 @@ impl Stateless {
 
     async fn outcome(&self, checked: &Checked) -> Result<String, McpError> {
         let Checked { method, params, context, .. } = checked;
-        let info = self.service.info(context).await?;
         if &**method == "server/discover" {
+            let info = self.service.info(context).await?;
             return discover::result(&info, self.service.cache_hint(method, context));
         }
+        let server_info = self.service.server_info(context).await?;
         match self.service.call(method, params.as_deref(), context).await {
             Ok(result) => {
                 let hint =
                     answer::is_cacheable(method).then(|| self.service.cache_hint(method, context));
-                answer::complete(&result, &info.server_info, hint)
+                answer::complete(&result, &server_info, hint)
             }
             Err(CallError::Failed(error)) => Err(error.in_stateless_words()),
             Err(CallError::InputRequired(needed)) => {
@@ -209,7 +210,7 @@ impl Stateless {
                     context.require(request.capability())?;
                 }
                 let state = self.request_state.seal(checked, needed.state);
-                answer::input_required(&needed.requests, &state, &info.server_info)
+                answer::input_required(&needed.requests, &state, &server_info)
             }
         }
     }

@@ -25,6 +25,8 @@ struct Row {
     failures: u32,
     /// Since when nothing hangs on it here.
     over_since: Option<Timestamp>,
+    /// Until when somebody asks about it.
+    claimed_until: Option<Timestamp>,
 }
 
 impl Row {
@@ -34,12 +36,39 @@ impl Row {
             && self.session.issuer == issuer
             && self.session.subject == subject
     }
+
+    /// Whether nobody has it. A claim that ends later than any can, is of a clock that was set back.
+    fn is_free(&self, now: Timestamp, until: Timestamp) -> bool {
+        self.claimed_until.is_none_or(|end| end.is_over(now) || end > until)
+    }
+}
+
+impl Row {
+    fn claimed(&mut self, due: Due, until: Timestamp) -> ClaimedSession {
+        self.claim += 1;
+        self.claimed_until = Some(until);
+        ClaimedSession {
+            grant_id: self.session.grant_id.clone(),
+            due,
+            issuer: self.session.issuer.clone(),
+            subject: self.session.subject.clone(),
+            tokens: self.session.tokens.clone(),
+            claim: self.claim,
+            failures: self.failures,
+        }
+    }
 }
 
 impl ProviderSessions {
     pub(super) fn insert(&mut self, session: &ProviderSession) {
         let not_due_yet = ProviderSession { check_at: None, ..session.clone() };
-        let row = Row { session: not_due_yet, claim: 0, failures: 0, over_since: None };
+        let row = Row {
+            session: not_due_yet,
+            claim: 0,
+            failures: 0,
+            over_since: None,
+            claimed_until: None,
+        };
         self.rows.insert(session.grant_id.clone(), row);
         self.check_next(&session.grant_id, session.check_at);
     }
@@ -144,6 +173,10 @@ impl ProviderSessions {
         let too_far = self.due.iter().rev().take_while(|(check_at, _)| *check_at > horizon);
         let taken: Vec<GrantId> = overdue
             .chain(too_far)
+            .filter(|(_, grant)| {
+                let row = self.rows.get(grant);
+                row.is_some_and(|row| row.over_since.is_some() || row.is_free(now, until))
+            })
             .filter(|(_, grant)| match which {
                 DueSessions::All => true,
                 DueSessions::Farewells => {
@@ -156,20 +189,21 @@ impl ProviderSessions {
         taken.iter().filter_map(|grant| self.claim_one(grant, until)).collect()
     }
 
+    pub(super) fn claim_alone(
+        &mut self,
+        grant: &GrantId,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Option<ClaimedSession> {
+        let row = self.rows.get_mut(grant)?;
+        let is_free = row.over_since.is_none() && row.is_free(now, until);
+        is_free.then(|| row.claimed(Due::Question, until))
+    }
+
     fn claim_one(&mut self, grant: &GrantId, until: Timestamp) -> Option<ClaimedSession> {
         self.check_next(grant, Some(until));
         let due = self.due_of(grant)?;
-        let row = self.rows.get_mut(grant)?;
-        row.claim += 1;
-        Some(ClaimedSession {
-            grant_id: grant.clone(),
-            due,
-            issuer: row.session.issuer.clone(),
-            subject: row.session.subject.clone(),
-            tokens: row.session.tokens.clone(),
-            claim: row.claim,
-            failures: row.failures,
-        })
+        self.rows.get_mut(grant).map(|row| row.claimed(due, until))
     }
 
     fn due_of(&self, grant: &GrantId) -> Option<Due> {
@@ -201,6 +235,7 @@ impl ProviderSessions {
         row.session.tokens = tokens.clone();
         row.claim += 1;
         row.failures = 0;
+        row.claimed_until = None;
         if row.over_since.is_none() {
             self.check_next(&claimed.grant_id, check_at);
         }
@@ -211,6 +246,7 @@ impl ProviderSessions {
         let is_ours = self.is_claimed(claimed);
         if let Some(row) = self.rows.get_mut(&claimed.grant_id).filter(|_| is_ours) {
             row.failures = row.failures.saturating_add(1);
+            row.claimed_until = None;
             self.check_next(&claimed.grant_id, Some(check_at));
         }
         is_ours

@@ -17,6 +17,7 @@ mod provider_sessions;
 mod rows;
 #[path = "../sql/schema.rs"]
 mod schema;
+mod statements;
 #[path = "../sql/sweep.rs"]
 mod sweep;
 #[path = "../sql/verbs.rs"]
@@ -26,17 +27,16 @@ use std::fmt;
 use std::time::Duration;
 
 use sekisho_protocol::Secret;
-use sqlx::Transaction;
-use sqlx::postgres::PgPool;
 
 pub use self::open::PostgresOpenError;
-use self::verbs::{Uncounted, unavailable};
-use super::{Condition, Contents, SchemaAge, StoreError, TableLimits};
+use self::verbs::Uncounted;
+use super::{Condition, SchemaAge, StoreError, TableLimits};
 
 // What the files of `sql/` are compiled with.
 use self::PostgresStore as SqlStore;
-use sqlx::Postgres as Database;
-use sqlx::postgres::PgRow as Row;
+use self::open::MIGRATIONS_TABLE;
+use self::statements::{Bind, Column, Query, Row, Step, query, read, unavailable};
+use sqlx::postgres::{PgPool as Readers, PgPool as Writer};
 
 /// Longest that a verb waits for a connection, for its turn to write, or for the database to answer.
 pub const WAIT_MAX: Duration = Duration::from_secs(5);
@@ -51,8 +51,8 @@ pub struct PostgresStore {
     instance_id: String,
     limits: TableLimits,
     uncounted: Uncounted,
-    writer: PgPool,
-    readers: PgPool,
+    writer: Writer,
+    readers: Readers,
 }
 
 impl PostgresStore {
@@ -92,14 +92,14 @@ impl PostgresStore {
 
     /// A transaction that holds the right to write from its first statement on, so that what it
     /// reads cannot change under it, and what is numbered in it comes in the order of the numbers.
-    async fn begin(&self) -> Result<Transaction<'static, Database>, StoreError> {
-        let mut step = self.writer.begin().await.map_err(unavailable)?;
-        open::take_turn(&mut step).await.map_err(unavailable)?;
+    async fn begin(&self) -> Result<Step, StoreError> {
+        let mut step = Step(self.writer.begin().await.map_err(unavailable)?);
+        open::take_turn(&mut step).await?;
         Ok(step)
     }
 
     /// The same: the server itself ends what waits for too long.
-    async fn begin_for_notes(&self) -> Result<Transaction<'static, Database>, StoreError> {
+    async fn begin_for_notes(&self) -> Result<Step, StoreError> {
         self.begin().await
     }
 }

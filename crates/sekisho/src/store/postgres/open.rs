@@ -4,12 +4,15 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use sekisho_protocol::Secret;
+use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode};
-use sqlx::{ConnectOptions as _, Connection as _, Transaction};
 use url::Url;
 
-use super::schema::{self, SchemaError};
-use super::{CONNECTIONS_MAX, Condition, Database, SchemaAge, condition};
+use super::rows;
+use super::schema::{self, Migration, SchemaError};
+use super::statements::{Step, query, unavailable};
+use super::{CONNECTIONS_MAX, Condition, SchemaAge, condition};
+use crate::store::StoreError;
 
 /// Why a database could not be opened as a store. `place` never holds a password.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +95,7 @@ pub(super) async fn open(url: &Secret, wait_max: Duration) -> Result<Opened, Pos
         .acquire_timeout(wait_max)
         .connect_with(options)
         .await
-        .map_err(|error| refusal(&place, error))?;
+        .map_err(|error| refusal(&place, unavailable(error)))?;
     match migrate(&place, &pool).await {
         Ok(instance_id) => Ok(Opened { place, instance_id, pool }),
         Err(refused) => {
@@ -107,30 +110,34 @@ pub(super) async fn look(url: &Secret, wait_max: Duration) -> Result<Condition, 
     let options = options(url, wait_max)?;
     let place = place(&options);
     warn_of_plain_text(&options, &place);
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(wait_max)
+        .connect_with(options)
+        .await
+        .map_err(|error| refusal(&place, unavailable(error)))?;
     let refused = |error| refusal(&place, error);
-    let connected = tokio::time::timeout(wait_max, options.connect()).await;
-    let timed_out = |_| refused(sqlx::Error::PoolTimedOut);
-    let mut connection = connected.map_err(timed_out)?.map_err(refused)?;
-    let is_made: bool = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM pg_tables WHERE schemaname = $1 AND tablename = $2)",
+    let begun = pool.begin().await;
+    let mut step = Step(begun.map_err(|error| refused(unavailable(error)))?);
+    let is_made = query(
+        "SELECT EXISTS (SELECT 1 FROM pg_tables
+            WHERE schemaname = $1 AND tablename = '_sqlx_migrations')",
     )
     .bind(SCHEMA)
-    .bind(MIGRATIONS_TABLE)
-    .fetch_one(&mut connection)
+    .fetch_one(&mut step, rows::first::<bool>)
     .await
     .map_err(refused)?;
-    let looked = if is_made {
-        condition::look(&mut connection, MIGRATIONS_TABLE, &MIGRATIONS).await
-    } else {
-        Ok(Condition { schema: SchemaAge::Absent, contents: None })
-    };
-    connection.close().await.map_err(refused)?;
+    if !is_made {
+        return Ok(Condition { schema: SchemaAge::Absent, contents: None });
+    }
+    let looked = condition::look(step, &MIGRATIONS).await;
+    pool.close().await;
     looked.map_err(|error| schema_refusal(&place, error))
 }
 
 /// Waits for the right to write, and keeps it until the transaction ends.
-pub(super) async fn take_turn(step: &mut Transaction<'static, Database>) -> sqlx::Result<()> {
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(WRITE_LOCK).execute(&mut **step).await?;
+pub(super) async fn take_turn(step: &mut Step) -> Result<(), StoreError> {
+    query("SELECT pg_advisory_xact_lock($1)").bind(WRITE_LOCK).execute(step).await?;
     Ok(())
 }
 
@@ -198,18 +205,17 @@ fn warn_of_plain_text(options: &PgConnectOptions, place: &str) {
 /// nothing, and one instance at a time.
 async fn migrate(place: &str, pool: &PgPool) -> Result<String, PostgresOpenError> {
     let refused = |error| refusal(place, error);
-    let mut step = pool.begin().await.map_err(refused)?;
+    let mut step = Step(pool.begin().await.map_err(|error| refusal(place, unavailable(error)))?);
     take_turn(&mut step).await.map_err(refused)?;
-    let is_there: bool =
-        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)")
-            .bind(SCHEMA)
-            .fetch_one(&mut *step)
-            .await
-            .map_err(refused)?;
+    let is_there = query("SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)")
+        .bind(SCHEMA)
+        .fetch_one(&mut step, rows::first::<bool>)
+        .await
+        .map_err(refused)?;
     if !is_there {
-        sqlx::query("CREATE SCHEMA sekisho").execute(&mut *step).await.map_err(refused)?;
+        query("CREATE SCHEMA sekisho").execute(&mut step).await.map_err(refused)?;
     }
-    let instance_id = schema::bring_up_to_date(&mut step, MIGRATIONS_TABLE, &MIGRATIONS)
+    let instance_id = schema::bring_up_to_date(&mut step, &MIGRATIONS)
         .await
         .map_err(|error| schema_refusal(place, error))?;
     step.commit().await.map_err(refused)?;
@@ -222,21 +228,25 @@ fn schema_refusal(place: &str, error: SchemaError) -> PostgresOpenError {
         SchemaError::Newer { found, known } => PostgresOpenError::Newer { place, found, known },
         SchemaError::Altered { version } => PostgresOpenError::Altered { place, version },
         SchemaError::Refused(error) => refusal(&place, error),
-        SchemaError::Failed(source) => {
-            PostgresOpenError::Unusable { place, source: Box::new(source) }
-        }
     }
 }
 
-fn refusal(place: &str, error: sqlx::Error) -> PostgresOpenError {
+fn refusal(place: &str, error: StoreError) -> PostgresOpenError {
     let place = place.to_owned();
-    let Some(code) = error.as_database_error().and_then(sqlx::error::DatabaseError::code) else {
-        return PostgresOpenError::Unreachable { place, source: Box::new(error) };
+    let source = match error {
+        StoreError::Unavailable(source) => source,
+        unreadable @ StoreError::Unreadable { .. } => {
+            return PostgresOpenError::Unusable { place, source: Box::new(unreadable) };
+        }
+    };
+    let said = source.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error);
+    let Some(code) = said.and_then(sqlx::error::DatabaseError::code) else {
+        return PostgresOpenError::Unreachable { place, source };
     };
     if REFUSALS.iter().any(|class| code.starts_with(class)) {
-        PostgresOpenError::Refused { place, source: Box::new(error) }
+        PostgresOpenError::Refused { place, source }
     } else {
-        PostgresOpenError::Unusable { place, source: Box::new(error) }
+        PostgresOpenError::Unusable { place, source }
     }
 }
 
@@ -253,11 +263,18 @@ const WRITE_LOCK: i64 = 0x0073_656b_6973_686f;
 const PARAMETERS: [&str; 9] =
     ["sslmode", "sslrootcert", "sslcert", "sslkey", "host", "port", "dbname", "user", "password"];
 
-/// Where the applied migrations are written down.
-const MIGRATIONS_TABLE: &str = "_sqlx_migrations";
+/// What was applied is written down as `sqlx` did for the first versions.
+pub(super) const MIGRATIONS_TABLE: &str = "CREATE TABLE IF NOT EXISTS _sqlx_migrations (
+    version BIGINT PRIMARY KEY,
+    description TEXT NOT NULL,
+    installed_on TIMESTAMPTZ NOT NULL DEFAULT now(),
+    success BOOLEAN NOT NULL,
+    checksum BYTEA NOT NULL,
+    execution_time BIGINT NOT NULL
+)";
 
 /// Every schema there ever was, oldest first. Never changed once released, only added to.
-const MIGRATIONS: [(i64, &str, &str); 8] = [
+const MIGRATIONS: [Migration; 10] = [
     (1, "tables", include_str!("../../../migrations/postgres/0001_tables.sql")),
     (2, "refresh", include_str!("../../../migrations/postgres/0002_refresh.sql")),
     (3, "clients", include_str!("../../../migrations/postgres/0003_clients.sql")),
@@ -274,6 +291,8 @@ const MIGRATIONS: [(i64, &str, &str); 8] = [
     (6, "people", include_str!("../../../migrations/postgres/0006_people.sql")),
     (7, "flows", include_str!("../../../migrations/postgres/0007_flows.sql")),
     (8, "claims", include_str!("../../../migrations/postgres/0008_claims.sql")),
+    (9, "described", include_str!("../../../migrations/postgres/0009_described.sql")),
+    (10, "leases", include_str!("../../../migrations/postgres/0010_leases.sql")),
 ];
 
 #[cfg(test)]

@@ -1,10 +1,8 @@
 //! Listing and ending grants, their last use, and personal access tokens, for each database alike (see
 //! `verbs.rs`).
 
-use sqlx::{Pool, Transaction};
-
-use super::verbs::{claims_as_json, insert_grant, insert_tokens, key, unavailable};
-use super::{Database, rows};
+use super::verbs::{claims_as_json, description, insert_grant, insert_tokens, key};
+use super::{Query, Readers, Step, Writer, query, rows};
 use crate::clock::Timestamp;
 use crate::grant::GrantId;
 use crate::principal::{CLIENT_ISSUER, Identity};
@@ -30,7 +28,7 @@ macro_rules! list {
 }
 
 pub(super) async fn list(
-    readers: &Pool<Database>,
+    readers: &Readers,
     of: &GrantsOf,
     after: Option<&ListedGrant>,
 ) -> Result<Vec<ListedGrant>, StoreError> {
@@ -42,87 +40,78 @@ pub(super) async fn list(
     };
     let (moment, id) =
         after.map_or((i64::MIN, ""), |last| (last.created_at.unix_seconds(), last.id.as_str()));
-    let mut query = sqlx::query(statement).bind(moment).bind(id).bind(i64::from(GRANTS_LISTED_MAX));
-    for value in values(of) {
-        query = query.bind(value);
-    }
-    let found = query.fetch_all(readers).await.map_err(unavailable)?;
-    found.iter().map(rows::listed_grant).collect()
+    let listing = query(statement).bind(moment).bind(id).bind(i64::from(GRANTS_LISTED_MAX));
+    at_length_if_many(with(listing, of), of).fetch_all(readers, rows::listed_grant).await
 }
 
 /// Whether something is written down of a person that reads otherwise.
 pub(super) async fn is_described_otherwise(
-    readers: &Pool<Database>,
+    readers: &Readers,
     identity: &Identity,
 ) -> Result<bool, StoreError> {
-    sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM grants WHERE issuer = $1 AND subject = $2
-                AND (name IS DISTINCT FROM $3 OR email IS DISTINCT FROM $4
-                    OR email_verified IS DISTINCT FROM $5 OR claims IS DISTINCT FROM $6))
-            OR EXISTS (SELECT 1 FROM browser_sessions WHERE issuer = $1 AND subject = $2
-                AND (name IS DISTINCT FROM $3 OR email IS DISTINCT FROM $4
-                    OR email_verified IS DISTINCT FROM $5 OR claims IS DISTINCT FROM $6))",
+    // Each is a look into an index, however many grants they have.
+    query(
+        "SELECT EXISTS (SELECT 1 FROM grants
+                WHERE issuer = $1 AND subject = $2 AND described < $3)
+            OR EXISTS (SELECT 1 FROM grants
+                WHERE issuer = $1 AND subject = $2 AND described > $3)
+            OR EXISTS (SELECT 1 FROM browser_sessions
+                WHERE issuer = $1 AND subject = $2 AND described < $3)
+            OR EXISTS (SELECT 1 FROM browser_sessions
+                WHERE issuer = $1 AND subject = $2 AND described > $3)",
     )
     .bind(&identity.issuer)
     .bind(&identity.subject)
-    .bind(&identity.name)
-    .bind(&identity.email)
-    .bind(identity.email_verified)
-    .bind(claims_as_json(identity))
-    .fetch_one(readers)
+    .bind(description(identity))
+    .fetch_one(readers, rows::first::<bool>)
     .await
-    .map_err(unavailable)
 }
 
 pub(super) async fn describe(
-    step: &mut Transaction<'static, Database>,
+    step: &mut Step,
     identity: &Identity,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
     // Whoever has them in memory is told as of a revocation, and reads them anew.
-    let told = sqlx::query(
-        "INSERT INTO revocations (grant_id, revoked_at) SELECT id, $7 FROM grants
-         WHERE issuer = $1 AND subject = $2
-            AND (name IS DISTINCT FROM $3 OR email IS DISTINCT FROM $4
-                OR email_verified IS DISTINCT FROM $5 OR claims IS DISTINCT FROM $6)
+    let told = query(
+        "INSERT INTO revocations (grant_id, revoked_at) SELECT id, $4 FROM grants
+         WHERE issuer = $1 AND subject = $2 AND described <> $3
          ORDER BY id",
     )
     .bind(&identity.issuer)
     .bind(&identity.subject)
-    .bind(&identity.name)
-    .bind(&identity.email)
-    .bind(identity.email_verified)
-    .bind(claims_as_json(identity))
+    .bind(description(identity))
     .bind(now.unix_seconds())
-    .execute(&mut **step)
-    .await
-    .map_err(unavailable)?;
+    .execute(&mut *step)
+    .await?;
     for statement in [
-        "UPDATE grants SET name = $3, email = $4, email_verified = $5, claims = $6
-         WHERE issuer = $1 AND subject = $2",
-        "UPDATE browser_sessions SET name = $3, email = $4, email_verified = $5, claims = $6
-         WHERE issuer = $1 AND subject = $2",
+        "UPDATE grants
+         SET described = $3, name = $4, email = $5, email_verified = $6, claims = $7
+         WHERE issuer = $1 AND subject = $2 AND described <> $3",
+        "UPDATE browser_sessions
+         SET described = $3, name = $4, email = $5, email_verified = $6, claims = $7
+         WHERE issuer = $1 AND subject = $2 AND described <> $3",
     ] {
-        sqlx::query(statement)
+        query(statement)
             .bind(&identity.issuer)
             .bind(&identity.subject)
+            .bind(description(identity))
             .bind(&identity.name)
             .bind(&identity.email)
             .bind(identity.email_verified)
             .bind(claims_as_json(identity))
-            .execute(&mut **step)
-            .await
-            .map_err(unavailable)?;
+            .execute(&mut *step)
+            .await?;
     }
-    Ok(told.rows_affected())
+    Ok(told)
 }
 
 pub(super) async fn find_people(
-    readers: &Pool<Database>,
+    readers: &Readers,
     called: &str,
 ) -> Result<Vec<FoundPerson>, StoreError> {
     // One statement for each way, so that each has its index.
-    let found = sqlx::query(
+    query(
         "SELECT 0 AS way, issuer, subject FROM grants WHERE subject = $1 AND issuer <> $2
          UNION SELECT 1, issuer, subject FROM grants
             WHERE email = $1 AND email_verified = TRUE AND issuer <> $2
@@ -132,10 +121,8 @@ pub(super) async fn find_people(
     .bind(key(called))
     .bind(CLIENT_ISSUER)
     .bind(i64::from(PEOPLE_FOUND_MAX))
-    .fetch_all(readers)
+    .fetch_all(readers, rows::found_person)
     .await
-    .map_err(unavailable)?;
-    found.iter().map(rows::found_person).collect()
 }
 
 /// What ends grants: they are written down, and what hangs on them goes; of a provider's session a
@@ -173,11 +160,7 @@ macro_rules! ending {
 
 /// Ends grants with their tokens, the codes that would become some, and the provider's sessions
 /// behind them; gives the number of grants.
-pub(super) async fn end(
-    step: &mut Transaction<'static, Database>,
-    of: &GrantsOf,
-    now: Timestamp,
-) -> Result<u64, StoreError> {
+pub(super) async fn end(step: &mut Step, of: &GrantsOf, now: Timestamp) -> Result<u64, StoreError> {
     let [farewell, log, codes, sessions, grants] = match of {
         GrantsOf::Everyone => ending!(grants: "TRUE", codes: "TRUE", sessions: "TRUE", "$1"),
         GrantsOf::Person { .. } => ending!(
@@ -197,13 +180,11 @@ pub(super) async fn end(
         }
     };
     for statement in [farewell, log] {
-        let statement = about(statement, of).bind(now.unix_seconds());
-        statement.execute(&mut **step).await.map_err(unavailable)?;
+        about(statement, of).bind(now.unix_seconds()).execute(&mut *step).await?;
     }
     let mut ended = 0;
     for statement in [codes, sessions, grants] {
-        let done = about(statement, of).execute(&mut **step).await.map_err(unavailable)?;
-        ended = done.rows_affected();
+        ended = about(statement, of).execute(&mut *step).await?;
     }
     Ok(ended)
 }
@@ -211,7 +192,7 @@ pub(super) async fn end(
 /// As [`end`], for whoever takes back what was allowed: everybody concerned is asked anew, and where
 /// all of a person's goes, so do their browser sessions.
 pub(super) async fn take_back(
-    step: &mut Transaction<'static, Database>,
+    step: &mut Step,
     of: &GrantsOf,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
@@ -229,17 +210,27 @@ pub(super) async fn take_back(
                 AND grants.issuer = consents.issuer AND grants.subject = consents.subject)"],
     };
     for statement in statements {
-        about(statement, of).execute(&mut **step).await.map_err(unavailable)?;
+        about(statement, of).execute(&mut *step).await?;
     }
     end(step, of, now).await
 }
 
 /// A statement with the values that say whose grants it is about.
 fn about<'q>(statement: &'static str, of: &'q GrantsOf) -> Query<'q> {
-    values(of).into_iter().fold(sqlx::query(statement), Query::bind)
+    at_length_if_many(with(query(statement), of), of)
 }
 
-type Query<'q> = sqlx::query::Query<'q, Database, <Database as sqlx::Database>::Arguments>;
+fn with<'q>(query: Query<'q>, of: &'q GrantsOf) -> Query<'q> {
+    values(of).into_iter().fold(query, Query::bind)
+}
+
+/// One person has a few grants; a client, or the service, may have a great many.
+fn at_length_if_many<'q>(query: Query<'q>, of: &GrantsOf) -> Query<'q> {
+    match of {
+        GrantsOf::Everyone | GrantsOf::Client(_) => query.at_length(),
+        GrantsOf::Person { .. } | GrantsOf::One(_) => query,
+    }
+}
 
 /// What the statements about these grants ask for, in order.
 fn values(of: &GrantsOf) -> Vec<&str> {
@@ -252,69 +243,61 @@ fn values(of: &GrantsOf) -> Vec<&str> {
 }
 
 pub(super) async fn note_use(
-    writer: &Pool<Database>,
+    writer: &Writer,
     grant: &GrantId,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    query(
         "UPDATE grants SET last_used_at = $2
          WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)",
     )
     .bind(grant.as_str())
     .bind(at.unix_seconds())
     .execute(writer)
-    .await
-    .map_err(unavailable)?;
+    .await?;
     Ok(())
 }
 
 pub(super) async fn add_personal_token(
-    step: &mut Transaction<'static, Database>,
+    step: &mut Step,
     token: &PersonalToken,
 ) -> Result<PersonalTokenAdded, StoreError> {
     let identity = &token.identity;
     if is_removed(step, identity).await? {
         return Ok(PersonalTokenAdded::NoAccount);
     }
-    let theirs: i64 = sqlx::query_scalar(
-        "SELECT COUNT(*) FROM grants WHERE issuer = $1 AND subject = $2 AND client_id = $3",
-    )
-    .bind(&identity.issuer)
-    .bind(&identity.subject)
-    .bind(PERSONAL_CLIENT)
-    .fetch_one(&mut **step)
-    .await
-    .map_err(unavailable)?;
+    let theirs =
+        query("SELECT COUNT(*) FROM grants WHERE issuer = $1 AND subject = $2 AND client_id = $3")
+            .bind(&identity.issuer)
+            .bind(&identity.subject)
+            .bind(PERSONAL_CLIENT)
+            .fetch_one(&mut *step, rows::first::<i64>)
+            .await?;
     if theirs >= i64::from(PERSONAL_TOKENS_PER_PERSON_MAX) {
         return Ok(PersonalTokenAdded::TooMany);
     }
     insert_grant(step, &token.grant()).await?;
-    sqlx::query(
+    query(
         "INSERT INTO personal_tokens (grant_id, label, expires_at, session) VALUES ($1, $2, $3, $4)",
     )
     .bind(token.id.as_str())
     .bind(&token.label)
     .bind(token.expires_at.unix_seconds())
     .bind(token.session.as_ref().map(GrantId::as_str))
-    .execute(&mut **step)
-    .await
-    .map_err(unavailable)?;
+    .execute(&mut *step)
+    .await?;
     insert_tokens(step, &token.id, &token.tokens()).await?;
     Ok(PersonalTokenAdded::Added)
 }
 
 /// Whether the person is a local account that is not there.
-pub(super) async fn is_removed(
-    step: &mut Transaction<'static, Database>,
-    identity: &Identity,
-) -> Result<bool, StoreError> {
+pub(super) async fn is_removed(step: &mut Step, identity: &Identity) -> Result<bool, StoreError> {
     if identity.issuer != LOCAL_ISSUER {
         return Ok(false);
     }
-    let accounts: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM users WHERE name = $1")
+    let accounts = query("SELECT COUNT(*) FROM users WHERE name = $1")
         .bind(&identity.subject)
-        .fetch_one(&mut **step)
-        .await
-        .map_err(unavailable)?;
+        .fetch_one(&mut *step, rows::first::<i64>)
+        .await?;
     Ok(accounts == 0)
 }

@@ -4,10 +4,9 @@
 //! farewell: the provider is told, and the row goes.
 
 use sekisho_protocol::SecretHash;
-use sqlx::{Pool, Transaction};
 
-use super::verbs::{bytes, key, unavailable};
-use super::{Database, grants, rows};
+use super::verbs::{bytes, key};
+use super::{Readers, Step, Writer, grants, query, rows};
 use crate::clock::Timestamp;
 use crate::grant::GrantId;
 use crate::principal::Identity;
@@ -17,11 +16,8 @@ use crate::store::{
     ProviderSession, SessionEnd, StoreError,
 };
 
-pub(super) async fn insert(
-    step: &mut Transaction<'static, Database>,
-    session: &ProviderSession,
-) -> Result<(), StoreError> {
-    sqlx::query(
+pub(super) async fn insert(step: &mut Step, session: &ProviderSession) -> Result<(), StoreError> {
+    query(
         "INSERT INTO provider_sessions
             (grant_id, issuer, subject, sid, browser, tokens, is_offline, check_at, claim, failures)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0)",
@@ -34,59 +30,50 @@ pub(super) async fn insert(
     .bind(session.tokens.as_bytes())
     .bind(session.is_offline)
     .bind(session.check_at.map(Timestamp::unix_seconds))
-    .execute(&mut **step)
-    .await
-    .map_err(unavailable)?;
+    .execute(&mut *step)
+    .await?;
     Ok(())
 }
 
 /// The provider logged the person in, so they are there.
-pub(super) async fn welcome_back(
-    step: &mut Transaction<'static, Database>,
-    identity: &Identity,
-) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM gone_people WHERE issuer = $1 AND subject = $2")
+pub(super) async fn welcome_back(step: &mut Step, identity: &Identity) -> Result<(), StoreError> {
+    query("DELETE FROM gone_people WHERE issuer = $1 AND subject = $2")
         .bind(&identity.issuer)
         .bind(&identity.subject)
-        .execute(&mut **step)
-        .await
-        .map_err(unavailable)?;
+        .execute(&mut *step)
+        .await?;
     Ok(())
 }
 
 pub(super) async fn find(
-    readers: &Pool<Database>,
+    readers: &Readers,
     grant: &GrantId,
 ) -> Result<Option<ProviderSession>, StoreError> {
-    let row = sqlx::query(
+    query(
         "SELECT grant_id, issuer, subject, sid, browser, tokens, is_offline, check_at
          FROM provider_sessions WHERE grant_id = $1 AND over_since IS NULL",
     )
     .bind(key(grant.as_str()))
-    .fetch_optional(readers)
+    .fetch_optional(readers, rows::provider_session)
     .await
-    .map_err(unavailable)?;
-    row.as_ref().map(rows::provider_session).transpose()
 }
 
 pub(super) async fn find_of_browser(
-    readers: &Pool<Database>,
+    readers: &Readers,
     browser: &SecretHash,
 ) -> Result<Option<ProviderSession>, StoreError> {
-    let row = sqlx::query(
+    query(
         "SELECT grant_id, issuer, subject, sid, browser, tokens, is_offline, check_at
          FROM provider_sessions WHERE browser = $1 AND over_since IS NULL
          ORDER BY grant_id LIMIT 1",
     )
     .bind(bytes(browser))
-    .fetch_optional(readers)
+    .fetch_optional(readers, rows::provider_session)
     .await
-    .map_err(unavailable)?;
-    row.as_ref().map(rows::provider_session).transpose()
 }
 
 pub(super) async fn claim(
-    writer: &Pool<Database>,
+    writer: &Writer,
     now: Timestamp,
     horizon: Timestamp,
     until: Timestamp,
@@ -95,11 +82,16 @@ pub(super) async fn claim(
 ) -> Result<Vec<ClaimedSession>, StoreError> {
     // The outer condition repeats the inner one for databases where two of these run at once:
     // whoever comes second looks at the row as the first has left it.
-    let claimed = sqlx::query(
-        "UPDATE provider_sessions SET check_at = $2, claim = claim + 1
-         WHERE (check_at <= $1 OR check_at > $4) AND grant_id IN (
+    query(
+        "UPDATE provider_sessions SET check_at = $2, claim = claim + 1, claimed_until = $2
+         WHERE (check_at <= $1 OR check_at > $4)
+            AND (claimed_until IS NULL OR claimed_until <= $1 OR claimed_until > $2
+                OR over_since IS NOT NULL)
+            AND grant_id IN (
             SELECT grant_id FROM provider_sessions
             WHERE (check_at <= $1 OR check_at > $4) AND ($5 OR over_since IS NOT NULL)
+                AND (claimed_until IS NULL OR claimed_until <= $1 OR claimed_until > $2
+                    OR over_since IS NOT NULL)
             ORDER BY check_at, grant_id LIMIT $3)
          RETURNING grant_id, issuer, subject, tokens, claim, failures, over_since,
             EXISTS (SELECT 1 FROM provider_sessions AS others
@@ -112,21 +104,42 @@ pub(super) async fn claim(
     .bind(i64::from(rows_max))
     .bind(horizon.unix_seconds())
     .bind(which == DueSessions::All)
-    .fetch_all(writer)
+    .fetch_all(writer, rows::claimed_session)
     .await
-    .map_err(unavailable)?;
-    claimed.iter().map(rows::claimed_session).collect()
+}
+
+pub(super) async fn claim_alone(
+    writer: &Writer,
+    grant: &GrantId,
+    now: Timestamp,
+    until: Timestamp,
+) -> Result<Option<ClaimedSession>, StoreError> {
+    // All rows, though there is one at most: see take_login.
+    let claimed = query(
+        "UPDATE provider_sessions SET claim = claim + 1, claimed_until = $3
+         WHERE grant_id = $1 AND over_since IS NULL
+            AND (claimed_until IS NULL OR claimed_until <= $2 OR claimed_until > $3)
+         RETURNING grant_id, issuer, subject, tokens, claim, failures, over_since,
+            TRUE AS others_live",
+    )
+    .bind(key(grant.as_str()))
+    .bind(now.unix_seconds())
+    .bind(until.unix_seconds())
+    .fetch_all(writer, rows::claimed_session)
+    .await?;
+    Ok(claimed.into_iter().next())
 }
 
 pub(super) async fn renew(
-    writer: &Pool<Database>,
+    writer: &Writer,
     claimed: &ClaimedSession,
     tokens: &Sealed,
     check_at: Option<Timestamp>,
 ) -> Result<bool, StoreError> {
     // A farewell that came meanwhile is said with the new tokens, and no later for them.
-    let renewed = sqlx::query(
+    let renewed = query(
         "UPDATE provider_sessions SET tokens = $3, claim = claim + 1, failures = 0,
+            claimed_until = NULL,
             check_at = CASE WHEN over_since IS NULL THEN $4 ELSE check_at END
          WHERE grant_id = $1 AND tokens = $2",
     )
@@ -135,79 +148,69 @@ pub(super) async fn renew(
     .bind(tokens.as_bytes())
     .bind(check_at.map(Timestamp::unix_seconds))
     .execute(writer)
-    .await
-    .map_err(unavailable)?;
-    Ok(renewed.rows_affected() > 0)
+    .await?;
+    Ok(renewed > 0)
 }
 
 pub(super) async fn postpone(
-    writer: &Pool<Database>,
+    writer: &Writer,
     claimed: &ClaimedSession,
     check_at: Timestamp,
 ) -> Result<bool, StoreError> {
-    let postponed = sqlx::query(
-        "UPDATE provider_sessions SET check_at = $3, failures = failures + 1
+    let postponed = query(
+        "UPDATE provider_sessions SET check_at = $3, failures = failures + 1, claimed_until = NULL
          WHERE grant_id = $1 AND claim = $2",
     )
     .bind(claimed.grant_id.as_str())
     .bind(claimed.claim)
     .bind(check_at.unix_seconds())
     .execute(writer)
-    .await
-    .map_err(unavailable)?;
-    Ok(postponed.rows_affected() > 0)
+    .await?;
+    Ok(postponed > 0)
 }
 
-pub(super) async fn forget(
-    writer: &Pool<Database>,
-    claimed: &ClaimedSession,
-) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM provider_sessions WHERE grant_id = $1 AND claim = $2")
+pub(super) async fn forget(writer: &Writer, claimed: &ClaimedSession) -> Result<(), StoreError> {
+    query("DELETE FROM provider_sessions WHERE grant_id = $1 AND claim = $2")
         .bind(claimed.grant_id.as_str())
         .bind(claimed.claim)
         .execute(writer)
-        .await
-        .map_err(unavailable)?;
+        .await?;
     Ok(())
 }
 
 pub(super) async fn end(
-    step: &mut Transaction<'static, Database>,
+    step: &mut Step,
     claimed: &ClaimedSession,
     now: Timestamp,
 ) -> Result<SessionEnd, StoreError> {
-    let ended = sqlx::query(
+    let ended = query(
         "DELETE FROM provider_sessions WHERE grant_id = $1 AND claim = $2 AND over_since IS NULL
          RETURNING issuer, subject, browser, is_offline",
     )
     .bind(claimed.grant_id.as_str())
     .bind(claimed.claim)
-    .fetch_optional(&mut **step)
-    .await
-    .map_err(unavailable)?;
+    .fetch_optional(&mut *step, rows::ended_session)
+    .await?;
     let Some(ended) = ended else { return Ok(SessionEnd::Lost) };
-    let ended = rows::ended_session(&ended)?;
     grants::end(step, &GrantsOf::One(claimed.grant_id.clone()), now).await?;
     if let Some(browser) = &ended.browser {
-        sqlx::query("DELETE FROM browser_sessions WHERE browser = $1")
+        query("DELETE FROM browser_sessions WHERE browser = $1")
             .bind(bytes(browser))
-            .execute(&mut **step)
-            .await
-            .map_err(unavailable)?;
+            .execute(&mut *step)
+            .await?;
     }
     if !ended.is_offline {
         return Ok(SessionEnd::Ended);
     }
-    let followed: i64 = sqlx::query_scalar(
+    let followed = query(
         "SELECT COUNT(*) FROM provider_sessions
          WHERE issuer = $1 AND subject = $2 AND is_offline = TRUE AND over_since IS NULL
             AND check_at IS NOT NULL",
     )
     .bind(&ended.issuer)
     .bind(&ended.subject)
-    .fetch_one(&mut **step)
-    .await
-    .map_err(unavailable)?;
+    .fetch_one(&mut *step, rows::first::<i64>)
+    .await?;
     if followed > 0 {
         return Ok(SessionEnd::Ended);
     }
@@ -218,20 +221,19 @@ pub(super) async fn end(
 /// Nobody says any more that the person is there: what they have left opens nothing until they come
 /// back, and other processes hear of it.
 async fn see_off(
-    step: &mut Transaction<'static, Database>,
+    step: &mut Step,
     ended: &rows::EndedSession,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
-    sqlx::query(
+    query(
         "INSERT INTO gone_people (issuer, subject) VALUES ($1, $2)
          ON CONFLICT (issuer, subject) DO NOTHING",
     )
     .bind(&ended.issuer)
     .bind(&ended.subject)
-    .execute(&mut **step)
-    .await
-    .map_err(unavailable)?;
-    let told = sqlx::query(
+    .execute(&mut *step)
+    .await?;
+    let told = query(
         "INSERT INTO revocations (grant_id, revoked_at) SELECT id, $3 FROM grants
          WHERE issuer = $1 AND subject = $2 AND client_id = $4 ORDER BY id",
     )
@@ -239,32 +241,30 @@ async fn see_off(
     .bind(&ended.subject)
     .bind(now.unix_seconds())
     .bind(PERSONAL_CLIENT)
-    .execute(&mut **step)
-    .await
-    .map_err(unavailable)?;
-    Ok(told.rows_affected())
+    .execute(&mut *step)
+    .await?;
+    Ok(told)
 }
 
 pub(super) async fn log_out(
-    step: &mut Transaction<'static, Database>,
+    step: &mut Step,
     logout: &ProviderLogout,
     now: Timestamp,
 ) -> Result<LoggedOut, StoreError> {
-    let first = sqlx::query(
+    let first = query(
         "INSERT INTO logout_messages (message, ends_at) VALUES ($1, $2)
          ON CONFLICT (message) DO NOTHING",
     )
     .bind(bytes(&logout.message))
     .bind(logout.message_ends_at.unix_seconds())
-    .execute(&mut **step)
-    .await
-    .map_err(unavailable)?;
-    if first.rows_affected() == 0 {
+    .execute(&mut *step)
+    .await?;
+    if first == 0 {
         return Ok(LoggedOut::Replayed);
     }
     // One statement for each of the ways to name a session, so that each has its index.
     let statement = match (&logout.subject, &logout.sid) {
-        (Some(subject), Some(sid)) => sqlx::query(
+        (Some(subject), Some(sid)) => query(
             "SELECT grant_id, subject FROM provider_sessions
              WHERE issuer = $1 AND subject = $2 AND (sid = $3 OR sid IS NULL)
                 AND over_since IS NULL",
@@ -272,24 +272,23 @@ pub(super) async fn log_out(
         .bind(&logout.issuer)
         .bind(subject)
         .bind(sid),
-        (Some(subject), None) => sqlx::query(
+        (Some(subject), None) => query(
             "SELECT grant_id, subject FROM provider_sessions
              WHERE issuer = $1 AND subject = $2 AND over_since IS NULL",
         )
         .bind(&logout.issuer)
         .bind(subject),
-        (None, sid) => sqlx::query(
+        (None, sid) => query(
             "SELECT grant_id, subject FROM provider_sessions
              WHERE issuer = $1 AND sid = $2 AND over_since IS NULL",
         )
         .bind(&logout.issuer)
         .bind(sid),
     };
-    let found = statement.fetch_all(&mut **step).await.map_err(unavailable)?;
+    let found = statement.fetch_all(&mut *step, rows::ending_session).await?;
     let mut ended = Vec::with_capacity(found.len());
     let mut people: Vec<String> = logout.subject.iter().cloned().collect();
-    for row in &found {
-        let (grant, subject) = rows::ending_session(row)?;
+    for (grant, subject) in found {
         people.push(subject);
         if end_unless_needed(step, &grant, now).await? {
             ended.push(grant);
@@ -298,12 +297,11 @@ pub(super) async fn log_out(
     people.sort_unstable();
     people.dedup();
     for subject in &people {
-        sqlx::query("DELETE FROM browser_sessions WHERE issuer = $1 AND subject = $2")
+        query("DELETE FROM browser_sessions WHERE issuer = $1 AND subject = $2")
             .bind(&logout.issuer)
             .bind(subject)
-            .execute(&mut **step)
-            .await
-            .map_err(unavailable)?;
+            .execute(&mut *step)
+            .await?;
     }
     Ok(LoggedOut::Ended(ended))
 }
@@ -311,19 +309,18 @@ pub(super) async fn log_out(
 /// Ends a session with what hangs on it. Personal tokens outlive a logout, and with them what the
 /// provider is asked with.
 async fn end_unless_needed(
-    step: &mut Transaction<'static, Database>,
+    step: &mut Step,
     grant: &GrantId,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    let gone = sqlx::query(
+    let gone = query(
         "DELETE FROM provider_sessions WHERE grant_id = $1
             AND NOT EXISTS (SELECT 1 FROM personal_tokens WHERE session = $1)",
     )
     .bind(grant.as_str())
-    .execute(&mut **step)
-    .await
-    .map_err(unavailable)?;
-    if gone.rows_affected() == 0 {
+    .execute(&mut *step)
+    .await?;
+    if gone == 0 {
         return Ok(false);
     }
     grants::end(step, &GrantsOf::One(grant.clone()), now).await?;

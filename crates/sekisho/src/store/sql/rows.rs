@@ -5,20 +5,19 @@ use std::sync::Arc;
 use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::{ClientId, ResourceUri, ScopeSet};
 use serde::de::DeserializeOwned;
-use sqlx::{Decode, Row as _, Type};
 
-use super::{Database, Row};
+use super::{Column, Row, read, unavailable};
 use crate::clock::Timestamp;
 use crate::grant::{CodeGrant, FlowId, Grant, GrantId};
 use crate::principal::{Claims, Identity, Principal};
 use crate::seal::Sealed;
 use crate::store::{
-    AccessToken, ClaimedSession, Client, ClientOrigin, CodeRecord, Due, Flow, FoundBy, FoundPerson,
-    LastNoted, ListedGrant, LocalUser, LoginRecord, Personal, ProviderSession, RefreshToken,
-    Revocation, StoreError, Successors,
+    AccessToken, ClaimedSession, Client, ClientOrigin, CodeRecord, Contents, Due, Flow, FoundBy,
+    FoundPerson, LastNoted, ListedGrant, LocalUser, LoginRecord, Personal, ProviderSession,
+    RefreshToken, Revocation, StoreError, Successors,
 };
 
-pub(super) fn client(row: &Row) -> Result<Client, StoreError> {
+pub(super) fn client(row: Row<'_>) -> Result<Client, StoreError> {
     let row = Columns { row, table: "clients" };
     Ok(Client {
         id: ClientId::new(row.text("id")?),
@@ -33,7 +32,7 @@ pub(super) fn client(row: &Row) -> Result<Client, StoreError> {
     })
 }
 
-pub(super) fn flow(row: &Row) -> Result<Flow, StoreError> {
+pub(super) fn flow(row: Row<'_>) -> Result<Flow, StoreError> {
     const TABLE: &str = "flows";
     let row = Columns { row, table: TABLE };
     let unreadable = |source: serde_json::Error| StoreError::Unreadable {
@@ -51,6 +50,16 @@ pub(super) fn flow(row: &Row) -> Result<Flow, StoreError> {
     })
 }
 
+pub(super) fn contents(row: Row<'_>) -> Result<Contents, StoreError> {
+    let row = Columns { row, table: "instance" };
+    let count = |rows: i64| u64::try_from(rows).unwrap_or_default();
+    Ok(Contents {
+        clients: count(row.read("clients")?),
+        logins: count(row.read("logins")?),
+        sealing_key: row.read("sealing_key")?,
+    })
+}
+
 /// How an origin is written down.
 pub(super) const fn origin_word(origin: ClientOrigin) -> &'static str {
     match origin {
@@ -60,7 +69,7 @@ pub(super) const fn origin_word(origin: ClientOrigin) -> &'static str {
     }
 }
 
-pub(super) fn login(row: &Row) -> Result<LoginRecord, StoreError> {
+pub(super) fn login(row: Row<'_>) -> Result<LoginRecord, StoreError> {
     let row = Columns { row, table: "logins" };
     Ok(LoginRecord {
         login_state: row.hash("login_state")?,
@@ -70,7 +79,7 @@ pub(super) fn login(row: &Row) -> Result<LoginRecord, StoreError> {
     })
 }
 
-pub(super) fn code(row: &Row) -> Result<CodeRecord, StoreError> {
+pub(super) fn code(row: Row<'_>) -> Result<CodeRecord, StoreError> {
     let row = Columns { row, table: "codes" };
     Ok(CodeRecord {
         code: row.hash("code")?,
@@ -84,7 +93,7 @@ pub(super) fn code(row: &Row) -> Result<CodeRecord, StoreError> {
     })
 }
 
-pub(super) fn access_token(row: &Row) -> Result<AccessToken, StoreError> {
+pub(super) fn access_token(row: Row<'_>) -> Result<AccessToken, StoreError> {
     let row = Columns { row, table: "access_tokens" };
     let principal = Principal {
         identity: row.identity()?,
@@ -99,7 +108,7 @@ pub(super) fn access_token(row: &Row) -> Result<AccessToken, StoreError> {
     Ok(AccessToken { principal: Arc::new(principal), resource, last_noted })
 }
 
-pub(super) fn refresh_token(row: &Row) -> Result<RefreshToken, StoreError> {
+pub(super) fn refresh_token(row: Row<'_>) -> Result<RefreshToken, StoreError> {
     let successors = successors(row)?;
     let row = Columns { row, table: "refresh_tokens" };
     Ok(RefreshToken {
@@ -118,7 +127,7 @@ pub(super) fn refresh_token(row: &Row) -> Result<RefreshToken, StoreError> {
     })
 }
 
-pub(super) fn listed_grant(row: &Row) -> Result<ListedGrant, StoreError> {
+pub(super) fn listed_grant(row: Row<'_>) -> Result<ListedGrant, StoreError> {
     let row = Columns { row, table: "grants" };
     let expires_at = row.time_if_any("expires_at")?;
     let label = row.read("label")?;
@@ -141,8 +150,7 @@ pub(super) fn listed_grant(row: &Row) -> Result<ListedGrant, StoreError> {
     })
 }
 
-/// What a refresh token was traded for. A token traded under the first schema does not say.
-pub(super) fn found_person(row: &Row) -> Result<FoundPerson, StoreError> {
+pub(super) fn found_person(row: Row<'_>) -> Result<FoundPerson, StoreError> {
     let row = Columns { row, table: "grants" };
     let by = match row.read::<i32>("way")? {
         0 => FoundBy::Subject,
@@ -152,7 +160,8 @@ pub(super) fn found_person(row: &Row) -> Result<FoundPerson, StoreError> {
     Ok(FoundPerson { by, issuer: row.text("issuer")?, subject: row.text("subject")? })
 }
 
-pub(super) fn successors(row: &Row) -> Result<Option<Successors>, StoreError> {
+/// What a refresh token was traded for. A token traded under the first schema does not say.
+pub(super) fn successors(row: Row<'_>) -> Result<Option<Successors>, StoreError> {
     let row = Columns { row, table: "refresh_tokens" };
     let Some(spent_at) = row.read::<Option<i64>>("spent_at")? else { return Ok(None) };
     Ok(Some(Successors {
@@ -163,8 +172,14 @@ pub(super) fn successors(row: &Row) -> Result<Option<Successors>, StoreError> {
     }))
 }
 
+/// The grant of a refresh token, and whether the token is spent.
+pub(super) fn refresh_state(row: Row<'_>) -> Result<(GrantId, bool), StoreError> {
+    let row = Columns { row, table: "refresh_tokens" };
+    Ok((GrantId::new(row.text("grant_id")?), row.read("is_spent")?))
+}
+
 /// The number of a revocation and what was revoked.
-pub(super) fn revocation(row: &Row) -> Result<(i64, Revocation), StoreError> {
+pub(super) fn revocation(row: Row<'_>) -> Result<(i64, Revocation), StoreError> {
     let row = Columns { row, table: "revocations" };
     let what = match row.read::<Option<String>>("grant_id")? {
         Some(grant) => Revocation::Grant(GrantId::new(grant)),
@@ -173,7 +188,7 @@ pub(super) fn revocation(row: &Row) -> Result<(i64, Revocation), StoreError> {
     Ok((row.read("seq")?, what))
 }
 
-pub(super) fn user(row: &Row) -> Result<LocalUser, StoreError> {
+pub(super) fn user(row: Row<'_>) -> Result<LocalUser, StoreError> {
     let row = Columns { row, table: "users" };
     Ok(LocalUser {
         name: row.text("name")?,
@@ -182,11 +197,11 @@ pub(super) fn user(row: &Row) -> Result<LocalUser, StoreError> {
     })
 }
 
-pub(super) fn browser_session(row: &Row) -> Result<Identity, StoreError> {
+pub(super) fn browser_session(row: Row<'_>) -> Result<Identity, StoreError> {
     Columns { row, table: "browser_sessions" }.identity()
 }
 
-pub(super) fn provider_session(row: &Row) -> Result<ProviderSession, StoreError> {
+pub(super) fn provider_session(row: Row<'_>) -> Result<ProviderSession, StoreError> {
     let row = Columns { row, table: "provider_sessions" };
     Ok(ProviderSession {
         grant_id: GrantId::new(row.text("grant_id")?),
@@ -200,7 +215,7 @@ pub(super) fn provider_session(row: &Row) -> Result<ProviderSession, StoreError>
     })
 }
 
-pub(super) fn claimed_session(row: &Row) -> Result<ClaimedSession, StoreError> {
+pub(super) fn claimed_session(row: Row<'_>) -> Result<ClaimedSession, StoreError> {
     let row = Columns { row, table: "provider_sessions" };
     let failures: i64 = row.read("failures")?;
     let is_over = row.read::<Option<i64>>("over_since")?.is_some();
@@ -220,7 +235,7 @@ pub(super) fn claimed_session(row: &Row) -> Result<ClaimedSession, StoreError> {
 }
 
 /// The grant and the person of a session that ends.
-pub(super) fn ending_session(row: &Row) -> Result<(GrantId, String), StoreError> {
+pub(super) fn ending_session(row: Row<'_>) -> Result<(GrantId, String), StoreError> {
     let row = Columns { row, table: "provider_sessions" };
     Ok((GrantId::new(row.text("grant_id")?), row.text("subject")?))
 }
@@ -233,7 +248,7 @@ pub(super) struct EndedSession {
     pub(super) is_offline: bool,
 }
 
-pub(super) fn ended_session(row: &Row) -> Result<EndedSession, StoreError> {
+pub(super) fn ended_session(row: Row<'_>) -> Result<EndedSession, StoreError> {
     let row = Columns { row, table: "provider_sessions" };
     Ok(EndedSession {
         issuer: row.text("issuer")?,
@@ -243,18 +258,26 @@ pub(super) fn ended_session(row: &Row) -> Result<EndedSession, StoreError> {
     })
 }
 
+/// The version of a schema that was applied, and the checksum of its statements.
+pub(super) fn applied_migration(row: Row<'_>) -> Result<(i64, Vec<u8>), StoreError> {
+    let row = Columns { row, table: "_sqlx_migrations" };
+    Ok((row.read("version")?, row.read("checksum")?))
+}
+
+/// The only column of an answer.
+pub(super) fn first<T: Column>(row: Row<'_>) -> Result<T, StoreError> {
+    read(row, 0).map_err(unavailable)
+}
+
 /// A row with the name of its table, for the error.
 struct Columns<'r> {
-    row: &'r Row,
+    row: Row<'r>,
     table: &'static str,
 }
 
-impl<'r> Columns<'r> {
-    fn read<T: Decode<'r, Database> + Type<Database>>(
-        &self,
-        column: &str,
-    ) -> Result<T, StoreError> {
-        self.row.try_get(column).map_err(|error| self.unreadable(error))
+impl Columns<'_> {
+    fn read<T: Column>(&self, column: &str) -> Result<T, StoreError> {
+        read(self.row, column).map_err(|error| self.unreadable(error))
     }
 
     fn text(&self, column: &str) -> Result<String, StoreError> {
@@ -279,11 +302,11 @@ impl<'r> Columns<'r> {
     }
 
     fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T, StoreError> {
-        serde_json::from_str(self.read(column)?).map_err(|error| self.unreadable(error))
+        serde_json::from_str(&self.text(column)?).map_err(|error| self.unreadable(error))
     }
 
     fn scope(&self, column: &str) -> Result<ScopeSet, StoreError> {
-        ScopeSet::parse(self.read(column)?).map_err(|error| self.unreadable(error))
+        ScopeSet::parse(&self.text(column)?).map_err(|error| self.unreadable(error))
     }
 
     fn maybe_hash(&self, column: &str) -> Result<Option<SecretHash>, StoreError> {
@@ -311,8 +334,10 @@ impl<'r> Columns<'r> {
 
     /// None where nobody had asked for any.
     fn claims(&self) -> Result<Claims, StoreError> {
-        let Some(text) = self.read::<Option<&str>>("claims")? else { return Ok(Claims::default()) };
-        serde_json::from_str(text).map_err(|error| self.unreadable(error))
+        let Some(text) = self.read::<Option<String>>("claims")? else {
+            return Ok(Claims::default());
+        };
+        serde_json::from_str(&text).map_err(|error| self.unreadable(error))
     }
 
     fn unreadable(

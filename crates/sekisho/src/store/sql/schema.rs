@@ -1,10 +1,13 @@
 //! Brings the schema up to date, for each database alike (see `verbs.rs`).
 
-use sqlx::migrate::{AppliedMigration, Migrate as _, MigrateError, Migration, MigrationType};
-use sqlx::{SqlSafeStr as _, Transaction};
+use sha2::{Digest as _, Sha384};
 
-use super::Database;
+use super::{MIGRATIONS_TABLE, Step, query, rows};
 use crate::mint;
+use crate::store::StoreError;
+
+/// A schema: its version, its name, and the statements that make it of the one before.
+pub(super) type Migration = (i64, &'static str, &'static str);
 
 /// Why the schema is not one to work with.
 #[derive(Debug)]
@@ -14,62 +17,69 @@ pub(super) enum SchemaError {
     /// It has a version that we know otherwise.
     Altered { version: i64 },
     /// The database refused a statement.
-    Refused(sqlx::Error),
-    /// Anything else.
-    Failed(MigrateError),
+    Refused(StoreError),
 }
 
-/// Applies what is missing of `migrations` (version, name, statements; oldest first) and gives the
-/// instance id, which the first to open has made. `step` keeps other processes from doing the same.
+impl From<StoreError> for SchemaError {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// Applies what is missing of `migrations` (oldest first) and gives the instance id, which the first
+/// to open has made. `step` keeps other processes from doing the same.
+///
+/// What was applied is written down as `sqlx` does, which did it for the first versions.
 pub(super) async fn bring_up_to_date(
-    step: &mut Transaction<'static, Database>,
-    migrations_table: &str,
-    migrations: &[(i64, &'static str, &'static str)],
+    step: &mut Step,
+    migrations: &[Migration],
 ) -> Result<String, SchemaError> {
-    step.ensure_migrations_table(migrations_table).await.map_err(failure)?;
-    let applied = step.list_applied_migrations(migrations_table).await.map_err(failure)?;
-    let known: Vec<Migration> = migrations.iter().map(migration).collect();
-    for applied in &applied {
-        refuse_unknown(applied, &known)?;
+    step.run(MIGRATIONS_TABLE).await?;
+    let applied = query("SELECT version, checksum FROM _sqlx_migrations ORDER BY version")
+        .fetch_all(&mut *step, rows::applied_migration)
+        .await?;
+    for (version, checksum) in &applied {
+        refuse_unknown(*version, checksum, migrations)?;
     }
-    for migration in known.get(applied.len()..).unwrap_or_default() {
-        step.apply(migrations_table, migration).await.map_err(failure)?;
+    for (version, name, statements) in migrations.get(applied.len()..).unwrap_or_default() {
+        step.run(statements).await?;
+        let checksum = checksum_of(statements);
+        query(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+             VALUES ($1, $2, TRUE, $3, -1)",
+        )
+        .bind(*version)
+        .bind(*name)
+        .bind(checksum.as_slice())
+        .execute(&mut *step)
+        .await?;
     }
-    let found: Option<String> = sqlx::query_scalar("SELECT id FROM instance LIMIT 1")
-        .fetch_optional(&mut **step)
-        .await
-        .map_err(SchemaError::Refused)?;
+    let found = query("SELECT id FROM instance LIMIT 1")
+        .fetch_optional(&mut *step, rows::first::<String>)
+        .await?;
     let instance_id = found.unwrap_or_else(mint::id);
-    sqlx::query("INSERT INTO instance (id) VALUES ($1) ON CONFLICT (id) DO NOTHING")
+    query("INSERT INTO instance (id) VALUES ($1) ON CONFLICT (id) DO NOTHING")
         .bind(&instance_id)
-        .execute(&mut **step)
-        .await
-        .map_err(SchemaError::Refused)?;
+        .execute(&mut *step)
+        .await?;
     Ok(instance_id)
 }
 
 pub(super) fn refuse_unknown(
-    applied: &AppliedMigration,
-    known: &[Migration],
+    version: i64,
+    checksum: &[u8],
+    migrations: &[Migration],
 ) -> Result<(), SchemaError> {
-    let version = applied.version;
-    match known.iter().find(|known| known.version == version) {
-        Some(known) if known.checksum == applied.checksum => Ok(()),
+    match migrations.iter().find(|(known, ..)| *known == version) {
+        Some((_, _, statements)) if checksum_of(statements) == checksum => Ok(()),
         Some(_) => Err(SchemaError::Altered { version }),
         None => {
-            let known = known.last().map_or(0, |newest| newest.version);
+            let known = migrations.last().map_or(0, |(newest, ..)| *newest);
             Err(SchemaError::Newer { found: version, known })
         }
     }
 }
 
-pub(super) fn migration(&(version, name, sql): &(i64, &'static str, &'static str)) -> Migration {
-    Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
-}
-
-pub(super) fn failure(error: MigrateError) -> SchemaError {
-    if let MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) = error {
-        return SchemaError::Refused(error);
-    }
-    SchemaError::Failed(error)
+fn checksum_of(statements: &str) -> Vec<u8> {
+    Sha384::digest(statements.as_bytes()).to_vec()
 }

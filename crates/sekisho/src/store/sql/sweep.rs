@@ -3,10 +3,7 @@
 //! What is to go is looked for by a reader, so that nobody waits for that, however much there is to look
 //! at. Then those rows go in one step, each by its key and only if it is still over.
 
-use sqlx::{Decode, Encode, Type};
-
-use super::verbs::unavailable;
-use super::{Database, SqlStore};
+use super::{Bind, Column, SqlStore, query, rows};
 use crate::clock::Timestamp;
 use crate::store::{
     CONSENTS_KEPT, FAREWELLS_KEPT, FLOWS_KEPT, REFRESH_GRACE_MAX, REVOCATIONS_KEPT, StoreError,
@@ -177,26 +174,26 @@ pub(super) async fn some(
 
 async fn apply<K>(store: &SqlStore, rule: &Rule, rows_max: i64) -> Result<u64, StoreError>
 where
-    K: for<'r> Decode<'r, Database> + for<'q> Encode<'q, Database> + Type<Database>,
-    K: Send + Sync + Unpin + 'static,
+    K: Column + Send + Sync,
+    for<'q> &'q K: Bind<'q>,
 {
-    let mut find = sqlx::query_scalar::<Database, K>(rule.find).bind(rows_max);
+    let mut find = query(rule.find).bind(rows_max).at_length();
     if let Some(moment) = rule.moment {
         find = find.bind(moment.unix_seconds());
     }
-    let found = find.fetch_all(&store.readers).await.map_err(unavailable)?;
+    let found = find.fetch_all(&store.readers, rows::first::<K>).await?;
     if found.is_empty() {
         return Ok(0);
     }
     let mut removed = 0;
     let mut step = store.begin().await?;
-    for key in found {
-        let mut remove = sqlx::query(rule.remove).bind(key);
+    for key in &found {
+        let mut remove = query(rule.remove).bind(key);
         if let Some(moment) = rule.moment {
             remove = remove.bind(moment.unix_seconds());
         }
-        removed += remove.execute(&mut *step).await.map_err(unavailable)?.rows_affected();
+        removed += remove.execute(&mut step).await?;
     }
-    step.commit().await.map_err(unavailable)?;
+    step.commit().await?;
     Ok(removed)
 }

@@ -1,20 +1,16 @@
 //! Every verb as SQL, for each database alike: this file is compiled once for each of them, with the
 //! types of `super`.
 //!
-//! Every verb is one statement, or one transaction that holds the right to write from its beginning;
-//! a step that is dropped half way is rolled back. The statements are those that all databases
-//! understand. Only hashes and sealed bytes are written.
+//! Every verb is one statement, or one step that holds the right to write from its beginning. A step
+//! that is dropped half way is undone, so that is for what failed alone: whoever comes to an answer
+//! commits first, also one that wrote nothing, since it may rest on what others are still to commit. The
+//! statements are those that all databases understand. Only hashes and sealed bytes are written.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use async_trait::async_trait;
-use sekisho_protocol::SecretHash;
-use sekisho_protocol::oauth::ClientId;
-use sqlx::Transaction;
-
-use super::{Database, SqlStore, flows, grants, provider_sessions, rows, sweep};
+use super::{Query, SqlStore, Step, flows, grants, provider_sessions, query, rows, sweep};
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
 use crate::principal::Identity;
@@ -28,6 +24,10 @@ use crate::store::{
     RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime, SessionEnd, Store,
     StoreError, Swept,
 };
+use async_trait::async_trait;
+use sekisho_protocol::SecretHash;
+use sekisho_protocol::oauth::ClientId;
+use sha2::{Digest as _, Sha256};
 
 #[async_trait]
 impl Store for SqlStore {
@@ -39,23 +39,21 @@ impl Store for SqlStore {
         let mut step = self.begin().await?;
         insert_client(&mut step, client).await?;
         make_room(&mut step, client, self.limits.clients_max, &self.uncounted).await?;
-        step.commit().await.map_err(unavailable)
+        step.commit().await
     }
 
     async fn find_client(&self, id: &ClientId) -> Result<Option<Client>, StoreError> {
-        let row = sqlx::query(
+        query(
             "SELECT id, metadata, secret, secret_expires_at, created_at, origin, last_used_at
              FROM clients WHERE id = $1",
         )
         .bind(key(id.as_str()))
-        .fetch_optional(&self.readers)
+        .fetch_optional(&self.readers, rows::client)
         .await
-        .map_err(unavailable)?;
-        row.as_ref().map(rows::client).transpose()
     }
 
     async fn begin_login(&self, login: &LoginRecord) -> Result<LoginBegun, StoreError> {
-        let begun = sqlx::query(
+        let begun = query(
             "INSERT INTO logins (login_state, browser, sealed, expires_at)
              SELECT $1, $2, $3, $4 WHERE (SELECT COUNT(*) FROM logins) < $5",
         )
@@ -65,23 +63,18 @@ impl Store for SqlStore {
         .bind(login.expires_at.unix_seconds())
         .bind(limit(self.limits.logins_max))
         .execute(&self.writer)
-        .await
-        .map_err(unavailable)?;
-        Ok(if begun.rows_affected() == 0 { LoginBegun::Full } else { LoginBegun::Begun })
+        .await?;
+        Ok(if begun == 0 { LoginBegun::Full } else { LoginBegun::Begun })
     }
 
     async fn find_login(
         &self,
         login_state: &SecretHash,
     ) -> Result<Option<LoginRecord>, StoreError> {
-        let row = sqlx::query(
-            "SELECT login_state, browser, sealed, expires_at FROM logins WHERE login_state = $1",
-        )
-        .bind(bytes(login_state))
-        .fetch_optional(&self.readers)
-        .await
-        .map_err(unavailable)?;
-        row.as_ref().map(rows::login).transpose()
+        query("SELECT login_state, browser, sealed, expires_at FROM logins WHERE login_state = $1")
+            .bind(bytes(login_state))
+            .fetch_optional(&self.readers, rows::login)
+            .await
     }
 
     async fn take_login(
@@ -90,35 +83,32 @@ impl Store for SqlStore {
     ) -> Result<Option<LoginRecord>, StoreError> {
         // All rows, though there is one at most: the statement is committed once it has run to its
         // end, and the answer must not come before that.
-        let taken = sqlx::query(
+        let taken = query(
             "DELETE FROM logins WHERE login_state = $1
              RETURNING login_state, browser, sealed, expires_at",
         )
         .bind(bytes(login_state))
-        .fetch_all(&self.writer)
-        .await
-        .map_err(unavailable)?;
-        taken.first().map(rows::login).transpose()
+        .fetch_all(&self.writer, rows::login)
+        .await?;
+        Ok(taken.into_iter().next())
     }
 
     async fn issue_code(&self, code: &CodeRecord) -> Result<CodeIssue, StoreError> {
         let mut step = self.begin().await?;
         let issued = insert_code(&mut step, code).await?;
-        step.commit().await.map_err(unavailable)?;
+        step.commit().await?;
         Ok(issued)
     }
 
     async fn find_code(&self, code: &SecretHash) -> Result<Option<CodeRecord>, StoreError> {
-        let row = sqlx::query(
+        query(
             "SELECT code, grant_id, request, issuer, subject, name, email, email_verified,
                 claims, expires_at, is_redeemed
              FROM codes WHERE code = $1",
         )
         .bind(bytes(code))
-        .fetch_optional(&self.readers)
+        .fetch_optional(&self.readers, rows::code)
         .await
-        .map_err(unavailable)?;
-        row.as_ref().map(rows::code).transpose()
     }
 
     async fn redeem_code(
@@ -128,19 +118,17 @@ impl Store for SqlStore {
         tokens: &IssuedTokens,
     ) -> Result<CodeRedemption, StoreError> {
         let mut step = self.begin().await?;
-        let redeemed = sqlx::query(
-            "UPDATE codes SET is_redeemed = TRUE WHERE code = $1 AND is_redeemed = FALSE",
-        )
-        .bind(bytes(code))
-        .execute(&mut *step)
-        .await
-        .map_err(unavailable)?;
-        if redeemed.rows_affected() == 0 {
-            let known: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM codes WHERE code = $1")
+        let redeemed =
+            query("UPDATE codes SET is_redeemed = TRUE WHERE code = $1 AND is_redeemed = FALSE")
                 .bind(bytes(code))
-                .fetch_one(&mut *step)
-                .await
-                .map_err(unavailable)?;
+                .execute(&mut step)
+                .await?;
+        if redeemed == 0 {
+            let known = query("SELECT COUNT(*) FROM codes WHERE code = $1")
+                .bind(bytes(code))
+                .fetch_one(&mut step, rows::first::<i64>)
+                .await?;
+            step.commit().await?;
             return Ok(match known {
                 0 => CodeRedemption::Unknown,
                 _ => CodeRedemption::Replayed,
@@ -148,7 +136,7 @@ impl Store for SqlStore {
         }
         insert_grant(&mut step, grant).await?;
         insert_tokens(&mut step, &grant.id, tokens).await?;
-        step.commit().await.map_err(unavailable)?;
+        step.commit().await?;
         Ok(CodeRedemption::Fresh)
     }
 
@@ -156,7 +144,7 @@ impl Store for SqlStore {
         &self,
         token: &SecretHash,
     ) -> Result<Option<Arc<AccessToken>>, StoreError> {
-        let row = sqlx::query(
+        let found = query(
             "SELECT token, grant_id, client_id, issuer, subject, name, email, email_verified,
                 claims, access_tokens.scope AS scope, resource, expires_at, last_used_at
              FROM access_tokens JOIN grants ON grants.id = access_tokens.grant_id
@@ -166,17 +154,16 @@ impl Store for SqlStore {
         )
         .bind(bytes(token))
         .bind(PERSONAL_CLIENT)
-        .fetch_optional(&self.readers)
-        .await
-        .map_err(unavailable)?;
-        Ok(row.as_ref().map(rows::access_token).transpose()?.map(Arc::new))
+        .fetch_optional(&self.readers, rows::access_token)
+        .await?;
+        Ok(found.map(Arc::new))
     }
 
     async fn find_refresh_token(
         &self,
         token: &SecretHash,
     ) -> Result<Option<RefreshToken>, StoreError> {
-        let row = sqlx::query(
+        query(
             "SELECT token, grant_id, client_id, issuer, subject, name, email, email_verified,
                 claims, scope, resource, created_at, expires_at, is_spent, spent_at,
                 next_access, next_access_expires_at, next_scope
@@ -184,10 +171,8 @@ impl Store for SqlStore {
              WHERE token = $1",
         )
         .bind(bytes(token))
-        .fetch_optional(&self.readers)
+        .fetch_optional(&self.readers, rows::refresh_token)
         .await
-        .map_err(unavailable)?;
-        row.as_ref().map(rows::refresh_token).transpose()
     }
 
     async fn rotate_refresh_token(
@@ -197,7 +182,7 @@ impl Store for SqlStore {
         time: RotationTime,
     ) -> Result<RefreshRotation, StoreError> {
         let mut step = self.begin().await?;
-        let spent: Option<String> = sqlx::query_scalar(
+        let spent = query(
             "UPDATE refresh_tokens SET is_spent = TRUE, spent_at = $2, next_access = $3,
                 next_access_expires_at = $4, next_scope = $5
              WHERE token = $1 AND is_spent = FALSE
@@ -208,26 +193,25 @@ impl Store for SqlStore {
         .bind(bytes(&successors.access))
         .bind(successors.access_expires_at.unix_seconds())
         .bind(successors.scope.to_string())
-        .fetch_optional(&mut *step)
-        .await
-        .map_err(unavailable)?;
+        .fetch_optional(&mut step, rows::first::<String>)
+        .await?;
         let Some(grant_id) = spent else {
-            let known = sqlx::query(
+            let known = query(
                 "SELECT spent_at, next_access, next_access_expires_at, next_scope
                  FROM refresh_tokens WHERE token = $1",
             )
             .bind(bytes(token))
-            .fetch_optional(&mut *step)
-            .await
-            .map_err(unavailable)?;
-            let Some(row) = known else { return Ok(RefreshRotation::Unknown) };
-            return Ok(match rows::successors(&row)? {
+            .fetch_optional(&mut step, rows::successors)
+            .await?;
+            step.commit().await?;
+            let Some(traded) = known else { return Ok(RefreshRotation::Unknown) };
+            return Ok(match traded {
                 Some(earlier) if earlier.may_be_repeated(time) => RefreshRotation::InGrace(earlier),
                 Some(_) | None => RefreshRotation::Replayed,
             });
         };
         insert_tokens(&mut step, &GrantId::new(grant_id), successors).await?;
-        step.commit().await.map_err(unavailable)?;
+        step.commit().await?;
         Ok(RefreshRotation::Fresh)
     }
 
@@ -237,35 +221,34 @@ impl Store for SqlStore {
         tokens: &IssuedTokens,
     ) -> Result<RefreshExtension, StoreError> {
         let mut step = self.begin().await?;
-        let found: Option<(String, bool)> =
-            sqlx::query_as("SELECT grant_id, is_spent FROM refresh_tokens WHERE token = $1")
-                .bind(bytes(token))
-                .fetch_optional(&mut *step)
-                .await
-                .map_err(unavailable)?;
-        let grant_id = match found {
-            None => return Ok(RefreshExtension::Unknown),
-            Some((_, true)) => return Ok(RefreshExtension::Spent),
-            Some((grant_id, false)) => GrantId::new(grant_id),
+        let found = query("SELECT grant_id, is_spent FROM refresh_tokens WHERE token = $1")
+            .bind(bytes(token))
+            .fetch_optional(&mut step, rows::refresh_state)
+            .await?;
+        let Some((grant_id, false)) = found else {
+            step.commit().await?;
+            return Ok(match found {
+                Some(_) => RefreshExtension::Spent,
+                None => RefreshExtension::Unknown,
+            });
         };
         if let Some((_, expires_at)) = tokens.refresh {
-            sqlx::query("UPDATE refresh_tokens SET expires_at = $2 WHERE token = $1")
+            query("UPDATE refresh_tokens SET expires_at = $2 WHERE token = $1")
                 .bind(bytes(token))
                 .bind(expires_at.unix_seconds())
-                .execute(&mut *step)
-                .await
-                .map_err(unavailable)?;
+                .execute(&mut step)
+                .await?;
         }
         let access_only = IssuedTokens { refresh: None, ..tokens.clone() };
         insert_tokens(&mut step, &grant_id, &access_only).await?;
-        step.commit().await.map_err(unavailable)?;
+        step.commit().await?;
         Ok(RefreshExtension::Extended)
     }
 
     async fn revoke_grant(&self, grant: &GrantId, now: Timestamp) -> Result<(), StoreError> {
         let mut step = self.begin().await?;
         grants::end(&mut step, &GrantsOf::One(grant.clone()), now).await?;
-        step.commit().await.map_err(unavailable)
+        step.commit().await
     }
 
     async fn revoke_access_token(
@@ -274,21 +257,19 @@ impl Store for SqlStore {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut step = self.begin().await?;
-        sqlx::query(
+        query(
             "INSERT INTO revocations (access_token, revoked_at)
              SELECT token, $2 FROM access_tokens WHERE token = $1",
         )
         .bind(bytes(token))
         .bind(now.unix_seconds())
-        .execute(&mut *step)
-        .await
-        .map_err(unavailable)?;
-        sqlx::query("DELETE FROM access_tokens WHERE token = $1")
+        .execute(&mut step)
+        .await?;
+        query("DELETE FROM access_tokens WHERE token = $1")
             .bind(bytes(token))
-            .execute(&mut *step)
-            .await
-            .map_err(unavailable)?;
-        step.commit().await.map_err(unavailable)
+            .execute(&mut step)
+            .await?;
+        step.commit().await
     }
 
     async fn revocations_since(
@@ -296,29 +277,21 @@ impl Store for SqlStore {
         cursor: Option<i64>,
     ) -> Result<(i64, Vec<Revocation>), StoreError> {
         let Some(cursor) = cursor else {
-            let newest: i64 = sqlx::query_scalar("SELECT COALESCE(MAX(seq), 0) FROM revocations")
-                .fetch_one(&self.readers)
-                .await
-                .map_err(unavailable)?;
+            let newest = query("SELECT COALESCE(MAX(seq), 0) FROM revocations")
+                .fetch_one(&self.readers, rows::first::<i64>)
+                .await?;
             return Ok((newest, Vec::new()));
         };
-        let found = sqlx::query(
+        let found = query(
             "SELECT seq, grant_id, access_token FROM revocations WHERE seq > $1
              ORDER BY seq LIMIT $2",
         )
         .bind(cursor)
         .bind(i64::from(REVOCATIONS_READ_MAX))
-        .fetch_all(&self.readers)
-        .await
-        .map_err(unavailable)?;
-        let mut newest = cursor;
-        let mut revocations = Vec::with_capacity(found.len());
-        for row in &found {
-            let (seq, revocation) = rows::revocation(row)?;
-            newest = seq;
-            revocations.push(revocation);
-        }
-        Ok((newest, revocations))
+        .fetch_all(&self.readers, rows::revocation)
+        .await?;
+        let newest = found.last().map_or(cursor, |(seq, _)| *seq);
+        Ok((newest, found.into_iter().map(|(_, revocation)| revocation).collect()))
     }
 
     async fn list_grants(
@@ -336,7 +309,7 @@ impl Store for SqlStore {
     async fn end_grants(&self, of: &GrantsOf, now: Timestamp) -> Result<u64, StoreError> {
         let mut step = self.begin().await?;
         let ended = grants::take_back(&mut step, of, now).await?;
-        step.commit().await.map_err(unavailable)?;
+        step.commit().await?;
         Ok(ended)
     }
 
@@ -351,7 +324,7 @@ impl Store for SqlStore {
         }
         let mut step = self.begin().await?;
         let described = grants::describe(&mut step, identity, now).await?;
-        step.commit().await.map_err(unavailable)?;
+        step.commit().await?;
         Ok(described)
     }
 
@@ -365,12 +338,12 @@ impl Store for SqlStore {
     ) -> Result<PersonalTokenAdded, StoreError> {
         let mut step = self.begin().await?;
         let added = grants::add_personal_token(&mut step, token).await?;
-        step.commit().await.map_err(unavailable)?;
+        step.commit().await?;
         Ok(added)
     }
 
     async fn add_user(&self, user: &LocalUser) -> Result<bool, StoreError> {
-        let added = sqlx::query(
+        let added = query(
             "INSERT INTO users (name, password_hash, created_at) VALUES ($1, $2, $3)
              ON CONFLICT (name) DO NOTHING",
         )
@@ -378,59 +351,48 @@ impl Store for SqlStore {
         .bind(&user.password_hash)
         .bind(user.created_at.unix_seconds())
         .execute(&self.writer)
-        .await
-        .map_err(unavailable)?;
-        Ok(added.rows_affected() > 0)
+        .await?;
+        Ok(added > 0)
     }
 
     async fn find_user(&self, name: &str) -> Result<Option<LocalUser>, StoreError> {
-        let row = sqlx::query("SELECT name, password_hash, created_at FROM users WHERE name = $1")
+        query("SELECT name, password_hash, created_at FROM users WHERE name = $1")
             .bind(key(name))
-            .fetch_optional(&self.readers)
+            .fetch_optional(&self.readers, rows::user)
             .await
-            .map_err(unavailable)?;
-        row.as_ref().map(rows::user).transpose()
     }
 
     async fn list_users(&self) -> Result<Vec<LocalUser>, StoreError> {
-        let found = sqlx::query("SELECT name, password_hash, created_at FROM users ORDER BY name")
-            .fetch_all(&self.readers)
+        query("SELECT name, password_hash, created_at FROM users ORDER BY name")
+            .fetch_all(&self.readers, rows::user)
             .await
-            .map_err(unavailable)?;
-        found.iter().map(rows::user).collect()
     }
 
     async fn set_password(&self, name: &str, password_hash: &str) -> Result<bool, StoreError> {
         let mut step = self.begin().await?;
-        let changed = sqlx::query("UPDATE users SET password_hash = $2 WHERE name = $1")
+        let changed = query("UPDATE users SET password_hash = $2 WHERE name = $1")
             .bind(key(name))
             .bind(password_hash)
-            .execute(&mut *step)
-            .await
-            .map_err(unavailable)?;
-        sqlx::query("DELETE FROM browser_sessions WHERE issuer = $1 AND subject = $2")
+            .execute(&mut step)
+            .await?;
+        query("DELETE FROM browser_sessions WHERE issuer = $1 AND subject = $2")
             .bind(LOCAL_ISSUER)
             .bind(key(name))
-            .execute(&mut *step)
-            .await
-            .map_err(unavailable)?;
-        step.commit().await.map_err(unavailable)?;
-        Ok(changed.rows_affected() > 0)
+            .execute(&mut step)
+            .await?;
+        step.commit().await?;
+        Ok(changed > 0)
     }
 
     async fn remove_user(&self, name: &str, now: Timestamp) -> Result<bool, StoreError> {
         let mut step = self.begin().await?;
-        let removed = sqlx::query("DELETE FROM users WHERE name = $1")
-            .bind(key(name))
-            .execute(&mut *step)
-            .await
-            .map_err(unavailable)?;
-        if removed.rows_affected() == 0 {
-            return Ok(false);
+        let removed =
+            query("DELETE FROM users WHERE name = $1").bind(key(name)).execute(&mut step).await?;
+        if removed > 0 {
+            grants::take_back(&mut step, &GrantsOf::local(name), now).await?;
         }
-        grants::take_back(&mut step, &GrantsOf::local(name), now).await?;
-        step.commit().await.map_err(unavailable)?;
-        Ok(true)
+        step.commit().await?;
+        Ok(removed > 0)
     }
 
     async fn remember_consent(
@@ -438,7 +400,7 @@ impl Store for SqlStore {
         consent: &RememberedConsent,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        sqlx::query(
+        query(
             "INSERT INTO consents (issuer, subject, tuple, given_at) VALUES ($1, $2, $3, $4)
              ON CONFLICT (issuer, subject, tuple) DO UPDATE SET given_at = excluded.given_at",
         )
@@ -447,8 +409,7 @@ impl Store for SqlStore {
         .bind(bytes(&consent.tuple))
         .bind(now.unix_seconds())
         .execute(&self.writer)
-        .await
-        .map_err(unavailable)?;
+        .await?;
         Ok(())
     }
 
@@ -457,7 +418,7 @@ impl Store for SqlStore {
         consent: &RememberedConsent,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let found: i64 = sqlx::query_scalar(
+        let found = query(
             "SELECT COUNT(*) FROM consents
              WHERE issuer = $1 AND subject = $2 AND tuple = $3 AND given_at > $4",
         )
@@ -465,9 +426,8 @@ impl Store for SqlStore {
         .bind(&consent.identity.subject)
         .bind(bytes(&consent.tuple))
         .bind(now.minus(CONSENTS_KEPT).unix_seconds())
-        .fetch_one(&self.readers)
-        .await
-        .map_err(unavailable)?;
+        .fetch_one(&self.readers, rows::first::<i64>)
+        .await?;
         Ok(found > 0)
     }
 
@@ -477,7 +437,8 @@ impl Store for SqlStore {
         identity: &Identity,
         expires_at: Timestamp,
     ) -> Result<(), StoreError> {
-        put_browser_session(&self.writer, browser, identity, expires_at, None).await
+        browser_session(browser, identity, expires_at, None).execute(&self.writer).await?;
+        Ok(())
     }
 
     async fn find_browser_session(
@@ -485,24 +446,21 @@ impl Store for SqlStore {
         browser: &SecretHash,
         now: Timestamp,
     ) -> Result<Option<Identity>, StoreError> {
-        let row = sqlx::query(
+        query(
             "SELECT issuer, subject, name, email, email_verified, claims
              FROM browser_sessions WHERE browser = $1 AND expires_at > $2",
         )
         .bind(bytes(browser))
         .bind(now.unix_seconds())
-        .fetch_optional(&self.readers)
+        .fetch_optional(&self.readers, rows::browser_session)
         .await
-        .map_err(unavailable)?;
-        row.as_ref().map(rows::browser_session).transpose()
     }
 
     async fn end_browser_session(&self, browser: &SecretHash) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM browser_sessions WHERE browser = $1")
+        query("DELETE FROM browser_sessions WHERE browser = $1")
             .bind(bytes(browser))
             .execute(&self.writer)
-            .await
-            .map_err(unavailable)?;
+            .await?;
         Ok(())
     }
 
@@ -512,12 +470,12 @@ impl Store for SqlStore {
         session: &ProviderSession,
     ) -> Result<CodeIssue, StoreError> {
         let mut step = self.begin().await?;
-        if insert_code(&mut step, code).await? == CodeIssue::NoSuchUser {
-            return Ok(CodeIssue::NoSuchUser);
+        let issued = insert_code(&mut step, code).await?;
+        if issued == CodeIssue::Issued {
+            provider_sessions::insert(&mut step, session).await?;
         }
-        provider_sessions::insert(&mut step, session).await?;
-        step.commit().await.map_err(unavailable)?;
-        Ok(CodeIssue::Issued)
+        step.commit().await?;
+        Ok(issued)
     }
 
     async fn find_provider_session(
@@ -545,6 +503,15 @@ impl Store for SqlStore {
         provider_sessions::claim(&self.writer, now, horizon, until, rows_max, which).await
     }
 
+    async fn claim_provider_session(
+        &self,
+        grant: &GrantId,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<ClaimedSession>, StoreError> {
+        provider_sessions::claim_alone(&self.writer, grant, now, until).await
+    }
+
     async fn renew_provider_session(
         &self,
         claimed: &ClaimedSession,
@@ -569,7 +536,7 @@ impl Store for SqlStore {
     ) -> Result<SessionEnd, StoreError> {
         let mut step = self.begin().await?;
         let ended = provider_sessions::end(&mut step, claimed, now).await?;
-        step.commit().await.map_err(unavailable)?;
+        step.commit().await?;
         Ok(ended)
     }
 
@@ -584,7 +551,7 @@ impl Store for SqlStore {
     ) -> Result<LoggedOut, StoreError> {
         let mut step = self.begin().await?;
         let logged_out = provider_sessions::log_out(&mut step, logout, now).await?;
-        step.commit().await.map_err(unavailable)?;
+        step.commit().await?;
         Ok(logged_out)
     }
 
@@ -598,14 +565,15 @@ impl Store for SqlStore {
     ) -> Result<AccountSessionBegun, StoreError> {
         let mut step = self.begin().await?;
         if grants::is_removed(&mut step, identity).await? {
+            step.commit().await?;
             return Ok(AccountSessionBegun::NoSuchUser);
         }
         provider_sessions::welcome_back(&mut step, identity).await?;
-        put_browser_session(&mut *step, browser, identity, expires_at, Some(idle_until)).await?;
+        browser_session(browser, identity, expires_at, Some(idle_until)).execute(&mut step).await?;
         if let Some(session) = session {
             provider_sessions::insert(&mut step, session).await?;
         }
-        step.commit().await.map_err(unavailable)?;
+        step.commit().await?;
         Ok(AccountSessionBegun::Begun)
     }
 
@@ -616,7 +584,7 @@ impl Store for SqlStore {
         idle_until: Timestamp,
     ) -> Result<Option<Identity>, StoreError> {
         // All rows, though there is one at most: see take_login.
-        let used = sqlx::query(
+        let used = query(
             "UPDATE browser_sessions SET idle_until = $3
              WHERE browser = $1 AND expires_at > $2 AND idle_until > $2
              RETURNING issuer, subject, name, email, email_verified, claims",
@@ -624,10 +592,9 @@ impl Store for SqlStore {
         .bind(bytes(browser))
         .bind(now.unix_seconds())
         .bind(idle_until.unix_seconds())
-        .fetch_all(&self.writer)
-        .await
-        .map_err(unavailable)?;
-        used.first().map(rows::browser_session).transpose()
+        .fetch_all(&self.writer, rows::browser_session)
+        .await?;
+        Ok(used.into_iter().next())
     }
 
     async fn sweep_some(
@@ -641,16 +608,15 @@ impl Store for SqlStore {
 
     async fn keep_document_client(&self, client: &Client) -> Result<(), StoreError> {
         let mut step = self.begin().await?;
-        let known: Option<String> = sqlx::query_scalar("SELECT origin FROM clients WHERE id = $1")
+        let known = query("SELECT origin FROM clients WHERE id = $1")
             .bind(client.id.as_str())
-            .fetch_optional(&mut *step)
-            .await
-            .map_err(unavailable)?;
+            .fetch_optional(&mut step, rows::first::<String>)
+            .await?;
         if known.is_none() {
             insert_client(&mut step, client).await?;
             make_room(&mut step, client, self.limits.clients_max, &self.uncounted).await?;
         } else {
-            sqlx::query(
+            query(
                 "UPDATE clients SET metadata = $2, last_used_at = $4, created_at =
                     CASE WHEN has_finished_login = FALSE THEN $5 ELSE created_at END
                  WHERE id = $1 AND origin = $3",
@@ -660,68 +626,62 @@ impl Store for SqlStore {
             .bind(rows::origin_word(ClientOrigin::Document))
             .bind(client.last_used_at.unix_seconds())
             .bind(client.created_at.unix_seconds())
-            .execute(&mut *step)
-            .await
-            .map_err(unavailable)?;
+            .execute(&mut step)
+            .await?;
         }
-        step.commit().await.map_err(unavailable)
+        step.commit().await
     }
 
     async fn list_clients(&self, after: Option<&ClientId>) -> Result<Vec<Client>, StoreError> {
-        let found = sqlx::query(
+        query(
             "SELECT id, metadata, secret, secret_expires_at, created_at, origin, last_used_at
              FROM clients WHERE id > $1 ORDER BY id LIMIT $2",
         )
         // No id is empty.
         .bind(after.map_or("", |after| key(after.as_str())))
         .bind(i64::from(CLIENTS_LISTED_MAX))
-        .fetch_all(&self.readers)
+        .fetch_all(&self.readers, rows::client)
         .await
-        .map_err(unavailable)?;
-        found.iter().map(rows::client).collect()
     }
 
     async fn remove_client(&self, id: &ClientId, now: Timestamp) -> Result<bool, StoreError> {
         let mut step = self.begin().await?;
         grants::end(&mut step, &GrantsOf::Client(id.clone()), now).await?;
-        let removed = sqlx::query("DELETE FROM clients WHERE id = $1")
+        let removed = query("DELETE FROM clients WHERE id = $1")
             .bind(key(id.as_str()))
-            .execute(&mut *step)
-            .await
-            .map_err(unavailable)?;
-        step.commit().await.map_err(unavailable)?;
-        Ok(removed.rows_affected() > 0)
+            .execute(&mut step)
+            .await?;
+        step.commit().await?;
+        Ok(removed > 0)
     }
 
     async fn is_client_in_use(&self, id: &ClientId) -> Result<bool, StoreError> {
-        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM grants WHERE client_id = $1)")
+        query("SELECT EXISTS (SELECT 1 FROM grants WHERE client_id = $1)")
             .bind(key(id.as_str()))
-            .fetch_one(&self.readers)
+            .fetch_one(&self.readers, rows::first::<bool>)
             .await
-            .map_err(unavailable)
     }
 
     async fn note_client_use(&self, id: &ClientId, now: Timestamp) -> Result<(), StoreError> {
-        sqlx::query("UPDATE clients SET last_used_at = $2 WHERE id = $1")
+        query("UPDATE clients SET last_used_at = $2 WHERE id = $1")
             .bind(key(id.as_str()))
             .bind(now.unix_seconds())
             .execute(&self.writer)
-            .await
-            .map_err(unavailable)?;
+            .await?;
         Ok(())
     }
 
     async fn sweep_idle_clients(&self, unused_since: Timestamp) -> Result<Swept, StoreError> {
-        let removed = sqlx::query(
+        let removed = query(
             "DELETE FROM clients WHERE last_used_at < $1 AND origin <> $2
                 AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.client_id = clients.id)",
         )
         .bind(unused_since.unix_seconds())
         .bind(rows::origin_word(ClientOrigin::Preregistered))
+        .at_length()
         .execute(&self.writer)
-        .await
-        .map_err(unavailable)?;
-        Ok(Swept { rows: removed.rows_affected() })
+        .await?;
+        Ok(Swept { rows: removed })
     }
 
     async fn issue_to_machine(
@@ -730,16 +690,15 @@ impl Store for SqlStore {
         tokens: &IssuedTokens,
     ) -> Result<(), StoreError> {
         let mut step = self.begin().await?;
-        let known: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM grants WHERE id = $1")
+        let known = query("SELECT COUNT(*) FROM grants WHERE id = $1")
             .bind(grant.id.as_str())
-            .fetch_one(&mut *step)
-            .await
-            .map_err(unavailable)?;
+            .fetch_one(&mut step, rows::first::<i64>)
+            .await?;
         if known == 0 {
             insert_grant(&mut step, grant).await?;
         }
         insert_tokens(&mut step, &grant.id, tokens).await?;
-        step.commit().await.map_err(unavailable)
+        step.commit().await
     }
 
     async fn use_assertion(
@@ -748,7 +707,7 @@ impl Store for SqlStore {
         expires_at: Timestamp,
     ) -> Result<AssertionUse, StoreError> {
         let mut step = self.begin().await?;
-        let used = sqlx::query(
+        let used = query(
             "INSERT INTO assertions (assertion, expires_at)
              SELECT $1, $2 WHERE (SELECT COUNT(*) FROM assertions) < $3
              ON CONFLICT (assertion) DO NOTHING",
@@ -756,36 +715,34 @@ impl Store for SqlStore {
         .bind(bytes(assertion))
         .bind(expires_at.unix_seconds())
         .bind(limit(ASSERTIONS_MAX))
-        .execute(&mut *step)
-        .await
-        .map_err(unavailable)?;
-        if used.rows_affected() > 0 {
-            step.commit().await.map_err(unavailable)?;
+        .execute(&mut step)
+        .await?;
+        if used > 0 {
+            step.commit().await?;
             return Ok(AssertionUse::Fresh);
         }
-        let known: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM assertions WHERE assertion = $1")
+        let known = query("SELECT COUNT(*) FROM assertions WHERE assertion = $1")
             .bind(bytes(assertion))
-            .fetch_one(&mut *step)
-            .await
-            .map_err(unavailable)?;
+            .fetch_one(&mut step, rows::first::<i64>)
+            .await?;
+        step.commit().await?;
         Ok(if known > 0 { AssertionUse::Replayed } else { AssertionUse::Full })
     }
 
     async fn claim_keys(&self, newest_first: &[KeyId]) -> Result<KeyClaim, StoreError> {
         let mut step = self.begin().await?;
-        let noted: Option<String> = sqlx::query_scalar("SELECT sealing_key FROM instance")
-            .fetch_one(&mut *step)
-            .await
-            .map_err(unavailable)?;
+        let noted = query("SELECT sealing_key FROM instance")
+            .fetch_one(&mut step, rows::first::<Option<String>>)
+            .await?;
         if noted.is_some_and(|noted| newest_first.iter().all(|key| key.as_str() != noted)) {
+            step.commit().await?;
             return Ok(KeyClaim::Foreign);
         }
-        sqlx::query("UPDATE instance SET sealing_key = $1")
+        query("UPDATE instance SET sealing_key = $1")
             .bind(newest_first.first().map(KeyId::as_str))
-            .execute(&mut *step)
-            .await
-            .map_err(unavailable)?;
-        step.commit().await.map_err(unavailable)?;
+            .execute(&mut step)
+            .await?;
+        step.commit().await?;
         Ok(KeyClaim::Ours)
     }
 
@@ -795,7 +752,7 @@ impl Store for SqlStore {
             flows::note(&mut step, note).await?;
         }
         flows::make_room(&mut step).await?;
-        step.commit().await.map_err(unavailable)
+        step.commit().await
     }
 
     async fn list_flows(&self, trace_id: Option<&str>) -> Result<Vec<Flow>, StoreError> {
@@ -804,11 +761,8 @@ impl Store for SqlStore {
 
     async fn check(&self) -> Result<(), StoreError> {
         // A real commit: a read-only or full disk lets everything short of it pass.
-        let written = sqlx::query("UPDATE instance SET id = id")
-            .execute(&self.writer)
-            .await
-            .map_err(unavailable)?;
-        match written.rows_affected() {
+        let written = query("UPDATE instance SET id = id").execute(&self.writer).await?;
+        match written {
             0 => Err(StoreError::Unreadable {
                 table: "instance",
                 source: "the instance id is gone".into(),
@@ -823,22 +777,34 @@ pub(super) fn claims_as_json(identity: &Identity) -> Option<String> {
     (!identity.claims.is_empty()).then(|| as_json(&identity.claims))
 }
 
+/// A digest of what the provider says of a person, beside who they are.
+pub(super) fn description(identity: &Identity) -> Vec<u8> {
+    let Identity { issuer: _, subject: _, name, email, email_verified, claims } = identity;
+    let mut digest = Sha256::digest(as_json(&(name, email, email_verified, claims))).to_vec();
+    digest.truncate(DESCRIPTION_BYTES);
+    digest
+}
+
+/// Enough that no two things said of one person are taken for each other.
+const DESCRIPTION_BYTES: usize = 16;
+
 /// Who is logged in at a browser; at the account page too until `idle_until`.
-async fn put_browser_session(
-    writer: impl sqlx::Executor<'_, Database = Database>,
-    browser: &SecretHash,
-    identity: &Identity,
+fn browser_session<'q>(
+    browser: &'q SecretHash,
+    identity: &'q Identity,
     expires_at: Timestamp,
     idle_until: Option<Timestamp>,
-) -> Result<(), StoreError> {
-    sqlx::query(
+) -> Query<'q> {
+    query(
         "INSERT INTO browser_sessions
-            (browser, issuer, subject, name, email, email_verified, expires_at, idle_until, claims)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+            (browser, issuer, subject, name, email, email_verified, expires_at, idle_until, claims,
+             described)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
          ON CONFLICT (browser) DO UPDATE SET
             issuer = excluded.issuer, subject = excluded.subject, name = excluded.name,
             email = excluded.email, email_verified = excluded.email_verified,
-            claims = excluded.claims, expires_at = excluded.expires_at, idle_until = excluded.idle_until",
+            claims = excluded.claims, described = excluded.described,
+            expires_at = excluded.expires_at, idle_until = excluded.idle_until",
     )
     .bind(bytes(browser))
     .bind(&identity.issuer)
@@ -849,19 +815,13 @@ async fn put_browser_session(
     .bind(expires_at.unix_seconds())
     .bind(idle_until.map(Timestamp::unix_seconds))
     .bind(claims_as_json(identity))
-    .execute(writer)
-    .await
-    .map_err(unavailable)?;
-    Ok(())
+    .bind(description(identity))
 }
 
 /// Keeps a code, and marks its client as one that finished a login.
-async fn insert_code(
-    step: &mut Transaction<'static, Database>,
-    code: &CodeRecord,
-) -> Result<CodeIssue, StoreError> {
+async fn insert_code(step: &mut Step, code: &CodeRecord) -> Result<CodeIssue, StoreError> {
     let CodeRecord { code, grant, expires_at, is_redeemed: _ } = code;
-    let issued = sqlx::query(
+    let issued = query(
         "INSERT INTO codes
             (code, grant_id, request, issuer, subject, name, email, email_verified, expires_at,
              is_redeemed, client_id, claims)
@@ -880,26 +840,21 @@ async fn insert_code(
     .bind(LOCAL_ISSUER)
     .bind(grant.request.client_id.as_str())
     .bind(claims_as_json(&grant.identity))
-    .execute(&mut **step)
-    .await
-    .map_err(unavailable)?;
-    if issued.rows_affected() == 0 {
+    .execute(&mut *step)
+    .await?;
+    if issued == 0 {
         return Ok(CodeIssue::NoSuchUser);
     }
     provider_sessions::welcome_back(step, &grant.identity).await?;
-    sqlx::query("UPDATE clients SET has_finished_login = TRUE WHERE id = $1")
+    query("UPDATE clients SET has_finished_login = TRUE WHERE id = $1")
         .bind(grant.request.client_id.as_str())
-        .execute(&mut **step)
-        .await
-        .map_err(unavailable)?;
+        .execute(&mut *step)
+        .await?;
     Ok(CodeIssue::Issued)
 }
 
-async fn insert_client(
-    step: &mut Transaction<'static, Database>,
-    client: &Client,
-) -> Result<(), StoreError> {
-    sqlx::query(
+async fn insert_client(step: &mut Step, client: &Client) -> Result<(), StoreError> {
+    query(
         "INSERT INTO clients
             (id, metadata, secret, secret_expires_at, created_at, has_finished_login, origin,
              last_used_at)
@@ -913,9 +868,8 @@ async fn insert_client(
     .bind(client.origin == ClientOrigin::Preregistered)
     .bind(rows::origin_word(client.origin))
     .bind(client.last_used_at.unix_seconds())
-    .execute(&mut **step)
-    .await
-    .map_err(unavailable)?;
+    .execute(&mut *step)
+    .await?;
     Ok(())
 }
 
@@ -946,7 +900,7 @@ const UNCOUNTED_MAX: u64 = 1024;
 /// Drops the oldest clients that never finished a login until there are no more than may be, or
 /// none of these is left but the one that just came.
 async fn make_room(
-    step: &mut Transaction<'static, Database>,
+    step: &mut Step,
     newest: &Client,
     clients_max: u64,
     uncounted: &Uncounted,
@@ -954,36 +908,30 @@ async fn make_room(
     if uncounted.take() {
         return Ok(());
     }
-    let clients: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM clients")
-        .fetch_one(&mut **step)
-        .await
-        .map_err(unavailable)?;
+    let clients =
+        query("SELECT COUNT(*) FROM clients").fetch_one(&mut *step, rows::first::<i64>).await?;
     uncounted.set(u64::try_from(clients).unwrap_or_default(), clients_max);
     let too_many = clients.saturating_sub(limit(clients_max));
     if too_many > 0 {
-        sqlx::query(
+        query(
             "DELETE FROM clients WHERE id IN (
                 SELECT id FROM clients WHERE has_finished_login = FALSE AND id <> $1
                 ORDER BY created_at, id LIMIT $2)",
         )
         .bind(newest.id.as_str())
         .bind(too_many)
-        .execute(&mut **step)
-        .await
-        .map_err(unavailable)?;
+        .execute(&mut *step)
+        .await?;
     }
     Ok(())
 }
 
-pub(super) async fn insert_grant(
-    step: &mut Transaction<'static, Database>,
-    grant: &Grant,
-) -> Result<(), StoreError> {
-    sqlx::query(
+pub(super) async fn insert_grant(step: &mut Step, grant: &Grant) -> Result<(), StoreError> {
+    query(
         "INSERT INTO grants
             (id, client_id, issuer, subject, name, email, email_verified, scope, resource,
-             created_at, claims)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+             created_at, claims, described)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     )
     .bind(grant.id.as_str())
     .bind(grant.client_id.as_str())
@@ -996,38 +944,34 @@ pub(super) async fn insert_grant(
     .bind(grant.resource.as_str())
     .bind(grant.created_at.unix_seconds())
     .bind(claims_as_json(&grant.identity))
-    .execute(&mut **step)
-    .await
-    .map_err(unavailable)?;
+    .bind(description(&grant.identity))
+    .execute(&mut *step)
+    .await?;
     Ok(())
 }
 
 pub(super) async fn insert_tokens(
-    step: &mut Transaction<'static, Database>,
+    step: &mut Step,
     grant_id: &GrantId,
     tokens: &IssuedTokens,
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO access_tokens (token, grant_id, scope, expires_at) VALUES ($1, $2, $3, $4)",
-    )
-    .bind(bytes(&tokens.access))
-    .bind(grant_id.as_str())
-    .bind(tokens.scope.to_string())
-    .bind(tokens.access_expires_at.unix_seconds())
-    .execute(&mut **step)
-    .await
-    .map_err(unavailable)?;
+    query("INSERT INTO access_tokens (token, grant_id, scope, expires_at) VALUES ($1, $2, $3, $4)")
+        .bind(bytes(&tokens.access))
+        .bind(grant_id.as_str())
+        .bind(tokens.scope.to_string())
+        .bind(tokens.access_expires_at.unix_seconds())
+        .execute(&mut *step)
+        .await?;
     let Some((refresh, expires_at)) = &tokens.refresh else { return Ok(()) };
-    sqlx::query(
+    query(
         "INSERT INTO refresh_tokens (token, grant_id, expires_at, is_spent)
          VALUES ($1, $2, $3, FALSE)",
     )
     .bind(bytes(refresh))
     .bind(grant_id.as_str())
     .bind(expires_at.unix_seconds())
-    .execute(&mut **step)
-    .await
-    .map_err(unavailable)?;
+    .execute(&mut *step)
+    .await?;
     Ok(())
 }
 
@@ -1048,8 +992,4 @@ fn limit(rows_max: u64) -> i64 {
 fn as_json(value: &impl serde::Serialize) -> String {
     #[expect(clippy::expect_used, reason = "our own types have string keys and no failing parts")]
     serde_json::to_string(value).expect("our own types serialise")
-}
-
-pub(super) fn unavailable(error: sqlx::Error) -> StoreError {
-    StoreError::Unavailable(Box::new(error))
 }

@@ -1,6 +1,7 @@
 //! A store in one `SQLite` file, shared by the server and the command line.
 //!
-//! One connection writes, a few read. The verbs are those of every SQL database: `sql/verbs.rs`.
+//! One connection writes (`writer.rs`), a few read. The verbs are those of every SQL database:
+//! `sql/verbs.rs`.
 
 #[path = "../sql/condition.rs"]
 mod condition;
@@ -8,36 +9,45 @@ mod condition;
 mod flows;
 #[path = "../sql/grants.rs"]
 mod grants;
+mod log;
 mod open;
 #[path = "../sql/provider_sessions.rs"]
 mod provider_sessions;
+mod readers;
 #[path = "../sql/rows.rs"]
 mod rows;
 #[path = "../sql/schema.rs"]
 mod schema;
+mod statements;
 #[path = "../sql/sweep.rs"]
 mod sweep;
 #[path = "../sql/verbs.rs"]
 mod verbs;
+mod writer;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::Transaction;
-use sqlx::sqlite::SqlitePool;
-
 pub use self::open::{Durability, OpenError};
-use self::verbs::{Uncounted, unavailable};
-use super::{Condition, Contents, SchemaAge, StoreError, TableLimits};
+use self::verbs::Uncounted;
+use super::{Condition, SchemaAge, StoreError, TableLimits};
 
 // What the files of `sql/` are compiled with.
 use self::SqliteStore as SqlStore;
-use sqlx::Sqlite as Database;
-use sqlx::sqlite::SqliteRow as Row;
+use self::open::MIGRATIONS_TABLE;
+use self::readers::Readers;
+use self::statements::{Bind, Column, Query, Row, query, read, unavailable};
+use self::writer::{Step, Writer};
 
 /// Longest that a verb waits for the file, or for its turn to write.
 pub const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Longest that what can do without is waited for.
+const NOTES_WAIT_MAX: Duration = Duration::from_millis(100);
+
+/// Pause between two attempts at what another process holds.
+const BUSY_RETRY_EVERY: Duration = Duration::from_millis(2);
 
 /// All tables in one file.
 pub struct SqliteStore {
@@ -45,9 +55,8 @@ pub struct SqliteStore {
     instance_id: String,
     limits: TableLimits,
     uncounted: Uncounted,
-    writer: SqlitePool,
-    readers: SqlitePool,
-    notes: SqlitePool,
+    writer: Writer,
+    readers: Readers,
 }
 
 impl SqliteStore {
@@ -77,30 +86,29 @@ impl SqliteStore {
         durability: Durability,
         wait_max: Duration,
     ) -> Result<Self, OpenError> {
-        let open::Opened { path, instance_id, writer, readers, notes } =
+        let open::Opened { path, instance_id, writer, readers } =
             open::open(path, durability, wait_max).await?;
         let uncounted = Uncounted::default();
-        Ok(Self { path, instance_id, limits, uncounted, writer, readers, notes })
+        Ok(Self { path, instance_id, limits, uncounted, writer, readers })
     }
 
     /// Ends all connections and folds the write-ahead log into the file. Without it nothing is
     /// lost; the log is folded in when the file is next opened.
     pub async fn close(&self) {
-        self.readers.close().await;
-        self.notes.close().await;
+        self.readers.close();
         self.writer.close().await;
     }
 
-    /// A transaction that holds the right to write from its first statement on, so that what it
+    /// A step that holds the right to write from its first statement on, so that what it
     /// reads cannot change under it.
-    async fn begin(&self) -> Result<Transaction<'static, Database>, StoreError> {
-        self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)
+    async fn begin(&self) -> Result<Step, StoreError> {
+        self.writer.begin().await
     }
 
-    /// The same for what can do without, on a connection of its own that hardly waits: while another
-    /// process holds the file, nobody waits behind it.
-    async fn begin_for_notes(&self) -> Result<Transaction<'static, Database>, StoreError> {
-        self.notes.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)
+    /// The same for what can do without: while another process holds the file, whoever waits behind it
+    /// waits hardly longer.
+    async fn begin_for_notes(&self) -> Result<Step, StoreError> {
+        self.writer.begin_within(NOTES_WAIT_MAX).await
     }
 }
 
@@ -134,7 +142,7 @@ mod tests {
         assert!(store.check().await.is_err(), "/readyz says so");
         assert!(store.find_user("alice").await.unwrap().is_none(), "reading goes on");
 
-        held.rollback().await.unwrap();
+        drop(held);
         assert!(store.add_user(&user("alice")).await.unwrap());
         store.check().await.unwrap();
     }
@@ -146,8 +154,114 @@ mod tests {
         let held = store.begin().await.unwrap();
         let refused = impatient(&folder).await.unwrap_err();
         assert!(matches!(refused, OpenError::Locked { .. }), "{refused:?}");
-        held.rollback().await.unwrap();
+        drop(held);
         impatient(&folder).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn waiting_for_another_process_holds_no_thread() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = impatient(&folder).await.unwrap();
+        let held = impatient(&folder).await.unwrap().begin().await.unwrap();
+        let mut others = 0;
+        let alice = user("alice");
+        tokio::select! {
+            biased;
+            added = store.add_user(&alice) => panic!("{added:?} though it is locked"),
+            () = async {
+                for _ in 0..20 {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    others += 1;
+                }
+            } => {}
+        }
+        assert_eq!(others, 20, "on the same thread");
+        drop(held);
+        assert!(store.add_user(&alice).await.unwrap(), "and who gave up left nothing behind");
+    }
+
+    #[tokio::test]
+    async fn a_step_that_fails_takes_nothing_of_others_along() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = impatient(&folder).await.unwrap();
+        let fails = async {
+            let mut step = store.begin().await?;
+            add(&mut step, "bob").await?;
+            query("INSERT INTO users (name) VALUES ('no hash')").execute(&mut step).await?;
+            step.commit().await
+        };
+        let (alice, carol) = (user("alice"), user("carol"));
+        let (alice, failed, carol) =
+            tokio::join!(store.add_user(&alice), fails, store.add_user(&carol));
+        assert!(alice.unwrap() && carol.unwrap());
+        assert!(matches!(failed, Err(StoreError::Unavailable(_))), "{failed:?}");
+        assert_eq!(names(&store).await, ["alice", "carol"]);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_committed_is_answered_to_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = impatient(&folder).await.unwrap();
+        assert!(store.add_user(&user("alice")).await.unwrap());
+        // One of them breaks a promise that is kept at the commit alone.
+        let breaks = async {
+            let mut step = store.begin().await?;
+            step.run("PRAGMA defer_foreign_keys = ON").await?;
+            query("INSERT INTO access_tokens VALUES (x'00', 'no grant', '', 0)")
+                .execute(&mut step)
+                .await?;
+            step.commit().await
+        };
+        let bob = user("bob");
+        let (added, seen, broken) =
+            tokio::join!(store.add_user(&bob), store.add_user(&bob), breaks);
+        for (answer, whose) in [(added, "wrote"), (seen, "saw what the other wrote")] {
+            assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{whose}: {answer:?}");
+        }
+        assert!(matches!(broken, Err(StoreError::Unavailable(_))), "{broken:?}");
+        assert_eq!(names(&store).await, ["alice"]);
+        assert!(store.add_user(&bob).await.unwrap(), "and it goes on");
+    }
+
+    #[tokio::test]
+    async fn a_step_given_up_half_way_leaves_nothing_and_the_turn_to_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = impatient(&folder).await.unwrap();
+        let mut step = store.begin().await.unwrap();
+        add(&mut step, "bob").await.unwrap();
+        drop(step);
+        assert!(store.add_user(&user("alice")).await.unwrap());
+        assert_eq!(names(&store).await, ["alice"]);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_log_is_folded_beside_those_who_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = impatient(&folder).await.unwrap();
+        let length = |name: &str| std::fs::metadata(folder.path().join(name)).unwrap().len();
+        let password_hash = "x".repeat(100_000);
+        for number in 0..1000 {
+            let user =
+                LocalUser { password_hash: password_hash.clone(), ..user(&number.to_string()) };
+            assert!(store.add_user(&user).await.unwrap());
+        }
+        let (log, file) = (length("sekisho.db-wal"), length("sekisho.db"));
+        let page = 4096;
+        // Each page has a header there, and the last step is a few of them.
+        let at_most = (page + 24) * u64::from(2 * log::PAGES_MAX + 100);
+        assert!(log < at_most, "the log has {log} bytes");
+        assert!(file > page * u64::from(log::PAGES_MAX), "the file has {file} bytes");
+    }
+
+    async fn add(step: &mut Step, name: &str) -> Result<u64, StoreError> {
+        query("INSERT INTO users (name, password_hash, created_at) VALUES ($1, 'hash', 0)")
+            .bind(name)
+            .execute(step)
+            .await
+    }
+
+    async fn names(store: &SqliteStore) -> Vec<String> {
+        store.list_users().await.unwrap().into_iter().map(|user| user.name).collect()
     }
 
     async fn impatient(folder: &tempfile::TempDir) -> Result<SqliteStore, OpenError> {

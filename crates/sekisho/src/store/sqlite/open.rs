@@ -8,14 +8,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
-};
-use sqlx::{ConnectOptions as _, Connection as _};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use tokio::time::Instant;
 
-use super::schema::{self, SchemaError};
-use super::{Condition, SchemaAge, condition};
+use super::readers::Readers;
+use super::schema::{self, Migration, SchemaError};
+use super::statements::{is_busy, unavailable};
+use super::writer::Writer;
+use super::{BUSY_RETRY_EVERY, Condition, SchemaAge, condition, query, rows};
+use crate::store::StoreError;
 
 /// What an acknowledged write survives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -100,9 +101,35 @@ pub enum OpenError {
 pub(super) struct Opened {
     pub(super) path: PathBuf,
     pub(super) instance_id: String,
-    pub(super) writer: SqlitePool,
-    pub(super) readers: SqlitePool,
-    pub(super) notes: SqlitePool,
+    pub(super) writer: Writer,
+    pub(super) readers: Readers,
+}
+
+/// How a connection to the file is made.
+#[derive(Debug, Clone)]
+pub(super) struct File {
+    path: PathBuf,
+    pub(super) durability: Durability,
+}
+
+impl File {
+    /// A connection that waits for nobody: what is busy is asked for again by those who can wait
+    /// without a thread.
+    pub(super) fn connect(&self) -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.busy_timeout(Duration::ZERO)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT_MAX);
+        connection.pragma_update(None, "foreign_keys", true)?;
+        let synchronous = match self.durability {
+            Durability::Normal => "NORMAL",
+            Durability::Full => "FULL",
+        };
+        connection.pragma_update(None, "synchronous", synchronous)?;
+        // See `log.rs`.
+        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+        Ok(connection)
+    }
 }
 
 pub(super) async fn open(
@@ -114,76 +141,35 @@ pub(super) async fn open(
     let path = std::path::absolute(path)
         .map_err(|source| OpenError::Create { path: path.to_owned(), source })?;
     create_private(&path)?;
-    let file = SqliteConnectOptions::new()
-        .filename(&path)
-        .pragma("wal_autocheckpoint", LOG_PAGES_MAX)
-        .busy_timeout(wait_max)
-        .foreign_keys(true)
-        .synchronous(match durability {
-            Durability::Normal => SqliteSynchronous::Normal,
-            Durability::Full => SqliteSynchronous::Full,
-        })
-        .disable_statement_logging();
-    prepare(&path, &file, wait_max).await?;
-    let pool = || {
-        SqlitePoolOptions::new()
-            .acquire_timeout(wait_max)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            // A file is not lost as a server is; asking costs as much as a statement.
-            .test_before_acquire(false)
-    };
-    let writer = pool()
-        .max_connections(1)
-        // A step that could not be written, as on a full disk, is undone by SQLite itself. sqlx does
-        // not notice and goes on waiting for its end: only a new connection begins another.
-        .before_acquire(|connection, _| {
-            let is_free = !connection.is_in_transaction();
-            Box::pin(async move { Ok(is_free) })
-        })
-        .connect_with(file.clone())
-        .await
-        .map_err(|error| refusal(&path, error))?;
-    let notes =
-        pool().max_connections(1).connect_lazy_with(file.clone().busy_timeout(NOTES_WAIT_MAX));
-    let readers =
-        pool().max_connections(READERS_MAX).connect_lazy_with(file.pragma("query_only", "on"));
-    match migrate(&path, &writer).await {
-        Ok(instance_id) => Ok(Opened { path, instance_id, writer, readers, notes }),
-        Err(refused) => {
-            writer.close().await;
-            Err(refused)
-        }
-    }
+    let file = File { path, durability };
+    let writer = Writer::new(prepare(&file, wait_max).await?, file.clone(), wait_max);
+    let instance_id = migrate(&file.path, &writer).await?;
+    let readers = Readers::new(file.clone(), wait_max);
+    Ok(Opened { path: file.path, instance_id, writer, readers })
 }
 
 /// Looks at a file that is there, and leaves its schema as it is.
 pub(super) async fn look(path: &Path, wait_max: Duration) -> Result<Condition, OpenError> {
     let path = std::path::absolute(path)
         .map_err(|source| OpenError::Create { path: path.to_owned(), source })?;
-    let file = SqliteConnectOptions::new()
-        .filename(&path)
-        .create_if_missing(false)
-        .busy_timeout(wait_max)
-        .disable_statement_logging();
-    let refused = |error| refusal(&path, error);
-    let mut connection = file.connect().await.map_err(refused)?;
-    if is_foreign(&mut connection).await.map_err(refused)? {
-        return Err(OpenError::Foreign { path });
-    }
-    let is_made: bool =
-        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = $1)")
-            .bind(MIGRATIONS_TABLE)
-            .fetch_one(&mut connection)
+    let file = File { path, durability: Durability::Normal };
+    let path = &file.path;
+    let refused = |error| refusal(path, error);
+    let found = connect_to_ours(&file).map_err(|error| refused(unavailable(error)))?;
+    let Some(connection) = found else { return Err(OpenError::Foreign { path: path.clone() }) };
+    let writer = Writer::new(connection, file.clone(), wait_max);
+    let mut step = writer.begin().await.map_err(refused)?;
+    let is_made =
+        query("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations')")
+            .fetch_one(&mut step, rows::first::<bool>)
             .await
             .map_err(refused)?;
-    let looked = if is_made {
-        condition::look(&mut connection, MIGRATIONS_TABLE, &MIGRATIONS).await
-    } else {
-        Ok(Condition { schema: SchemaAge::Absent, contents: None })
-    };
-    connection.close().await.map_err(refused)?;
-    looked.map_err(|error| schema_refusal(&path, error))
+    if !is_made {
+        return Ok(Condition { schema: SchemaAge::Absent, contents: None });
+    }
+    let looked = condition::look(step, &MIGRATIONS).await;
+    writer.close().await;
+    looked.map_err(|error| schema_refusal(path, error))
 }
 
 /// Makes the file, readable by its owner only, if there is none. `SQLite` gives the files beside it
@@ -235,50 +221,47 @@ fn keep_private(path: &Path) {
 fn keep_private(_: &Path) {}
 
 /// Refuses a stranger's file, and turns ours to write-ahead logging, which stays with the file.
-async fn prepare(
-    path: &Path,
-    file: &SqliteConnectOptions,
-    wait_max: Duration,
-) -> Result<(), OpenError> {
-    let mut connection = file.connect().await.map_err(|error| refusal(path, error))?;
-    if is_foreign(&mut connection).await.map_err(|error| refusal(path, error))? {
-        return Err(OpenError::Foreign { path: path.to_owned() });
-    }
-    connection.close().await.map_err(|error| refusal(path, error))?;
-    keep_private(path);
-
-    let file = file.clone().journal_mode(SqliteJournalMode::Wal);
-    let give_up_at = tokio::time::Instant::now() + wait_max;
+async fn prepare(file: &File, wait_max: Duration) -> Result<Connection, OpenError> {
+    let path = &file.path;
+    let give_up_at = Instant::now() + wait_max;
     loop {
-        // The switch needs the file alone and does not wait for it by itself.
-        match file.connect().await {
-            Ok(connection) => {
-                return connection.close().await.map_err(|error| refusal(path, error));
+        let refused = match connect_to_ours(file) {
+            Ok(Some(connection)) => {
+                keep_private(path);
+                // The switch needs the file alone.
+                match connection.pragma_update(None, "journal_mode", "WAL") {
+                    Ok(()) => return Ok(connection),
+                    Err(error) => error,
+                }
             }
-            Err(error) if is_busy(&error) && tokio::time::Instant::now() < give_up_at => {
-                tokio::time::sleep(WAL_RETRY_EVERY).await;
-            }
-            Err(error) => return Err(refusal(path, error)),
+            Ok(None) => return Err(OpenError::Foreign { path: path.clone() }),
+            Err(error) => error,
+        };
+        let is_busy = refused.sqlite_error_code() == Some(ErrorCode::DatabaseBusy);
+        if !is_busy || Instant::now() >= give_up_at {
+            return Err(refusal(path, unavailable(refused)));
         }
+        tokio::time::sleep(BUSY_RETRY_EVERY).await;
     }
 }
 
-/// Whether there are tables in it but not our mark. An empty file is free to take.
-async fn is_foreign(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+/// `None` if there are tables in it but not our mark. An empty file is free to take.
+fn connect_to_ours(file: &File) -> rusqlite::Result<Option<Connection>> {
+    let connection = file.connect()?;
     // One statement, so that both are of one moment while another process fills the file.
-    let (tables, mark): (i64, i64) = sqlx::query_as(
+    let (tables, mark): (i64, i64) = connection.query_row(
         "SELECT (SELECT COUNT(*) FROM sqlite_schema), application_id FROM pragma_application_id",
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok(tables > 0 && mark != APPLICATION_ID)
+        [],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    Ok((tables == 0 || mark == APPLICATION_ID).then_some(connection))
 }
 
 /// Brings the schema up to date and gives the instance id. All or nothing, and one process at a time.
-async fn migrate(path: &Path, writer: &SqlitePool) -> Result<String, OpenError> {
+async fn migrate(path: &Path, writer: &Writer) -> Result<String, OpenError> {
     let refused = |error| refusal(path, error);
-    let mut step = writer.begin_with("BEGIN IMMEDIATE").await.map_err(refused)?;
-    let instance_id = schema::bring_up_to_date(&mut step, MIGRATIONS_TABLE, &MIGRATIONS)
+    let mut step = writer.begin().await.map_err(refused)?;
+    let instance_id = schema::bring_up_to_date(&mut step, &MIGRATIONS)
         .await
         .map_err(|error| schema_refusal(path, error))?;
     step.commit().await.map_err(refused)?;
@@ -291,55 +274,44 @@ fn schema_refusal(path: &Path, error: SchemaError) -> OpenError {
         SchemaError::Newer { found, known } => OpenError::Newer { path, found, known },
         SchemaError::Altered { version } => OpenError::Altered { path, version },
         SchemaError::Refused(error) => refusal(&path, error),
-        SchemaError::Failed(source) => OpenError::Unusable { path, source: Box::new(source) },
     }
 }
 
-fn refusal(path: &Path, error: sqlx::Error) -> OpenError {
+fn refusal(path: &Path, error: StoreError) -> OpenError {
     let path = path.to_owned();
-    match primary_code(&error) {
-        Some(SQLITE_NOTADB) => OpenError::NotDatabase { path },
-        Some(SQLITE_BUSY) => OpenError::Locked { path },
-        _ => OpenError::Unusable { path, source: Box::new(error) },
+    if is_busy(&error) {
+        return OpenError::Locked { path };
+    }
+    let source: Box<dyn std::error::Error + Send + Sync> = match error {
+        StoreError::Unavailable(source) => source,
+        unreadable @ StoreError::Unreadable { .. } => Box::new(unreadable),
+    };
+    let code =
+        source.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code);
+    match code {
+        Some(ErrorCode::NotADatabase) => OpenError::NotDatabase { path },
+        _ => OpenError::Unusable { path, source },
     }
 }
-
-fn is_busy(error: &sqlx::Error) -> bool {
-    primary_code(error) == Some(SQLITE_BUSY)
-}
-
-/// The result code of `SQLite` without its extension in the upper bits.
-fn primary_code(error: &sqlx::Error) -> Option<u32> {
-    let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
-    Some(code & 0xff)
-}
-
-/// `sqlite3.h`: something else holds the file.
-const SQLITE_BUSY: u32 = 5;
-/// `sqlite3.h`: the header or a page is not one of a database.
-const SQLITE_NOTADB: u32 = 26;
 
 /// "skis", set by the first migration.
 const APPLICATION_ID: i64 = 0x736b_6973;
 
-/// Pages of the write-ahead log before it is folded into the file: 16 MiB. Folding waits for the disk
-/// twice, and a page that was written often is folded once.
-const LOG_PAGES_MAX: &str = "4096";
+/// Statements that are kept ready on a connection: all there are.
+const STATEMENTS_KEPT_MAX: usize = 192;
 
-/// How long what can do without waits for the file.
-const NOTES_WAIT_MAX: Duration = Duration::from_millis(100);
-
-/// Connections that read side by side; each is a thread, opened when first needed.
-const READERS_MAX: u32 = 4;
-
-/// Pause between two attempts to turn a file that others are opening too to write-ahead logging.
-const WAL_RETRY_EVERY: Duration = Duration::from_millis(10);
-
-/// Where the applied migrations are written down, as `sqlx` does by default.
-const MIGRATIONS_TABLE: &str = "_sqlx_migrations";
+/// What was applied is written down as `sqlx` did for the first versions.
+pub(super) const MIGRATIONS_TABLE: &str = "CREATE TABLE IF NOT EXISTS _sqlx_migrations (
+    version BIGINT PRIMARY KEY,
+    description TEXT NOT NULL,
+    installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    success BOOLEAN NOT NULL,
+    checksum BLOB NOT NULL,
+    execution_time BIGINT NOT NULL
+)";
 
 /// Every schema there ever was, oldest first. Never changed once released, only added to.
-const MIGRATIONS: [(i64, &str, &str); 8] = [
+const MIGRATIONS: [Migration; 10] = [
     (1, "tables", include_str!("../../../migrations/sqlite/0001_tables.sql")),
     (2, "refresh", include_str!("../../../migrations/sqlite/0002_refresh.sql")),
     (3, "clients", include_str!("../../../migrations/sqlite/0003_clients.sql")),
@@ -352,4 +324,6 @@ const MIGRATIONS: [(i64, &str, &str); 8] = [
     (6, "people", include_str!("../../../migrations/sqlite/0006_people.sql")),
     (7, "flows", include_str!("../../../migrations/sqlite/0007_flows.sql")),
     (8, "claims", include_str!("../../../migrations/sqlite/0008_claims.sql")),
+    (9, "described", include_str!("../../../migrations/sqlite/0009_described.sql")),
+    (10, "leases", include_str!("../../../migrations/sqlite/0010_leases.sql")),
 ];

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use url::Url;
 
 use super::event_reader::Place;
-use super::{Address, Client, EventReader, Link, RemoteServer, Trouble, is_event_stream};
+use super::{Address, Call, Client, EventReader, Link, RemoteServer, Trouble, is_event_stream};
 use crate::gateway::upstream::connection::{Connection, Outgoing};
 
 /// Opens the stream, and begins to carry a conversation.
@@ -25,10 +25,11 @@ pub(in crate::gateway::upstream) async fn carry(
 ) -> Result<Arc<Link>, Trouble> {
     // Judged before there is an endpoint, so with the URL that was written.
     let link = Link::new(server, client, server.address.clone(), connection);
-    let mut head = link.head();
+    let caller = connection.caller();
+    let mut head = link.head(caller.as_ref()).await?;
     head.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-    let asked = client.send(Method::GET, &server.address, head, Bytes::new()).await?;
-    let response = link.judge(asked).await?;
+    let response = client.send(Method::GET, &server.address, head, Bytes::new()).await?;
+    let response = link.judge(response, caller.as_ref()).await?;
     if !is_event_stream(&response) {
         return Err(Trouble::OtherContent);
     }
@@ -42,7 +43,7 @@ pub(in crate::gateway::upstream) async fn carry(
             Some(_) => {}
         }
     };
-    let link = Link::new(server, client, endpoint, connection);
+    let link = Link::new(server, client, Arc::new(endpoint), connection);
     let reading = Arc::clone(connection);
     tokio::spawn(async move {
         let read = async {
@@ -63,10 +64,10 @@ pub(in crate::gateway::upstream) async fn carry(
         reading.end();
     });
     let pumping = Arc::clone(&link);
-    tokio::spawn(pumping.pump(queued, |link, message, headers, id| async move {
-        let posted = match link.post(message, headers).await {
+    tokio::spawn(pumping.pump(queued, |link, Call { message, headers, id, caller }| async move {
+        let posted = match link.post(message, headers, caller.as_ref()).await {
             // What it says here is no message of the protocol.
-            Ok(response) => link.judge(response).await.map(drop),
+            Ok(response) => link.judge(response, caller.as_ref()).await.map(drop),
             Err(trouble) => Err(trouble),
         };
         if let Err(trouble) = posted {

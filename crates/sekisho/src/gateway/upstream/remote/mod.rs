@@ -17,7 +17,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_TYPE, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use sekisho_protocol::Secret;
 use sekisho_protocol::mcp::{
@@ -32,7 +32,9 @@ use self::client::{Address, Response};
 use self::event_reader::EventReader;
 use self::trouble::Trouble;
 use super::connection::{Called, Connection, Outgoing};
+use crate::gateway::credential::Introduction;
 use crate::gateway::limits::GatewayLimits;
+use crate::principal::Principal;
 
 /// How servers name the session that an `initialize` began.
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -57,9 +59,10 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 /// A server at a URL. It comes from the operator.
 #[derive(Clone)]
 pub struct RemoteServer {
-    address: Address,
+    address: Arc<Address>,
     transport: Option<RemoteTransport>,
     headers: HeaderMap,
+    introduction: Introduction,
 }
 
 /// How a server at a URL is spoken to.
@@ -89,6 +92,9 @@ pub enum RemoteServerError {
     /// A header that is not the operator's to set.
     #[error("{0:?} is set by the protocol itself: leave it out")]
     ReservedHeader(String),
+    /// A header that would say two things.
+    #[error("{0:?} would be set twice: keep one of them")]
+    DoubledHeader(String),
 }
 
 impl RemoteServer {
@@ -125,7 +131,33 @@ impl RemoteServer {
                 return Err(wrong());
             }
         }
-        Ok(Self { address: Address::new(url)?, transport, headers: kept })
+        let (address, introduction) = (Arc::new(Address::new(url)?), Introduction::Nothing);
+        Ok(Self { address, transport, headers: kept, introduction })
+    }
+
+    /// The same server, which hears who calls.
+    ///
+    /// # Errors
+    /// When a header that would say so is set already, or not to be set.
+    pub fn introducing(self, introduction: Introduction) -> Result<Self, RemoteServerError> {
+        let mut names = introduction.names();
+        for name in &names {
+            if is_reserved(name) || *name == COOKIE {
+                return Err(RemoteServerError::ReservedHeader(name.to_string()));
+            }
+        }
+        let written = self.headers.keys();
+        names.extend(written);
+        names.sort_unstable_by_key(|name| name.as_str());
+        if let Some([name, _]) = names.array_windows().find(|[one, other]| one == other) {
+            return Err(RemoteServerError::DoubledHeader(name.to_string()));
+        }
+        Ok(Self { introduction, ..self })
+    }
+
+    /// How it hears who calls.
+    pub(in crate::gateway) fn introduction(&self) -> &Introduction {
+        &self.introduction
     }
 
     /// Whether all that is said to it can be read on the way.
@@ -182,8 +214,9 @@ fn is_reserved(name: &HeaderName) -> bool {
 pub(in crate::gateway) struct Link {
     client: Client,
     /// Where messages are posted to.
-    address: Address,
+    address: Arc<Address>,
     headers: HeaderMap,
+    introduction: Introduction,
     session: OnceLock<HeaderValue>,
     connection: Arc<Connection>,
 }
@@ -198,13 +231,14 @@ impl Link {
     fn new(
         server: &RemoteServer,
         client: &Client,
-        address: Address,
+        address: Arc<Address>,
         connection: &Arc<Connection>,
     ) -> Arc<Self> {
         Arc::new(Self {
             client: client.clone(),
             address,
             headers: server.headers.clone(),
+            introduction: server.introduction.clone(),
             session: OnceLock::new(),
             connection: Arc::clone(connection),
         })
@@ -214,22 +248,28 @@ impl Link {
         &self.connection
     }
 
-    /// What every request says: the operator's headers, the session, and the revision.
-    fn head(&self) -> HeaderMap {
+    /// What every request says: the operator's headers, who calls, the session, and the revision.
+    async fn head(&self, caller: Option<&Arc<Principal>>) -> Result<HeaderMap, Trouble> {
         let mut headers = HeaderMap::with_capacity(HEADERS_USUAL + self.headers.len());
         headers.extend(self.headers.clone());
+        headers.extend(self.introduction.headers(caller).await?);
         if let Some(session) = self.session.get() {
             headers.insert(SESSION_ID, session.clone());
         }
         if let Some(version) = self.connection.version() {
             headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(version.as_str()));
         }
-        headers
+        Ok(headers)
     }
 
     /// Posts one message.
-    async fn post(&self, message: Bytes, headers: HeaderMap) -> Result<Response, Trouble> {
-        let mut head = self.head();
+    async fn post(
+        &self,
+        message: Bytes,
+        headers: HeaderMap,
+        caller: Option<&Arc<Principal>>,
+    ) -> Result<Response, Trouble> {
+        let mut head = self.head(caller).await?;
         head.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
         head.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         head.extend(headers);
@@ -239,8 +279,9 @@ impl Link {
     /// Posts what asks for no answer.
     async fn post_word(&self, outgoing: Outgoing) {
         let posted = async {
-            let response = self.post(outgoing.message, outgoing.headers).await?;
-            self.judge(response).await.map(drop)
+            let caller = outgoing.caller.as_ref();
+            let response = self.post(outgoing.message, outgoing.headers, caller).await?;
+            self.judge(response, caller).await.map(drop)
         };
         let posted = tokio::select! {
             posted = tokio::time::timeout(ACCEPT_WAIT, posted) => posted,
@@ -257,7 +298,7 @@ impl Link {
     async fn pump<F: Future<Output = ()> + Send + 'static>(
         self: Arc<Self>,
         mut queued: tokio::sync::mpsc::Receiver<Outgoing>,
-        call: impl Fn(Arc<Self>, Bytes, HeaderMap, u64) -> F,
+        call: impl Fn(Arc<Self>, Call) -> F,
     ) {
         // As many as there are calls at once: `calls_max`, and those that are being given up.
         let mut calls = tokio::task::JoinSet::new();
@@ -268,8 +309,13 @@ impl Link {
                 Some(_) = calls.join_next() => {}
                 outgoing = queued.recv() => match outgoing {
                     None => return,
-                    Some(Outgoing { message, headers, call: Some(Called { id, given_up }) }) => {
-                        let work = call(Arc::clone(&self), message, headers, id);
+                    Some(Outgoing {
+                        message,
+                        headers,
+                        call: Some(Called { id, given_up }),
+                        caller,
+                    }) => {
+                        let work = call(Arc::clone(&self), Call { message, headers, id, caller });
                         calls.spawn(async move {
                             tokio::select! {
                                 () = work => {}
@@ -287,7 +333,11 @@ impl Link {
     }
 
     /// A response of success, or what is in the way.
-    async fn judge(&self, response: Response) -> Result<Response, Trouble> {
+    async fn judge(
+        &self,
+        response: Response,
+        caller: Option<&Arc<Principal>>,
+    ) -> Result<Response, Trouble> {
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -296,6 +346,9 @@ impl Link {
             return Err(Trouble::Redirected(status));
         }
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            if status == StatusCode::UNAUTHORIZED {
+                self.introduction.was_refused(caller);
+            }
             return Err(Trouble::NotLetIn(status));
         }
         if status == StatusCode::NOT_FOUND && self.session.get().is_some() {
@@ -324,6 +377,14 @@ impl Link {
             self.connection.finish(id, ending);
         }
     }
+}
+
+/// A call on its way.
+pub(super) struct Call {
+    pub(super) message: Bytes,
+    pub(super) headers: HeaderMap,
+    pub(super) id: u64,
+    pub(super) caller: Option<Arc<Principal>>,
 }
 
 /// Whether a refusal is one of a server of 2026-07-28. Another one was put in its place if not, which

@@ -9,16 +9,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::ACCEPT;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::event_reader::Place;
 use super::{
-    Client, EventReader, Link, PROTOCOL_VERSION, RETRY_AT_FIRST, RETRY_MAX, RemoteServer, Response,
-    SESSION_ID, SESSION_ID_BYTES_MAX, Trouble, body_of, is_event_stream, is_json,
+    Call, Client, EventReader, Link, PROTOCOL_VERSION, RETRY_AT_FIRST, RETRY_MAX, RemoteServer,
+    Response, SESSION_ID, SESSION_ID_BYTES_MAX, Trouble, body_of, is_event_stream, is_json,
 };
 use crate::gateway::upstream::connection::{Connection, Outgoing, Work};
+use crate::principal::Principal;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// How often in a row a stream is asked for again that brings nothing new.
@@ -41,27 +42,20 @@ pub(in crate::gateway::upstream) fn carry(
 
 impl Link {
     /// A whole call, from its POST to its answer. Dropped before, the server is hung up on.
-    pub(in crate::gateway::upstream) fn carry(
-        self: Arc<Self>,
-        message: Bytes,
-        headers: HeaderMap,
-        id: u64,
-    ) -> Work {
+    pub(in crate::gateway::upstream) fn carry(self: Arc<Self>, call: Call) -> Work {
         Box::pin(async move {
-            if let Err(trouble) = self.call(message, headers, id).await {
+            let id = call.id;
+            if let Err(trouble) = self.call(call).await {
                 self.fail(id, trouble);
             }
         })
     }
 
-    async fn call(
-        self: &Arc<Self>,
-        message: Bytes,
-        headers: HeaderMap,
-        id: u64,
-    ) -> Result<(), Trouble> {
+    async fn call(self: &Arc<Self>, call: Call) -> Result<(), Trouble> {
+        let Call { message, headers, id, caller } = call;
+        let sender = caller.as_ref();
         let has_session = !headers.contains_key(PROTOCOL_VERSION);
-        let response = self.judge(self.post(message, headers).await?).await?;
+        let response = self.judge(self.post(message, headers, sender).await?, sender).await?;
         if has_session && self.connection.version().is_none() {
             self.keep_session(&response)?;
         }
@@ -72,10 +66,10 @@ impl Link {
             let mut answer = Following::new(response, self.connection.message_bytes_max());
             // Nearly always the answer is all there is. What is told before it may keep whoever asked
             // busy, and the server shall not wait for that.
-            if !self.hear_next(&mut answer, id).await? {
+            if !self.hear_next(&mut answer, id, sender).await? {
                 let link = Arc::clone(self);
                 let following = AbortOnDropHandle::new(tokio::spawn(async move {
-                    while !link.hear_next(&mut answer, id).await? {}
+                    while !link.hear_next(&mut answer, id, caller.as_ref()).await? {}
                     Ok(())
                 }));
                 following.await.unwrap_or(Err(Trouble::NoAnswer))?;
@@ -102,7 +96,12 @@ impl Link {
 
     /// Hears the next message of a call's stream, over as many connections as that takes; `true` if it
     /// was the answer.
-    async fn hear_next(&self, answer: &mut Following, id: u64) -> Result<bool, Trouble> {
+    async fn hear_next(
+        &self,
+        answer: &mut Following,
+        id: u64,
+        caller: Option<&Arc<Principal>>,
+    ) -> Result<bool, Trouble> {
         loop {
             let trouble = match answer.events.next().await {
                 Ok(Some(event)) => {
@@ -124,7 +123,7 @@ impl Link {
                 return Err(trouble);
             }
             Box::pin(tokio::time::sleep(pause(&place, answer.in_vain))).await;
-            let response = match self.resume(&place).await {
+            let response = match self.resume(&place, caller).await {
                 Ok(response) => response,
                 // The server took the call: that it knows nothing of it now is no refusal.
                 Err(Trouble::Refused { .. } | Trouble::Forgotten) => return Err(trouble),
@@ -136,13 +135,21 @@ impl Link {
     }
 
     /// Asks for the rest of a stream, or for one of what belongs to no call.
-    async fn resume(&self, place: &Place) -> Result<Response, Trouble> {
-        let response = self.judge(self.get(place).await?).await?;
+    async fn resume(
+        &self,
+        place: &Place,
+        caller: Option<&Arc<Principal>>,
+    ) -> Result<Response, Trouble> {
+        let response = self.judge(self.get(place, caller).await?, caller).await?;
         if is_event_stream(&response) { Ok(response) } else { Err(Trouble::OtherContent) }
     }
 
-    async fn get(&self, place: &Place) -> Result<Response, Trouble> {
-        let mut head = self.head();
+    async fn get(
+        &self,
+        place: &Place,
+        caller: Option<&Arc<Principal>>,
+    ) -> Result<Response, Trouble> {
+        let mut head = self.head(caller).await?;
         head.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         let id = place.last_id.as_deref().map(HeaderValue::from_str);
         if let Some(Ok(id)) = id {
@@ -159,7 +166,7 @@ impl Link {
         let mut in_vain = 0;
         let listening = async {
             loop {
-                match self.resume(&place).await {
+                match self.resume(&place, self.connection.caller().as_ref()).await {
                     Ok(response) => {
                         let mut events =
                             EventReader::new(response, std::mem::take(&mut place), bytes_max);
@@ -193,9 +200,11 @@ impl Link {
     pub(in crate::gateway::upstream) async fn stop(&self) {
         self.connection.close();
         if self.session.get().is_some() && !self.connection.is_forgotten() {
-            let parting =
-                self.client.send(Method::DELETE, &self.address, self.head(), Bytes::new());
-            // Any answer will do: 405 says that it ends sessions by itself.
+            let parting = async {
+                let head = self.head(self.connection.caller().as_ref()).await?;
+                // Any answer will do: 405 says that it ends sessions by itself.
+                self.client.send(Method::DELETE, &self.address, head, Bytes::new()).await
+            };
             let parted = tokio::time::timeout(DELETE_WAIT, parting).await;
             if !parted.is_ok_and(|parted| parted.is_ok()) {
                 tracing::debug!("the server behind us is not there to part from");

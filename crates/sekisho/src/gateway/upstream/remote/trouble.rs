@@ -4,6 +4,7 @@
 use http::StatusCode;
 use sekisho_protocol::mcp::{INTERNAL_ERROR, McpError};
 
+use crate::gateway::credential::NotIntroduced;
 use crate::gateway::upstream::connection::Ending;
 
 /// What lies behind a trouble, for the log.
@@ -24,8 +25,10 @@ pub(in crate::gateway::upstream) enum Trouble {
     Refused { status: StatusCode, error: Option<McpError> },
     #[error("it does not know the session, or this revision, any more")]
     Forgotten,
-    #[error("it answered {0}: set upstream.headers to what it wants to see")]
+    #[error("it answered {0}: set upstream.headers or upstream.identity to what it wants to see")]
     NotLetIn(StatusCode),
+    #[error("it is not asked: {0}")]
+    NotIntroduced(#[from] NotIntroduced),
     #[error("it answered {0}: set upstream.url to where it is")]
     Redirected(StatusCode),
     #[error("its answer is neither application/json nor text/event-stream")]
@@ -70,9 +73,11 @@ impl Trouble {
                 Ending::Refused { error, status: Some(status) }
             }
             Self::Forgotten => Ending::Refused { error, status: Some(StatusCode::NOT_FOUND) },
-            Self::Unreachable(_) | Self::TooSlow | Self::NotLetIn(_) | Self::Redirected(_) => {
-                Ending::Unreached(error)
-            }
+            Self::Unreachable(_)
+            | Self::TooSlow
+            | Self::NotLetIn(_)
+            | Self::NotIntroduced(_)
+            | Self::Redirected(_) => Ending::Unreached(error),
             Self::Broken(_)
             | Self::NoAnswer
             | Self::OtherContent
@@ -95,6 +100,7 @@ impl Trouble {
                 return McpError::new(INTERNAL_ERROR, message);
             }
             Self::Forgotten => "has forgotten the session",
+            Self::NotIntroduced(why) => return why.to_mcp_error(),
             Self::NotLetIn(_) => "does not let us in: its operator has to be told",
             Self::Redirected(_) => "sends us elsewhere, and we do not follow",
             Self::OtherContent => "answers with what is no message",
