@@ -174,7 +174,8 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
     let servers = ruled(written, servers(written, &public_url)?)?;
     let (reached, members_only): (Vec<_>, Vec<_>) = servers
         .into_iter()
-        .zip(&written.servers)
+        // The one that is there when none is written has no settings.
+        .zip(written.servers.iter().map(Some).chain(std::iter::repeat(None)))
         .partition(|(server, _)| !server.resource.path.is_empty());
     let (servers, of_reached): (Vec<_>, Vec<_>) = reached.into_iter().unzip();
     let (members_only, of_members): (Vec<_>, Vec<_>) = members_only.into_iter().unzip();

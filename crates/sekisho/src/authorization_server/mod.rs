@@ -146,7 +146,7 @@ pub struct Settings {
     pub provider_session: SessionRule,
     /// Who may log in at all.
     pub admission: Admission,
-    /// Whether there are keys at `/jwks.json` (`crate::signing`), which the metadata then names.
+    /// Whether there are keys at `/jwks.json`, which the metadata then names.
     pub publishes_keys: bool,
     /// Registrations from one address in a minute.
     pub registrations_per_minute: NonZeroU32,
