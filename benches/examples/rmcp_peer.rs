@@ -26,7 +26,7 @@ use rmcp::service::RequestContext;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
-use rmcp::{ErrorData, RoleServer, ServerHandler};
+use rmcp::{ErrorData, RoleServer, ServerHandler, ServiceExt as _};
 
 use tokens::Tokens;
 
@@ -35,21 +35,24 @@ use tokens::Tokens;
 struct Arguments {
     /// Address to listen on.
     #[arg(long)]
+    #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
     /// The one token that opens the door.
-    #[arg(long)]
+    #[arg(long, default_value = "")]
     token: String,
     /// How rmcp answers.
     #[arg(long, value_enum)]
     mode: Mode,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Mode {
     /// Sessions, answers as an event stream: rmcp's default.
     Session,
     /// No sessions, answers as plain JSON.
     Json,
+    /// No HTTP at all: standard input and output.
+    Stdio,
 }
 
 const FORTUNES: [&str; 7] = ["大吉", "中吉", "小吉", "吉", "末吉", "凶", "大凶"];
@@ -96,6 +99,11 @@ async fn main() -> std::io::Result<()> {
     let fortune = Fortune::default();
     let tool = move || Ok(fortune.clone());
     let app = match arguments.mode {
+        Mode::Stdio => {
+            let running = Fortune::default().serve(rmcp::transport::stdio()).await;
+            let ended = running.map_err(std::io::Error::other)?.waiting().await;
+            return ended.map(drop).map_err(std::io::Error::other);
+        }
         Mode::Session => Router::new().route_service(
             "/mcp",
             StreamableHttpService::new(tool, Arc::new(LocalSessionManager::default()), config),

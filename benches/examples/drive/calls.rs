@@ -4,13 +4,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::load::{self, Slice};
+use crate::load::{self, Outcome, Slice};
 use crate::report::Report;
 use crate::target::{self, Scenario, Target};
 use crate::{Arguments, LOAD_CORE, Result, SERVER_CORE, procfs};
 
 /// Share of either core that others may take before a turn is disturbed.
-const FOREIGN_SHARE_MAX: f64 = 0.10;
+pub(crate) const FOREIGN_SHARE_MAX: f64 = 0.10;
 
 /// What one turn of one server showed.
 #[derive(Debug, Clone, Copy)]
@@ -72,12 +72,22 @@ async fn take_turn(
     connections: usize,
     slice: Slice,
 ) -> Result<Turn> {
-    let before = Used::now(target.server.pid())?;
     let templates = (0..connections).map(|at| target.request(scenario, at)).collect();
-    let outcome = load::push(target.server.address, templates, scenario.expected(), slice)
-        .await
-        .map_err(|error| format!("{}, {scenario:?}, {connections}: {error}", target.name))?;
-    let used = Used::now(target.server.pid())?.since(&before);
+    let pushed = load::push(target.server.address, templates, scenario.expected(), slice);
+    let observed = observe(target.server.pid(), slice, pushed).await;
+    observed
+        .map_err(|error| format!("{}, {scenario:?}, {connections}: {error}", target.name).into())
+}
+
+/// Looks at a server and both cores while it is pushed.
+pub(crate) async fn observe(
+    server: u32,
+    slice: Slice,
+    pushed: impl Future<Output = Result<Outcome>>,
+) -> Result<Turn> {
+    let before = Used::now(server)?;
+    let outcome = pushed.await?;
+    let used = Used::now(server)?.since(&before);
     let quantile = |thousandth: usize| {
         outcome.latencies.get(outcome.answers * thousandth / 1000).copied().unwrap_or_default()
     };

@@ -7,6 +7,7 @@
 //! ```
 
 mod calls;
+mod gateway;
 mod load;
 mod login;
 mod procfs;
@@ -68,7 +69,12 @@ struct Arguments {
     #[arg(long, default_value_t = 1_000_000)]
     tokens: usize,
     /// What to measure.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "calls,streams,signins,tokens")]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "calls,streams,signins,tokens,gateway"
+    )]
     parts: Vec<Part>,
 }
 
@@ -83,6 +89,8 @@ enum Part {
     Signins,
     /// A store with many live tokens.
     Tokens,
+    /// Somebody else's server, through us and through others.
+    Gateway,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -100,6 +108,7 @@ async fn main() -> Result<()> {
             Part::Streams => streams::measure(&arguments, &folder).await?,
             Part::Signins => signins::measure(&arguments, &folder).await?,
             Part::Tokens => tokens::measure(&arguments, &folder).await?,
+            Part::Gateway => gateway::measure(&arguments, &folder).await?,
         };
         std::io::stdout().write_all(tables.as_bytes())?;
         text.push_str(&tables);

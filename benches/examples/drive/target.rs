@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -96,25 +97,8 @@ impl Target {
                 Some(format!("Bearer mcp_{}{COUNTER}", "0".repeat(64 - COUNTER_DIGITS)))
             }
         };
-        let host = self.host();
-        let mut headers = common_headers(authorization.as_deref());
-        if scenario == Scenario::StatelessCall {
-            headers.extend([
-                ("MCP-Protocol-Version", STATELESS_VERSION),
-                ("Mcp-Method", "tools/call"),
-                ("Mcp-Name", "fortune"),
-            ]);
-            let params = format!(r#"{{"name":"fortune","arguments":{{}},"_meta":{META}}}"#);
-            return Template::post(&host, &headers, &message(COUNTER, "tools/call", &params));
-        }
-        headers.push(("MCP-Protocol-Version", PROTOCOL_VERSION));
-        headers.extend(session.map(|value| ("Mcp-Session-Id", value.as_str())));
-        let params = r#"{"name":"fortune","arguments":{}}"#;
-        Template::post(&host, &headers, &message(COUNTER, "tools/call", params))
-    }
-
-    fn host(&self) -> String {
-        format!("localhost:{}", self.server.address.port())
+        let session = session.map(String::as_str);
+        request(scenario, &host_of(self.server.address), authorization.as_deref(), session)
     }
 
     /// What requests that are made one by one are made of.
@@ -124,7 +108,7 @@ impl Target {
 
     /// The same with another token.
     pub(crate) fn wire_of(server: &Server, token: String) -> Wire {
-        Wire { host: format!("localhost:{}", server.address.port()), token }
+        Wire::new(server.address, token)
     }
 
     /// Begins `count` sessions; keeps none where the server gives none.
@@ -149,6 +133,10 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
+    pub(crate) fn new(address: SocketAddr, token: String) -> Self {
+        Self { host: host_of(address), token }
+    }
+
     pub(crate) fn initialize(&self) -> String {
         let params = format!(
             r#"{{"protocolVersion":"{PROTOCOL_VERSION}","capabilities":{{}},"clientInfo":{{"name":"benchmark","version":"1"}}}}"#
@@ -189,12 +177,47 @@ impl Wire {
         self.request("POST", "/mcp", &headers, &message("1", "tools/call", &params))
     }
 
+    /// `tools/call` in a session, by the id `id`.
+    pub(crate) fn call_in(&self, session: &str, tool: &str, id: usize) -> String {
+        let params = format!(r#"{{"name":"{tool}","arguments":{{}}}}"#);
+        let body = message(&id.to_string(), "tools/call", &params);
+        self.request("POST", "/mcp", &of_session(session), &body)
+    }
+
     fn request(&self, method: &str, path: &str, more: &[(&str, &str)], body: &str) -> String {
         let authorization = format!("Bearer {}", self.token);
         let mut headers = common_headers(Some(&authorization));
         headers.extend(more);
         load::request(method, path, &self.host, &headers, body)
     }
+}
+
+/// A call, or what is to be refused, as every server is asked it.
+pub(crate) fn request(
+    scenario: Scenario,
+    host: &str,
+    authorization: Option<&str>,
+    session: Option<&str>,
+) -> Template {
+    let mut headers = common_headers(authorization);
+    if scenario == Scenario::StatelessCall {
+        headers.extend([
+            ("MCP-Protocol-Version", STATELESS_VERSION),
+            ("Mcp-Method", "tools/call"),
+            ("Mcp-Name", "fortune"),
+        ]);
+        let params = format!(r#"{{"name":"fortune","arguments":{{}},"_meta":{META}}}"#);
+        return Template::post(host, &headers, &message(COUNTER, "tools/call", &params));
+    }
+    headers.push(("MCP-Protocol-Version", PROTOCOL_VERSION));
+    headers.extend(session.map(|value| ("Mcp-Session-Id", value)));
+    let params = r#"{"name":"fortune","arguments":{}}"#;
+    Template::post(host, &headers, &message(COUNTER, "tools/call", params))
+}
+
+/// How a server is called in requests to it.
+pub(crate) fn host_of(address: SocketAddr) -> String {
+    format!("localhost:{}", address.port())
 }
 
 fn of_session(session: &str) -> [(&str, &str); 2] {
@@ -309,15 +332,38 @@ pub(crate) async fn start_sekisho(
     name: &'static str,
 ) -> Result<Target> {
     let address = write_settings(folder, RAISED_LIMITS)?;
-    add_user(program, folder)?;
+    add_user(program, folder, USERNAME)?;
     let server = Server::start(program, &["serve"], address, folder)?;
     let issuer = format!("http://localhost:{}", address.port());
     let token = login::log_in(&issuer, USERNAME, PASSWORD).await?;
     Ok(Target { name, server, token, sessions: Vec::new() })
 }
 
+/// The program in front of `upstream`, written as the settings have it, with so many people logged in;
+/// each has a token.
+pub(crate) async fn start_gateway(
+    program: &Path,
+    folder: &Path,
+    upstream: &str,
+    people: usize,
+) -> Result<(Server, Vec<String>)> {
+    let guarded = format!("[[server]]\nname = \"fortune\"\npath = \"/\"\nupstream = {upstream}\n");
+    let address = write_settings(folder, &format!("{RAISED_LIMITS}\n{guarded}"))?;
+    let people: Vec<String> = (0..people).map(|number| format!("{USERNAME}{number}")).collect();
+    for person in &people {
+        add_user(program, folder, person)?;
+    }
+    let server = Server::start(program, &["serve"], address, folder)?;
+    let mut tokens = Vec::with_capacity(people.len());
+    for person in &people {
+        tokens
+            .push(login::log_in(&format!("http://{}", host_of(address)), person, PASSWORD).await?);
+    }
+    Ok((server, tokens))
+}
+
 /// Settings for a server of its own in `folder`; gives its address.
-pub(crate) fn write_settings(folder: &Path, more: &str) -> Result<std::net::SocketAddr> {
+pub(crate) fn write_settings(folder: &Path, more: &str) -> Result<SocketAddr> {
     std::fs::create_dir_all(folder)?;
     let address = server::free_address()?;
     let mut settings = String::new();
@@ -328,9 +374,9 @@ pub(crate) fn write_settings(folder: &Path, more: &str) -> Result<std::net::Sock
     Ok(address)
 }
 
-fn add_user(program: &Path, folder: &Path) -> Result<()> {
+fn add_user(program: &Path, folder: &Path, name: &str) -> Result<()> {
     let mut command = server::pinned(program);
-    command.args(["user", "add", USERNAME]).current_dir(folder).stdin(Stdio::piped());
+    command.args(["user", "add", name]).current_dir(folder).stdin(Stdio::piped());
     let mut child = command.stdout(Stdio::null()).spawn()?;
     if let Some(mut input) = child.stdin.take() {
         writeln!(input, "{PASSWORD}")?;

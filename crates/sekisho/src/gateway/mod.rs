@@ -147,7 +147,8 @@ impl Gateway {
                         return Err(error.into());
                     }
                     if is_mismatch {
-                        upstream.learn_headers(&ToolCallParams::parse(params)?.name).await;
+                        let tool = ToolCallParams::parse(params)?.name;
+                        Box::pin(upstream.learn_headers(&tool)).await;
                     }
                     is_second = true;
                 }

@@ -17,7 +17,8 @@ use tokio_util::task::TaskTracker;
 use super::credential;
 use super::limits::GatewayLimits;
 use super::upstream::{
-    self, Carrier, GuardedServer, RemoteServer, StdioCommand, Upstream, capabilities_for_upstream,
+    self, Carrier, Client, GuardedServer, RemoteServer, StdioCommand, Upstream,
+    capabilities_for_upstream,
 };
 use crate::mcp::{Changes, Context, Whose};
 use crate::principal::{Person, Principal};
@@ -81,7 +82,7 @@ struct Recipe {
 #[derive(Debug)]
 enum Reached {
     Command(StdioCommand),
-    Remote { server: RemoteServer, client: Result<reqwest::Client, reqwest::Error> },
+    Remote { server: RemoteServer, client: Result<Client, reqwest::Error> },
 }
 
 impl Reached {
@@ -177,7 +178,7 @@ impl Owners {
             reason.to_mcp_error()
         })?;
         let owner = self.owner(context, &capabilities, told.clone());
-        let changes = self.recipe.changes.of(owner.whose.clone());
+        let whose = owner.whose.clone();
         let place = self.place(owner)?;
         let mut running = Arc::clone(&place.running).lock_owned().await;
         if let Some(upstream) = running.alive() {
@@ -189,6 +190,7 @@ impl Owners {
         }
         running.pause(Instant::now())?;
         let recipe = Arc::clone(&self.recipe);
+        let changes = recipe.changes.of(whose);
         let before = running.upstream.clone();
         let caller = caller.cloned();
         let started = self.recipe.tasks.spawn(async move {

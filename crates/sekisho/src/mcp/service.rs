@@ -396,7 +396,7 @@ impl Context {
             Client::Session(session) => {
                 let session = session.upgrade().ok_or_else(unreachable_client)?;
                 let exchange = self.exchange.as_ref().ok_or_else(unreachable_client)?;
-                session.ask(exchange, &unknown).await?
+                Box::pin(session.ask(exchange, &unknown)).await?
             }
         }
         .into_iter();

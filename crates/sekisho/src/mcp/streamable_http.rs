@@ -12,14 +12,17 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::FutureExt;
+use futures::future::{Abortable, Aborted};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use sekisho_protocol::mcp::{Incoming, Message, ProtocolVersion, Request as McpRequest, RequestId};
+use tokio::runtime::Handle;
 use tower::Service;
+use tracing::Instrument as _;
 
 use super::Endpoint;
 use super::era::{self, Era, PROTOCOL_VERSION};
 use super::legacy::{
-    Call, Caller, EventStream, First, Retention, Session, Transport, batch, require_scopes,
+    Call, Caller, EventStream, First, Place, Retention, Session, Transport, batch, require_scopes,
     take_answer, take_notice,
 };
 use super::modern::Answer;
@@ -188,20 +191,14 @@ impl Endpoint {
             return Err(Refusal::TooManyStreams);
         }
         let mut work = Box::pin(work);
-        match work.as_mut().now_or_never() {
+        let mut answering = match work.as_mut().now_or_never() {
             Some(answer) if !must_stream && exchange.is_silent() => return Ok(json(answer)),
-            Some(answer) => exchange.finish_with(answer),
-            None => {
-                let answering = Answering(Arc::clone(&exchange));
-                session.continue_in_background(id, async move {
-                    let answer = work.await;
-                    answering.0.finish_with(answer);
-                })?;
-            }
-        }
+            Some(answer) => Answering::done(answer, &exchange),
+            None => Answering::begin(&session, id, work, &exchange)?,
+        };
         if !must_stream {
             let may_stream = accepts.event_stream && session.make_room_for_stream();
-            match exchange.first(may_stream).await {
+            match answering.first(may_stream).await {
                 First::Answer(answer) => return Ok(json(answer)),
                 First::Nothing => return Ok(StatusCode::ACCEPTED.into_response()),
                 First::Telling => {}
@@ -278,10 +275,75 @@ impl Drop for Begun<'_> {
     }
 }
 
-/// An answer being worked on; its stream ends also when the work is dropped.
-struct Answering(Arc<EventStream>);
+/// An answer being worked on by whoever waits for it, as long as somebody does; dropped, it goes on by
+/// itself. No other task has to be woken for most answers that way.
+struct Answering {
+    exchange: Arc<EventStream>,
+    /// None when the answer is there, or will never be.
+    rest: Option<(Abortable<Work>, Place)>,
+    span: tracing::Span,
+}
+
+type Work = Pin<Box<dyn Future<Output = Bytes> + Send>>;
+
+impl Answering {
+    fn begin(
+        session: &Arc<Session>,
+        id: Option<RequestId>,
+        work: Work,
+        exchange: &Arc<EventStream>,
+    ) -> Result<Self, Refusal> {
+        let (place, work) = session.place(id, work)?;
+        let (exchange, span) = (Arc::clone(exchange), tracing::Span::current());
+        Ok(Self { exchange, rest: Some((work, place)), span })
+    }
+
+    /// One whose answer comes behind what was told.
+    fn done(answer: Bytes, exchange: &Arc<EventStream>) -> Self {
+        exchange.finish_with(answer);
+        Self { exchange: Arc::clone(exchange), rest: None, span: tracing::Span::none() }
+    }
+
+    /// Waits for the answer; where `may_tell` is set also for anything told before it.
+    async fn first(&mut self, may_tell: bool) -> First {
+        if let Some((work, _)) = &mut self.rest {
+            let answer = tokio::select! {
+                biased;
+                first = self.exchange.first(may_tell) => return first,
+                answer = work => answer,
+            };
+            self.rest = None;
+            match answer {
+                Ok(answer) if self.exchange.is_silent() => return First::Answer(answer),
+                Ok(answer) => self.exchange.finish_with(answer),
+                Err(Aborted) => self.exchange.finish(),
+            }
+        }
+        self.exchange.first(may_tell).await
+    }
+}
 
 impl Drop for Answering {
+    fn drop(&mut self) {
+        let Some((work, place)) = self.rest.take() else { return };
+        let ending = Ending(Arc::clone(&self.exchange));
+        let goes_on = async move {
+            if let Ok(answer) = work.await {
+                ending.0.finish_with(answer);
+            }
+            drop((ending, place));
+        };
+        // There is none when all ends.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(goes_on.instrument(self.span.clone()));
+        }
+    }
+}
+
+/// A stream that ends also when the work on its answer is dropped.
+struct Ending(Arc<EventStream>);
+
+impl Drop for Ending {
     fn drop(&mut self) {
         self.0.finish();
     }

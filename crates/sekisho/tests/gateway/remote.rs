@@ -326,6 +326,17 @@ async fn a_stream_that_breaks_is_asked_for_where_it_broke_off() {
     rig.stop().await;
 }
 
+/// A timer inside of it would make it so, and all futures around it.
+#[tokio::test]
+async fn a_call_asks_for_no_memory_that_allocators_are_slow_at() {
+    let rig = Plan::at("http://127.0.0.1:9/mcp").begin();
+    let who = caller("alice");
+    let call = rig.gateway.call("tools/call", None, &who);
+    assert!(std::mem::align_of_val(&*call) <= align_of::<u128>());
+    drop(call);
+    rig.stop().await;
+}
+
 #[tokio::test]
 async fn a_client_that_gives_up_is_heard_of_in_the_words_of_the_servers_era() {
     for speaks in Speaks::ALL {

@@ -161,7 +161,8 @@ impl Introduction {
             }
             Self::Token { header, from } => {
                 let caller = caller.ok_or(NotIntroduced::Nobody)?;
-                let token = from.token_for(caller).await?;
+                // Boxed: a timer inside would make each call over-aligned, and allocators slow.
+                let token = Box::pin(from.token_for(caller)).await?;
                 headers.insert(header, token_value(header, &token)?);
             }
         }

@@ -11,8 +11,9 @@
 //! last.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,6 +25,7 @@ use sekisho_protocol::mcp::{
 };
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -31,14 +33,14 @@ use tokio_util::sync::CancellationToken;
 use super::super::limits::GatewayLimits;
 use super::super::owners::Per;
 use super::exchange::{Notice, Question};
+use super::news::{Hearer, Teller, news};
+use super::remote::{Call, Link};
 use super::tools::KnownTools;
 use crate::mcp::Changes;
 use crate::principal::Principal;
 
 /// Messages that wait to be sent; who has more to say waits.
-const QUEUE_MAX: usize = 64;
-/// What one call is told before it looks; more is dropped, or refused if it is a question.
-const EVENTS_MAX: usize = 64;
+pub(super) const QUEUE_MAX: usize = 64;
 /// Texts that are no messages, of which the log says so, for each conversation.
 const STRAYS_TOLD: u32 = 5;
 
@@ -46,6 +48,8 @@ const STRAYS_TOLD: u32 = 5;
 #[derive(Debug)]
 pub(in crate::gateway) struct Connection {
     queue: mpsc::Sender<Outgoing>,
+    /// What carries each call by itself, past the queue.
+    direct: OnceLock<Weak<Link>>,
     calls: Mutex<Calls>,
     calls_max: usize,
     answer_wait: Duration,
@@ -65,6 +69,9 @@ pub(in crate::gateway) struct Connection {
     /// Nothing more is heard.
     closed: CancellationToken,
 }
+
+/// A call being carried by whoever made it. Dropped, it is given up.
+pub(super) type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A message on its way to the server.
 #[derive(Debug)]
@@ -98,7 +105,7 @@ struct Calls {
 
 #[derive(Debug)]
 struct OpenCall {
-    events: mpsc::Sender<Event>,
+    events: Teller,
     answer: oneshot::Sender<Ending>,
     kind: Kind,
 }
@@ -138,10 +145,11 @@ pub(super) enum Event {
 pub(super) struct Ear {
     pub(super) connection: Arc<Connection>,
     pub(super) id: u64,
-    pub(super) events: mpsc::Receiver<Event>,
+    pub(super) events: Hearer,
     pub(super) answer: oneshot::Receiver<Ending>,
     caller: Option<Arc<Principal>>,
-    given_up: CancellationToken,
+    /// For what carries the call, if that is not whoever made it.
+    given_up: OnceLock<CancellationToken>,
 }
 
 impl Connection {
@@ -155,6 +163,7 @@ impl Connection {
         let (queue, queued) = mpsc::channel(QUEUE_MAX);
         let connection = Self {
             queue,
+            direct: OnceLock::new(),
             calls: Mutex::new(Calls {
                 last_id: 0,
                 open: BTreeMap::new(),
@@ -176,6 +185,12 @@ impl Connection {
             closed: CancellationToken::new(),
         };
         (Arc::new(connection), queued)
+    }
+
+    /// Lets calls be carried by those who make them.
+    pub(super) fn set_direct(&self, link: &Arc<Link>) {
+        // A conversation has one transport.
+        let _ = self.direct.set(Arc::downgrade(link));
     }
 
     /// Settles what is spoken, after the greeting.
@@ -291,7 +306,7 @@ impl Connection {
         kind: Kind,
         caller: Option<Arc<Principal>>,
     ) -> Result<Ear, McpError> {
-        let (events, hears) = mpsc::channel(EVENTS_MAX);
+        let (events, hears) = news();
         let (answer, answered) = oneshot::channel();
         let mut calls = self.lock();
         if calls.is_over || self.is_forgotten() {
@@ -310,7 +325,7 @@ impl Connection {
         let id = calls.last_id;
         calls.open.insert(id, OpenCall { events, answer, kind });
         let connection = Arc::clone(self);
-        let given_up = CancellationToken::new();
+        let given_up = OnceLock::new();
         Ok(Ear { connection, id, events: hears, answer: answered, caller, given_up })
     }
 
@@ -327,11 +342,18 @@ impl Connection {
     /// Sends a message when there is room; `false` if the conversation is over, or there is no room
     /// for so long that the server has stopped reading.
     async fn send(&self, outgoing: Outgoing) -> bool {
-        tokio::select! {
-            sent = self.queue.send(outgoing) => sent.is_ok(),
-            () = self.closed.cancelled() => false,
-            () = tokio::time::sleep(self.answer_wait) => false,
-        }
+        let outgoing = match self.queue.try_send(outgoing) {
+            Ok(()) => return true,
+            Err(TrySendError::Closed(_)) => return false,
+            Err(TrySendError::Full(outgoing)) => outgoing,
+        };
+        let waited = tokio::time::timeout(self.answer_wait, async {
+            tokio::select! {
+                sent = self.queue.send(outgoing) => sent.is_ok(),
+                () = self.closed.cancelled() => false,
+            }
+        });
+        Box::pin(waited).await.unwrap_or(false)
     }
 
     /// Sends a notification if there is room, for those who cannot wait.
@@ -500,7 +522,7 @@ impl Connection {
         let Some(call) = call else { return false };
         // Who listens for changes and is told something, is served.
         let is_served = call.kind == Kind::Standing;
-        let is_told = call.events.try_send(event).is_ok();
+        let is_told = call.events.tell(event);
         calls.has_served |= is_served;
         is_told
     }
@@ -511,9 +533,25 @@ impl Connection {
 }
 
 impl Ear {
+    /// Begins the call: answers what there is to do for it by whoever waits, where each call is on a
+    /// way of its own; puts it into the queue where all share one.
+    pub(super) async fn begin(
+        &self,
+        message: Vec<u8>,
+        headers: HeaderMap,
+    ) -> Result<Option<Work>, McpError> {
+        let direct = self.connection.direct.get().and_then(Weak::upgrade);
+        if let Some(link) = direct {
+            let (message, caller) = (Bytes::from(message), self.caller.clone());
+            return Ok(Some(link.carry(Call { message, headers, id: self.id, caller })));
+        }
+        if self.call(message, headers).await { Ok(None) } else { Err(ended()) }
+    }
+
     /// Sends the request that this hears of; `false` as with every message.
     pub(super) async fn call(&self, message: Vec<u8>, headers: HeaderMap) -> bool {
-        let call = Called { id: self.id, given_up: self.given_up.clone() };
+        let given_up = self.given_up.get_or_init(CancellationToken::new).clone();
+        let call = Called { id: self.id, given_up };
         let message = Bytes::from(message);
         let caller = self.caller.clone();
         self.connection.send(Outgoing { message, headers, call: Some(call), caller }).await
@@ -527,7 +565,9 @@ impl Ear {
 
 impl Drop for Ear {
     fn drop(&mut self) {
-        self.given_up.cancel();
+        if let Some(given_up) = self.given_up.get() {
+            given_up.cancel();
+        }
         let mut calls = self.connection.lock();
         let open = calls.open.remove(&self.id);
         if open.as_ref().is_none_or(|call| call.kind == Kind::Passing) {

@@ -1,22 +1,32 @@
 //! One call to a server behind us, with what it tells and asks before its answer.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::pin::pin;
 
-use http::StatusCode;
+use futures::FutureExt as _;
+use http::{HeaderMap, StatusCode};
 use sekisho_protocol::mcp::{
     LogLevel, McpError, Request, RequestId, progress_under, write_error, write_result,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::connection::{Ear, Ending, Event, ended, silent};
+use super::connection::{Ear, Ending, Event, Work, ended, silent};
 use crate::mcp::{Context, InputRequest};
 
 /// A call that has no answer yet.
-#[derive(Debug)]
 pub(in crate::gateway) struct Exchange {
+    /// What is to be done for it by whoever waits; given up before the server is told so.
+    work: Option<Work>,
     ear: Ear,
     questions: u32,
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange").field("ear", &self.ear).finish_non_exhaustive()
+    }
 }
 
 /// What happens next in a call.
@@ -35,18 +45,35 @@ pub(in crate::gateway) enum Step {
 }
 
 impl Exchange {
-    /// The rest of a call whose request was sent.
-    pub(super) fn of(ear: Ear) -> Self {
-        Self { ear, questions: 0 }
+    /// Makes the call that `ear` hears of.
+    pub(super) async fn begin(
+        ear: Ear,
+        message: Vec<u8>,
+        headers: HeaderMap,
+    ) -> Result<Self, McpError> {
+        let work = ear.begin(message, headers).await?;
+        Ok(Self { work, ear, questions: 0 })
     }
 
     /// Waits for what happens next.
     pub(in crate::gateway) async fn next(&mut self) -> Step {
         let wait = self.ear.connection.answer_wait();
         let Ear { events, answer, .. } = &mut self.ear;
-        let questions = &mut self.questions;
+        let (questions, work) = (&mut self.questions, &mut self.work);
         let next = async {
-            match events.recv().await {
+            let event = match work {
+                None => events.recv().await,
+                Some(carried) => tokio::select! {
+                    biased;
+                    event = events.recv() => event,
+                    () = carried => {
+                        // What it brought is heard, and nothing more comes.
+                        *work = None;
+                        events.recv().await
+                    }
+                },
+            };
+            match event {
                 Some(Event::Question(question)) => {
                     *questions += 1;
                     Step::Question(Question { key: format!("question-{questions}"), ..question })
@@ -61,12 +88,19 @@ impl Exchange {
                 },
             }
         };
-        tokio::time::timeout(wait, next).await.unwrap_or_else(|_| Step::Failed(silent()))
+        let mut next = pin!(next);
+        if let Some(step) = next.as_mut().now_or_never() {
+            return step;
+        }
+        // Boxed as every timer on the way of a call: one inside its future would make all futures
+        // around it over-aligned, which allocators are slow at.
+        let timed = Box::pin(tokio::time::timeout(wait, next)).await;
+        timed.unwrap_or_else(|_| Step::Failed(silent()))
     }
 
     /// Answers a question of the server.
     pub(in crate::gateway) async fn answer(
-        &self,
+        &mut self,
         question: &Question,
         outcome: Result<&RawValue, &McpError>,
     ) {

@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::connection::{Connection, Ending, Kind, ended};
-use super::remote::{self, RemoteServer, RemoteTransport, may_be_http_sse};
+use super::remote::{self, Client, RemoteServer, RemoteTransport, may_be_http_sse};
 use super::stateless::{Beside, For, Stateless, Supplied};
 use super::{CARRIED, CLIENT_NAME, Carrier, Following, Upstream, listening, only};
 use crate::gateway::limits::GatewayLimits;
@@ -76,7 +76,7 @@ impl Drop for Greeting {
 /// Finds out how a server at a URL is spoken to, and greets it: without a handshake, else with one,
 /// else, if it refuses as such servers do and nobody said what it is, over HTTP+SSE.
 pub(in crate::gateway) async fn reach(
-    (server, client): (&RemoteServer, &reqwest::Client),
+    (server, client): (&RemoteServer, &Client),
     limits: &GatewayLimits,
     changes: &Changes,
     per: Per,

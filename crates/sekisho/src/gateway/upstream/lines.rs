@@ -7,8 +7,13 @@ use tokio::sync::mpsc;
 
 use std::sync::Arc;
 
-use super::connection::{Connection, Outgoing};
+use super::connection::{Connection, Outgoing, QUEUE_MAX};
 use crate::mcp::keep_on_one_line;
+
+/// What is read of a process at once.
+const READ_BYTES: usize = 32 * 1024;
+/// Room for lines on their way that is kept between two of them.
+const LINES_BYTES_KEPT: usize = 64 * 1024;
 
 /// Begins to read `input` and to write what is queued to `output`.
 pub(super) fn carry(
@@ -27,7 +32,7 @@ pub(super) fn carry(
     let reading = Arc::clone(connection);
     tokio::spawn(async move {
         tokio::select! {
-            () = read_lines(&reading, BufReader::new(input)) => {}
+            () = read_lines(&reading, BufReader::with_capacity(READ_BYTES, input)) => {}
             () = reading.closed().cancelled() => {}
         }
         reading.end();
@@ -60,13 +65,19 @@ async fn read_lines(connection: &Connection, mut input: impl AsyncBufRead + Unpi
 }
 
 async fn write_lines(mut queued: mpsc::Receiver<Outgoing>, mut output: impl AsyncWrite + Unpin) {
-    while let Some(outgoing) = queued.recv().await {
-        let mut line = Vec::from(outgoing.message);
-        keep_on_one_line(&mut line);
-        line.push(b'\n');
+    let (mut waiting, mut lines) = (Vec::with_capacity(QUEUE_MAX), Vec::new());
+    while queued.recv_many(&mut waiting, QUEUE_MAX).await > 0 {
+        for outgoing in waiting.drain(..) {
+            let mut line = Vec::from(outgoing.message);
+            keep_on_one_line(&mut line);
+            lines.append(&mut line);
+            lines.push(b'\n');
+        }
         // A process that reads no more is about to end, which the reader sees.
-        if output.write_all(&line).await.is_err() || output.flush().await.is_err() {
+        if output.write_all(&lines).await.is_err() || output.flush().await.is_err() {
             return;
         }
+        lines.clear();
+        lines.shrink_to(LINES_BYTES_KEPT);
     }
 }

@@ -10,6 +10,7 @@ mod exchange;
 mod greeting;
 mod lines;
 mod listening;
+mod news;
 mod process;
 mod remote;
 mod stateless;
@@ -31,6 +32,7 @@ pub(super) use self::exchange::{Exchange, Question, Step};
 pub(super) use self::greeting::reach;
 use self::process::Process;
 pub use self::process::StdioCommand;
+pub(super) use self::remote::Client;
 use self::remote::Link;
 pub use self::remote::{RemoteServer, RemoteServerError, RemoteTransport};
 pub(super) use self::stateless::Supplied;
@@ -169,8 +171,7 @@ impl Upstream {
             let ear = self.connection.listen_for(Kind::Passing, caller)?;
             let (message, headers) =
                 words.request(ear.id, method, params, For::Client(context), supplied)?;
-            let sent = ear.call(message, headers).await;
-            return if sent { Ok(Exchange::of(ear)) } else { Err(ended()) };
+            return Exchange::begin(ear, message, headers).await;
         }
         if self.has_logging
             && context.version().is_stateless()
@@ -179,8 +180,8 @@ impl Upstream {
             // Without a handshake each request says it, and the server has to be told before.
             let level = to_raw_value(&serde_json::json!({ "level": level.as_str() }));
             let level = level.ok();
-            let told =
-                self.connection.ask("logging/setLevel", level.as_deref(), HeaderMap::new()).await;
+            let told = self.connection.ask("logging/setLevel", level.as_deref(), HeaderMap::new());
+            let told = Box::pin(told).await;
             if let Err(error) = told.into_result() {
                 tracing::debug!(%error, "the server behind us does not take the log level");
             }
@@ -188,8 +189,7 @@ impl Upstream {
         let ear = self.connection.listen_for(Kind::Passing, caller)?;
         let params = params.map(|params| params_for_handshake(params, ear.id)).transpose()?;
         let message = write_request(ear.id, method, params.as_deref());
-        let sent = ear.call(message, HeaderMap::new()).await;
-        if sent { Ok(Exchange::of(ear)) } else { Err(ended()) }
+        Exchange::begin(ear, message, HeaderMap::new()).await
     }
 
     /// Whether each of its requests stands for itself.
@@ -344,7 +344,12 @@ impl Drop for Follower {
 /// The capabilities of a client that a server behind us may hear of, as the client says them.
 pub(super) fn capabilities_for_upstream(context: &Context) -> Box<RawValue> {
     let declared = context.client_capabilities();
-    let asked = declared.as_deref().map(|declared| only(declared, &ASKED)).unwrap_or_default();
+    // Many clients can be asked nothing, and say so in two letters.
+    let declared = declared.filter(|declared| declared.get() != "{}");
+    let Some(declared) = declared else {
+        return RawValue::from_string("{}".to_owned()).unwrap_or_default();
+    };
+    let asked = only(&declared, &ASKED);
     to_raw_value(&asked).unwrap_or_default()
 }
 

@@ -98,13 +98,13 @@ impl Stateless {
     /// What the body says, once more.
     fn headers(&self, method: &str, params: &RawValue) -> Result<HeaderMap, McpError> {
         #[derive(Deserialize)]
-        struct Named {
+        struct Named<'a> {
             #[serde(default)]
             name: Option<String>,
             #[serde(default)]
             uri: Option<String>,
-            #[serde(default)]
-            arguments: Option<serde_json::Value>,
+            #[serde(borrow, default)]
+            arguments: Option<&'a RawValue>,
         }
         let wrong = || McpError::invalid_params("what names the request cannot be a header");
         let value = |text: &str| HeaderValue::from_str(text).map_err(|_| wrong());
@@ -114,15 +114,22 @@ impl Stateless {
         if !matches!(method, "tools/call" | "prompts/get" | "resources/read") {
             return Ok(headers);
         }
-        let named: Named = serde_json::from_str(params.get())
+        let named: Named<'_> = serde_json::from_str(params.get())
             .map_err(|_| McpError::invalid_params("params name name or uri once, as a text"))?;
         let name = if method == "resources/read" { named.uri } else { named.name };
         let Some(name) = name else { return Ok(headers) };
         headers.insert(NAME, value(&wrap_header_value(&name))?);
         if method == "tools/call" {
-            for param in self.tools.repeated(&name).unwrap_or_default().iter() {
+            let mirrored = self.tools.repeated(&name).unwrap_or_default();
+            let arguments: Option<serde_json::Value> = match named.arguments {
+                Some(arguments) if !mirrored.is_empty() => {
+                    serde_json::from_str(arguments.get()).ok()
+                }
+                Some(_) | None => None,
+            };
+            for param in mirrored.iter() {
                 let header: HeaderName = param.header.parse().map_err(|_| wrong())?;
-                if let Some(said) = param.value_in(named.arguments.as_ref()) {
+                if let Some(said) = param.value_in(arguments.as_ref()) {
                     headers.insert(header, value(&said)?);
                 }
             }

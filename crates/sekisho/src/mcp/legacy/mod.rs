@@ -13,5 +13,5 @@ pub(super) use dispatch::{Call, Caller, batch, require_scopes, take_answer, take
 pub(super) use duplex::Duplex;
 pub(super) use event_stream::{EventStream, First, Next, Reader, Retention};
 pub use limits::SessionLimits;
-pub(super) use session::{Session, Transport};
+pub(super) use session::{Place, Session, Transport};
 pub(super) use sessions::Sessions;

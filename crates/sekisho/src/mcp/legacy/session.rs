@@ -4,16 +4,17 @@
 //! continues it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::{AbortHandle, Abortable, abortable};
 use sekisho_protocol::mcp::{LogLevel, McpError, ProtocolVersion, RequestId, write_notification};
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -286,24 +287,33 @@ impl Session {
         id: Option<RequestId>,
         work: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), Refusal> {
+        let (place, work) = self.place(id, work)?;
+        let running_work = async move {
+            // It is over, however that came.
+            let _ = work.await;
+            drop(place);
+        };
+        tokio::spawn(running_work.in_current_span());
+        Ok(())
+    }
+
+    /// A place for `work`, which ends early when its request is cancelled by its id.
+    pub(in crate::mcp) fn place<W: Future>(
+        self: &Arc<Self>,
+        id: Option<RequestId>,
+        work: W,
+    ) -> Result<(Place, Abortable<W>), Refusal> {
         let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else {
             return Err(Refusal::TooManyCalls);
         };
-        // Held until the task is known by its id, so that it cannot end before.
-        let mut running = lock(&self.running);
-        if id.as_ref().is_some_and(|id| running.contains_key(id)) {
-            return Err(Refusal::IdInUse);
+        let (work, cancel) = abortable(work);
+        if let Some(id) = &id {
+            match lock(&self.running).entry(id.clone()) {
+                Entry::Occupied(_) => return Err(Refusal::IdInUse),
+                Entry::Vacant(vacant) => vacant.insert(cancel),
+            };
         }
-        let place = Place { session: Arc::clone(self), id: id.clone(), _permit: permit };
-        let running_work = async move {
-            work.await;
-            drop(place);
-        };
-        let task = tokio::spawn(running_work.in_current_span());
-        if let Some(id) = id {
-            running.insert(id, task.abort_handle());
-        }
-        Ok(())
+        Ok((Place { session: Arc::clone(self), id, _permit: permit }, work))
     }
 
     /// Waits until nothing is being worked on, but not longer than `most`.
@@ -338,7 +348,8 @@ impl Audience for Session {
 }
 
 /// What a request takes up while it runs; given back however it ends.
-struct Place {
+#[derive(Debug)]
+pub(in crate::mcp) struct Place {
     session: Arc<Session>,
     id: Option<RequestId>,
     _permit: OwnedSemaphorePermit,

@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use reqwest::Response;
-
+use super::client::Response;
 use super::trouble::Trouble;
 
 /// Longest name of an event's place that is remembered.
@@ -21,7 +20,6 @@ pub(super) struct Event {
 }
 
 /// A stream being read, with what is known of the place in it.
-#[derive(Debug)]
 pub(super) struct EventReader {
     response: Response,
     lines: Lines,
@@ -49,7 +47,7 @@ impl EventReader {
             if let Some(event) = self.lines.next(&mut self.place)? {
                 return Ok(Some(event));
             }
-            match self.response.chunk().await.map_err(Trouble::broken)? {
+            match self.response.chunk().await? {
                 Some(chunk) => self.lines.add(&chunk),
                 None => return Ok(None),
             }

@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use http::HeaderValue;
+use bytes::Bytes;
 use http::header::ACCEPT;
+use http::{HeaderValue, Method};
 use tokio::sync::mpsc;
 use url::Url;
 
 use super::event_reader::Place;
-use super::{Call, EventReader, Link, RemoteServer, Trouble, is_event_stream};
+use super::{Address, Call, Client, EventReader, Link, RemoteServer, Trouble, is_event_stream};
 use crate::gateway::upstream::connection::{Connection, Outgoing};
 
 /// Opens the stream, and begins to carry a conversation.
@@ -18,17 +19,16 @@ use crate::gateway::upstream::connection::{Connection, Outgoing};
 /// When there is no such stream, or its endpoint is not at the server's own origin.
 pub(in crate::gateway::upstream) async fn carry(
     server: &RemoteServer,
-    client: &reqwest::Client,
+    client: &Client,
     connection: &Arc<Connection>,
     queued: mpsc::Receiver<Outgoing>,
 ) -> Result<Arc<Link>, Trouble> {
     // Judged before there is an endpoint, so with the URL that was written.
-    let link = Link::new(server, client, server.url.clone(), connection);
+    let link = Link::new(server, client, server.address.clone(), connection);
     let caller = connection.caller();
     let mut head = link.head(caller.as_ref()).await?;
     head.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-    let request = client.get(server.url.clone()).headers(head);
-    let response = request.send().await.map_err(Trouble::of)?;
+    let response = client.send(Method::GET, &server.address, head, Bytes::new()).await?;
     let response = link.judge(response, caller.as_ref()).await?;
     if !is_event_stream(&response) {
         return Err(Trouble::OtherContent);
@@ -38,12 +38,12 @@ pub(in crate::gateway::upstream) async fn carry(
         match events.next().await? {
             None => return Err(Trouble::NoAnswer),
             Some(event) if event.name == "endpoint" => {
-                break endpoint(&server.url, &event.data).ok_or(Trouble::OtherEndpoint)?;
+                break endpoint(server.address.url(), &event.data).ok_or(Trouble::OtherEndpoint)?;
             }
             Some(_) => {}
         }
     };
-    let link = Link::new(server, client, endpoint, connection);
+    let link = Link::new(server, client, Arc::new(endpoint), connection);
     let reading = Arc::clone(connection);
     tokio::spawn(async move {
         let read = async {
@@ -79,10 +79,11 @@ pub(in crate::gateway::upstream) async fn carry(
 
 /// The endpoint that an event names, if it is of the origin that the operator wrote down: else a
 /// server could send us, and its credentials, anywhere.
-fn endpoint(base: &Url, data: &[u8]) -> Option<Url> {
+fn endpoint(base: &Url, data: &[u8]) -> Option<Address> {
     let endpoint = base.join(std::str::from_utf8(data).ok()?.trim()).ok()?;
     let is_plain = endpoint.username().is_empty() && endpoint.password().is_none();
-    (endpoint.origin() == base.origin() && is_plain).then_some(endpoint)
+    let is_fitting = endpoint.origin() == base.origin() && is_plain;
+    Address::new(endpoint).ok().filter(|_| is_fitting)
 }
 
 #[cfg(test)]
@@ -108,8 +109,12 @@ mod tests {
         ];
         for (data, expected, reason) in rows {
             let found = endpoint(&base, data.as_bytes());
-            assert_eq!(found.as_ref().map(Url::as_str), expected, "{data}: {reason}");
+            assert_eq!(
+                found.as_ref().map(|found| found.url().as_str()),
+                expected,
+                "{data}: {reason}"
+            );
         }
-        assert_eq!(endpoint(&base, b"\xff"), None, "no text");
+        assert!(endpoint(&base, b"\xff").is_none(), "no text");
     }
 }

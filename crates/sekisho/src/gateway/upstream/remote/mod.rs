@@ -5,8 +5,10 @@
 //! taken. Whatever goes wrong is one [`Trouble`], which a client hears of in general words and the
 //! log in exact ones.
 
+mod client;
 mod event_reader;
 pub(super) mod http_sse;
+mod plain;
 pub(super) mod streamable_http;
 mod trouble;
 
@@ -14,10 +16,9 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, CONTENT_TYPE, COOKIE};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use reqwest::Response;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use sekisho_protocol::Secret;
 use sekisho_protocol::mcp::{
     HEADER_MISMATCH, INVALID_PARAMS, Incoming, METHOD_NOT_FOUND, MISSING_CLIENT_CAPABILITY,
@@ -26,6 +27,8 @@ use sekisho_protocol::mcp::{
 use sekisho_protocol::oauth::is_loopback;
 use url::Url;
 
+pub(in crate::gateway) use self::client::Client;
+use self::client::{Address, Response};
 use self::event_reader::EventReader;
 use self::trouble::Trouble;
 use super::connection::{Called, Connection, Outgoing};
@@ -39,6 +42,8 @@ const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 /// Longest id of a session.
 const SESSION_ID_BYTES_MAX: usize = 1024;
+/// Headers of a request beside the operator's, nearly always.
+const HEADERS_USUAL: usize = 12;
 /// Bytes of a refusal that are read, for the error it may tell.
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 /// How long a connection may be unused: shorter than servers in the field let it be, so that none is
@@ -56,7 +61,7 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 /// A server at a URL. It comes from the operator.
 #[derive(Clone)]
 pub struct RemoteServer {
-    url: Url,
+    address: Arc<Address>,
     transport: Option<RemoteTransport>,
     headers: HeaderMap,
     /// Whose certificates are trusted; those of this machine, if it is nobody.
@@ -133,8 +138,8 @@ impl RemoteServer {
                 return Err(wrong());
             }
         }
-        let introduction = Introduction::Nothing;
-        Ok(Self { url, transport, headers: kept, authorities: Vec::new(), introduction })
+        let (address, introduction) = (Arc::new(Address::new(url)?), Introduction::Nothing);
+        Ok(Self { address, transport, headers: kept, authorities: Vec::new(), introduction })
     }
 
     /// Trusts the authorities whose certificates are in `pem`, and no other, whatever this machine trusts.
@@ -179,26 +184,15 @@ impl RemoteServer {
 
     /// Whether all that is said to it can be read on the way.
     pub fn is_plain_beyond_loopback(&self) -> bool {
-        self.url.scheme() == "http" && !is_loopback(&self.url)
+        self.address.url().scheme() == "http" && !is_loopback(self.address.url())
     }
 
     /// What one client does for all who talk to this server.
     pub(in crate::gateway) fn client(
         &self,
         limits: &GatewayLimits,
-    ) -> Result<reqwest::Client, reqwest::Error> {
-        let builder = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(limits.connect_wait)
-            .pool_idle_timeout(CONNECTION_IDLE)
-            .user_agent(concat!("sekisho/", env!("CARGO_PKG_VERSION")));
-        let builder = match (self.url.scheme(), self.authorities.as_slice()) {
-            ("http", _) => builder.tls_certs_only([]),
-            (_, []) => builder.https_only(true),
-            (_, authorities) => builder.https_only(true).tls_certs_only(authorities.to_vec()),
-        };
-        builder.build()
+    ) -> Result<Client, reqwest::Error> {
+        Client::new(self.address.url(), &self.authorities, limits)
     }
 
     pub(super) fn transport(&self) -> Option<RemoteTransport> {
@@ -209,7 +203,7 @@ impl RemoteServer {
 /// Without the query and the headers, which may hold secrets.
 impl fmt::Debug for RemoteServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut url = self.url.clone();
+        let mut url = self.address.url().clone();
         url.set_query(None);
         f.debug_struct("RemoteServer").field("url", &url.as_str()).finish_non_exhaustive()
     }
@@ -239,27 +233,32 @@ fn is_reserved(name: &HeaderName) -> bool {
 }
 
 /// The way to a server for one conversation.
-#[derive(Debug)]
 pub(in crate::gateway) struct Link {
-    client: reqwest::Client,
+    client: Client,
     /// Where messages are posted to.
-    url: Url,
+    address: Arc<Address>,
     headers: HeaderMap,
     introduction: Introduction,
     session: OnceLock<HeaderValue>,
     connection: Arc<Connection>,
 }
 
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("client", &self.client).finish_non_exhaustive()
+    }
+}
+
 impl Link {
     fn new(
         server: &RemoteServer,
-        client: &reqwest::Client,
-        url: Url,
+        client: &Client,
+        address: Arc<Address>,
         connection: &Arc<Connection>,
     ) -> Arc<Self> {
         Arc::new(Self {
             client: client.clone(),
-            url,
+            address,
             headers: server.headers.clone(),
             introduction: server.introduction.clone(),
             session: OnceLock::new(),
@@ -273,7 +272,8 @@ impl Link {
 
     /// What every request says: the operator's headers, who calls, the session, and the revision.
     async fn head(&self, caller: Option<&Arc<Principal>>) -> Result<HeaderMap, Trouble> {
-        let mut headers = self.headers.clone();
+        let mut headers = HeaderMap::with_capacity(HEADERS_USUAL + self.headers.len());
+        headers.extend(self.headers.clone());
         headers.extend(self.introduction.headers(caller).await?);
         if let Some(session) = self.session.get() {
             headers.insert(SESSION_ID, session.clone());
@@ -295,8 +295,7 @@ impl Link {
         head.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
         head.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         head.extend(headers);
-        let request = self.client.post(self.url.clone()).headers(head).body(message);
-        request.send().await.map_err(Trouble::of)
+        self.client.send(Method::POST, &self.address, head, message).await
     }
 
     /// Posts what asks for no answer.
@@ -377,7 +376,7 @@ impl Link {
         if status == StatusCode::NOT_FOUND && self.session.get().is_some() {
             return Err(Trouble::Forgotten);
         }
-        let error = if is_json(&response) { told_in(response).await } else { None };
+        let error = if is_json(&response) { Box::pin(told_in(response)).await } else { None };
         if self.connection.is_stateless() && !is_of_stateless_era(status, error.as_ref()) {
             return Err(Trouble::Forgotten);
         }
@@ -403,11 +402,11 @@ impl Link {
 }
 
 /// A call on its way.
-struct Call {
-    message: Bytes,
-    headers: HeaderMap,
-    id: u64,
-    caller: Option<Arc<Principal>>,
+pub(super) struct Call {
+    pub(super) message: Bytes,
+    pub(super) headers: HeaderMap,
+    pub(super) id: u64,
+    pub(super) caller: Option<Arc<Principal>>,
 }
 
 /// Whether a refusal is one of a server of 2026-07-28. Another one was put in its place if not, which
@@ -439,15 +438,20 @@ async fn told_in(response: Response) -> Option<McpError> {
 }
 
 /// The whole body, if it is no longer than that.
-async fn body_of(mut response: Response, bytes_max: usize) -> Result<Vec<u8>, Trouble> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(Trouble::broken)? {
+async fn body_of(mut response: Response, bytes_max: usize) -> Result<Bytes, Trouble> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > bytes_max {
             return Err(Trouble::TooLong { bytes_max });
         }
-        body.extend_from_slice(&chunk);
+        if body.is_empty() {
+            // Nearly always all there is, and then not even copied.
+            body = chunk.try_into_mut().unwrap_or_else(BytesMut::from);
+        } else {
+            body.extend_from_slice(&chunk);
+        }
     }
-    Ok(body)
+    Ok(body.freeze())
 }
 
 fn is_json(response: &Response) -> bool {

@@ -7,17 +7,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::ACCEPT;
-use http::{HeaderName, HeaderValue, StatusCode};
-use reqwest::Response;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::event_reader::Place;
 use super::{
-    Call, EventReader, Link, PROTOCOL_VERSION, RETRY_AT_FIRST, RETRY_MAX, RETRY_MIN, RemoteServer,
-    SESSION_ID, SESSION_ID_BYTES_MAX, Trouble, body_of, is_event_stream, is_json,
+    Call, Client, EventReader, Link, PROTOCOL_VERSION, RETRY_AT_FIRST, RETRY_MAX, RETRY_MIN,
+    RemoteServer, Response, SESSION_ID, SESSION_ID_BYTES_MAX, Trouble, body_of, is_event_stream,
+    is_json,
 };
-use crate::gateway::upstream::connection::{Connection, Outgoing};
+use crate::gateway::upstream::connection::{Connection, Outgoing, Work};
 use crate::principal::Principal;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -29,27 +31,32 @@ const DELETE_WAIT: Duration = Duration::from_millis(500);
 /// Begins to carry a conversation.
 pub(in crate::gateway::upstream) fn carry(
     server: &RemoteServer,
-    client: &reqwest::Client,
+    client: &Client,
     connection: &Arc<Connection>,
     queued: mpsc::Receiver<Outgoing>,
 ) -> Arc<Link> {
-    let link = Link::new(server, client, server.url.clone(), connection);
-    let pumping = Arc::clone(&link);
-    tokio::spawn(pumping.pump(queued, |link, call| async move {
-        let id = call.id;
-        if let Err(trouble) = link.call(call).await {
-            link.fail(id, trouble);
-        }
-    }));
+    let link = Link::new(server, client, server.address.clone(), connection);
+    connection.set_direct(&link);
+    tokio::spawn(Arc::clone(&link).pump(queued, Link::carry));
     link
 }
 
 impl Link {
-    async fn call(&self, call: Call) -> Result<(), Trouble> {
+    /// A whole call, from its POST to its answer. Dropped before, the server is hung up on.
+    pub(in crate::gateway::upstream) fn carry(self: Arc<Self>, call: Call) -> Work {
+        Box::pin(async move {
+            let id = call.id;
+            if let Err(trouble) = self.call(call).await {
+                self.fail(id, trouble);
+            }
+        })
+    }
+
+    async fn call(self: &Arc<Self>, call: Call) -> Result<(), Trouble> {
         let Call { message, headers, id, caller } = call;
-        let caller = caller.as_ref();
+        let sender = caller.as_ref();
         let has_session = !headers.contains_key(PROTOCOL_VERSION);
-        let response = self.judge(self.post(message, headers, caller).await?, caller).await?;
+        let response = self.judge(self.post(message, headers, sender).await?, sender).await?;
         if has_session && self.connection.version().is_none() {
             self.keep_session(&response)?;
         }
@@ -57,7 +64,17 @@ impl Link {
             let body = body_of(response, self.connection.message_bytes_max()).await?;
             self.connection.hear(&body, Some(id));
         } else if is_event_stream(&response) {
-            self.follow(response, id, caller).await?;
+            let mut answer = Following::new(response, self.connection.message_bytes_max());
+            // Nearly always the answer is all there is. What is told before it may keep whoever asked
+            // busy, and the server shall not wait for that.
+            if !self.hear_next(&mut answer, id, sender).await? {
+                let link = Arc::clone(self);
+                let following = AbortOnDropHandle::new(tokio::spawn(async move {
+                    while !link.hear_next(&mut answer, id, caller.as_ref()).await? {}
+                    Ok(())
+                }));
+                following.await.unwrap_or(Err(Trouble::NoAnswer))?;
+            }
         } else if response.status() != StatusCode::ACCEPTED {
             return Err(Trouble::OtherContent);
         }
@@ -78,45 +95,43 @@ impl Link {
         Ok(())
     }
 
-    /// Reads the stream of a call until its answer, over as many connections as that takes.
-    async fn follow(
+    /// Hears the next message of a call's stream, over as many connections as that takes; `true` if it
+    /// was the answer.
+    async fn hear_next(
         &self,
-        response: Response,
+        answer: &mut Following,
         id: u64,
         caller: Option<&Arc<Principal>>,
-    ) -> Result<(), Trouble> {
-        let bytes_max = self.connection.message_bytes_max();
-        let mut events = EventReader::new(response, Place::default(), bytes_max);
-        let mut in_vain = 0;
+    ) -> Result<bool, Trouble> {
         loop {
-            let trouble = match events.next().await {
+            let trouble = match answer.events.next().await {
                 Ok(Some(event)) => {
-                    in_vain = 0;
-                    if event.name == "message" && !event.data.is_empty() {
-                        self.connection.hear(&event.data, Some(id));
+                    answer.in_vain = 0;
+                    if event.name != "message" || event.data.is_empty() {
+                        continue;
                     }
-                    if !self.connection.is_open(id) {
-                        return Ok(());
-                    }
-                    continue;
+                    self.connection.hear(&event.data, Some(id));
+                    return Ok(!self.connection.is_open(id));
                 }
                 Ok(None) => Trouble::NoAnswer,
                 Err(trouble @ Trouble::Broken(_)) => trouble,
                 Err(trouble) => return Err(trouble),
             };
-            let place = std::mem::take(&mut events.place);
-            in_vain += 1;
-            if self.connection.is_stateless() || place.last_id.is_none() || in_vain > RESUMES_MAX {
+            let place = std::mem::take(&mut answer.events.place);
+            answer.in_vain += 1;
+            let is_given_up = place.last_id.is_none() || answer.in_vain > RESUMES_MAX;
+            if self.connection.is_stateless() || is_given_up {
                 return Err(trouble);
             }
-            tokio::time::sleep(pause(&place, in_vain)).await;
+            Box::pin(tokio::time::sleep(pause(&place, answer.in_vain))).await;
             let response = match self.resume(&place, caller).await {
                 Ok(response) => response,
                 // The server took the call: that it knows nothing of it now is no refusal.
                 Err(Trouble::Refused { .. } | Trouble::Forgotten) => return Err(trouble),
                 Err(other) => return Err(other),
             };
-            events = EventReader::new(response, place, bytes_max);
+            let bytes_max = self.connection.message_bytes_max();
+            answer.events = EventReader::new(response, place, bytes_max);
         }
     }
 
@@ -141,7 +156,7 @@ impl Link {
         if let Some(Ok(id)) = id {
             head.insert(LAST_EVENT_ID, id);
         }
-        self.client.get(self.url.clone()).headers(head).send().await.map_err(Trouble::of)
+        self.client.send(Method::GET, &self.address, head, Bytes::new()).await
     }
 
     /// Listens to what belongs to no call, if the server tells such things, until the conversation
@@ -194,9 +209,8 @@ impl Link {
         if self.session.get().is_some() && !self.connection.is_forgotten() {
             let parting = async {
                 let head = self.head(self.connection.caller().as_ref()).await?;
-                let request = self.client.delete(self.url.clone()).headers(head);
                 // Any answer will do: 405 says that it ends sessions by itself.
-                request.send().await.map_err(Trouble::of)
+                self.client.send(Method::DELETE, &self.address, head, Bytes::new()).await
             };
             let parted = tokio::time::timeout(DELETE_WAIT, parting).await;
             if !parted.is_ok_and(|parted| parted.is_ok()) {
@@ -204,6 +218,19 @@ impl Link {
             }
         }
         self.connection.end();
+    }
+}
+
+/// The stream that answers a call, being read.
+struct Following {
+    events: EventReader,
+    /// How often in a row it was asked for again and brought nothing new.
+    in_vain: u32,
+}
+
+impl Following {
+    fn new(response: Response, bytes_max: usize) -> Self {
+        Self { events: EventReader::new(response, Place::default(), bytes_max), in_vain: 0 }
     }
 }
 

@@ -7,11 +7,14 @@ use sekisho_protocol::mcp::{INTERNAL_ERROR, McpError};
 use crate::gateway::credential::NotIntroduced;
 use crate::gateway::upstream::connection::Ending;
 
+/// What lies behind a trouble, for the log.
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::gateway::upstream) enum Trouble {
     #[error("it cannot be reached")]
-    Unreachable(#[source] reqwest::Error),
+    Unreachable(#[source] Cause),
     #[error("{remedy}")]
     Tls {
         remedy: &'static str,
@@ -21,7 +24,7 @@ pub(in crate::gateway::upstream) enum Trouble {
     #[error("it takes too long to be reached")]
     TooSlow,
     #[error("it broke off")]
-    Broken(#[source] reqwest::Error),
+    Broken(#[source] Cause),
     #[error("its answer ended without one")]
     NoAnswer,
     #[error("it answered {status}")]
@@ -45,22 +48,27 @@ pub(in crate::gateway::upstream) enum Trouble {
 }
 
 impl Trouble {
-    /// Why a request got no response.
+    /// Why a request over TLS got no response.
     pub(super) fn of(error: reqwest::Error) -> Self {
         let error = error.without_url();
         match (error.is_timeout(), error.is_connect()) {
             (true, _) => Self::TooSlow,
             (false, true) => match tls_error_in(&error).map(remedy_for) {
                 Some(remedy) => Self::Tls { remedy, error },
-                None => Self::Unreachable(error),
+                None => Self::unreachable(error),
             },
-            (false, false) => Self::Broken(error),
+            (false, false) => Self::broken(error),
         }
     }
 
-    /// Why a response could not be read to its end.
-    pub(super) fn broken(error: reqwest::Error) -> Self {
-        Self::Broken(error.without_url())
+    /// Why nobody could be asked.
+    pub(super) fn unreachable(error: impl Into<Cause>) -> Self {
+        Self::Unreachable(error.into())
+    }
+
+    /// Why there is no response, or not all of it.
+    pub(super) fn broken(error: impl Into<Cause>) -> Self {
+        Self::Broken(error.into())
     }
 
     /// How a call ends by it.
