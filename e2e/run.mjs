@@ -9,6 +9,7 @@ import { Sekisho } from './drivers/sekisho.mjs';
 import { cases as clock } from './cases/clock.mjs';
 import { cases as compatibility } from './cases/compatibility.mjs';
 import { cases as conformance } from './cases/conformance.mjs';
+import { cases as conformanceClient } from './cases/conformance_client.mjs';
 import { cases as conformanceServer } from './cases/conformance_server.mjs';
 import { cases as consent } from './cases/consent.mjs';
 import { cases as doctor } from './cases/doctor.mjs';
@@ -25,7 +26,7 @@ import { cases as whoCalls } from './cases/who_calls.mjs';
 const CASE_MS_MAX = 180_000;
 const LOGINS = ['local', '26.1.0', '26.7.0'];
 
-const cases = [...consent, ...pages, ...inspector, ...compatibility, ...pythonSdk, ...kill, ...clock, ...sessions, ...external, ...doctor, ...gateway, ...whoCalls, ...conformance, ...conformanceServer, ...mcpcheck];
+const cases = [...consent, ...pages, ...inspector, ...compatibility, ...pythonSdk, ...kill, ...clock, ...sessions, ...external, ...doctor, ...gateway, ...whoCalls, ...conformance, ...conformanceServer, ...conformanceClient, ...mcpcheck];
 
 /** What one case may use, and what must be put away after it. */
 class World {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { everything, python, pythonFastmcp, ring, upstreamPort } from '../settings.mjs';
 import { Child, mustBeFree } from './child.mjs';
 
-const START_MS_MAX = 30_000;
+export const START_MS_MAX = 30_000;
 const LOOK_EVERY_MS = 100;
 
 const at = (path) => `http://127.0.0.1:${upstreamPort}${path}`;

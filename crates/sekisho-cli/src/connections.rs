@@ -2,6 +2,10 @@
 //!
 //! Over the limit a caller hears 503 and is closed at once; those who are in are not disturbed. No
 //! address but a trusted proxy's, behind which there are many, has more than its share.
+//!
+//! A head that is none, or is too large to be read, is answered by hyper itself (400, 431, without a
+//! word) and ends the connection: there is no request yet that the front could judge. What can be read is
+//! the front's, also a URL that is too long (414).
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice, Write as _};

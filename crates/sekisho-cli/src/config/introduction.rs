@@ -304,11 +304,10 @@ fn exchange(settings: &Settings) -> Result<ExchangeWish, ConfigError> {
 /// Refuses what nobody could give with the rest of the settings.
 pub(super) fn check<'a>(
     settings: &Settings,
-    servers: impl Iterator<Item = (&'a Server, Option<&'a (Origin, Settings)>)>,
+    servers: impl Iterator<Item = (&'a Server, &'a (Origin, Settings))>,
     identity: &IdentityConfig,
 ) -> Result<(), ConfigError> {
-    for (server, written) in servers {
-        let Some((_, of_server)) = written else { continue };
+    for (server, (_, of_server)) in servers {
         let Upstream::Guarded { introduced, .. } = &server.upstream else { continue };
         let Some(TokenWish { kind, .. }) = &introduced.token else { continue };
         let problem = match (kind, identity) {

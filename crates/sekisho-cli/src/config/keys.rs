@@ -292,6 +292,12 @@ pub(crate) const SERVER_KEYS: &[Key] = &[
     ),
     key("upstream.headers", Table, None, "headers it gets with every request, such as credentials"),
     key(
+        "upstream.ca_file",
+        Text,
+        None,
+        "certificates (PEM) of the authorities it is trusted by; default those of this machine",
+    ),
+    key(
         "upstream.identity.by",
         Text,
         None,

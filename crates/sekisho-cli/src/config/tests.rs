@@ -1111,6 +1111,32 @@ fn no_secret_is_ever_shown() {
 }
 
 #[test]
+fn whose_certificates_are_trusted_is_a_readable_file_of_them() {
+    all_refused(&[
+        (
+            "[[server]]\nname = \"a\"\nupstream = { url = \"https://x/\", ca_file = \"nowhere\" }",
+            "FILE, line 3: upstream.ca_file = \"nowhere\": cannot read it (No such file or directory (os error 2)): name a readable file",
+            "no such file",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nupstream = { url = \"https://x/\", ca_file = \"sekisho.toml\" }",
+            "FILE, line 3: upstream.ca_file = \"sekisho.toml\": it holds no certificate: write a file of certificates in PEM",
+            "a file of something else",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nupstream = { url = \"http://127.0.0.1/\", ca_file = \"sekisho.toml\" }",
+            "FILE, line 3: upstream.ca_file = \"sekisho.toml\": there is no TLS at upstream.url: write https:// there, or leave it out",
+            "nothing to trust",
+        ),
+        (
+            "[[server]]\nname = \"a\"\nupstream = { command = [\"a\"], ca_file = \"x\" }",
+            "FILE, line 3: upstream.ca_file = \"x\": only a server at a URL has it: write upstream.url",
+            "a command has no certificate",
+        ),
+    ]);
+}
+
+#[test]
 fn headers_for_a_server_at_a_url_are_secrets() {
     let secret = "Bearer tHe-sEcReT-iTsElF";
     let text = format!(

@@ -92,6 +92,7 @@ pub(super) fn upstream(
         ("upstream.env", "upstream.command", "only a command has it: write upstream.command"),
         ("upstream.transport", "upstream.url", "only a server at a URL has it: write upstream.url"),
         ("upstream.headers", "upstream.url", "only a server at a URL has it: write upstream.url"),
+        ("upstream.ca_file", "upstream.url", "only a server at a URL has it: write upstream.url"),
     ] {
         if kind != owner && settings.was_written(key) {
             return Err(settings.refuse(key, remedy));
@@ -178,16 +179,29 @@ fn remote(settings: &Settings) -> Result<RemoteServer, ConfigError> {
         None
     };
     let headers = settings.table("upstream.headers").map(|(name, value)| (name.as_str(), value));
-    RemoteServer::new(settings.text("upstream.url"), transport, headers).map_err(|problem| {
-        match problem {
-            RemoteServerError::NotAUrl
-            | RemoteServerError::Credentials
-            | RemoteServerError::Fragment => settings.refuse("upstream.url", problem),
-            RemoteServerError::Header(_)
-            | RemoteServerError::ReservedHeader(_)
-            | RemoteServerError::DoubledHeader(_) => settings.refuse("upstream.headers", problem),
-        }
-    })
+    let refuse = |problem| match problem {
+        RemoteServerError::NotAUrl
+        | RemoteServerError::Credentials
+        | RemoteServerError::Fragment => settings.refuse("upstream.url", problem),
+        RemoteServerError::Header(_)
+        | RemoteServerError::ReservedHeader(_)
+        | RemoteServerError::DoubledHeader(_) => settings.refuse("upstream.headers", problem),
+        RemoteServerError::Authorities => settings.refuse("upstream.ca_file", problem),
+    };
+    let url = settings.text("upstream.url");
+    let server = RemoteServer::new(url, transport, headers).map_err(refuse)?;
+    if !settings.was_written("upstream.ca_file") {
+        return Ok(server);
+    }
+    if !url.starts_with("https:") {
+        let problem = "there is no TLS at upstream.url: write https:// there, or leave it out";
+        return Err(settings.refuse("upstream.ca_file", problem));
+    }
+    let pem = std::fs::read(settings.path("upstream.ca_file")).map_err(|error| {
+        let problem = format!("cannot read it ({error}): name a readable file");
+        settings.refuse("upstream.ca_file", problem)
+    })?;
+    server.trusting(&pem).map_err(refuse)
 }
 
 fn builtin(text: &str) -> Result<Upstream, &'static str> {

@@ -13,7 +13,6 @@ use async_trait::async_trait;
 use sekisho::mcp::{
     CacheHint, CallError, Changes, Context, McpService, ServerInfo, Subscription, Tools,
 };
-use sekisho::principal::Principal;
 use sekisho::protocol::mcp::{McpError, MirroredParam, require_first_page};
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -78,8 +77,12 @@ impl McpService for Conformance {
         resources::find(uri).map(|_| Subscription::plain())
     }
 
-    fn mirrored_params(&self, tool: &str, caller: Option<&Principal>) -> &[MirroredParam] {
-        self.tools.mirrored_params(tool, caller)
+    async fn mirrored_params(
+        &self,
+        tool: &str,
+        context: &Context,
+    ) -> Result<Arc<[MirroredParam]>, McpError> {
+        self.tools.mirrored_params(tool, context).await
     }
 
     fn cache_hint(&self, _method: &str, _context: &Context) -> CacheHint {

@@ -31,3 +31,4 @@ mod starting;
 mod stdio;
 mod stopping;
 mod user;
+mod wire;

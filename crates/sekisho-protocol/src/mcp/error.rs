@@ -6,6 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::version::ProtocolVersion;
+
 /// The body is not JSON.
 pub const PARSE_ERROR: i64 = -32700;
 /// The body is JSON, but no message that may come here and now.
@@ -91,6 +93,22 @@ impl McpError {
         }
     }
 
+    /// The revisions of ours that a server names instead of the one it refuses (−32022).
+    pub fn served_instead(&self) -> Vec<ProtocolVersion> {
+        #[derive(Deserialize)]
+        struct Refusal {
+            data: Served,
+        }
+        #[derive(Deserialize)]
+        struct Served {
+            supported: Vec<String>,
+        }
+        let Object::Forwarded(raw) = &self.0 else { return Vec::new() };
+        let refusal: Option<Refusal> = serde_json::from_str(raw.get()).ok();
+        let named = refusal.map(|refusal| refusal.data.supported).unwrap_or_default();
+        named.iter().filter_map(|text| ProtocolVersion::from_text(text)).collect()
+    }
+
     /// Adds the `data` member. Data that cannot be written as JSON is left out.
     #[must_use]
     pub fn with_data(self, data: &impl Serialize) -> Self {
@@ -174,6 +192,23 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
     use super::*;
+
+    #[test]
+    fn a_refusal_names_what_is_served_instead() {
+        let rows = [
+            (r#"{"data":{"supported":["2026-07-28"]}}"#, 1, "ours"),
+            (r#"{"data":{"supported":["1900-01-01","2025-11-25","2026-07-28"]}}"#, 2, "some ours"),
+            (r#"{"data":{"supported":[]}}"#, 0, "none"),
+            (r#"{"data":{"supported":"2026-07-28"}}"#, 0, "no list"),
+            (r#"{"data":{}}"#, 0, "it does not say"),
+            (r#"{"code":-32022}"#, 0, "no data"),
+        ];
+        for (text, expected, reason) in rows {
+            let error = McpError::forwarded(RawValue::from_string(text.to_owned()).unwrap());
+            assert_eq!(error.served_instead().len(), expected, "{text}: {reason}");
+        }
+        assert!(McpError::internal().served_instead().is_empty());
+    }
 
     #[test]
     fn older_revisions_get_no_number_that_they_do_not_know() {

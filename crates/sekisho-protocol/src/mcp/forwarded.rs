@@ -157,6 +157,24 @@ pub fn result_without_cache_scope(result: &RawValue) -> Cow<'_, RawValue> {
     without(result, &["cacheScope"], |_| None)
 }
 
+/// The result of `tools/list` without the tools that `stays` does not want; nothing if all of them stay,
+/// or if it is no such result.
+pub fn result_with_tools(
+    result: &RawValue,
+    mut stays: impl FnMut(&RawValue) -> bool,
+) -> Option<Box<RawValue>> {
+    let Members(members) = serde_json::from_str(result.get()).ok()?;
+    let (_, list) = members.iter().find(|(name, _)| name == "tools")?;
+    let tools: Vec<&RawValue> = serde_json::from_str(list.get()).ok()?;
+    let kept: Vec<&str> = tools.iter().filter(|tool| stays(tool)).map(|tool| tool.get()).collect();
+    if kept.len() == tools.len() {
+        return None;
+    }
+    let mut edits = Edits::of(result);
+    edits.replace(list, format!("[{}]", kept.join(",")));
+    edits.finish()
+}
+
 /// `result` without these members, and with what `rewrite` makes of its `_meta`. One that cannot be
 /// read stays as it is, for whoever understands it.
 fn without<'a>(
@@ -218,6 +236,23 @@ pub fn progress_under(params: &RawValue, token: &RawValue) -> Option<Box<RawValu
     let mut edits = Edits::of(params);
     edits.replace(Progress::read(params)?.token, token.get());
     edits.finish()
+}
+
+/// Which request to listen a notification belongs to (2026-07-28), if its id is one of ours. Some
+/// servers write it as a text.
+pub fn subscription_id_in(params: &RawValue) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Told<'a> {
+        #[serde(borrow, rename = "_meta")]
+        meta: Meta<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Meta<'a> {
+        #[serde(borrow, rename = "io.modelcontextprotocol/subscriptionId")]
+        id: &'a RawValue,
+    }
+    let Told { meta: Meta { id } } = serde_json::from_str(params.get()).ok()?;
+    id.get().trim_matches('"').parse().ok()
 }
 
 #[derive(Deserialize)]
@@ -394,6 +429,38 @@ mod tests {
         let kept = raw(r#"{"cacheScope":"public","ttlMs":5,"resultType":"complete"}"#);
         let expected = r#"{"ttlMs":5,"resultType":"complete"}"#;
         assert_eq!(result_without_cache_scope(&kept).get(), expected);
+    }
+
+    #[test]
+    fn a_list_of_tools_loses_what_does_not_stay_and_no_other_byte() {
+        let rows = [
+            (
+                r#"{ "tools" : [{"name":"a", "x":1.0e2}, {"name":"no"}],"y" : "\u0041" }"#,
+                Some(r#"{ "tools" : [{"name":"a", "x":1.0e2}],"y" : "\u0041" }"#),
+                "one goes",
+            ),
+            (r#"{"tools":[{"name":"no"}]}"#, Some(r#"{"tools":[]}"#), "the only one goes"),
+            (r#"{"tools":[{"name":"a"}]}"#, None, "all stay"),
+            (r#"{"tools":[]}"#, None, "there are none"),
+            (r#"{"tools":{"name":"no"}}"#, None, "no list"),
+            (r#"{"x":[{"name":"no"}]}"#, None, "another list"),
+            (r#"{"tools":[],"tools":[{"name":"no"}]}"#, None, "two lists are for nobody to read"),
+        ];
+        for (result, expected, reason) in rows {
+            let rest = result_with_tools(&raw(result), |tool| !tool.get().contains("no"));
+            assert_eq!(rest.as_deref().map(RawValue::get), expected, "{result}: {reason}");
+        }
+    }
+
+    #[test]
+    fn what_is_told_of_changes_names_the_request_to_listen() {
+        let of = |id: &str| {
+            let meta = format!(r#"{{"_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}}}"#);
+            subscription_id_in(&raw(&meta))
+        };
+        assert_eq!([of("7"), of(r#""7""#)], [Some(7), Some(7)]);
+        assert_eq!([of("-1"), of("7.0"), of(r#""x""#), of("null")], [None; 4]);
+        assert_eq!(subscription_id_in(&raw("{}")), None);
     }
 
     #[test]

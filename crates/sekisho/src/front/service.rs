@@ -18,7 +18,7 @@ use axum::extract::ConnectInfo;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures::FutureExt as _;
-use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
@@ -95,6 +95,9 @@ impl Rules {
     ) -> Result<Cors, Box<Response>> {
         if uri_bytes(request) > URI_BYTES_MAX {
             return Err(Box::new(refusal(StatusCode::URI_TOO_LONG, "the URL is too long")));
+        }
+        if !is_framed_in_one_way(request.headers()) {
+            return Err(Box::new(unframed()));
         }
         let connect_info = request.extensions().get::<ConnectInfo<SocketAddr>>();
         if let Some(peer) = peer.or_else(|| connect_info.map(|ConnectInfo(peer)| *peer)) {
@@ -220,6 +223,25 @@ fn shortened(path: &str) -> &str {
 
 fn uri_bytes(request: &Request<Body>) -> usize {
     request.uri().path_and_query().map_or(0, |target| target.as_str().len())
+}
+
+/// Whether a body has no coding but that of chunks, once: what another reader could end elsewhere, it
+/// could take for two requests (RFC 9112 §6.3, §11.2). Lengths are judged before anything gets here.
+fn is_framed_in_one_way(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// Nothing that comes after it on the connection is read.
+fn unframed() -> Response {
+    let sentence = "a body comes with a length or in chunks, and in no other coding";
+    let mut response = refusal(StatusCode::BAD_REQUEST, sentence);
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 fn refusal(status: StatusCode, sentence: &str) -> Response {

@@ -23,8 +23,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use http::StatusCode;
 use sekisho_protocol::mcp::{
-    HEADER_MISMATCH, InputRequiredResult, McpError, ToolCallParams, result_for_handshake,
-    result_without_cache_scope,
+    HEADER_MISMATCH, InputRequiredResult, McpError, MirroredParam, ToolCallParams,
+    result_for_handshake, result_without_cache_scope,
 };
 use serde_json::value::{RawValue, to_raw_value};
 use tokio_util::sync::CancellationToken;
@@ -133,6 +133,9 @@ impl Gateway {
                 begun => begun?,
             };
             match self.follow(exchange, None, context).await? {
+                Followed::Result(result) if method == "tools/list" => {
+                    return answer(&upstream, upstream.passing_list(params, result), context);
+                }
                 Followed::Result(result) => return answer(&upstream, result, context),
                 Followed::Refused { error, status } => {
                     let is_unknown = status == Some(StatusCode::NOT_FOUND);
@@ -144,7 +147,8 @@ impl Gateway {
                         return Err(error.into());
                     }
                     if is_mismatch {
-                        Box::pin(upstream.learn_headers()).await;
+                        let tool = ToolCallParams::parse(params)?.name;
+                        Box::pin(upstream.learn_headers(&tool)).await;
                     }
                     is_second = true;
                 }
@@ -221,6 +225,20 @@ impl McpService for Gateway {
 
     fn changes(&self) -> Option<&Changes> {
         Some(&self.changes)
+    }
+
+    async fn mirrored_params(
+        &self,
+        tool: &str,
+        context: &Context,
+    ) -> Result<Arc<[MirroredParam]>, McpError> {
+        let upstream = self.owners.of(context).await?;
+        let repeated = upstream.repeated(tool).await;
+        if !upstream.connection().is_forgotten() {
+            return Ok(repeated);
+        }
+        // It was that question which found out.
+        Ok(self.owners.of(context).await?.repeated(tool).await)
     }
 
     async fn subscribe(&self, uri: &str, context: &Context) -> Result<Subscription, McpError> {

@@ -306,7 +306,11 @@ impl Recipe {
                 Reached::Remote { server, client } => {
                     let client = client.as_ref().map_err(|error| {
                         let error = error as &dyn std::error::Error;
-                        tracing::error!(error, "there can be no TLS on this machine");
+                        tracing::error!(
+                            error,
+                            "there can be no TLS on this machine: install its certificates \
+                             (ca-certificates), or set upstream.ca_file"
+                        );
                         McpError::new(
                             INTERNAL_ERROR,
                             "the server behind this one cannot be reached",
@@ -342,7 +346,7 @@ impl Recipe {
         Ok((upstream, stop))
     }
 
-    /// A process that has shaken hands.
+    /// A process that was greeted.
     async fn start(
         &self,
         command: &StdioCommand,
@@ -358,7 +362,7 @@ impl Recipe {
             })?;
         let connection = Arc::clone(carrier.connection());
         let mut ending = Ending { carrier: Some((carrier, room)), tasks: &self.tasks };
-        let upstream = Upstream::shake_hands(&connection, capabilities).await?;
+        let upstream = Upstream::greet_command(&connection, capabilities).await?;
         let (carrier, room) = ending.carrier.take().ok_or_else(McpError::internal)?;
         Ok((carrier, upstream, room))
     }

@@ -79,9 +79,14 @@ pub trait McpService: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Which arguments of a tool clients of 2026-07-28 repeat in headers.
-    fn mirrored_params(&self, _tool: &str, _caller: Option<&Principal>) -> &[MirroredParam] {
-        &[]
+    /// Which arguments of a tool clients of 2026-07-28 repeat in headers. Asked before each call of
+    /// a tool over HTTP; what goes wrong is the answer to that call.
+    async fn mirrored_params(
+        &self,
+        _tool: &str,
+        _context: &Context,
+    ) -> Result<Arc<[MirroredParam]>, McpError> {
+        Ok(Arc::default())
     }
 
     /// How long clients of 2026-07-28 may keep the answer to `method`. What depends on who asks

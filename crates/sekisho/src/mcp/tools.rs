@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use super::input::CallError;
 use super::service::{CacheHint, Context, McpService, ServerInfo};
-use crate::principal::Principal;
 
 /// How long clients may keep the list: it changes with the program only.
 const LIST_TTL_MS: u64 = 60_000;
@@ -45,7 +44,7 @@ pub struct Tools {
 #[derive(Debug)]
 struct Named {
     tool: Box<dyn Tool>,
-    mirrored: Vec<MirroredParam>,
+    mirrored: Arc<[MirroredParam]>,
 }
 
 impl Tools {
@@ -74,7 +73,8 @@ impl Tools {
                 tracing::warn!(mcp.tool = name, reason, "clients will leave this tool out");
                 Vec::new()
             });
-            self.by_name.insert(name.to_owned(), Named { tool: Box::new(tool), mirrored });
+            self.by_name
+                .insert(name.to_owned(), Named { tool: Box::new(tool), mirrored: mirrored.into() });
             self.definitions.push(definition);
             self.write_list();
         }
@@ -122,8 +122,13 @@ impl McpService for Tools {
         }
     }
 
-    fn mirrored_params(&self, tool: &str, _caller: Option<&Principal>) -> &[MirroredParam] {
-        self.by_name.get(tool).map_or(&[], |named| &named.mirrored)
+    async fn mirrored_params(
+        &self,
+        tool: &str,
+        _context: &Context,
+    ) -> Result<Arc<[MirroredParam]>, McpError> {
+        let named = self.by_name.get(tool);
+        Ok(named.map(|named| Arc::clone(&named.mirrored)).unwrap_or_default())
     }
 
     /// The list is the same for everyone and as long as the program runs.

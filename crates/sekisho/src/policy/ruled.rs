@@ -185,13 +185,19 @@ impl McpService for Ruled {
         }
     }
 
-    /// Of a tool that is not listed nothing is told, not even by a complaint about its headers.
-    fn mirrored_params(&self, tool: &str, caller: Option<&Principal>) -> &[MirroredParam] {
-        let mirrored = self.inner.mirrored_params(tool, caller);
-        let is_listed = |caller: &Principal| {
-            self.is_listed(Wish::Tool(tool), caller, &self.rules.facts_about(caller))
-        };
-        if mirrored.is_empty() || caller.is_some_and(is_listed) { mirrored } else { &[] }
+    /// Of a tool that is not listed nothing is told, not even by a complaint about its headers; and
+    /// whatever is behind is not asked about it.
+    async fn mirrored_params(
+        &self,
+        tool: &str,
+        context: &Context,
+    ) -> Result<Arc<[MirroredParam]>, McpError> {
+        let caller = caller(context)?;
+        if self.is_listed(Wish::Tool(tool), caller, &self.rules.facts_about(caller)) {
+            self.inner.mirrored_params(tool, context).await
+        } else {
+            Ok(Arc::default())
+        }
     }
 
     /// What depends on who asks is nobody else's.

@@ -7,13 +7,16 @@ use async_trait::async_trait;
 use sekisho::mcp::{
     CallError, Changes, Context, InputRequest, McpService, ServerInfo, Subscription, serve_stdio,
 };
-use sekisho::principal::Principal;
 use sekisho::protocol::mcp::{LogLevel, McpError, MirroredParam, ToolCallParams, mirrored_params};
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, duplex};
 
 /// Set where the program is to be the server.
 pub(crate) const ROLE: &str = "GATEWAY_TEST_ROLE";
+
+/// Set to this, it is one that never heard of handshakes.
+pub(crate) const WITHOUT_HANDSHAKE: &str = "without-handshake";
 
 /// What `echo` answers, in a form that nobody would write who had understood it.
 pub(crate) const ODD_RESULT: &str =
@@ -23,25 +26,56 @@ pub(crate) const ODD_RESULT: &str =
 #[tokio::test]
 async fn a_server_when_it_is_started_as_one() {
     let service = Scripted::default();
-    if std::env::var_os(ROLE).is_some() {
-        serve_stdio(Arc::new(service), tokio::io::stdin(), tokio::io::stdout()).await.unwrap();
+    if let Some(role) = std::env::var_os(ROLE) {
+        if role == WITHOUT_HANDSHAKE {
+            let (unrefused, input) = duplex(1 << 20);
+            let refused = refuse_handshakes(unrefused);
+            let served = serve_stdio(Arc::new(service), input, tokio::io::stdout());
+            tokio::join!(refused, served).1.unwrap();
+        } else {
+            serve_stdio(Arc::new(service), tokio::io::stdin(), tokio::io::stdout()).await.unwrap();
+        }
         std::process::exit(0);
     }
     assert!(service.changes().is_some());
+}
+
+/// Passes on what comes, but for what nobody knows since 2026-07-28. Notes every method in a file, if one
+/// is named.
+async fn refuse_handshakes(mut unrefused: DuplexStream) {
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        let message: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let method = message["method"].as_str().unwrap_or("answer");
+        if let Ok(notes) = std::env::var("GATEWAY_TEST_NOTES") {
+            let notes = std::fs::OpenOptions::new().create(true).append(true).open(notes);
+            std::io::Write::write_all(&mut notes.unwrap(), format!("{method}\n").as_bytes())
+                .unwrap();
+        }
+        if method == "initialize" {
+            let error = json!({ "code": -32601, "message": "no such method" });
+            let answer = json!({ "jsonrpc": "2.0", "id": message["id"], "error": error });
+            let mut out = tokio::io::stdout();
+            out.write_all(format!("{answer}\n").as_bytes()).await.unwrap();
+            out.flush().await.unwrap();
+        } else {
+            unrefused.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+        }
+    }
 }
 
 /// Does by name what a test needs.
 #[derive(Debug)]
 pub(crate) struct Scripted {
     changes: Changes,
-    routed: Vec<MirroredParam>,
+    routed: Arc<[MirroredParam]>,
 }
 
 impl Default for Scripted {
     fn default() -> Self {
         let region = json!({ "type": "string", "x-mcp-header": "Region" });
         let routed = mirrored_params(&json!({ "properties": { "region": region } })).unwrap();
-        Self { changes: Changes::default(), routed }
+        Self { changes: Changes::default(), routed: routed.into() }
     }
 }
 
@@ -73,8 +107,11 @@ impl McpService for Scripted {
                 "tools/list" => {
                     let region = json!({ "type": "string", "x-mcp-header": "Region" });
                     let schema = json!({ "type": "object", "properties": { "region": region } });
-                    let tool = json!({ "name": "routed", "inputSchema": schema });
-                    Ok(to_raw_value(&json!({ "tools": [tool] })).unwrap())
+                    let routed = json!({ "name": "routed", "inputSchema": schema });
+                    let number = json!({ "type": "number", "x-mcp-header": "Number" });
+                    let schema = json!({ "type": "object", "properties": { "number": number } });
+                    let wrong = json!({ "name": "wrong", "inputSchema": schema });
+                    Ok(to_raw_value(&json!({ "tools": [routed, wrong] })).unwrap())
                 }
                 "resources/read" => {
                     let error = McpError::new(-32002, "there is no such resource");
@@ -139,8 +176,12 @@ impl McpService for Scripted {
         Some(&self.changes)
     }
 
-    fn mirrored_params(&self, tool: &str, _caller: Option<&Principal>) -> &[MirroredParam] {
-        if tool == "routed" { &self.routed } else { &[] }
+    async fn mirrored_params(
+        &self,
+        tool: &str,
+        _context: &Context,
+    ) -> Result<Arc<[MirroredParam]>, McpError> {
+        Ok(if tool == "routed" { Arc::clone(&self.routed) } else { Arc::default() })
     }
 
     async fn subscribe(&self, _uri: &str, _context: &Context) -> Result<Subscription, McpError> {

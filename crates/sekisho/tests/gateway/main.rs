@@ -14,12 +14,16 @@
 
 mod carried;
 mod child;
+mod commands_without_handshake;
+mod found_out;
 mod introduced;
 mod introduced_processes;
 mod merged;
+mod mirrored;
 mod processes;
 mod remote;
 mod remote_errors;
 mod rig;
 mod shelf;
+mod tls;
 mod web;

@@ -17,7 +17,9 @@ use serde_json::{Value, json};
 
 use crate::child::ODD_RESULT;
 use crate::rig::{Plan, caller, meta, raw, until};
-use crate::web::{Person, Speaks, Web, event, greeting, in_front_of, stream_of};
+use crate::web::{
+    Person, Speaks, Web, event, greeting, in_front_of, result_of, stateless, stream_of,
+};
 
 #[tokio::test]
 async fn every_transport_and_era_is_found_out_and_answers_byte_for_byte() {
@@ -364,7 +366,8 @@ async fn a_client_that_gives_up_is_heard_of_in_the_words_of_the_servers_era() {
 async fn a_conversation_that_nobody_needs_is_ended() {
     let web = Web::serve(Speaks::Handshake.server()).await;
     let mut plan = Plan::at(&web.url("/mcp"));
-    plan.limits.idle = Duration::ZERO;
+    // Longer than it takes until a conversation may be begun again.
+    plan.limits.idle = Duration::from_millis(300);
     let rig = plan.begin();
     rig.call(&caller("alice"), "odd").await.unwrap();
     let is_delete = || web.seen().iter().any(|seen| seen.method == Method::DELETE);
@@ -382,6 +385,8 @@ async fn headers_of_a_stateless_request_are_made_from_its_body() {
     let rows = [
         ("tools/call", r#"{"name":"odd"}"#, Some("odd")),
         ("tools/call", r#"{"name":"世界"}"#, Some("=?base64?5LiW55WM?=")),
+        ("tools/call", r#"{"name":"a\r\nX-Evil: 1"}"#, Some("=?base64?YQ0KWC1FdmlsOiAx?=")),
+        ("resources/read", r#"{"uri":"a:\u0000b"}"#, Some("=?base64?YToAYg==?=")),
         ("resources/read", r#"{"uri":"test://x"}"#, Some("test://x")),
         ("tools/list", "{}", None),
         // The one tool that wants an argument in a header: it is found out when it is refused.
@@ -396,12 +401,37 @@ async fn headers_of_a_stateless_request_are_made_from_its_body() {
         assert_eq!(seen.header("mcp-method"), Some(method), "{params}");
         assert_eq!(seen.header("mcp-name"), name, "{params}");
         assert_eq!(seen.header("mcp-session-id"), None, "{params}");
+        assert_eq!(seen.header("x-evil"), None, "{params}");
         if params.contains("routed") {
             assert_eq!(seen.header("mcp-param-region"), Some("=?base64?6KW/?="), "{params}");
             let outcome: Value = serde_json::from_str(outcome.unwrap().get()).unwrap();
             assert_eq!(outcome["arguments"], json!({ "region": "西" }));
         }
     }
+    rig.stop().await;
+}
+
+/// Case 61: a server does not know that we let in not everybody.
+#[tokio::test]
+async fn a_list_is_nobody_elses_whatever_the_server_says() {
+    let server = stateless(|seen| async move {
+        let list = json!({ "tools": [], "cacheScope": "public", "ttlMs": 60_000 });
+        axum::Json(result_of(&seen, &list)).into_response()
+    });
+    let web = Web::serve(server).await;
+    let rig = Plan { per: Per::Process, ..Plan::at(&web.url("/mcp")) }.begin();
+    let front = in_front_of(&rig.gateway).await;
+    for (person, asked) in [("alice", 1), ("mallory", 2)] {
+        let mut client = testkit::McpClient::new(front.url("/mcp"));
+        client.set_header("x-test-person", person);
+        let list = client.stateless("tools/list", json!({})).await.result();
+        assert_eq!(list["cacheScope"], "private", "{person}: {list}");
+        assert_eq!(web.count("tools/list"), asked, "{person}: nothing is kept here");
+    }
+    let mut older = rig.client();
+    older.shake_hands(json!({})).await;
+    let list = older.ask(1, "tools/list", json!({})).await["result"].clone();
+    assert_eq!(list, json!({ "tools": [] }), "an older client is told nothing of keeping");
     rig.stop().await;
 }
 
@@ -431,6 +461,14 @@ async fn a_server_gets_nothing_of_a_clients_request_but_its_message() {
                 ("mcp-name", "forged-name"),
                 ("mcp-param-x", "forged-param"),
                 ("last-event-id", "forged-place"),
+                // Whoever lists a header here wants it taken out on the way.
+                ("connection", "authorization, x-api-key, mcp-session-id, mcp-protocol-version"),
+                ("x_forwarded_user", "forged-user"),
+                ("x-auth-request-email", "forged-email"),
+                ("forwarded", "for=forged-for;host=forged-host"),
+                ("via", "1.1 forged-proxy"),
+                ("proxy-authorization", "Basic forged-password"),
+                ("te", "trailers, forged-coding"),
             ],
         )
         .await;

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::{Method, StatusCode};
 use sekisho::gateway::{RemoteServer, RemoteTransport};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::rig::{Plan, caller};
 use crate::web::{Person, Seen, Web, event, greeting, in_front_of, result_of, stream_of};
@@ -100,6 +101,78 @@ async fn every_trouble_is_an_error_of_its_call_and_nothing_is_asked_twice() {
             assert!(!text.contains(secret), "{how:?}: {text}");
         }
         assert_eq!(web.count("tools/call"), 1, "{how:?}: {reason}");
+        rig.stop().await;
+    }
+}
+
+/// Case 99: nothing of it gets any further, whatever a client's reader would make of it.
+#[tokio::test]
+async fn a_server_that_speaks_bad_http_is_an_error_of_its_call() {
+    let message = r#"{"jsonrpc":"2.0","id":2,"result":{"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{}}}"#;
+    let json = format!(
+        "content-type: application/json\r\ncontent-length: {}\r\n\r\n{message}",
+        message.len()
+    );
+    let rows = [
+        (format!("HTTP/1.1 200 OK\r\nx-a: a\0b\r\n{json}"), "broke off", "NUL in a header"),
+        (
+            format!("HTTP/1.1 200 OK\r\nx-a: a\rX-Evil: 1\r\n{json}"),
+            "broke off",
+            "half an end of a line",
+        ),
+        (format!("HTTP/1.1 200 OK\r\nno colon\r\n{json}"), "broke off", "no header"),
+        (format!("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n{json}"), "broke off", "two lengths"),
+        (format!("HTTP/1.1 20 OK\r\n{json}"), "broke off", "no status"),
+        (format!("ICY 200 OK\r\n{json}"), "broke off", "another protocol"),
+        (
+            format!("HTTP/1.1 200 OK\r\nx-a: {}", "x".repeat(1 << 20)),
+            "broke off",
+            "a head without end",
+        ),
+        (
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n".to_owned(),
+            "server behind this one",
+            "a switch",
+        ),
+        (
+            format!("HTTP/1.1 200 OK\r\nmcp-session-id: a b\r\n{json}"),
+            "cannot be used",
+            "a session of two words",
+        ),
+        (
+            format!("HTTP/1.1 200 OK\r\nmcp-session-id: \u{e9}\r\n{json}"),
+            "cannot be used",
+            "one beyond ASCII",
+        ),
+    ];
+    for (said, expected, reason) in rows {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+        let words = said.clone();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let words = words.clone();
+                tokio::spawn(async move {
+                    let mut asked = vec![0; 64 * 1024];
+                    let _ = stream.read(&mut asked).await;
+                    let _ = stream.write_all(words.as_bytes()).await;
+                    let _ = stream.shutdown().await;
+                    // Until the other end has read it.
+                    let _ = stream.read(&mut asked).await;
+                });
+            }
+        });
+        let mut plan = Plan::at(&url);
+        plan.limits.answer_wait = Duration::from_secs(20);
+        let rig = plan.begin();
+        let front = in_front_of(&rig.gateway).await;
+        let mut client = testkit::McpClient::new(front.url("/mcp"));
+        client.set_header("x-test-person", "alice");
+        let answer = client.stateless("tools/call", json!({ "name": "x" })).await;
+        assert_eq!(answer.status.as_u16(), 200, "{reason}: {}", answer.text);
+        assert!(answer.text.contains(expected), "{reason}: {}", answer.text);
+        assert_eq!(answer.message()["id"], 1, "{reason}: {}", answer.text);
+        assert!(answer.header("x-evil").is_none() && !answer.text.contains("vil"), "{reason}");
         rig.stop().await;
     }
 }

@@ -20,7 +20,7 @@ use tokio::io::{
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::child::ROLE;
+use crate::child::{ROLE, WITHOUT_HANDSHAKE};
 
 /// Far longer than anything here takes, on a machine that is busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -38,6 +38,11 @@ impl Plan {
         let arguments =
             ["child::a_server_when_it_is_started_as_one", "--exact", "-q", "--nocapture"];
         Self::of(std::env::current_exe().unwrap().into(), &arguments)
+    }
+
+    /// The scripted server as one that never heard of handshakes.
+    pub(crate) fn without_handshake() -> Self {
+        Self::scripted().variable(ROLE, WITHOUT_HANDSHAKE)
     }
 
     /// A few lines of shell.

@@ -269,6 +269,29 @@ where
     })
 }
 
+/// A server without a handshake, whose requests `answer` answers.
+pub(crate) fn stateless<F, A>(answer: F) -> Router
+where
+    F: Fn(Seen) -> A + Clone + Send + Sync + 'static,
+    A: Future<Output = Response> + Send,
+{
+    Router::new().fallback(move |request: Request| {
+        let answer = answer.clone();
+        async move {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            let path = head.uri.to_string();
+            let seen = Seen { method: head.method, path, headers: head.headers, body };
+            if seen.says().as_deref() != Some("server/discover") {
+                return answer(seen).await;
+            }
+            let result =
+                json!({ "supportedVersions": ["2026-07-28"], "capabilities": { "tools": {} } });
+            axum::Json(result_of(&seen, &result)).into_response()
+        }
+    })
+}
+
 /// The answer to a request that was seen.
 pub(crate) fn result_of(seen: &Seen, result: &Value) -> Value {
     json!({ "jsonrpc": "2.0", "id": seen.json()["id"], "result": result })

@@ -7,7 +7,6 @@ use sekisho::mcp::{
     CallError, Changes, Context, InputRequest, InputRequired, McpService, ServerInfo, Settings,
     Subscription,
 };
-use sekisho::principal::Principal;
 use sekisho::protocol::mcp::{LogLevel, McpError, MirroredParam, mirrored_params};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
@@ -19,7 +18,7 @@ use crate::rig::{Gate, Rig};
 pub(crate) struct Everything {
     info: Arc<ServerInfo>,
     changes: Changes,
-    mirrored: Vec<MirroredParam>,
+    mirrored: Arc<[MirroredParam]>,
 }
 
 impl Everything {
@@ -42,7 +41,7 @@ impl Everything {
         let service = Self {
             info: Arc::new(info),
             changes: changes.clone(),
-            mirrored: mirrored_params(&schema).unwrap(),
+            mirrored: mirrored_params(&schema).unwrap().into(),
         };
         (Rig::serve(Arc::new(service), Arc::new(Gate::default()), change).await, changes)
     }
@@ -119,8 +118,12 @@ impl McpService for Everything {
         }
     }
 
-    fn mirrored_params(&self, tool: &str, _caller: Option<&Principal>) -> &[MirroredParam] {
-        if tool == "mirrored" { &self.mirrored } else { &[] }
+    async fn mirrored_params(
+        &self,
+        tool: &str,
+        _context: &Context,
+    ) -> Result<Arc<[MirroredParam]>, McpError> {
+        Ok(if tool == "mirrored" { Arc::clone(&self.mirrored) } else { Arc::default() })
     }
 }
 

@@ -14,7 +14,7 @@ use sekisho::mcp::{
 use sekisho::policy::{Expression, Pattern, Reach, Rule, Ruled, Rules, Says, Scope};
 use sekisho::principal::{Claims, Identity, Principal};
 use sekisho::protocol::Secret;
-use sekisho::protocol::mcp::{McpError, ProtocolVersion};
+use sekisho::protocol::mcp::{McpError, MirroredParam, ProtocolVersion};
 use sekisho::protocol::oauth::{ClientId, ScopeSet};
 use sekisho::resource_server::{GuardLayer, TokenVerifier, VerifyError};
 use serde_json::json;
@@ -195,6 +195,18 @@ impl McpService for Reports {
     async fn subscribe(&self, uri: &str, _: &Context) -> Result<Subscription, McpError> {
         self.calls.lock().unwrap().push(("subscribe".to_owned(), uri.to_owned()));
         Ok(Subscription::plain())
+    }
+
+    /// Whoever may not have a tool must not make anybody ask about it.
+    async fn mirrored_params(
+        &self,
+        tool: &str,
+        _: &Context,
+    ) -> Result<Arc<[MirroredParam]>, McpError> {
+        if tool == "secret" {
+            self.calls.lock().unwrap().push(("mirrored".to_owned(), tool.to_owned()));
+        }
+        Ok(Arc::default())
     }
 
     fn cache_hint(&self, _: &str, _: &Context) -> CacheHint {

@@ -236,8 +236,15 @@ impl McpService for Merged {
         member.service().missing_scopes(method, Some(&params), caller)
     }
 
-    fn mirrored_params(&self, tool: &str, caller: Option<&Principal>) -> &[MirroredParam] {
+    async fn mirrored_params(
+        &self,
+        tool: &str,
+        context: &Context,
+    ) -> Result<Arc<[MirroredParam]>, McpError> {
         let owner = owner_of_name(tool).and_then(|(name, own)| Some((self.member(name)?, own)));
-        owner.map_or(&[], |(member, own)| member.service().mirrored_params(own, caller))
+        match owner {
+            Some((member, own)) => member.service().mirrored_params(own, context).await,
+            None => Ok(Arc::default()),
+        }
     }
 }

@@ -20,7 +20,8 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use sekisho_protocol::mcp::{
     INTERNAL_ERROR, Incoming, McpError, Message, Notification, ProtocolVersion, Request, Response,
-    progress_token_in, write_error, write_notification, write_request, write_result,
+    progress_token_in, subscription_id_in, write_error, write_notification, write_request,
+    write_result,
 };
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -34,6 +35,7 @@ use super::super::owners::Per;
 use super::exchange::{Notice, Question};
 use super::news::{Hearer, Teller, news};
 use super::remote::{Call, Link};
+use super::tools::KnownTools;
 use crate::mcp::Changes;
 use crate::principal::Principal;
 
@@ -53,6 +55,7 @@ pub(in crate::gateway) struct Connection {
     answer_wait: Duration,
     message_bytes_max: usize,
     changes: Changes,
+    tools: Arc<KnownTools>,
     /// Between people, of whom none may hear what is another's.
     is_shared: bool,
     version: OnceLock<ProtocolVersion>,
@@ -172,6 +175,7 @@ impl Connection {
             answer_wait: limits.answer_wait,
             message_bytes_max: limits.message_bytes_max,
             changes,
+            tools: Arc::default(),
             is_shared: matches!(per, Per::Process),
             version: OnceLock::new(),
             strays: AtomicU32::new(0),
@@ -217,6 +221,11 @@ impl Connection {
 
     pub(super) fn message_bytes_max(&self) -> usize {
         self.message_bytes_max
+    }
+
+    /// What is known of the server's tools.
+    pub(super) fn tools(&self) -> &Arc<KnownTools> {
+        &self.tools
     }
 
     /// Sends nothing more, which asks a process to end.
@@ -466,7 +475,10 @@ impl Connection {
         }
         let params = notification.params;
         match notification.method.as_ref() {
-            "notifications/tools/list_changed" => self.changes.tools_changed(),
+            "notifications/tools/list_changed" => {
+                self.tools.forget();
+                self.changes.tools_changed();
+            }
             "notifications/prompts/list_changed" => self.changes.prompts_changed(),
             "notifications/resources/list_changed" => self.changes.resources_changed(),
             "notifications/resources/updated" => {
@@ -474,6 +486,12 @@ impl Connection {
                 if let Some(Updated { uri }) = updated {
                     self.changes.resource_updated(&uri);
                 }
+            }
+            "notifications/subscriptions/acknowledged" => {
+                // Where all comes on one line, it says itself whose it is.
+                let of = of.or_else(|| params.and_then(subscription_id_in));
+                let notice = Event::Notice(Notice::new(&notification.method, params));
+                self.tell_one(notice, of);
             }
             method => {
                 let notice = Event::Notice(Notice::new(method, params));

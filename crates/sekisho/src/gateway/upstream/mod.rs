@@ -7,50 +7,43 @@
 
 mod connection;
 mod exchange;
+mod greeting;
 mod lines;
 mod listening;
 mod news;
 mod process;
 mod remote;
 mod stateless;
+mod tools;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use http::{HeaderMap, StatusCode};
-use sekisho_protocol::mcp::{
-    DiscoverResult, HEADER_MISMATCH, INTERNAL_ERROR, InitializeResult, McpError, ProtocolVersion,
-    UNSUPPORTED_PROTOCOL_VERSION, params_for_handshake, write_notification, write_request,
-};
+use http::HeaderMap;
+use sekisho_protocol::mcp::{McpError, params_for_handshake, write_notification, write_request};
 use serde_json::value::{RawValue, to_raw_value};
 use tokio_util::task::AbortOnDropHandle;
 
 pub(super) use self::connection::Connection;
-use self::connection::{Ending, Kind, ended};
+use self::connection::{Kind, ended};
 pub(super) use self::exchange::{Exchange, Question, Step};
+pub(super) use self::greeting::reach;
 use self::process::Process;
 pub use self::process::StdioCommand;
 pub(super) use self::remote::Client;
-use self::remote::{Link, may_be_http_sse};
+use self::remote::Link;
 pub use self::remote::{RemoteServer, RemoteServerError, RemoteTransport};
 pub(super) use self::stateless::Supplied;
-use self::stateless::{For, Stateless, Words};
+use self::stateless::{For, Words};
 use super::limits::GatewayLimits;
 use super::owners::{Per, Variables};
 use crate::mcp::{Changes, Context, ServerInfo, Subscription};
-use crate::principal::Principal;
 
 /// What we are called, by servers that ask.
 const CLIENT_NAME: &str =
     concat!("{\"name\":\"sekisho\",\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}");
-/// How long a server may take to say whether it speaks without a handshake. Some of those that do
-/// not say nothing at all.
-const DISCOVER_WAIT: Duration = Duration::from_secs(10);
-/// How many pages of tools are read to know what headers they want.
-const TOOL_PAGES_MAX: u32 = 20;
 /// What can be carried between a client and a server. What a server says beyond it is not passed
 /// on, so that no client relies on what would not arrive.
 pub(super) const CARRIED: [&str; 5] = ["tools", "prompts", "resources", "completions", "logging"];
@@ -145,38 +138,6 @@ struct Followed {
     listening: Option<AbortOnDropHandle<()>>,
 }
 
-/// Why a server cannot be spoken to; with the status, if its refusal was one.
-#[derive(Debug)]
-struct Ungreeted {
-    error: McpError,
-    status: Option<StatusCode>,
-}
-
-impl From<McpError> for Ungreeted {
-    fn from(error: McpError) -> Self {
-        Self { error, status: None }
-    }
-}
-
-/// What a server says to `server/discover`.
-enum Discovered {
-    /// It speaks without a handshake.
-    Stateless(Box<Upstream>),
-    /// It may speak with one.
-    NotIt,
-}
-
-/// A conversation that ends if its greeting is given up.
-struct Greeting(Option<Arc<Connection>>);
-
-impl Drop for Greeting {
-    fn drop(&mut self) {
-        if let Some(connection) = &self.0 {
-            connection.end();
-        }
-    }
-}
-
 /// Starts a command. It is not greeted yet.
 pub(super) fn start(
     command: &StdioCommand,
@@ -188,189 +149,7 @@ pub(super) fn start(
     command.start(told, limits, changes, per).map(Carrier::Process)
 }
 
-/// Finds out how a server at a URL is spoken to, and greets it: without a handshake, else with one,
-/// else, if it refuses as such servers do and nobody said what it is, over HTTP+SSE.
-pub(super) async fn reach(
-    (server, client): (&RemoteServer, &Client),
-    limits: &GatewayLimits,
-    changes: &Changes,
-    per: Per,
-    caller: Option<&Arc<Principal>>,
-    capabilities: &RawValue,
-) -> Result<(Carrier, Upstream), McpError> {
-    let transport = server.transport();
-    if transport != Some(RemoteTransport::HttpSse) {
-        let (connection, queued) = Connection::open(limits, changes.clone(), per, caller.cloned());
-        let mut greeting = Greeting(Some(Arc::clone(&connection)));
-        let link = remote::streamable_http::carry(server, client, &connection, queued);
-        let greeted = match Upstream::discover(&connection, capabilities).await {
-            Ok(Discovered::Stateless(upstream)) => Ok(*upstream),
-            Ok(Discovered::NotIt) => Upstream::greet(&connection, capabilities).await,
-            Err(error) => Err(error.into()),
-        };
-        match greeted {
-            Ok(upstream) => {
-                if upstream.words.is_none() {
-                    tokio::spawn(Arc::clone(&link).listen());
-                }
-                greeting.0 = None;
-                return Ok((Carrier::Remote(link), upstream));
-            }
-            Err(Ungreeted { status, .. }) if transport.is_none() && may_be_http_sse(status) => {
-                tracing::debug!(?status, "the server behind us may speak HTTP+SSE");
-            }
-            Err(Ungreeted { error, .. }) => return Err(error),
-        }
-    }
-    let (connection, queued) = Connection::open(limits, changes.clone(), per, caller.cloned());
-    let mut greeting = Greeting(Some(Arc::clone(&connection)));
-    let carried = remote::http_sse::carry(server, client, &connection, queued).await;
-    let link = carried.map_err(|trouble| {
-        let error = std::error::Error::source(&trouble);
-        tracing::error!(error, "the stream of the server behind us cannot be had: {trouble}");
-        trouble.to_mcp_error()
-    })?;
-    let upstream = Upstream::greet(&connection, capabilities).await.map_err(|no| no.error)?;
-    greeting.0 = None;
-    Ok((Carrier::Remote(link), upstream))
-}
-
 impl Upstream {
-    /// Shakes hands with a command: the server hears that its client can do what `capabilities` say.
-    pub(super) async fn shake_hands(
-        connection: &Arc<Connection>,
-        capabilities: &RawValue,
-    ) -> Result<Self, McpError> {
-        Self::greet(connection, capabilities).await.map_err(|no| no.error)
-    }
-
-    async fn greet(
-        connection: &Arc<Connection>,
-        capabilities: &RawValue,
-    ) -> Result<Self, Ungreeted> {
-        let client_info: &RawValue =
-            serde_json::from_str(CLIENT_NAME).map_err(|_| McpError::internal())?;
-        let params = serde_json::json!({
-            "protocolVersion": ProtocolVersion::LATEST_WITH_HANDSHAKE.as_str(),
-            "capabilities": capabilities,
-            "clientInfo": client_info,
-        });
-        let params = to_raw_value(&params).map_err(|_| McpError::internal())?;
-        let answer = match connection.ask("initialize", Some(&params), HeaderMap::new()).await {
-            Ending::Result(answer) => answer,
-            Ending::Refused { error, status } => return Err(Ungreeted { error, status }),
-            Ending::Unreached(error) | Ending::Failed(error) => return Err(error.into()),
-        };
-        let Some(result) = InitializeResult::parse(&answer) else {
-            return Err(wrong_greeting("its answer to initialize is none").into());
-        };
-        let version = ProtocolVersion::from_text(&result.protocol_version)
-            .filter(|version| !version.is_stateless())
-            .ok_or_else(|| wrong_greeting("it speaks no revision of MCP that we know"))?;
-        connection.agree_on(version);
-        let carried = only(result.capabilities, &CARRIED);
-        let info = ServerInfo {
-            capabilities: to_raw_value(&carried).map_err(|_| McpError::internal())?,
-            server_info: result.server_info.to_owned(),
-            instructions: result.instructions.map(std::borrow::Cow::into_owned),
-        };
-        connection.say(write_notification("notifications/initialized", None)).await;
-        Ok(Self {
-            has_logging: carried.contains_key("logging"),
-            info: Arc::new(info),
-            connection: Arc::clone(connection),
-            words: None,
-            followed: Following::nothing(connection),
-            _lists: None,
-        })
-    }
-
-    /// Asks whether the server speaks without a handshake.
-    async fn discover(
-        connection: &Arc<Connection>,
-        capabilities: &RawValue,
-    ) -> Result<Discovered, McpError> {
-        let [version] = ProtocolVersion::STATELESS;
-        let words = Stateless::new(version);
-        let mut ear = connection.listen(Kind::Passing)?;
-        let whom = For::All { capabilities };
-        let (message, headers) =
-            words.request(ear.id, "server/discover", None, whom, Supplied::default())?;
-        ear.events.close();
-        let asked = async {
-            if !ear.call(message, headers).await {
-                return Err(ended());
-            }
-            (&mut ear.answer).await.map_err(|_| ended())
-        };
-        let answer = match tokio::time::timeout(DISCOVER_WAIT, asked).await {
-            Err(_) => return Ok(Discovered::NotIt),
-            Ok(ending) => match ending? {
-                Ending::Result(answer) => answer,
-                Ending::Unreached(error) => return Err(error),
-                // Whatever that was, it was no answer of a server of that era.
-                Ending::Failed(_) => return Ok(Discovered::NotIt),
-                Ending::Refused { error, .. } => {
-                    // Only a server of that era says so, and it has no handshake.
-                    return match error.code() {
-                        Some(UNSUPPORTED_PROTOCOL_VERSION | HEADER_MISMATCH) => {
-                            Err(wrong_greeting("it speaks no revision of MCP that we know"))
-                        }
-                        Some(_) | None => Ok(Discovered::NotIt),
-                    };
-                }
-            },
-        };
-        let Some(result) = DiscoverResult::parse(&answer) else { return Ok(Discovered::NotIt) };
-        let Some(version) = result.common_version() else { return Ok(Discovered::NotIt) };
-        let carried = only(result.capabilities, &CARRIED);
-        let unnamed = || RawValue::from_string("{\"name\":\"\",\"version\":\"\"}".to_owned());
-        let info = ServerInfo {
-            capabilities: to_raw_value(&carried).map_err(|_| McpError::internal())?,
-            server_info: match result.server_info() {
-                Some(info) => info.to_owned(),
-                None => unnamed().map_err(|_| McpError::internal())?,
-            },
-            instructions: result.instructions.clone().map(std::borrow::Cow::into_owned),
-        };
-        connection.agree_on(version);
-        let words = Arc::new(words);
-        let lists = Self::listen_for_lists(connection, &words, &info).await;
-        Ok(Discovered::Stateless(Box::new(Self {
-            has_logging: carried.contains_key("logging"),
-            info: Arc::new(info),
-            connection: Arc::clone(connection),
-            words: Some(words),
-            followed: Following::nothing(connection),
-            _lists: lists,
-        })))
-    }
-
-    /// Hears of changed lists, if the server tells of any.
-    async fn listen_for_lists(
-        connection: &Arc<Connection>,
-        words: &Arc<Stateless>,
-        info: &ServerInfo,
-    ) -> Option<AbortOnDropHandle<()>> {
-        let mut wanted = serde_json::Map::new();
-        for list in ["tools", "prompts", "resources"] {
-            if info.declares(&format!("/{list}/listChanged")) {
-                wanted.insert(format!("{list}ListChanged"), true.into());
-            }
-        }
-        if wanted.is_empty() {
-            return None;
-        }
-        let params = to_raw_value(&serde_json::json!({ "notifications": wanted })).ok()?;
-        match listening::listen(connection, words, params, None).await {
-            Ok(listening) => Some(listening),
-            Err(error) => {
-                tracing::warn!(%error, "the server behind us does not tell what it said it would");
-                None
-            }
-        }
-    }
-
     pub(super) fn info(&self) -> &Arc<ServerInfo> {
         &self.info
     }
@@ -423,21 +202,6 @@ impl Upstream {
         self.has_logging
     }
 
-    /// Learns which arguments of its tools are repeated in headers.
-    pub(super) async fn learn_headers(&self) {
-        let Some(words) = &self.words else { return };
-        let mut cursor: Option<String> = None;
-        for _ in 0..TOOL_PAGES_MAX {
-            let params = cursor.map(|cursor| serde_json::json!({ "cursor": cursor }));
-            let params = params.and_then(|params| to_raw_value(&params).ok());
-            let Ok(page) = self.ask("tools/list", params.as_deref()).await else { return };
-            cursor = words.learn(&page);
-            if cursor.is_none() {
-                return;
-            }
-        }
-    }
-
     /// Asks something of our own.
     async fn ask(
         &self,
@@ -462,7 +226,9 @@ impl Upstream {
 
     /// Tells the server what a client tells us. One without sessions has nobody to tell it to.
     pub(super) async fn notify(&self, method: &str, params: Option<&RawValue>) {
-        self.connection.say(write_notification(method, params)).await;
+        if !self.is_stateless() {
+            self.connection.say(write_notification(method, params)).await;
+        }
     }
 
     /// Follows a resource; the server hears of the first who does and the last who no longer does.
@@ -565,9 +331,12 @@ impl Follower {
 impl Drop for Follower {
     fn drop(&mut self) {
         if !self.uri.is_empty() && self.leave() {
-            let params = to_raw_value(&serde_json::json!({ "uri": self.uri })).ok();
             let connection = Arc::clone(&lock(&self.followed.connection));
-            connection.tell("resources/unsubscribe", params.as_deref());
+            // Without a handshake, the call that stood for it is given up, and that is all.
+            if !connection.is_stateless() {
+                let params = to_raw_value(&serde_json::json!({ "uri": self.uri })).ok();
+                connection.tell("resources/unsubscribe", params.as_deref());
+            }
         }
     }
 }
@@ -590,11 +359,6 @@ fn only<'a>(object: &'a RawValue, names: &[&str]) -> BTreeMap<String, &'a RawVal
         serde_json::from_str(object.get()).unwrap_or_default();
     members.retain(|name, _| names.contains(&name.as_str()));
     members
-}
-
-fn wrong_greeting(reason: &'static str) -> McpError {
-    tracing::error!(reason, "the server behind us cannot be used");
-    McpError::new(INTERNAL_ERROR, "the server behind this one cannot be used")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,17 +1,17 @@
 //! What is said to a server of 2026-07-28: each request all by itself, its headers made from its
 //! body and never taken over from a client's request.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sekisho_protocol::mcp::{
-    LogLevel, McpError, MirroredParam, ProtocolVersion, StatelessWords, mirrored_params,
-    params_for_stateless, wrap_header_value, write_request,
+    LogLevel, McpError, ProtocolVersion, StatelessWords, params_for_stateless, wrap_header_value,
+    write_request,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::tools::KnownTools;
 use super::{CLIENT_NAME, capabilities_for_upstream};
 use crate::mcp::Context;
 
@@ -23,8 +23,17 @@ const NAME: HeaderName = HeaderName::from_static("mcp-name");
 #[derive(Debug)]
 pub(super) struct Stateless {
     version: ProtocolVersion,
-    /// Arguments that are repeated in headers, by tool; of tools that were asked for so far.
-    mirrored: Mutex<HashMap<String, Vec<MirroredParam>>>,
+    beside: Beside,
+    tools: Arc<KnownTools>,
+}
+
+/// What goes beside a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beside {
+    /// Headers that say once more what it says.
+    Headers,
+    /// Nothing: it is a line.
+    Nothing,
 }
 
 /// What a client supplies in the next round of a call.
@@ -46,8 +55,13 @@ pub(super) enum For<'a> {
 }
 
 impl Stateless {
-    pub(super) fn new(version: ProtocolVersion) -> Self {
-        Self { version, mirrored: Mutex::default() }
+    pub(super) fn new(version: ProtocolVersion, beside: Beside, tools: Arc<KnownTools>) -> Self {
+        Self { version, beside, tools }
+    }
+
+    /// Whether what headers cannot say cannot be said to it at all.
+    pub(super) fn needs_headers(&self) -> bool {
+        self.beside == Beside::Headers
     }
 
     /// A request, and what goes beside it.
@@ -74,7 +88,10 @@ impl Stateless {
             request_state: supplied.state,
         };
         let params = params_for_stateless(params, &words)?;
-        let headers = self.headers(method, &params)?;
+        let headers = match self.beside {
+            Beside::Headers => self.headers(method, &params)?,
+            Beside::Nothing => HeaderMap::new(),
+        };
         Ok((write_request(id, method, Some(&params)), headers))
     }
 
@@ -103,13 +120,14 @@ impl Stateless {
         let Some(name) = name else { return Ok(headers) };
         headers.insert(NAME, value(&wrap_header_value(&name))?);
         if method == "tools/call" {
-            let mirrored = self.mirrored.lock().unwrap_or_else(PoisonError::into_inner);
-            let mirrored = mirrored.get(&name).filter(|params| !params.is_empty());
-            let arguments: Option<serde_json::Value> = match (mirrored, named.arguments) {
-                (Some(_), Some(arguments)) => serde_json::from_str(arguments.get()).ok(),
-                (None, _) | (_, None) => None,
+            let repeated = self.tools.repeated(&name).unwrap_or_default();
+            let arguments: Option<serde_json::Value> = match named.arguments {
+                Some(arguments) if !repeated.is_empty() => {
+                    serde_json::from_str(arguments.get()).ok()
+                }
+                Some(_) | None => None,
             };
-            for param in mirrored.into_iter().flatten() {
+            for param in repeated.iter() {
                 let header: HeaderName = param.header.parse().map_err(|_| wrong())?;
                 if let Some(said) = param.value_in(arguments.as_ref()) {
                     headers.insert(header, value(&said)?);
@@ -117,32 +135,6 @@ impl Stateless {
             }
         }
         Ok(headers)
-    }
-
-    /// Takes note of what headers the tools of this page want; answers where the next page begins.
-    pub(super) fn learn(&self, page: &RawValue) -> Option<String> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Page {
-            #[serde(default)]
-            tools: Vec<Tool>,
-            #[serde(default)]
-            next_cursor: Option<String>,
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Tool {
-            name: String,
-            #[serde(default)]
-            input_schema: serde_json::Value,
-        }
-        let page: Page = serde_json::from_str(page.get()).ok()?;
-        let mut mirrored = self.mirrored.lock().unwrap_or_else(PoisonError::into_inner);
-        for tool in page.tools {
-            let params = mirrored_params(&tool.input_schema).unwrap_or_default();
-            mirrored.insert(tool.name, params);
-        }
-        page.next_cursor
     }
 }
 

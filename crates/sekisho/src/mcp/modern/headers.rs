@@ -10,8 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::mcp::era::PROTOCOL_VERSION;
-use crate::mcp::service::McpService;
-use crate::principal::Principal;
+use crate::mcp::service::{Context, McpService};
 
 /// What headers may repeat of a call.
 #[derive(Debug, Default, Deserialize)]
@@ -78,20 +77,20 @@ fn read<'a, T: Default + Deserialize<'a>>(params: Option<&'a RawValue>) -> Resul
 
 impl Repeated<'_> {
     /// Holds `Mcp-Param-*` against the arguments of a tool that declares them.
-    pub(super) fn check_mirrored(
+    pub(super) async fn check_mirrored(
         &self,
         headers: &HeaderMap,
         service: &dyn McpService,
-        caller: Option<&Principal>,
+        context: &Context,
     ) -> Result<(), McpError> {
         let Some(name) = &self.name else { return Ok(()) };
-        let mirrored = service.mirrored_params(name, caller);
+        let mirrored = service.mirrored_params(name, context).await?;
         if mirrored.is_empty() {
             return Ok(());
         }
         let arguments: Option<serde_json::Value> =
             self.arguments.and_then(|arguments| serde_json::from_str(arguments.get()).ok());
-        for param in mirrored {
+        for param in mirrored.iter() {
             let mut values = headers.get_all(&param.header).iter();
             let value = values.next().map(http::HeaderValue::as_bytes);
             if values.next().is_some() || !param.agrees(value, arguments.as_ref()) {

@@ -29,6 +29,7 @@ use sekisho_protocol::mcp::{
 };
 use serde_json::value::RawValue;
 
+use self::headers::Repeated;
 use self::in_flight::InFlight;
 use self::listen::Listeners;
 use self::request_state::RequestState;
@@ -89,16 +90,16 @@ impl Stateless {
         }
     }
 
-    /// Checks a request as far as that can be done before it is worked on. Over stdio there are no
-    /// headers to compare.
-    fn check(
+    /// Checks a request as far as that can be done before it is worked on; answers too what a call
+    /// of a tool repeats in headers. Over stdio there are no headers to compare.
+    fn check<'a>(
         &self,
         headers: Option<&HeaderMap>,
         sender: Caller,
-        request: &Request<'_>,
+        request: &Request<'a>,
         meta: RequestMeta<'_>,
         exchange: Option<Arc<EventStream>>,
-    ) -> Result<Checked, Answer> {
+    ) -> Result<(Checked, Option<Repeated<'a>>), Answer> {
         let refuse = |error: McpError| Answer::error(&request.id, &error, StatusCode::BAD_REQUEST);
         let required = meta.required().map_err(refuse)?;
         let repeated = match headers {
@@ -113,12 +114,6 @@ impl Stateless {
         if REMOVED.contains(&request.method.as_ref()) {
             let error = McpError::method_not_found(&request.method);
             return Err(Answer::error(&request.id, &error, StatusCode::NOT_FOUND));
-        }
-        if let (Some(headers), Some(repeated), "tools/call") =
-            (headers, repeated, request.method.as_ref())
-        {
-            let caller = sender.as_deref();
-            repeated.check_mirrored(headers, &*self.service, caller).map_err(refuse)?;
         }
         let log_level = match meta.log_level() {
             None => None,
@@ -138,12 +133,13 @@ impl Stateless {
             context = context.with_inputs(inputs);
         }
         tracing::debug!(mcp.version = version.as_str(), mcp.method = %request.method, "asked");
-        Ok(Checked {
+        let checked = Checked {
             id: request.id.clone(),
             method: request.method.as_ref().into(),
             params: request.params.map(ToOwned::to_owned),
             context,
-        })
+        };
+        Ok((checked, repeated.filter(|_| request.method == "tools/call")))
     }
 
     /// The whole way from a request to its answer, for a transport without headers. A listener's
@@ -156,6 +152,7 @@ impl Stateless {
         meta: RequestMeta<'_>,
     ) -> impl Future<Output = Bytes> + Send + use<> {
         let checked = self.check(None, sender, request, meta, Some(Arc::clone(&out)));
+        let checked = checked.map(|(checked, _)| checked);
         async move {
             let checked = match checked {
                 Ok(checked) => checked,

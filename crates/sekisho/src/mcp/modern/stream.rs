@@ -42,7 +42,8 @@ impl Endpoint {
         let stateless = &self.stateless;
         let exchange = EventStream::new(&stateless.limits, Retention::None);
         let telling = accepts.event_stream.then(|| Arc::clone(&exchange));
-        let checked = match stateless.check(Some(headers), sender.clone(), request, meta, telling) {
+        let checked = stateless.check(Some(headers), sender.clone(), request, meta, telling);
+        let (checked, repeated) = match checked {
             Ok(checked) => checked,
             Err(refused) => return Ok(refused.into_json()),
         };
@@ -52,6 +53,13 @@ impl Endpoint {
             refusal: Refusal::TooManyCalls,
             id: Some(request.id.clone()),
         })?;
+        if let Some(repeated) = repeated {
+            let service = &*self.service;
+            let checked = repeated.check_mirrored(headers, service, &checked.context).await;
+            if let Err(error) = checked {
+                return Ok(Answer::error(&request.id, &error, StatusCode::OK).into_json());
+            }
+        }
         if request.method == "subscriptions/listen" {
             if !accepts.event_stream {
                 return Err(Refused {

@@ -39,8 +39,13 @@ pub(super) enum Response {
 }
 
 impl Client {
-    /// What sends requests to the server at this URL.
-    pub(super) fn new(url: &Url, limits: &GatewayLimits) -> Result<Self, reqwest::Error> {
+    /// What sends requests to the server at this URL, and trusts these authorities; those of this
+    /// machine, if they are none.
+    pub(super) fn new(
+        url: &Url,
+        authorities: &[reqwest::Certificate],
+        limits: &GatewayLimits,
+    ) -> Result<Self, reqwest::Error> {
         if url.scheme() == "http"
             && let Ok(origin) = url[..Position::BeforePath].parse()
         {
@@ -53,6 +58,10 @@ impl Client {
             .pool_idle_timeout(CONNECTION_IDLE)
             .user_agent(PRODUCT)
             .https_only(true);
+        let builder = match authorities {
+            [] => builder,
+            authorities => builder.tls_certs_only(authorities.to_vec()),
+        };
         builder.build().map(Self::Tls)
     }
 

@@ -54,6 +54,8 @@ const ACCEPT_WAIT: Duration = Duration::from_secs(30);
 /// How long a stream that broke is left alone before it is asked for again, unless the server says
 /// otherwise; twice as long each time that nothing came.
 const RETRY_AT_FIRST: Duration = Duration::from_secs(1);
+/// However little the server wants to be left alone.
+const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// A server at a URL. It comes from the operator.
@@ -62,6 +64,8 @@ pub struct RemoteServer {
     address: Arc<Address>,
     transport: Option<RemoteTransport>,
     headers: HeaderMap,
+    /// Whose certificates are trusted; those of this machine, if it is nobody.
+    authorities: Vec<reqwest::Certificate>,
     introduction: Introduction,
 }
 
@@ -92,6 +96,9 @@ pub enum RemoteServerError {
     /// A header that is not the operator's to set.
     #[error("{0:?} is set by the protocol itself: leave it out")]
     ReservedHeader(String),
+    /// It holds no certificate that anything could be trusted by.
+    #[error("it holds no certificate: write a file of certificates in PEM")]
+    Authorities,
     /// A header that would say two things.
     #[error("{0:?} would be set twice: keep one of them")]
     DoubledHeader(String),
@@ -132,7 +139,22 @@ impl RemoteServer {
             }
         }
         let (address, introduction) = (Arc::new(Address::new(url)?), Introduction::Nothing);
-        Ok(Self { address, transport, headers: kept, introduction })
+        Ok(Self { address, transport, headers: kept, authorities: Vec::new(), introduction })
+    }
+
+    /// Trusts the authorities whose certificates are in `pem`, and no other, whatever this machine trusts.
+    ///
+    /// # Errors
+    /// When there is none in it, or one that is none.
+    pub fn trusting(mut self, pem: &[u8]) -> Result<Self, RemoteServerError> {
+        let wrong = |_| RemoteServerError::Authorities;
+        self.authorities = reqwest::Certificate::from_pem_bundle(pem).map_err(wrong)?;
+        if self.authorities.is_empty() {
+            return Err(RemoteServerError::Authorities);
+        }
+        // They are looked at when a client is made of them.
+        self.client(&GatewayLimits::default()).map_err(wrong)?;
+        Ok(self)
     }
 
     /// The same server, which hears who calls.
@@ -170,7 +192,7 @@ impl RemoteServer {
         &self,
         limits: &GatewayLimits,
     ) -> Result<Client, reqwest::Error> {
-        Client::new(self.address.url(), limits)
+        Client::new(self.address.url(), &self.authorities, limits)
     }
 
     pub(super) fn transport(&self) -> Option<RemoteTransport> {

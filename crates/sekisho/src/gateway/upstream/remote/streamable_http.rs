@@ -10,13 +10,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::ACCEPT;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::event_reader::Place;
 use super::{
-    Call, Client, EventReader, Link, PROTOCOL_VERSION, RETRY_AT_FIRST, RETRY_MAX, RemoteServer,
-    Response, SESSION_ID, SESSION_ID_BYTES_MAX, Trouble, body_of, is_event_stream, is_json,
+    Call, Client, EventReader, Link, PROTOCOL_VERSION, RETRY_AT_FIRST, RETRY_MAX, RETRY_MIN,
+    RemoteServer, Response, SESSION_ID, SESSION_ID_BYTES_MAX, Trouble, body_of, is_event_stream,
+    is_json,
 };
 use crate::gateway::upstream::connection::{Connection, Outgoing, Work};
 use crate::principal::Principal;
@@ -159,14 +160,20 @@ impl Link {
     }
 
     /// Listens to what belongs to no call, if the server tells such things, until the conversation
-    /// is over.
-    pub(in crate::gateway::upstream) async fn listen(self: Arc<Self>) {
+    /// is over. `is_there` is dropped when it is known whether it does.
+    pub(in crate::gateway::upstream) async fn listen(
+        self: Arc<Self>,
+        is_there: oneshot::Sender<()>,
+    ) {
+        let mut is_there = Some(is_there);
         let bytes_max = self.connection.message_bytes_max();
         let mut place = Place::default();
         let mut in_vain = 0;
         let listening = async {
             loop {
-                match self.resume(&place, self.connection.caller().as_ref()).await {
+                let resumed = self.resume(&place, self.connection.caller().as_ref()).await;
+                drop(is_there.take());
+                match resumed {
                     Ok(response) => {
                         let mut events =
                             EventReader::new(response, std::mem::take(&mut place), bytes_max);
@@ -230,5 +237,27 @@ impl Following {
 /// How long a stream is left alone: as the server says, else longer each time.
 fn pause(place: &Place, in_vain: u32) -> Duration {
     let doubled = || RETRY_AT_FIRST.saturating_mul(1 << in_vain.saturating_sub(1).min(10));
-    place.retry.unwrap_or_else(doubled).min(RETRY_MAX)
+    place.retry.unwrap_or_else(doubled).clamp(RETRY_MIN, RETRY_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_left_alone_as_its_server_wishes_within_our_bounds() {
+        let rows = [
+            (None, 1, 1_000, "nothing is said"),
+            (None, 3, 4_000, "nothing is said, and nothing comes"),
+            (None, 99, 30_000, "not for ever"),
+            (Some(250), 3, 250, "as it says, each time"),
+            (Some(0), 1, 100, "not in a circle"),
+            (Some(u64::MAX), 1, 30_000, "not for a lifetime"),
+        ];
+        for (retry, in_vain, expected, reason) in rows {
+            let retry = retry.map(Duration::from_millis);
+            let pause = pause(&Place { retry, ..Place::default() }, in_vain);
+            assert_eq!(pause, Duration::from_millis(expected), "{reason}");
+        }
+    }
 }

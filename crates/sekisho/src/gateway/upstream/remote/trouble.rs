@@ -15,6 +15,12 @@ type Cause = Box<dyn std::error::Error + Send + Sync>;
 pub(in crate::gateway::upstream) enum Trouble {
     #[error("it cannot be reached")]
     Unreachable(#[source] Cause),
+    #[error("{remedy}")]
+    Tls {
+        remedy: &'static str,
+        #[source]
+        error: reqwest::Error,
+    },
     #[error("it takes too long to be reached")]
     TooSlow,
     #[error("it broke off")]
@@ -47,7 +53,10 @@ impl Trouble {
         let error = error.without_url();
         match (error.is_timeout(), error.is_connect()) {
             (true, _) => Self::TooSlow,
-            (false, true) => Self::unreachable(error),
+            (false, true) => match tls_error_in(&error).map(remedy_for) {
+                Some(remedy) => Self::Tls { remedy, error },
+                None => Self::unreachable(error),
+            },
             (false, false) => Self::broken(error),
         }
     }
@@ -74,6 +83,7 @@ impl Trouble {
             }
             Self::Forgotten => Ending::Refused { error, status: Some(StatusCode::NOT_FOUND) },
             Self::Unreachable(_)
+            | Self::Tls { .. }
             | Self::TooSlow
             | Self::NotLetIn(_)
             | Self::NotIntroduced(_)
@@ -90,7 +100,7 @@ impl Trouble {
     /// What a client hears.
     pub(in crate::gateway::upstream) fn to_mcp_error(&self) -> McpError {
         let words = match self {
-            Self::Unreachable(_) => "cannot be reached",
+            Self::Unreachable(_) | Self::Tls { .. } => "cannot be reached",
             Self::TooSlow => "takes too long to be reached",
             Self::Broken(_) => "broke off before it answered",
             Self::NoAnswer => "ended its answer without one",
@@ -108,5 +118,48 @@ impl Trouble {
             Self::OtherEndpoint | Self::SessionName => "cannot be used",
         };
         McpError::new(INTERNAL_ERROR, format!("the server behind this one {words}"))
+    }
+}
+
+/// What TLS says is wrong, if it was TLS. It stands within errors of the connection, which do not name it
+/// as their source.
+fn tls_error_in(error: &reqwest::Error) -> Option<&rustls::Error> {
+    let mut next = std::error::Error::source(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        let within = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        next = match within {
+            Some(within) => Some(within),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+/// What the operator can do about it.
+#[expect(clippy::wildcard_enum_match_arm, reason = "there are more errors than anybody lists")]
+fn remedy_for(error: &rustls::Error) -> &'static str {
+    use rustls::{CertificateError as Certificate, Error};
+    match error {
+        Error::InvalidCertificate(
+            Certificate::Expired
+            | Certificate::ExpiredContext { .. }
+            | Certificate::NotValidYet
+            | Certificate::NotValidYetContext { .. },
+        ) => {
+            "its certificate is not valid at this time: have it renewed, or set the clock of this machine"
+        }
+        Error::InvalidCertificate(
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. },
+        ) => "its certificate is for another name: write that name in upstream.url",
+        Error::InvalidCertificate(_) => {
+            "its certificate is not trusted: name the authority that signed it in upstream.ca_file"
+        }
+        Error::InvalidMessage(_) => {
+            "it does not speak TLS: write http:// in upstream.url, or have it speak TLS"
+        }
+        _ => "there is no TLS with it",
     }
 }
