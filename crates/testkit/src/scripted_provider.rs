@@ -57,6 +57,8 @@ pub enum Gives {
     SessionOnly,
     /// No refresh token.
     NoRefreshToken,
+    /// One access token for as long as the session lives; the refresh token ends with the browser's.
+    OneAccessToken,
 }
 
 #[derive(Debug, Clone)]
@@ -184,7 +186,12 @@ impl ScriptedProvider {
         self.sessions.lock().unwrap().insert(refresh_token.clone(), session);
         let gives = *self.gives.lock().unwrap();
         ProviderTokens {
-            access_token: Secret::new(format!("idp-access-token-{number}")),
+            access_token: Secret::new(match gives {
+                Gives::OneAccessToken => "idp-access-token".to_owned(),
+                Gives::OfflineAccess | Gives::SessionOnly | Gives::NoRefreshToken => {
+                    format!("idp-access-token-{number}")
+                }
+            }),
             refresh_token: (gives != Gives::NoRefreshToken).then(|| Secret::new(refresh_token)),
             id_token: Some(Secret::new(id_token)),
             expires_at: *self.access_tokens_end_at.lock().unwrap(),

@@ -20,6 +20,7 @@ const RESULT: &str = r#"{"content":[{"type":"text","text":"今日の運勢は: �
 const STATELESS_RESULT: &str = r#"{"resultType":"complete","content":[{"type":"text","text":"今日の運勢は: 大吉"}],"isError":false,"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"constant","version":"1"}}}"#;
 const INITIALIZED: &str = r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"constant","version":"1"}}"#;
 const DISCOVERED: &str = r#"{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"constant","version":"1"}}}"#;
+const LISTED: &str = r#"{"resultType":"complete","tools":[{"name":"fortune","inputSchema":{"type":"object"}},{"name":"stay","inputSchema":{"type":"object"}}]}"#;
 const SESSION: &str = "Mcp-Session-Id: 00112233445566778899aabbccddeeff\r\n";
 const STREAM: &str = concat!(
     "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -94,6 +95,9 @@ fn answer_one(head: &[u8], body: &[u8], out: &mut Vec<u8>) -> Result<()> {
         }
         let result = if is_stateless { STATELESS_RESULT } else { RESULT };
         return write_result(id, result, "", out);
+    }
+    if contains(body, b"\"method\":\"tools/list\"") {
+        return write_result(id, LISTED, "", out);
     }
     if contains(body, b"\"method\":\"initialize\"") {
         return write_result(id, INITIALIZED, SESSION, out);

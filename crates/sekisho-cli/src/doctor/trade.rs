@@ -24,7 +24,7 @@ pub(super) async fn examine(
     http: &reqwest::Client,
     metadata: &Answer,
 ) -> Option<Finding> {
-    if !config.servers.iter().any(|server| is_traded_for(&server.upstream)) {
+    if !config.every_server().any(|server| is_traded_for(&server.upstream)) {
         return None;
     }
     let document: Value = serde_json::from_slice(&metadata.body).unwrap_or_default();

@@ -209,8 +209,20 @@ fn lead_back(part: &RawValue, member: &MemberName, edits: &mut Edits<'_>) {
         #[serde(borrow, default)]
         resource: Option<&'a RawValue>,
     }
-    let Some(Part { uri, resource }) = object(Some(part)) else { return };
-    let inner = resource.and_then(|inner| object(Some(inner)));
+    let nothing_if_unreadable = |edits: &mut Edits<'_>| {
+        // Said twice, readers would differ about whose it is.
+        if part.get().starts_with('{') {
+            edits.replace(part, NO_PART);
+        }
+    };
+    let Some(Part { uri, resource }) = object(Some(part)) else {
+        return nothing_if_unreadable(edits);
+    };
+    let is_object = |raw: &&RawValue| raw.get().starts_with('{');
+    let inner = match resource.filter(is_object).map(|inner| object::<Part<'_>>(Some(inner))) {
+        Some(None) => return nothing_if_unreadable(edits),
+        inner => inner.flatten(),
+    };
     for uri in [uri, inner.and_then(|Part { uri, .. }| uri)].into_iter().flatten() {
         let words = text_of(uri).and_then(|own| to_raw_value(&member.uri(&own)).ok());
         if let Some(words) = words {
@@ -218,6 +230,9 @@ fn lead_back(part: &RawValue, member: &MemberName, edits: &mut Edits<'_>) {
         }
     }
 }
+
+/// What stands for a part of an answer that says twice whose it is.
+const NO_PART: &str = r#"{"type":"text","text":""}"#;
 
 /// A kind of list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -24,6 +24,8 @@ use crate::store::StoreError;
 
 /// A token that ends sooner than this is renewed first.
 const FRESH_AT_LEAST: Duration = Duration::from_secs(30);
+/// One that cannot be renewed now is good enough for as long as this.
+const GOOD_AT_LEAST: Duration = Duration::from_secs(1);
 /// How long somebody else's question is waited for: as long as a provider may take, and a busy store.
 const OTHERS_WAIT: Duration = Duration::from_secs(20);
 /// How often we look whether they are done.
@@ -103,17 +105,19 @@ impl ProviderSessions {
             let token = tokens.access_token();
             let lives_for = |least| token.ends_at.is_none_or(|end| end.left(now) >= least);
             let is_refused = refused.is_some_and(|refused| token.token.matches(&refused));
-            if !is_refused && (is_renewed || lives_for(FRESH_AT_LEAST)) {
+            // A provider may give the same token again: then there is no other.
+            if is_renewed || (!is_refused && lives_for(FRESH_AT_LEAST)) {
                 return Ok(token);
             }
+            let is_good = !is_refused && lives_for(GOOD_AT_LEAST);
+            let instead_of = |problem| if is_good { Ok(token.clone()) } else { Err(problem) };
             if tokens.refresh_token.is_none() {
-                let is_good = !is_refused && lives_for(Duration::from_secs(1));
-                return if is_good { Ok(token) } else { Err(NoProviderToken::Over) };
+                return instead_of(NoProviderToken::Over);
             }
             let claimed = self.store.claim_provider_session(grant, now, now.plus(LEASE)).await;
             let Some(claimed) = claimed.map_err(|error| of_store(&error))? else {
                 if Instant::now() >= give_up_at {
-                    return Err(unavailable("another process asks, and is not answered"));
+                    return instead_of(unavailable("another process asks, and is not answered"));
                 }
                 sleep(OTHERS_LOOKED_FOR_EVERY).await;
                 continue;
@@ -121,10 +125,12 @@ impl ProviderSessions {
             match self.check(&claimed).await.map_err(|error| of_store(&error))? {
                 Outcome::Alive => is_renewed = true,
                 Outcome::Ended => return Err(NoProviderToken::Over),
-                Outcome::Failed(reason) => return Err(NoProviderToken::Unavailable(reason)),
+                Outcome::Failed(reason) => {
+                    return instead_of(NoProviderToken::Unavailable(reason));
+                }
                 // Somebody was faster, or the grant has ended: the next look shows it.
                 Outcome::Lost if Instant::now() >= give_up_at => {
-                    return Err(unavailable("it is never there when we look"));
+                    return instead_of(unavailable("it is never there when we look"));
                 }
                 Outcome::Lost => {}
             }

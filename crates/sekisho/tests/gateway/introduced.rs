@@ -350,6 +350,8 @@ async fn a_token_of_ours_says_who_calls_for_this_server_and_for_a_short_time() {
     rig.call(&alice, "odd").await.unwrap();
     clock.advance(SIGNED_LIFE);
     rig.call(&alice, "odd").await.unwrap();
+    let over = changed(&alice, |alice| alice.expires_at = clock.now());
+    rig.call(&over, "odd").await.expect_err("whose own token is over is spoken for no more");
     let published = Web::serve(keys.routes()).await;
     let set: Value = reqwest::get(published.url("/jwks.json")).await.unwrap().json().await.unwrap();
     let key: jsonwebtoken::jwk::Jwk = serde_json::from_value(set["keys"][0].clone()).unwrap();

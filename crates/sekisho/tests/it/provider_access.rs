@@ -170,6 +170,30 @@ async fn a_token_that_somebody_refused_is_not_given_again() {
 }
 
 #[tokio::test]
+async fn a_provider_that_gives_the_same_token_again_is_asked_once() {
+    let scene = Scene::new().await;
+    scene.world.provider.set_gives(Gives::OneAccessToken);
+    let client = scene.world.public_client("https://app.example/cb").await;
+    let carol = scene.world.tokens(&client, "carol").await;
+    let (ours, grant) = (scene.instance(), scene.grant(&carol).await);
+    let first = ours.access_token(&grant, None).await.unwrap().token;
+    let again = text(ours.access_token(&grant, Some(&first.hash())).await);
+    assert_eq!((again.as_str(), scene.world.provider.renewals()), (first.reveal(), 1));
+}
+
+#[tokio::test]
+async fn a_token_that_cannot_be_renewed_now_is_given_until_its_end() {
+    let scene = Scene::new().await;
+    let (ours, grant) = (scene.instance(), scene.grant(&scene.alice).await);
+    scene.advance(LIFE - Duration::from_secs(10));
+    scene.world.provider.set_fault(Some(Fault::Down));
+    ours.access_token(&grant, None).await.unwrap();
+    scene.advance(Duration::from_secs(10));
+    let given = ours.access_token(&grant, None).await.unwrap_err();
+    assert!(matches!(given, NoProviderToken::Unavailable(_)), "{given:?}");
+}
+
+#[tokio::test]
 async fn without_a_refresh_token_a_token_is_good_until_its_end() {
     let scene = Scene::new().await;
     scene.world.provider.set_gives(Gives::NoRefreshToken);

@@ -118,6 +118,18 @@ fn uris_of_a_result_lead_back_and_nothing_else_changes() {
             r#"{"contents":[{"uri":"files+a:b","text":"x"},{"uri":"files+a:c"}],"x" : 1.0e2}"#,
             "what was read",
         ),
+        (
+            "tools/call",
+            r#"{"content":[{"type":"resource_link","uri":"notes+a","uri":"notes+a"}]}"#,
+            r#"{"content":[{"type":"text","text":""}]}"#,
+            "a link to another's, said twice",
+        ),
+        (
+            "tools/call",
+            r#"{"content":[{"type":"resource","resource":{"uri":"notes+a","uri":"a"}}]}"#,
+            r#"{"content":[{"type":"text","text":""}]}"#,
+            "one put in whole as another's",
+        ),
         ("tools/call", r#"{"content":[ 1.0e2 ]}"#, r#"{"content":[ 1.0e2 ]}"#, "nothing in it"),
         ("tools/call", r#"{"content":{"uri":1}}"#, r#"{"content":{"uri":1}}"#, "no URI"),
         ("tools/call", r#"["uri"]"#, r#"["uri"]"#, "what nobody can read"),

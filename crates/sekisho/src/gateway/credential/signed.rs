@@ -119,7 +119,11 @@ impl CallerTokens for SignedTokens {
         _refused: Option<&SecretHash>,
     ) -> Result<CallerToken, NotIntroduced> {
         let now = self.clock.now();
-        let ends_at = now.plus(SIGNED_LIFE);
+        // Nobody is spoken for longer than they may call us.
+        let ends_at = now.plus(SIGNED_LIFE).min(caller.expires_at);
+        if ends_at.is_over(now) {
+            return Err(NotIntroduced::Over);
+        }
         let identity = &caller.identity;
         let claims = Claims {
             iss: self.issuer.as_str(),

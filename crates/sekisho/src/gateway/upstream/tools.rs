@@ -125,7 +125,7 @@ impl Upstream {
                 self.list_tools().await;
             }
         };
-        if tokio::time::timeout(LIST_WAIT, learned).await.is_err() {
+        if Box::pin(tokio::time::timeout(LIST_WAIT, learned)).await.is_err() {
             tracing::warn!("the server behind us takes too long to list its tools");
         }
         // A server that lists no tools says of none what is repeated.
