@@ -188,7 +188,9 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
     let mut authorization = authorization(settings, public_url.clone(), &servers)?;
     let every_server = || servers.iter().chain(&members_only);
     let claims = rules::claims(every_server(), &authorization.admission);
-    introduction::check(settings, every_server().zip(in_this_order), &identity)?;
+    let as_written = every_server().zip(in_this_order);
+    let as_written = as_written.filter_map(|(server, there)| Some((server, there?)));
+    introduction::check(settings, as_written, &identity)?;
     authorization.publishes_keys = every_server().any(|server| server.upstream.is_signed_for());
     authorization.clients = clients(&written.clients, &authorization.servers.scopes())?;
     let client_idle_ttl = life_or_for_ever(settings, "authorization.client_idle_ttl")?;

@@ -120,14 +120,14 @@ impl Stateless {
         let Some(name) = name else { return Ok(headers) };
         headers.insert(NAME, value(&wrap_header_value(&name))?);
         if method == "tools/call" {
-            let repeated = self.tools.repeated(&name).unwrap_or_default();
+            let mirrored = self.tools.repeated(&name).unwrap_or_default();
             let arguments: Option<serde_json::Value> = match named.arguments {
-                Some(arguments) if !repeated.is_empty() => {
+                Some(arguments) if !mirrored.is_empty() => {
                     serde_json::from_str(arguments.get()).ok()
                 }
                 Some(_) | None => None,
             };
-            for param in repeated.iter() {
+            for param in mirrored.iter() {
                 let header: HeaderName = param.header.parse().map_err(|_| wrong())?;
                 if let Some(said) = param.value_in(arguments.as_ref()) {
                     headers.insert(header, value(&said)?);

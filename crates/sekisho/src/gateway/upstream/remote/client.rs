@@ -39,8 +39,8 @@ pub(super) enum Response {
 }
 
 impl Client {
-    /// What sends requests to the server at this URL, and trusts these authorities; those of this
-    /// machine, if they are none.
+    /// What sends requests to the server at this URL; over TLS it trusts `authorities`, or those of this
+    /// machine if there are none.
     pub(super) fn new(
         url: &Url,
         authorities: &[reqwest::Certificate],
