@@ -185,7 +185,7 @@ async fn a_provider_that_gives_the_same_token_again_is_asked_once() {
 async fn a_token_that_cannot_be_renewed_now_is_given_until_its_end() {
     let scene = Scene::new().await;
     let (ours, grant) = (scene.instance(), scene.grant(&scene.alice).await);
-    scene.advance(LIFE - Duration::from_secs(10));
+    scene.advance(LIFE.saturating_sub(Duration::from_secs(10)));
     scene.world.provider.set_fault(Some(Fault::Down));
     ours.access_token(&grant, None).await.unwrap();
     scene.advance(Duration::from_secs(10));
