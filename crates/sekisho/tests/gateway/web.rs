@@ -31,6 +31,13 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
+    async fn of(request: Request) -> Self {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let path = head.uri.to_string();
+        Self { method: head.method, path, headers: head.headers, body }
+    }
+
     /// The method of its message; nothing for what is no request or notification.
     pub(crate) fn says(&self) -> Option<String> {
         Some(self.json()["method"].as_str()?.to_owned())
@@ -242,10 +249,7 @@ where
     Router::new().fallback(move |request: Request| {
         let answer = answer.clone();
         async move {
-            let (head, body) = request.into_parts();
-            let body = body.collect().await.unwrap().to_bytes();
-            let path = head.uri.to_string();
-            let seen = Seen { method: head.method, path, headers: head.headers, body };
+            let seen = Seen::of(request).await;
             match seen.says().as_deref() {
                 Some("server/discover") => {
                     (StatusCode::BAD_REQUEST, "no valid session").into_response()
@@ -278,10 +282,7 @@ where
     Router::new().fallback(move |request: Request| {
         let answer = answer.clone();
         async move {
-            let (head, body) = request.into_parts();
-            let body = body.collect().await.unwrap().to_bytes();
-            let path = head.uri.to_string();
-            let seen = Seen { method: head.method, path, headers: head.headers, body };
+            let seen = Seen::of(request).await;
             if seen.says().as_deref() != Some("server/discover") {
                 return answer(seen).await;
             }
