@@ -12,6 +12,7 @@ mod doctor;
 mod explain;
 mod flows;
 mod fortune;
+mod generate;
 mod grant;
 mod introducing;
 mod issuing;
@@ -70,6 +71,7 @@ fn run(command: &Command) -> Result<(), Failure> {
             keycloak::bootstrap(args, load, std::env::vars_os())
         }
         Command::Key(KeyCommand::Rotate(args)) => key_rotate::run(args, load),
+        Command::Generate(command) => generate::run(command),
         Command::Attend(args) => attend::run(&args.command),
     }
 }
