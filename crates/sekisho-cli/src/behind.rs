@@ -59,6 +59,7 @@ impl Behind {
         services: &Services<'_>,
         sources: Option<&TokenSources>,
     ) -> Result<Arc<dyn McpService>, Failure> {
+        let name = &server.resource.name;
         Ok(match &server.upstream {
             Upstream::Fortune => Arc::new(fortune::service()),
             #[cfg(feature = "conformance")]
@@ -74,7 +75,8 @@ impl Behind {
                     }
                     (server, _) => GuardedServer::clone(server),
                 };
-                Arc::new(Gateway::new(
+                Arc::new(Gateway::named(
+                    name,
                     server,
                     *per,
                     GatewayLimits::default(),

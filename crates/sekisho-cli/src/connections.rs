@@ -18,6 +18,7 @@ use std::time::Duration;
 use axum_server::accept::Accept;
 use axum_server::{Handle, Server};
 use sekisho::front::{ClientAddress, TrustedProxies};
+use sekisho::measure::{Limit, Taken};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -71,17 +72,29 @@ pub(crate) struct Connections {
     places: Arc<Semaphore>,
     shares: Shares,
     proxies: TrustedProxies,
+    most: usize,
+    is_measured: bool,
 }
 
 impl Connections {
     /// `most` at once, and `most_of_one` of one address that is no trusted proxy's.
     pub(crate) fn new(most: usize, most_of_one: usize, proxies: TrustedProxies) -> Self {
         let shares = Shares { open: Arc::default(), most: most_of_one };
-        Self { places: Arc::new(Semaphore::new(most)), shares, proxies }
+        let places = Arc::new(Semaphore::new(most));
+        Self { places, shares, proxies, most, is_measured: false }
+    }
+
+    /// Counts them in the metrics.
+    pub(crate) fn measured(self) -> Self {
+        Limit::Connections.has(self.most);
+        Self { is_measured: true, ..self }
     }
 
     fn admit(&self, stream: TcpStream) -> io::Result<Connection> {
         let Some(place) = self.place_for(stream.peer_addr()?.ip().to_canonical()) else {
+            if self.is_measured {
+                Limit::Connections.turn_away();
+            }
             turn_away(stream)?;
             return Err(io::Error::other("too many connections"));
         };
@@ -99,7 +112,8 @@ impl Connections {
             Some(self.shares.take(ClientAddress(peer).network())?)
         };
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        Some(Place { _place: place, _share: share })
+        let counted = self.is_measured.then(|| Limit::Connections.take());
+        Some(Place { _place: place, _share: share, _counted: counted })
     }
 }
 
@@ -146,6 +160,7 @@ impl Drop for Share {
 struct Place {
     _place: OwnedSemaphorePermit,
     _share: Option<Share>,
+    _counted: Option<Taken>,
 }
 
 /// Into the socket's empty buffer, so that it takes no wait.

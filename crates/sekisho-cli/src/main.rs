@@ -19,6 +19,7 @@ mod key;
 mod key_rotate;
 mod keycloak;
 mod memory;
+mod metrics;
 mod outcome;
 mod serve;
 mod shortcut;

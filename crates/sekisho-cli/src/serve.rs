@@ -37,6 +37,7 @@ use crate::config::{Config, IdentityConfig, KeyFile, Server};
 use crate::connections::{Connections, accepting};
 use crate::introducing::TokenSources;
 use crate::issuing::{Issuing, issuing};
+use crate::metrics::Metrics;
 use crate::outcome::{Failure, say};
 use crate::shortcut::Shortcut;
 use crate::signpost::signpost;
@@ -69,6 +70,7 @@ pub(crate) fn runtime() -> Result<Runtime, Failure> {
 
 async fn serve(config: Config) -> Result<(), Failure> {
     let listener = listen(config.listen).map_err(|error| cannot_listen(config.listen, &error))?;
+    let metrics = Metrics::begin(&config).await?;
     let sealer = key::sealer(&config.key_file, &config.store)?;
     let store = OpenStore::for_server(&config).await?;
     key::claim(&sealer, &config.key_file, store.shared.as_ref(), &config.store).await?;
@@ -85,7 +87,8 @@ async fn serve(config: Config) -> Result<(), Failure> {
         config.connections_max,
         config.connections_per_address_max,
         config.proxies.clone(),
-    );
+    )
+    .measured();
     let server = accepting(listener, connections, handle.clone());
     let for_each_peer = tower::service_fn(move |peer| {
         std::future::ready(Ok::<_, Infallible>(app.clone().for_peer(peer)))
@@ -96,6 +99,9 @@ async fn serve(config: Config) -> Result<(), Failure> {
     tokio::spawn(signals);
     tokio::spawn(sweep(Arc::clone(&store.shared), config.client_idle_ttl));
     tokio::spawn(memory::give_back());
+    if let Some(metrics) = metrics {
+        tokio::spawn(metrics.serve());
+    }
 
     welcome(&config, &store.shared).await?;
     let ended = answering.await.map_err(|error| Failure::because(&error))?;

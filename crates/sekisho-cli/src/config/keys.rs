@@ -78,7 +78,12 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key("allowed_hosts", List, Some(""), "host names we answer to, beside that of public_url"),
     key("trusted_proxies", List, Some(""), "networks whose X-Forwarded-For counts"),
-    key("metrics_listen", Text, Some(""), "where metrics are served; empty is nowhere"),
+    key(
+        "metrics_listen",
+        Text,
+        Some(""),
+        "address and port of the metrics, for those alone who may know them; empty is nowhere",
+    ),
     key("log", Text, Some("info"), "what is logged: a level, or target=level with commas"),
     key("log_format", Text, Some("pretty"), "\"pretty\" or \"json\""),
     key("upstream", Text, None, "the URL of a server to guard at /, instead of any [[server]]"),

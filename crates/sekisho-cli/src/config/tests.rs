@@ -202,9 +202,14 @@ fn a_wrong_address_gets_one_sentence() {
             "any port",
         ),
         (
-            "metrics_listen = \"127.0.0.1:9090\"",
-            "FILE, line 1: metrics_listen = \"127.0.0.1:9090\": it is reserved for metrics and not built yet: leave it out",
-            "reserved",
+            "metrics_listen = \"127.0.0.1:8000\"",
+            "FILE, line 1: metrics_listen = \"127.0.0.1:8000\": clients are served there: choose another port, that only you can reach",
+            "where clients are",
+        ),
+        (
+            "metrics_listen = \"9090\"",
+            "FILE, line 1: metrics_listen = \"9090\": it is not an address and a port: write for example \"127.0.0.1:8000\", or \"0.0.0.0:8000\" for every network",
+            "only a port",
         ),
     ]);
 }

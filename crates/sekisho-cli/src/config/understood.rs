@@ -34,13 +34,15 @@ use super::introduction;
 use super::read_text;
 use super::rules;
 use super::upstream::{Upstream, check_members, upstream};
-use super::written::{ConfigFile, Settings, reserved};
+use super::written::{ConfigFile, Settings};
 
 /// Everything `serve` needs to know.
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) public_url: Issuer,
     pub(crate) listen: SocketAddr,
+    /// Where metrics are shown, if anywhere.
+    pub(crate) metrics_listen: Option<SocketAddr>,
     pub(crate) store: StoreLocation,
     pub(crate) durability: Durability,
     pub(crate) key_file: KeyFile,
@@ -167,9 +169,7 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
     let durability = choose(settings, "durability", &DURABILITIES)?;
     let key_file = key_file(settings, &store)?;
     let (hosts, origins, proxies) = callers(settings, &public_url)?;
-    if !settings.text("metrics_listen").is_empty() {
-        return Err(settings.refuse("metrics_listen", reserved("metrics")));
-    }
+    let metrics_listen = metrics_listen(settings, listen)?;
     let log = log(settings)?;
     let servers = ruled(written, servers(written, &public_url)?)?;
     let (reached, members_only): (Vec<_>, Vec<_>) = servers
@@ -206,6 +206,7 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
     Ok(Config {
         public_url,
         listen,
+        metrics_listen,
         store,
         durability,
         key_file,
@@ -253,6 +254,22 @@ fn addresses(settings: &Settings) -> Result<(Issuer, SocketAddr), ConfigError> {
 /// Browsers drop the default port, so that the issuer must not have it.
 fn local_url(port: u16) -> String {
     if port == 80 { "http://localhost".to_owned() } else { format!("http://localhost:{port}") }
+}
+
+/// Another address than that of clients, which anybody reaches.
+fn metrics_listen(
+    settings: &Settings,
+    listen: SocketAddr,
+) -> Result<Option<SocketAddr>, ConfigError> {
+    if settings.text("metrics_listen").is_empty() {
+        return Ok(None);
+    }
+    let address = settings.parse("metrics_listen", socket_address)?;
+    if address == listen {
+        let problem = "clients are served there: choose another port, that only you can reach";
+        return Err(settings.refuse("metrics_listen", problem));
+    }
+    Ok(Some(address))
 }
 
 fn socket_address(text: &str) -> Result<SocketAddr, &'static str> {

@@ -20,6 +20,7 @@ mod harness;
 mod introducing;
 mod key;
 mod merged;
+mod metrics;
 mod person;
 mod processes;
 mod proxy;

@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::front::TraceId;
 use crate::front::rate::PerAddress;
 use crate::grant::{FlowId, GrantId};
+use crate::measure::{LOGIN_STEPS, Limit, SIGN_INS};
 use crate::mint;
 use crate::store::{FlowNote, FlowOf, FlowStep, Store};
 
@@ -102,6 +103,7 @@ pub(super) struct Flows {
 impl Flows {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
         let (queue, waiting) = channel(QUEUED_MAX);
+        Limit::FlowNotes.has(QUEUED_MAX);
         let waiting = Mutex::new(Some(waiting));
         Arc::new(Self { queue, waiting, clock, begun: PerAddress::new(PER_MINUTE) })
     }
@@ -133,6 +135,7 @@ impl FlowWriter {
         let mut notes = Vec::with_capacity(WRITTEN_AT_ONCE_MAX);
         while waiting.recv_many(&mut notes, WRITTEN_AT_ONCE_MAX).await > 0 {
             tokio::time::sleep(GATHERED_FOR).await;
+            Limit::FlowNotes.is_taken(waiting.len());
             while notes.len() < WRITTEN_AT_ONCE_MAX {
                 let Ok(note) = waiting.try_recv() else { break };
                 notes.push(note);
@@ -226,8 +229,9 @@ pub(super) struct Known<'a> {
     pub(super) detail: Option<&'a dyn fmt::Display>,
 }
 
-/// Keeps a step of the request's flow, if it has one.
+/// Counts a step, and keeps it as one of the request's flow, if it has one.
 pub(super) fn note(step: Step, known: &Known<'_>) {
+    count(step);
     of_request(|request| {
         let Course::Known(of) = &*request.course.borrow() else { return };
         let note = FlowNote {
@@ -243,7 +247,10 @@ pub(super) fn note(step: Step, known: &Known<'_>) {
             },
         };
         // Full, or nobody writes: it is lost.
-        drop(request.flows.queue.try_send(note));
+        if request.flows.queue.try_send(note).is_err() {
+            Limit::FlowNotes.turn_away();
+        }
+        Limit::FlowNotes.is_taken(QUEUED_MAX - request.flows.queue.capacity());
     });
 }
 
@@ -252,6 +259,23 @@ pub(super) fn note(step: Step, known: &Known<'_>) {
 pub(super) fn refused_by_page(detail: &dyn fmt::Display) {
     begin();
     note(Step::Refused, &Known { detail: Some(detail), ..Known::default() });
+}
+
+fn count(step: Step) {
+    LOGIN_STEPS.counter([step.as_str().into()]).increment(1);
+    match step {
+        Step::Denied => SIGN_INS.counter(["denied".into()]).increment(1),
+        Step::ProviderFailed => SIGN_INS.counter(["provider_failed".into()]).increment(1),
+        Step::Asked
+        | Step::ConsentShown
+        | Step::Approved
+        | Step::Remembered
+        | Step::SentToProvider
+        | Step::CameBack
+        | Step::CodeGiven
+        | Step::TokenGiven
+        | Step::Refused => {}
+    }
 }
 
 fn of_request(act: impl FnOnce(&Request)) {

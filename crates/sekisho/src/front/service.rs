@@ -28,6 +28,7 @@ use super::host::{HostPolicy, HostRefusal};
 use super::origin::{Cors, OriginPolicy, Surfaces};
 use super::slow_stream::SLOW_STREAM_PATH;
 use super::trace_id::TraceId;
+use crate::measure::Requests;
 
 /// Longest request target that is looked at, in bytes; over it 414.
 pub const URI_BYTES_MAX: usize = 16 * 1024;
@@ -47,6 +48,7 @@ struct Rules {
     origins: OriginPolicy,
     surfaces: Surfaces,
     proxies: TrustedProxies,
+    requests: Requests,
 }
 
 /// [`Front`] around the routes.
@@ -74,7 +76,8 @@ impl Front {
         surfaces: Surfaces,
         proxies: TrustedProxies,
     ) -> Self {
-        Self { rules: Arc::new(Rules { hosts, origins, surfaces, proxies }) }
+        let requests = Requests::default();
+        Self { rules: Arc::new(Rules { hosts, origins, surfaces, proxies, requests }) }
     }
 }
 
@@ -120,6 +123,12 @@ impl Rules {
         }
         self.origins.judge(&self.surfaces, request.method(), path, request.headers())
     }
+
+    fn measure(&self, asked: &Asked, answer: &Response) {
+        let path = asked.uri.path();
+        let what = (&asked.method, path, self.surfaces.is_mcp(path));
+        self.requests.answered(what, answer.status(), asked.at.elapsed());
+    }
 }
 
 impl<S, B> Service<Request<B>> for FrontService<S>
@@ -144,11 +153,13 @@ where
         let asked = Asked::of(&request);
         match trace_id.sync_scope(|| self.rules.admit(&mut request, self.peer)) {
             Err(answer) => {
+                self.rules.measure(&asked, &answer);
                 let answer = asked.logged(trace_id, *answer);
                 Box::pin(std::future::ready(Ok(answer)))
             }
             Ok(cors) => {
                 let routes = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
+                let rules = Arc::clone(&self.rules);
                 Box::pin(trace_id.scope(async move {
                     let mut answer = match routes.await {
                         Ok(Ok(answer)) => answer,
@@ -156,6 +167,7 @@ where
                         Err(panic) => after_panic(panic.as_ref()),
                     };
                     cors.apply(answer.headers_mut());
+                    rules.measure(&asked, &answer);
                     Ok(asked.logged(trace_id, answer))
                 }))
             }

@@ -15,6 +15,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::Endpoint;
 use super::legacy::{Next, Reader, Session};
+use crate::measure::{Held, MCP_STREAMS};
 
 /// How messages look on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,16 @@ pub(super) enum Framing {
     Numbered,
     /// Without, as HTTP+SSE has it. Its session is its stream and ends with it.
     Plain,
+}
+
+impl Framing {
+    /// Which transport looks so.
+    const fn transport(self) -> &'static str {
+        match self {
+            Self::Numbered => "streamable_http",
+            Self::Plain => "http_sse",
+        }
+    }
 }
 
 /// Answers with everything `reader` gets, after `opening`.
@@ -43,6 +54,7 @@ pub(super) fn respond(
         framing,
         opening,
         is_over: false,
+        _counted: Held::of(MCP_STREAMS.gauge([framing.transport().into()])),
     };
     let chunks = futures::stream::unfold(open, |mut open| async move {
         let chunk = open.next().await?;
@@ -80,6 +92,7 @@ struct Open {
     is_over: bool,
     check: Interval,
     keep_alive: Interval,
+    _counted: Held,
 }
 
 impl Open {

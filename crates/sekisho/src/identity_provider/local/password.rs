@@ -11,6 +11,7 @@ use argon2::{Argon2, PasswordVerifier};
 use sekisho_protocol::Secret;
 use tokio::sync::Semaphore;
 
+use crate::measure::Limit;
 use crate::mint;
 
 /// Password checks that run at once, so that a flood of them leaves cores for everybody else.
@@ -49,6 +50,7 @@ impl PasswordChecker {
     pub(super) fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let at_once = (cores / 2).clamp(1, PASSWORD_CHECKS_AT_ONCE_MAX);
+        Limit::PasswordChecks.has(at_once + PASSWORD_CHECKS_WAITING_MAX);
         Self {
             running: Arc::new(Semaphore::new(at_once)),
             admitted: Arc::new(Semaphore::new(at_once + PASSWORD_CHECKS_WAITING_MAX)),
@@ -59,7 +61,11 @@ impl PasswordChecker {
     /// cost.
     pub(super) async fn check(&self, stored: Option<String>, password: Secret) -> PasswordCheck {
         let busy = PasswordCheck::Busy;
-        let Ok(admitted) = Arc::clone(&self.admitted).try_acquire_owned() else { return busy };
+        let Ok(admitted) = Arc::clone(&self.admitted).try_acquire_owned() else {
+            Limit::PasswordChecks.turn_away();
+            return busy;
+        };
+        let admitted = (admitted, Limit::PasswordChecks.take());
         let Ok(running) = Arc::clone(&self.running).acquire_owned().await else { return busy };
         let checked = tokio::task::spawn_blocking(move || {
             // Held until the work is done: whoever hangs up early has still used a core.

@@ -13,6 +13,7 @@ use super::limits::SessionLimits;
 use super::session::{Session, Transport};
 use crate::clock::{Clock, Timestamp};
 use crate::mcp::refusal::Refusal;
+use crate::measure::{Limit, Taken};
 use crate::principal::Principal;
 
 /// Every session of one endpoint.
@@ -29,6 +30,8 @@ struct Table {
     sessions: HashMap<Box<str>, Arc<Session>>,
     of_person: HashMap<Person, usize>,
     swept_at: Timestamp,
+    /// As many as there are sessions, for the metrics.
+    taken: Vec<Taken>,
 }
 
 /// Issuer and subject.
@@ -40,8 +43,13 @@ impl Sessions {
         clock: Arc<dyn Clock>,
         shutdown: CancellationToken,
     ) -> Self {
-        let table =
-            Table { sessions: HashMap::new(), of_person: HashMap::new(), swept_at: clock.now() };
+        Limit::McpSessions.has(limits.sessions_max);
+        let table = Table {
+            sessions: HashMap::new(),
+            of_person: HashMap::new(),
+            swept_at: clock.now(),
+            taken: Vec::new(),
+        };
         Self { limits, clock, shutdown, table: Mutex::new(table) }
     }
 
@@ -63,6 +71,7 @@ impl Sessions {
             table.sweep(now, self.limits.idle);
         }
         if table.sessions.len() >= self.limits.sessions_max {
+            Limit::McpSessions.turn_away();
             return Err(Refusal::ServerFull);
         }
         if let Some(principal) = &principal {
@@ -79,6 +88,7 @@ impl Sessions {
         let ended = self.shutdown.child_token();
         let session = Session::new(transport, principal, &self.limits, now, ended);
         table.sessions.insert(session.id().into(), Arc::clone(&session));
+        table.taken.push(Limit::McpSessions.take());
         Ok(session)
     }
 
@@ -148,6 +158,7 @@ impl Table {
 
     fn remove(&mut self, id: &str) {
         let Some(session) = self.sessions.remove(id) else { return };
+        self.taken.pop();
         if let Some(principal) = session.principal() {
             let person = person(&principal);
             if let Some(count) = self.of_person.get_mut(&person) {
