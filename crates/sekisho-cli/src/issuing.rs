@@ -22,6 +22,7 @@ use sekisho::seal::Sealer;
 use sekisho::store::Store;
 
 use crate::config::{Config, ExternalConfig, IdentityConfig, OidcConfig, Verification};
+use crate::key;
 use crate::outcome::Failure;
 use crate::standing::Standing;
 
@@ -116,6 +117,7 @@ pub(crate) async fn issuing(config: &Config, standing: &Standing) -> Result<Issu
     }
     tokio::spawn(server.flow_writer().follow());
     let asked = Arc::clone(store);
+    let keys = (sealer.clone(), Arc::clone(store));
     Ok(Issuing {
         routes: server.browser_routes().merge(server.client_routes()).merge(pages),
         authorization_server: config.public_url.as_str().to_owned(),
@@ -125,6 +127,10 @@ pub(crate) async fn issuing(config: &Config, standing: &Standing) -> Result<Issu
             .needing("store", move || {
                 let store = Arc::clone(&asked);
                 async move { store.check().await.is_ok() }
+            })
+            .needing("key", move || {
+                let (sealer, store) = keys.clone();
+                async move { key::opens(&sealer, store.as_ref()).await }
             })
             .needing("identity_provider", move || {
                 let provider = Arc::clone(&provider);
