@@ -18,7 +18,7 @@ use std::time::Duration;
 use axum_server::accept::Accept;
 use axum_server::{Handle, Server};
 use sekisho::front::{ClientAddress, TrustedProxies};
-use sekisho::measure::{Limit, Taken};
+use sekisho::measure::{Limit, Places, Taken};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -73,7 +73,7 @@ pub(crate) struct Connections {
     shares: Shares,
     proxies: TrustedProxies,
     most: usize,
-    is_measured: bool,
+    measured: Option<Arc<Places>>,
 }
 
 impl Connections {
@@ -81,18 +81,17 @@ impl Connections {
     pub(crate) fn new(most: usize, most_of_one: usize, proxies: TrustedProxies) -> Self {
         let shares = Shares { open: Arc::default(), most: most_of_one };
         let places = Arc::new(Semaphore::new(most));
-        Self { places, shares, proxies, most, is_measured: false }
+        Self { places, shares, proxies, most, measured: None }
     }
 
     /// Counts them in the metrics.
     pub(crate) fn measured(self) -> Self {
-        Limit::Connections.has(self.most);
-        Self { is_measured: true, ..self }
+        Self { measured: Some(Arc::new(Limit::Connections.has(self.most))), ..self }
     }
 
     fn admit(&self, stream: TcpStream) -> io::Result<Connection> {
         let Some(place) = self.place_for(stream.peer_addr()?.ip().to_canonical()) else {
-            if self.is_measured {
+            if self.measured.is_some() {
                 Limit::Connections.turn_away();
             }
             turn_away(stream)?;
@@ -112,7 +111,7 @@ impl Connections {
             Some(self.shares.take(ClientAddress(peer).network())?)
         };
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        let counted = self.is_measured.then(|| Limit::Connections.take());
+        let counted = self.measured.as_ref().map(|_| Limit::Connections.take());
         Some(Place { _place: place, _share: share, _counted: counted })
     }
 }

@@ -32,6 +32,7 @@ mod stopping;
 mod store;
 mod telemetry;
 mod token;
+mod traces;
 mod user;
 
 use std::process::ExitCode;

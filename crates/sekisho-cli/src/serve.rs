@@ -31,6 +31,7 @@ use crate::current::Current;
 use crate::metrics::Metrics;
 use crate::outcome::{Failure, say};
 use crate::standing::Standing;
+use crate::traces::Traces;
 use crate::{memory, stopping, telemetry};
 
 /// How often what has expired is removed from the store.
@@ -62,6 +63,9 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let metrics = Metrics::begin(&config).await?;
     let (standing, store) = Standing::new(&config).await?;
     warn_of_one_address(&config);
+    if let Some(traces) = Traces::begin(config.traces.as_ref())? {
+        tokio::spawn(traces.send(standing.stopping.clone()));
+    }
     let application = Application::build(&config, &standing).await?;
     let current = Current::new(application);
 

@@ -39,7 +39,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
     ("grant", &["clock", "principal"], "the stages of a login are pure: no store"),
     (
         "measure",
-        &[],
+        &["mint"],
         "counters and clocks under names of ours: whoever does something says so to it",
     ),
     (

@@ -84,6 +84,13 @@ pub(crate) const KEYS: &[Key] = &[
         Some(""),
         "address and port of the metrics, for those alone who may know them; empty is nowhere",
     ),
+    key(
+        "traces_endpoint",
+        Text,
+        Some(""),
+        "the URL of a collector of OpenTelemetry that takes OTLP over HTTP; empty is none",
+    ),
+    key("traces_percent", Number, Some("100"), "of so many requests in a hundred a trace is sent"),
     key("log", Text, Some("info"), "what is logged: a level, or target=level with commas"),
     key("log_format", Text, Some("pretty"), "\"pretty\" or \"json\""),
     key("upstream", Text, None, "the URL of a server to guard at /, instead of any [[server]]"),

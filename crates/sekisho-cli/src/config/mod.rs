@@ -33,6 +33,7 @@ pub(crate) use introduction::{TokenKind, TokenWish};
 pub(crate) use show::show;
 pub(crate) use understood::{
     Config, IdentityConfig, KeyFile, LogConfig, LogFormat, OidcConfig, Server, StoreLocation,
+    TracesConfig,
 };
 pub(crate) use upstream::Upstream;
 

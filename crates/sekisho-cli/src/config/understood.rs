@@ -43,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     /// Where metrics are shown, if anywhere.
     pub(crate) metrics_listen: Option<SocketAddr>,
+    /// Where traces are sent, if anywhere.
+    pub(crate) traces: Option<TracesConfig>,
     pub(crate) store: StoreLocation,
     pub(crate) durability: Durability,
     pub(crate) key_file: KeyFile,
@@ -64,6 +66,13 @@ pub(crate) struct Config {
     pub(crate) wrong_tokens_per_minute: NonZeroU32,
     pub(crate) sessions: SessionLimits,
     pub(crate) log: LogConfig,
+}
+
+/// Where traces are sent, and of how many requests.
+#[derive(Debug, Clone)]
+pub(crate) struct TracesConfig {
+    pub(crate) endpoint: Url,
+    pub(crate) percent: u8,
 }
 
 /// Where things are remembered.
@@ -170,6 +179,7 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
     let key_file = key_file(settings, &store)?;
     let (hosts, origins, proxies) = callers(settings, &public_url)?;
     let metrics_listen = metrics_listen(settings, listen)?;
+    let traces = traces(settings)?;
     let log = log(settings)?;
     let servers = ruled(written, servers(written, &public_url)?)?;
     let (reached, members_only): (Vec<_>, Vec<_>) = servers
@@ -207,6 +217,7 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
         public_url,
         listen,
         metrics_listen,
+        traces,
         store,
         durability,
         key_file,
@@ -270,6 +281,25 @@ fn metrics_listen(
         return Err(settings.refuse("metrics_listen", problem));
     }
     Ok(Some(address))
+}
+
+/// A URL without a path is that of the whole collector, as OTLP has it.
+fn traces(settings: &Settings) -> Result<Option<TracesConfig>, ConfigError> {
+    let percent = number(settings, "traces_percent", 0..=100)?;
+    if settings.text("traces_endpoint").is_empty() {
+        return Ok(None);
+    }
+    let mut endpoint = settings.parse("traces_endpoint", |text| {
+        Url::parse(text)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+            .filter(|url| url.username().is_empty() && url.password().is_none())
+            .ok_or("it is no URL of a collector: write for example \"http://127.0.0.1:4318\"")
+    })?;
+    if endpoint.path() == "/" {
+        endpoint.set_path("/v1/traces");
+    }
+    Ok(Some(TracesConfig { endpoint, percent }))
 }
 
 fn socket_address(text: &str) -> Result<SocketAddr, &'static str> {

@@ -31,5 +31,6 @@ mod settings;
 mod starting;
 mod stdio;
 mod stopping;
+mod traces;
 mod user;
 mod wire;

@@ -23,7 +23,8 @@ use crate::clock::Clock;
 use crate::front::TraceId;
 use crate::front::rate::PerAddress;
 use crate::grant::{FlowId, GrantId};
-use crate::measure::{LOGIN_STEPS, Limit, SIGN_INS};
+use crate::measure::spans::{self, Known as KnownOfSpan};
+use crate::measure::{LOGIN_STEPS, Limit, Places, SIGN_INS};
 use crate::mint;
 use crate::store::{FlowNote, FlowOf, FlowStep, Store};
 
@@ -98,14 +99,21 @@ pub(super) struct Flows {
     waiting: Mutex<Option<Receiver<FlowNote>>>,
     clock: Arc<dyn Clock>,
     begun: PerAddress,
+    _places: Places,
 }
 
 impl Flows {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
         let (queue, waiting) = channel(QUEUED_MAX);
-        Limit::FlowNotes.has(QUEUED_MAX);
+        let places = Limit::FlowNotes.has(QUEUED_MAX);
         let waiting = Mutex::new(Some(waiting));
-        Arc::new(Self { queue, waiting, clock, begun: PerAddress::new(PER_MINUTE) })
+        Arc::new(Self {
+            queue,
+            waiting,
+            clock,
+            begun: PerAddress::new(PER_MINUTE),
+            _places: places,
+        })
     }
 
     /// Who writes, for the first who asks.
@@ -189,7 +197,11 @@ pub(super) fn begin() {
             let counted =
                 request.address.map_or(Ok(()), |address| request.flows.begun.count(address));
             *course = match counted {
-                Ok(()) => Course::Known(FlowOf::Flow(FlowId::new(mint::id()))),
+                Ok(()) => {
+                    let flow = FlowId::new(mint::id());
+                    tell_trace(&flow);
+                    Course::Known(FlowOf::Flow(flow))
+                }
                 Err(_) => Course::NotKept,
             };
         }
@@ -198,12 +210,18 @@ pub(super) fn begin() {
 
 /// The request goes on with a flow that began before, if it was kept.
 pub(super) fn resume(flow: Option<&FlowId>) {
+    flow.inspect(|flow| tell_trace(flow));
     go_on(flow.map(|flow| FlowOf::Flow(flow.clone())));
 }
 
 /// The request goes on with the flow that became this grant.
 pub(super) fn resume_by_grant(grant: &GrantId) {
     go_on(Some(FlowOf::Grant(grant.clone())));
+}
+
+/// The requests of a login are traces of their own: this is what they have in common.
+fn tell_trace(flow: &FlowId) {
+    spans::note("sekisho.flow", KnownOfSpan::Id(flow.as_str().to_owned()));
 }
 
 fn go_on(flow: Option<FlowOf>) {

@@ -4,15 +4,19 @@
 use std::fmt;
 
 use metrics::{Counter, Gauge, Histogram};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use crate::mcp::CallError;
+use crate::measure::spans::{Known, Open};
 use crate::measure::{
     Held, UPSTREAM_CALL_SECONDS, UPSTREAM_CALLS, UPSTREAM_CONVERSATIONS, UPSTREAM_STARTS, Value,
 };
 
 /// The series of one server, looked up once.
 pub(super) struct Measured {
+    name: Option<Value>,
     answered: Counter,
     asked_back: Counter,
     failed: Counter,
@@ -27,6 +31,7 @@ impl Measured {
         let Some(name) = name else { return Self::nothing() };
         let server = || Value::configured(name);
         Self {
+            name: Some(server()),
             answered: UPSTREAM_CALLS.counter([server(), "answered".into()]),
             asked_back: UPSTREAM_CALLS.counter([server(), "asked_back".into()]),
             failed: UPSTREAM_CALLS.counter([server(), "failed".into()]),
@@ -39,6 +44,7 @@ impl Measured {
 
     fn nothing() -> Self {
         Self {
+            name: None,
             answered: Counter::noop(),
             asked_back: Counter::noop(),
             failed: Counter::noop(),
@@ -49,8 +55,27 @@ impl Measured {
         }
     }
 
+    /// A call begins, as a trace tells it.
+    pub(super) fn span(&self, method: &str, params: Option<&RawValue>) -> Option<Open> {
+        let method = METHODS.iter().find(|known| **known == method).copied().unwrap_or("other");
+        let span = Open::call(method, || traceparent_in(params))?;
+        span.note("mcp.method.name", method.into());
+        if let Some(name) = &self.name {
+            span.note("peer.service", Known::Text(name.clone()));
+        }
+        Some(span)
+    }
+
     /// A call came out so.
-    pub(super) fn called<T>(&self, at: Instant, outcome: &Result<T, CallError>) {
+    pub(super) fn called<T>(
+        &self,
+        at: Instant,
+        span: Option<Open>,
+        outcome: &Result<T, CallError>,
+    ) {
+        if let (Some(mut span), Err(CallError::Failed(_))) = (span, outcome) {
+            span.fail();
+        }
         let counter = match outcome {
             Ok(_) => &self.answered,
             Err(CallError::InputRequired(_)) => &self.asked_back,
@@ -71,6 +96,33 @@ impl Measured {
         Held::of(self.conversations.clone())
     }
 }
+
+/// What a client says of its trace in the request itself, where other transports than HTTP can carry it too.
+fn traceparent_in(params: Option<&RawValue>) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Params {
+        #[serde(rename = "_meta")]
+        meta: Meta,
+    }
+    #[derive(Deserialize)]
+    struct Meta {
+        traceparent: String,
+    }
+    serde_json::from_str(params?.get()).ok().map(|params: Params| params.meta.traceparent)
+}
+
+/// What clients ask for, as MCP has it.
+const METHODS: [&str; 9] = [
+    "tools/call",
+    "tools/list",
+    "prompts/get",
+    "prompts/list",
+    "resources/read",
+    "resources/list",
+    "resources/templates/list",
+    "completion/complete",
+    "logging/setLevel",
+];
 
 impl fmt::Debug for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

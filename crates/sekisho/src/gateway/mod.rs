@@ -48,6 +48,7 @@ pub use self::upstream::{
     GuardedServer, RemoteServer, RemoteServerError, RemoteTransport, StdioCommand,
 };
 use crate::mcp::{CallError, Changes, Context, InputRequest, McpService, ServerInfo, Subscription};
+use crate::measure::spans;
 
 /// An MCP server that is somebody else's: a command of the operator's, or at a URL.
 #[derive(Debug)]
@@ -254,8 +255,9 @@ impl McpService for Gateway {
         context: &Context,
     ) -> Result<Box<RawValue>, CallError> {
         let at = Instant::now();
-        let outcome = self.carry(method, params, context).await;
-        self.measured.called(at, &outcome);
+        let span = self.measured.span(method, params);
+        let outcome = spans::within(span.as_ref(), self.carry(method, params, context)).await;
+        self.measured.called(at, span, &outcome);
         outcome
     }
 

@@ -22,7 +22,7 @@ use super::upstream::{
     capabilities_for_upstream,
 };
 use crate::mcp::{Changes, Context, Whose};
-use crate::measure::Limit;
+use crate::measure::{Limit, Places};
 use crate::principal::{Person, Principal};
 
 /// A process that ends within this time after its start counts as one that cannot stay.
@@ -79,6 +79,7 @@ struct Recipe {
     stopping: CancellationToken,
     tasks: TaskTracker,
     measured: Arc<Measured>,
+    _places: Places,
 }
 
 /// A server, and what all conversations with it share.
@@ -167,8 +168,18 @@ impl Owners {
             }
         };
         let room = Arc::new(Semaphore::new(limits.upstreams_max.min(Semaphore::MAX_PERMITS)));
-        Limit::Upstreams.has(limits.upstreams_max);
-        let recipe = Recipe { server, per, limits, changes, room, stopping, tasks, measured };
+        let places = Limit::Upstreams.has(limits.upstreams_max);
+        let recipe = Recipe {
+            server,
+            per,
+            limits,
+            changes,
+            room,
+            stopping,
+            tasks,
+            measured,
+            _places: places,
+        };
         Self { recipe: Arc::new(recipe), per, places: Mutex::default() }
     }
 

@@ -20,6 +20,13 @@ pub enum Limit {
     Spans,
 }
 
+/// Places that there are, until this is dropped: what has a limit may be made anew.
+#[derive(Debug)]
+pub struct Places {
+    limit: Limit,
+    count: f64,
+}
+
 /// A place that is taken, until it is dropped.
 #[derive(Debug)]
 pub struct Taken {
@@ -38,13 +45,16 @@ impl Limit {
         }
     }
 
-    /// There are so many places more.
-    pub fn has(self, places: usize) {
+    /// There are so many places more, for as long as what is returned is kept.
+    #[must_use]
+    pub fn has(self, places: usize) -> Places {
         #[expect(clippy::cast_precision_loss, reason = "limits are far below 2^52")]
-        PLACES.gauge([self.label()]).increment(places as f64);
+        let places = Places { limit: self, count: places as f64 };
+        PLACES.gauge([self.label()]).increment(places.count);
         // A series that is there before it is needed.
         PLACES_TAKEN.gauge([self.label()]).increment(0.0);
         TURNED_AWAY.counter([self.label()]).increment(0);
+        places
     }
 
     /// Takes a place.
@@ -65,5 +75,11 @@ impl Limit {
 
     fn label(self) -> Value {
         Value::from(self.as_str())
+    }
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        PLACES.gauge([self.limit.label()]).decrement(self.count);
     }
 }

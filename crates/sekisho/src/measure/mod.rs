@@ -1,4 +1,5 @@
-//! What is counted and timed. [`METRICS`] lists all of it; docs/metrics.md says the same to people.
+//! What is counted and timed. [`METRICS`] lists what is counted, and docs/metrics.md says the same to people;
+//! [`spans`] say what one request was about.
 //!
 //! ```text
 //! what happens ─▶ Metric ─▶ the recorder of the process (crate `metrics`): Registry ─▶ text for Prometheus
@@ -11,11 +12,12 @@
 mod limits;
 mod registry;
 mod requests;
+pub mod spans;
 mod table;
 
-pub use self::limits::{Limit, Taken};
+pub use self::limits::{Limit, Places, Taken};
 pub use self::registry::{Registry, SERIES_MAX};
-pub(crate) use self::requests::Requests;
+pub(crate) use self::requests::{Asked, Requests};
 pub(crate) use self::table::{
     EVENTS, LOGIN_STEPS, MCP_STREAMS, PROVIDER_SECONDS, REFUSALS, SIGN_INS, STORE_SECONDS,
     UPSTREAM_CALL_SECONDS, UPSTREAM_CALLS, UPSTREAM_CONVERSATIONS, UPSTREAM_STARTS,

@@ -83,6 +83,19 @@ impl Requests {
     }
 }
 
+/// What was asked for and how, in words of ours.
+pub(crate) struct Asked {
+    pub(crate) method: &'static str,
+    pub(crate) route: &'static str,
+}
+
+impl Asked {
+    pub(crate) fn of(method: &Method, path: &str, is_mcp: bool) -> Self {
+        let known = METHODS.iter().find(|known| **known == method.as_str());
+        Self { method: known.unwrap_or(&"other"), route: Route::of(path, is_mcp).as_str() }
+    }
+}
+
 fn counter(route: Route, method: usize, status: usize) -> Counter {
     let word = |words: &[&'static str], at| words.get(at).copied().unwrap_or("other");
     let values = [route.as_str(), word(&METHODS, method), word(&STATUSES, status)];

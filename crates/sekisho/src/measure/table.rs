@@ -39,6 +39,12 @@ impl Value {
     }
 }
 
+impl std::fmt::Display for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl From<&'static str> for Value {
     fn from(word: &'static str) -> Self {
         Self(SharedString::const_str(word))

@@ -11,7 +11,7 @@ use argon2::{Argon2, PasswordVerifier};
 use sekisho_protocol::Secret;
 use tokio::sync::Semaphore;
 
-use crate::measure::Limit;
+use crate::measure::{Limit, Places};
 use crate::mint;
 
 /// Password checks that run at once, so that a flood of them leaves cores for everybody else.
@@ -28,6 +28,7 @@ const DECOY: &str = "$argon2id$v=19$m=19456,t=2,p=1$XGe3n5Yncsvwyock0BBdZQ$BVki3
 pub(super) struct PasswordChecker {
     running: Arc<Semaphore>,
     admitted: Arc<Semaphore>,
+    _places: Places,
 }
 
 /// What became of a check.
@@ -50,10 +51,10 @@ impl PasswordChecker {
     pub(super) fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let at_once = (cores / 2).clamp(1, PASSWORD_CHECKS_AT_ONCE_MAX);
-        Limit::PasswordChecks.has(at_once + PASSWORD_CHECKS_WAITING_MAX);
         Self {
             running: Arc::new(Semaphore::new(at_once)),
             admitted: Arc::new(Semaphore::new(at_once + PASSWORD_CHECKS_WAITING_MAX)),
+            _places: Limit::PasswordChecks.has(at_once + PASSWORD_CHECKS_WAITING_MAX),
         }
     }
 

@@ -13,7 +13,7 @@ use super::limits::SessionLimits;
 use super::session::{Session, Transport};
 use crate::clock::{Clock, Timestamp};
 use crate::mcp::refusal::Refusal;
-use crate::measure::{Limit, Taken};
+use crate::measure::{Limit, Places, Taken};
 use crate::principal::Principal;
 
 /// Every session of one endpoint.
@@ -23,6 +23,7 @@ pub(in crate::mcp) struct Sessions {
     clock: Arc<dyn Clock>,
     shutdown: CancellationToken,
     table: Mutex<Table>,
+    _places: Places,
 }
 
 #[derive(Debug)]
@@ -43,14 +44,14 @@ impl Sessions {
         clock: Arc<dyn Clock>,
         shutdown: CancellationToken,
     ) -> Self {
-        Limit::McpSessions.has(limits.sessions_max);
+        let places = Limit::McpSessions.has(limits.sessions_max);
         let table = Table {
             sessions: HashMap::new(),
             of_person: HashMap::new(),
             swept_at: clock.now(),
             taken: Vec::new(),
         };
-        Self { limits, clock, shutdown, table: Mutex::new(table) }
+        Self { limits, clock, shutdown, table: Mutex::new(table), _places: places }
     }
 
     pub(in crate::mcp) fn limits(&self) -> &SessionLimits {
