@@ -49,12 +49,15 @@ impl Sessions {
         &self.limits
     }
 
-    /// Begins a session under a name nobody can guess.
+    /// Begins a session under a name nobody can guess. None begins when all is to end soon.
     pub(in crate::mcp) fn begin(
         &self,
         transport: Transport,
         principal: Option<Arc<Principal>>,
     ) -> Result<Arc<Session>, Refusal> {
+        if self.shutdown.is_cancelled() {
+            return Err(Refusal::Stopping);
+        }
         let now = self.clock.now();
         let mut table = self.lock();
         if table.sessions.len() >= self.limits.sessions_max
@@ -76,8 +79,7 @@ impl Sessions {
             }
             *table.of_person.entry(person).or_default() += 1;
         }
-        let ended = self.shutdown.child_token();
-        let session = Session::new(transport, principal, &self.limits, now, ended);
+        let session = Session::new(transport, principal, &self.limits, now);
         table.sessions.insert(session.id().into(), Arc::clone(&session));
         Ok(session)
     }
