@@ -11,6 +11,7 @@ mod conformance;
 mod connections;
 mod current;
 mod doctor;
+mod door;
 mod explain;
 mod flows;
 mod fortune;
@@ -22,7 +23,9 @@ mod key_rotate;
 mod keycloak;
 mod memory;
 mod outcome;
+mod reload;
 mod serve;
+mod service_manager;
 mod shortcut;
 mod signpost;
 mod standing;
@@ -40,6 +43,7 @@ use clap::Parser as _;
 use cli::{Cli, Command, ConfigCommand, KeyCommand, KeycloakCommand};
 use config::{ConfigError, Flags, IdentityConfig};
 use outcome::{Failure, say};
+use sekisho::protocol::SecretHash;
 
 fn main() -> ExitCode {
     match run(&Cli::parse().command) {
@@ -50,7 +54,10 @@ fn main() -> ExitCode {
 
 fn run(command: &Command) -> Result<(), Failure> {
     match command {
-        Command::Serve(args) => serve::run(load(&args.flags())?),
+        Command::Serve(args) => {
+            let flags = args.flags();
+            serve::run(load(&flags)?, reload::Settings { flags, load, fingerprint })
+        }
         Command::Stdio(args) => stdio::run(&load(&args.flags())?),
         Command::User(command) => user::run(command, load_administered),
         Command::Client(command) => client::run(command, load_administered),
@@ -79,6 +86,10 @@ fn run(command: &Command) -> Result<(), Failure> {
 
 fn load(flags: &Flags) -> Result<config::Config, Failure> {
     Ok(config::load(flags, std::env::vars_os())?)
+}
+
+fn fingerprint(flags: &Flags) -> SecretHash {
+    config::fingerprint(flags, std::env::vars_os())
 }
 
 /// For what is done to people, clients, grants and tokens, which must be ours.

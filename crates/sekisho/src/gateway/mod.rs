@@ -27,7 +27,7 @@ use sekisho_protocol::mcp::{
     result_for_handshake, result_without_cache_scope,
 };
 use serde_json::value::{RawValue, to_raw_value};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 pub use self::credential::{
@@ -52,23 +52,25 @@ pub struct Gateway {
     owners: Owners,
     held: HeldCalls,
     changes: Changes,
+    _ends_when_dropped: DropGuard,
 }
 
 impl Gateway {
     /// Serves what `server` serves, with a process or session of its own for each caller as `per`
-    /// has it. Nothing is begun before somebody asks. All ends with `stopping`; whoever waits for
-    /// `tasks` waits until it has.
+    /// has it. Nothing is begun before somebody asks. All ends with `stopping`, or when nobody uses the
+    /// gateway any more; whoever waits for `tasks` waits until it has.
     pub fn new(
         server: impl Into<GuardedServer>,
         per: Per,
         limits: GatewayLimits,
-        stopping: CancellationToken,
+        stopping: &CancellationToken,
         tasks: TaskTracker,
     ) -> Self {
         let changes = Changes::default();
         let held = HeldCalls::new(&limits);
-        let owners = Owners::new(server.into(), per, limits, changes.clone(), stopping, tasks);
-        Self { owners, held, changes }
+        let ends = stopping.child_token();
+        let owners = Owners::new(server.into(), per, limits, changes.clone(), ends.clone(), tasks);
+        Self { owners, held, changes, _ends_when_dropped: ends.drop_guard() }
     }
 
     /// From a request to its answer, with what the server tells and asks before it.

@@ -44,6 +44,9 @@ pub async fn serve_stdio(
     let mut writing = tokio::spawn(write_lines(out.read(None), output));
     let sealer = Sealer::ephemeral();
     let stateless = Stateless::new(Arc::clone(&service), &limits, sealer, Arc::new(SystemClock));
+    if let Some(changes) = service.changes() {
+        changes.add(stateless.audience());
+    }
     let duplex = Duplex {
         session,
         sender: None,

@@ -4,7 +4,7 @@
 //! that began it; to anybody else it does not exist.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::limits::SessionLimits;
 use super::session::{Session, Transport};
 use crate::clock::{Clock, Timestamp};
+use crate::mcp::changes::{Audience, Change, Whose};
 use crate::mcp::refusal::Refusal;
 use crate::principal::Principal;
 
@@ -21,7 +22,7 @@ pub(in crate::mcp) struct Sessions {
     limits: SessionLimits,
     clock: Arc<dyn Clock>,
     shutdown: CancellationToken,
-    table: Mutex<Table>,
+    table: Arc<Mutex<Table>>,
 }
 
 #[derive(Debug)]
@@ -42,7 +43,19 @@ impl Sessions {
     ) -> Self {
         let table =
             Table { sessions: HashMap::new(), of_person: HashMap::new(), swept_at: clock.now() };
-        Self { limits, clock, shutdown, table: Mutex::new(table) }
+        Self { limits, clock, shutdown, table: Arc::new(Mutex::new(table)) }
+    }
+
+    /// The same sessions under other limits. What a session took by the former ones it keeps.
+    pub(in crate::mcp) fn limited(&self, limits: SessionLimits) -> Self {
+        let (clock, table) = (Arc::clone(&self.clock), Arc::clone(&self.table));
+        Self { limits, clock, shutdown: self.shutdown.clone(), table }
+    }
+
+    /// All sessions, as whoever hears of changes.
+    pub(in crate::mcp) fn audience(&self) -> Weak<dyn Audience> {
+        let table: Weak<Mutex<Table>> = Arc::downgrade(&self.table);
+        table
     }
 
     pub(in crate::mcp) fn limits(&self) -> &SessionLimits {
@@ -113,13 +126,20 @@ impl Sessions {
         self.lock().remove(session.id());
     }
 
-    /// Everyone with a session.
-    pub(in crate::mcp) fn all(&self) -> Vec<Arc<Session>> {
-        self.lock().sessions.values().cloned().collect()
-    }
-
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Audience for Mutex<Table> {
+    fn hear(&self, change: Change<'_>, whose: &Whose) {
+        let all: Vec<Arc<Session>> = {
+            let table = self.lock().unwrap_or_else(PoisonError::into_inner);
+            table.sessions.values().cloned().collect()
+        };
+        for session in all {
+            session.hear(change, whose);
+        }
     }
 }
 
