@@ -41,7 +41,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use cli::{Cli, Command, ConfigCommand, KeyCommand, KeycloakCommand};
-use config::{ConfigError, Flags, IdentityConfig};
+use config::{Flags, IdentityConfig};
 use outcome::{Failure, say};
 use sekisho::protocol::SecretHash;
 
@@ -72,7 +72,7 @@ fn run(command: &Command) -> Result<(), Failure> {
             let config = load(&flags)?;
             say(config::show(&config::read(&flags, std::env::vars_os())?, &config).trim_end())
         }
-        Command::Config(ConfigCommand::Schema(_)) => Err(reserved("config schema")),
+        Command::Config(ConfigCommand::Schema) => say(config::schema().trim_end()),
         Command::Doctor(args) => doctor::run(args, load),
         Command::Flows(args) => flows::run(args, load_administered),
         Command::Explain(args) => explain::run(args, load),
@@ -103,12 +103,4 @@ fn load_administered(flags: &Flags) -> Result<config::Config, Failure> {
             other.issuer
         ))),
     }
-}
-
-fn reserved(command: &str) -> Failure {
-    ConfigError::new(format!(
-        "`sekisho {command}` is reserved for a later version and not built yet: \
-         `sekisho --help` lists what there is"
-    ))
-    .into()
 }

@@ -15,6 +15,7 @@ mod introduction;
 mod keys;
 mod restart;
 mod rules;
+mod schema;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ pub(crate) use error::ConfigError;
 pub(crate) use external::{ExternalConfig, Verification};
 pub(crate) use introduction::{TokenKind, TokenWish};
 pub(crate) use restart::needing_restart;
+pub(crate) use schema::schema;
 pub(crate) use show::show;
 pub(crate) use understood::{
     Config, IdentityConfig, KeyFile, LogConfig, LogFormat, OidcConfig, Server, StoreLocation,

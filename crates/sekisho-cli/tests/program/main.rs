@@ -27,6 +27,7 @@ mod reload;
 mod remote;
 mod replicas;
 mod rules;
+mod schema;
 mod service_manager;
 mod settings;
 mod starting;
