@@ -69,9 +69,7 @@ fn the_unit_starts_the_program_and_lets_it_stop_in_time() {
     }
     let wrong = crate::sekisho(&["serve", "--config", "/nowhere.toml"]).status.code().unwrap();
     assert_eq!(said(&unit, "RestartPreventExitStatus"), [wrong.to_string()]);
-    let stopping = read("crates/sekisho-cli/src/stopping.rs");
-    let (_, drain) = stopping.split_once("const DRAIN: Duration = Duration::from_secs(").unwrap();
-    let drain: u32 = drain.split(')').next().unwrap().parse().unwrap();
+    let drain: u32 = settings["drain"].trim_end_matches('s').parse().unwrap();
     let patience: u32 = said(&unit, "TimeoutStopSec")[0].parse().unwrap();
     assert!(patience > drain + 2, "{patience} s are enough for a stop of {drain} s");
 }
@@ -90,8 +88,8 @@ fn the_debian_package_has_all_that_is_made() {
         assert!(package.contains(&format!("target/generated/{made}\"")), "{made} is shipped");
     }
     assert!(package.contains("\"etc/sekisho/sekisho.toml\""), "where the unit looks for it");
-    assert!(package.contains("\"usr/lib/sysusers.d/sekisho.conf\""), "what postinst asks for");
-    assert!(read("packaging/debian/postinst").contains("systemd-sysusers sekisho.conf"));
+    // The unit, and the user by the file beside it.
+    assert!(package.contains("unit-scripts = \"../../packaging/systemd\""));
 }
 
 #[test]
