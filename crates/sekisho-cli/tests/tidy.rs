@@ -117,6 +117,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
         &["measure", "mint"],
         "it judges what can be judged without knowing anybody; readiness asks whom it is told to",
     ),
+    ("fuzzing", &["gateway", "jwks", "trusted"], "it opens what only targets for fuzzing may see"),
 ];
 
 /// Below a folder, a word that only some files may contain, with the reason.

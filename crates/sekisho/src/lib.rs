@@ -9,6 +9,8 @@ pub mod authorization_server;
 pub mod clock;
 pub mod fetch;
 pub mod front;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod gateway;
 pub mod grant;
 pub mod identity_provider;

@@ -43,6 +43,8 @@ pub use self::merged::{MEMBERS_MAX, Merged, MergedError};
 use self::owners::Owners;
 pub use self::owners::Per;
 use self::rounds::Round;
+#[cfg(feature = "fuzzing")]
+pub use self::upstream::events_in;
 use self::upstream::{Exchange, Question, Step, Supplied, Upstream};
 pub use self::upstream::{
     GuardedServer, RemoteServer, RemoteServerError, RemoteTransport, StdioCommand,

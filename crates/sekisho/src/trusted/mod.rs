@@ -15,6 +15,8 @@ use sekisho_protocol::oauth::is_loopback;
 use url::Url;
 
 pub(crate) use self::fetched::Fetched;
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::jwt::verify_signature;
 pub(crate) use self::jwt::{
     Audience, CLOCK_SKEW_SECONDS_MAX, Flaw, NumericDate, TokenKind, check_subject, check_times,
     is_name, says_access_token,

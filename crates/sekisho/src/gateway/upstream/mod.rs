@@ -34,6 +34,8 @@ use self::process::Process;
 pub use self::process::StdioCommand;
 pub(super) use self::remote::Client;
 use self::remote::Link;
+#[cfg(feature = "fuzzing")]
+pub use self::remote::events_in;
 pub use self::remote::{RemoteServer, RemoteServerError, RemoteTransport};
 pub(super) use self::stateless::Supplied;
 use self::stateless::{For, Words};

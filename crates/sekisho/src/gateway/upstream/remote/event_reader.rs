@@ -175,6 +175,21 @@ impl Lines {
     }
 }
 
+/// All events of a stream that comes in pieces of so many bytes: their names and data, until one is too
+/// long.
+#[cfg(feature = "fuzzing")]
+pub fn events_in(stream: &[u8], piece: usize) -> Vec<(String, Vec<u8>)> {
+    let (mut lines, mut place) = (Lines::new(stream.len()), Place::default());
+    let mut events = Vec::new();
+    for chunk in stream.chunks(piece) {
+        lines.add(chunk);
+        while let Ok(Some(event)) = lines.next(&mut place) {
+            events.push((event.name, event.data));
+        }
+    }
+    events
+}
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]

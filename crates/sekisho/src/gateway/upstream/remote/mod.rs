@@ -30,6 +30,8 @@ use url::Url;
 pub(in crate::gateway) use self::client::Client;
 use self::client::{Address, Response};
 use self::event_reader::EventReader;
+#[cfg(feature = "fuzzing")]
+pub use self::event_reader::events_in;
 use self::trouble::Trouble;
 use super::connection::{Called, Connection, Outgoing};
 use crate::gateway::credential::Introduction;
