@@ -112,7 +112,7 @@ impl Connections {
         };
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
         let counted = self.measured.as_ref().map(|_| Limit::Connections.take());
-        Some(Place { _place: place, _share: share, _counted: counted })
+        Some(Place { _permit: place, _share: share, _counted: counted })
     }
 }
 
@@ -157,7 +157,7 @@ impl Drop for Share {
 /// What a connection takes, given back when it ends.
 #[derive(Debug)]
 struct Place {
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
     _share: Option<Share>,
     _counted: Option<Taken>,
 }
