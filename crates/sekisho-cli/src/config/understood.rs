@@ -35,6 +35,7 @@ use super::read_text;
 use super::rules;
 use super::upstream::{Upstream, check_members, upstream};
 use super::written::{ConfigFile, Settings};
+use crate::connections::ConnectionLimits;
 
 /// Everything `serve` needs to know.
 #[derive(Debug)]
@@ -65,6 +66,8 @@ pub(crate) struct Config {
     pub(crate) tables: TableLimits,
     pub(crate) wrong_tokens_per_minute: NonZeroU32,
     pub(crate) sessions: SessionLimits,
+    /// How long what is being worked on may take at the end.
+    pub(crate) drain: Duration,
     pub(crate) log: LogConfig,
 }
 
@@ -117,6 +120,15 @@ pub(crate) struct OidcConfig {
 }
 
 impl Config {
+    /// How many connections may be open.
+    pub(crate) fn connection_limits(&self) -> ConnectionLimits {
+        ConnectionLimits {
+            most: self.connections_max,
+            most_of_one: self.connections_per_address_max,
+            proxies: self.proxies.clone(),
+        }
+    }
+
     /// Those with endpoints, and then those without.
     pub(crate) fn every_server(&self) -> impl Iterator<Item = &Server> {
         self.servers.iter().chain(&self.members_only)
@@ -180,6 +192,7 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
     let (hosts, origins, proxies) = callers(settings, &public_url)?;
     let metrics_listen = metrics_listen(settings, listen)?;
     let traces = traces(settings)?;
+    let drain = life(settings, "drain", DRAIN_MAX)?;
     let log = log(settings)?;
     let servers = ruled(written, servers(written, &public_url)?)?;
     let (reached, members_only): (Vec<_>, Vec<_>) = servers
@@ -235,6 +248,7 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
         tables,
         wrong_tokens_per_minute,
         sessions,
+        drain,
         log,
     })
 }
@@ -857,6 +871,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
 const REGISTRATION_TOKEN_BYTES_MIN: usize = 16;
 
+const DRAIN_MAX: Duration = Duration::from_hours(1);
 const RECHECK_MAX: Duration = DAY;
 const MODES: [(&str, bool); 2] = [("delegated", false), ("external", true)];
 const SESSIONS: [(&str, bool); 2] = [("follow", true), ("login-only", false)];

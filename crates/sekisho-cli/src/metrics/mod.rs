@@ -11,15 +11,15 @@ use std::net::SocketAddr;
 use axum::Router;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::routing::get;
-use axum_server::Handle;
+use axum_server::{AddrListener as _, Handle};
 use metrics::gauge;
 use sekisho::clock::{Clock, SystemClock};
 use sekisho::front::TrustedProxies;
 use sekisho::measure::Registry;
-use tokio::net::TcpListener;
 
 use crate::config::Config;
-use crate::connections::{Connections, accepting};
+use crate::connections::{ConnectionLimits, Connections, accepting};
+use crate::door::{Door, Peer};
 use crate::outcome::Failure;
 
 /// Connections to the metrics at once: a few that collect, and somebody who looks.
@@ -28,7 +28,7 @@ const CONNECTIONS_MAX: usize = 16;
 /// What is measured, and where it is shown.
 pub(crate) struct Metrics {
     registry: Registry,
-    listener: TcpListener,
+    door: Door,
 }
 
 impl Metrics {
@@ -39,8 +39,7 @@ impl Metrics {
     /// When the port cannot be had.
     pub(crate) async fn begin(config: &Config) -> Result<Option<Self>, Failure> {
         let Some(address) = config.metrics_listen else { return Ok(None) };
-        let listener =
-            TcpListener::bind(address).await.map_err(|error| refused(address, &error))?;
+        let door = Door::bind_to(Peer(address)).await.map_err(|error| refused(address, &error))?;
         let registry = Registry::default();
         // Fails only if somebody measures already.
         drop(metrics::set_global_recorder(registry.clone()));
@@ -48,14 +47,17 @@ impl Metrics {
         let now = SystemClock.now().unix_seconds();
         #[expect(clippy::cast_precision_loss, reason = "seconds since 1970")]
         gauge!("process_start_time_seconds").set(now as f64);
-        Ok(Some(Self { registry, listener }))
+        Ok(Some(Self { registry, door }))
     }
 
     /// Shows them for as long as we run.
     pub(crate) async fn serve(self) {
-        let Self { registry, listener } = self;
-        let connections =
-            Connections::new(CONNECTIONS_MAX, CONNECTIONS_MAX, TrustedProxies::default());
+        let Self { registry, door } = self;
+        let connections = Connections::new(ConnectionLimits {
+            most: CONNECTIONS_MAX,
+            most_of_one: CONNECTIONS_MAX,
+            proxies: TrustedProxies::default(),
+        });
         let metrics = move || async move {
             #[cfg(target_os = "linux")]
             process::look();
@@ -66,7 +68,7 @@ impl Metrics {
             (head, registry.render())
         };
         let app = Router::new().route("/metrics", get(metrics));
-        let server = accepting(listener, connections, Handle::new());
+        let server = accepting(door, connections, Handle::new());
         if let Err(error) = server.serve(app.into_make_service()).await {
             tracing::warn!(%error, "the metrics are not shown any more");
         }

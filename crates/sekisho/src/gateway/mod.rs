@@ -29,7 +29,7 @@ use sekisho_protocol::mcp::{
 };
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 pub use self::credential::{
@@ -57,17 +57,18 @@ pub struct Gateway {
     held: HeldCalls,
     changes: Changes,
     measured: Arc<Measured>,
+    _ends_when_dropped: DropGuard,
 }
 
 impl Gateway {
     /// Serves what `server` serves, with a process or session of its own for each caller as `per`
-    /// has it. Nothing is begun before somebody asks. All ends with `stopping`; whoever waits for
-    /// `tasks` waits until it has.
+    /// has it. Nothing is begun before somebody asks. All ends with `stopping`, or when nobody uses the
+    /// gateway any more; whoever waits for `tasks` waits until it has.
     pub fn new(
         server: impl Into<GuardedServer>,
         per: Per,
         limits: GatewayLimits,
-        stopping: CancellationToken,
+        stopping: &CancellationToken,
         tasks: TaskTracker,
     ) -> Self {
         Self::measured(Measured::new(None), server.into(), per, limits, stopping, tasks)
@@ -79,7 +80,7 @@ impl Gateway {
         server: impl Into<GuardedServer>,
         per: Per,
         limits: GatewayLimits,
-        stopping: CancellationToken,
+        stopping: &CancellationToken,
         tasks: TaskTracker,
     ) -> Self {
         Self::measured(Measured::new(Some(name)), server.into(), per, limits, stopping, tasks)
@@ -90,16 +91,17 @@ impl Gateway {
         server: GuardedServer,
         per: Per,
         limits: GatewayLimits,
-        stopping: CancellationToken,
+        stopping: &CancellationToken,
         tasks: TaskTracker,
     ) -> Self {
         let changes = Changes::default();
         let held = HeldCalls::new(&limits);
         let measured = Arc::new(measured);
         let of_owners = Arc::clone(&measured);
-        let owners =
-            Owners::new(server, per, limits, changes.clone(), (stopping, tasks), of_owners);
-        Self { owners, held, changes, measured }
+        let ends = stopping.child_token();
+        let until = (ends.clone(), tasks);
+        let owners = Owners::new(server, per, limits, changes.clone(), until, of_owners);
+        Self { owners, held, changes, measured, _ends_when_dropped: ends.drop_guard() }
     }
 
     /// Makes a call, or goes on with one that waited for its client.

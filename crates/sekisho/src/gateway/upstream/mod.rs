@@ -52,7 +52,7 @@ pub(super) const CARRIED: [&str; 5] = ["tools", "prompts", "resources", "complet
 const ASKED: [&str; 3] = ["sampling", "elicitation", "roots"];
 
 /// Somebody else's server, as the operator wrote it down.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum GuardedServer {
     /// Started by us, spoken to over its standard input and output.
     Command(StdioCommand),

@@ -184,7 +184,8 @@ struct Open {
 impl Open {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            let is_open = !matches!(self.rest, Rest::Nothing);
+            // A call that is being worked on gets its answer, if nobody loses patience.
+            let only_listens = matches!(self.rest, Rest::Listening(_));
             let work = async {
                 match &mut self.rest {
                     Rest::Working(work) => work.await,
@@ -199,7 +200,7 @@ impl Open {
                     self.keep_alive.reset();
                     return Some(sse::message(None, &event.data));
                 }
-                () = self.shutdown.cancelled(), if is_open => {
+                () = self.shutdown.cancelled(), if only_listens => {
                     self.end();
                 }
                 _ = self.check.tick() => {
