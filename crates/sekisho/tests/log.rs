@@ -71,8 +71,8 @@ async fn no_secret_reaches_the_log_at_any_level() {
     let measured = Registry::default();
     drop(metrics::set_global_recorder(measured.clone()));
     let traces = Log::default();
-    let traced = traces.clone();
-    let told = move |span| writeln!(traced.clone(), "{span:?}").unwrap();
+    let heard = traces.clone();
+    let told = move |span| writeln!(heard.clone(), "{span:?}").unwrap();
     assert!(send_spans_to(100, told));
 
     let mut world = World::new().await;

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use tokio::task::futures::TaskLocalFuture;
 
 use super::table::Value;
 use crate::mint;
@@ -88,25 +89,25 @@ type Sink = Box<dyn Fn(Span) + Send + Sync>;
 static SINK: OnceLock<(u8, Sink)> = OnceLock::new();
 
 tokio::task_local! {
-    static HERE: Option<Here>;
+    static HERE: Option<Arc<Here>>;
 }
 
 /// Where we are in a trace.
-#[derive(Debug, Clone)]
-struct Here {
+#[derive(Debug)]
+pub(crate) struct Here {
     trace_id: u128,
     span_id: u64,
     is_recorded: bool,
     /// Whether the caller said by a header where it hangs.
     is_told: bool,
     state: Option<Arc<str>>,
-    attributes: Arc<Mutex<Vec<(&'static str, Known)>>>,
+    attributes: Mutex<Vec<(&'static str, Known)>>,
 }
 
 /// A span that has not ended. It ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Open {
-    here: Here,
+    here: Arc<Here>,
     span: Option<Span>,
 }
 
@@ -136,13 +137,20 @@ pub(crate) fn tell(headers: &mut HeaderMap) {
 }
 
 /// Runs `future` as what `open` measures.
-pub(crate) async fn within<F: Future>(open: Option<&Open>, future: F) -> F::Output {
+pub(crate) fn within<F: Future>(
+    open: Option<&Open>,
+    future: F,
+) -> TaskLocalFuture<Option<Arc<Here>>, F> {
     // What is not measured by itself is still part of what it is in.
     let here = match open {
-        Some(open) => Some(open.here.clone()),
-        None => HERE.try_with(Clone::clone).ok().flatten(),
+        Some(open) => Some(Arc::clone(&open.here)),
+        None => current(),
     };
-    HERE.scope(here, future).await
+    HERE.scope(here, future)
+}
+
+fn current() -> Option<Arc<Here>> {
+    HERE.try_with(Clone::clone).ok().flatten()
 }
 
 impl Open {
@@ -166,7 +174,7 @@ impl Open {
             is_recorded,
             is_told: told.is_some(),
             state: state.map(Arc::from),
-            attributes: Arc::default(),
+            attributes: Mutex::default(),
         };
         let parent = told.map(|told| Parent { span_id: told.span_id, is_remote: true });
         Some(Self::begin(here, parent, None, || name().into(), Side::Server))
@@ -174,9 +182,16 @@ impl Open {
 
     /// A question of ours to somebody else, as part of the request that it is for.
     pub(crate) fn question(name: &'static str) -> Option<Self> {
-        let above = HERE.try_with(Clone::clone).ok().flatten()?;
+        let above = current()?;
         let parent = Parent { span_id: above.span_id, is_remote: false };
-        let here = Here { span_id: fresh(), attributes: Arc::default(), ..above };
+        let here = Here {
+            trace_id: above.trace_id,
+            span_id: fresh(),
+            is_recorded: above.is_recorded,
+            is_told: above.is_told,
+            state: above.state.clone(),
+            attributes: Mutex::default(),
+        };
         Some(Self::begin(here, Some(parent), None, || name.into(), Side::Client))
     }
 
@@ -186,7 +201,7 @@ impl Open {
         name: &'static str,
         traceparent: impl FnOnce() -> Option<String>,
     ) -> Option<Self> {
-        let above = HERE.try_with(Clone::clone).ok().flatten()?;
+        let above = current()?;
         let told = if above.is_told { None } else { traceparent() };
         let Some(told) = told.as_deref().and_then(Told::parse) else { return Self::question(name) };
         let link = Some((above.trace_id, above.span_id));
@@ -196,7 +211,7 @@ impl Open {
             is_recorded: above.is_recorded && told.is_sampled,
             is_told: true,
             state: None,
-            attributes: Arc::default(),
+            attributes: Mutex::default(),
         };
         let parent = Parent { span_id: told.span_id, is_remote: true };
         Some(Self::begin(here, Some(parent), link, || name.into(), Side::Client))
@@ -222,7 +237,7 @@ impl Open {
             is_failed: false,
             attributes: Vec::new(),
         });
-        Self { here, span }
+        Self { here: Arc::new(here), span }
     }
 
     /// Keeps something about it.

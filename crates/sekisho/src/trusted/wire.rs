@@ -144,12 +144,13 @@ impl Wire {
     ) -> Result<Answer, Fault> {
         let asked_at = Instant::now();
         let mut span = Open::question(endpoint.as_str());
-        let answered = spans::within(span.as_ref(), async {
+        // Boxed, or every future above it is as large as all of them.
+        let asked = Box::pin(async {
             let mut headers = HeaderMap::new();
             spans::tell(&mut headers);
             self.ask(endpoint, request.headers(headers)).await
         });
-        let answered = answered.await;
+        let answered = spans::within(span.as_ref(), asked).await;
         if let Some(span) = &mut span {
             span.note("peer.service", "provider".into());
             if answered.is_err() {
