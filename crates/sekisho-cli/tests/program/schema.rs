@@ -182,12 +182,11 @@ fn the_readme_has_every_setting_of_the_schema_with_its_default() {
         if let (Some(default), Some(row)) = (default, row)
             && row[1] == named
         {
-            let default = match default {
-                Value::Array(items) => {
-                    items.iter().map(|item| item.as_str().unwrap()).collect::<Vec<_>>().join(",")
-                }
-                Value::String(text) => text,
-                other => other.to_string(),
+            let text =
+                |value: &Value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+            let default = match default.as_array() {
+                Some(items) => items.iter().map(text).collect::<Vec<_>>().join(","),
+                None => text(&default),
             };
             let told = row[2].replace(['`', ' '], "");
             let is_same = told == default || told.replace(',', "") == default;

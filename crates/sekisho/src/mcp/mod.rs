@@ -159,7 +159,7 @@ impl McpEndpoints {
     pub fn take_over(&self, former: &Self) {
         former.endpoint.forget_changes();
         self.endpoint.follow_changes();
-        *self.endpoint.judge() = self.endpoint.verifier.clone();
+        self.endpoint.judge().clone_from(&self.endpoint.verifier);
     }
 
     /// Tells all clients that every list may be another one.
