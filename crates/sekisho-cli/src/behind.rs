@@ -111,6 +111,7 @@ impl Behind {
         sources: Option<&TokenSources>,
         ends: &CancellationToken,
     ) -> Result<Arc<dyn McpService>, Failure> {
+        let name = &server.resource.name;
         Ok(match &server.upstream {
             Upstream::Fortune => Arc::new(fortune::service()),
             #[cfg(feature = "conformance")]
@@ -126,7 +127,8 @@ impl Behind {
                     }
                     (server, _) => GuardedServer::clone(server),
                 };
-                Arc::new(Gateway::new(
+                Arc::new(Gateway::named(
+                    name,
                     server,
                     *per,
                     GatewayLimits::default(),

@@ -19,6 +19,7 @@ use arc_swap::ArcSwap;
 use axum_server::accept::Accept;
 use axum_server::{Handle, Server};
 use sekisho::front::{ClientAddress, TrustedProxies};
+use sekisho::measure::{Limit, Places, Taken};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
@@ -83,6 +84,7 @@ pub(crate) struct ConnectionLimits {
 pub(crate) struct Connections {
     open: Arc<Mutex<Open>>,
     limits: Arc<ArcSwap<ConnectionLimits>>,
+    measured: Option<Arc<Mutex<Places>>>,
 }
 
 #[derive(Debug, Default)]
@@ -94,16 +96,29 @@ struct Open {
 
 impl Connections {
     pub(crate) fn new(limits: ConnectionLimits) -> Self {
-        Self { open: Arc::default(), limits: Arc::new(ArcSwap::from_pointee(limits)) }
+        let limits = Arc::new(ArcSwap::from_pointee(limits));
+        Self { open: Arc::default(), limits, measured: None }
+    }
+
+    /// Counts them in the metrics.
+    pub(crate) fn measured(self) -> Self {
+        let places = Limit::Connections.has(self.limits.load().most);
+        Self { measured: Some(Arc::new(Mutex::new(places))), ..self }
     }
 
     /// Goes by other limits from now on. Whoever is in stays.
     pub(crate) fn limit(&self, limits: ConnectionLimits) {
+        if let Some(measured) = &self.measured {
+            *lock(measured) = Limit::Connections.has(limits.most);
+        }
         self.limits.store(Arc::new(limits));
     }
 
     fn admit(&self, stream: TcpStream) -> io::Result<Connection> {
         let Some(place) = self.place_for(stream.peer_addr()?.ip().to_canonical()) else {
+            if self.measured.is_some() {
+                Limit::Connections.turn_away();
+            }
             turn_away(stream)?;
             return Err(io::Error::other("too many connections"));
         };
@@ -128,7 +143,8 @@ impl Connections {
             *share += 1;
         }
         open.all += 1;
-        Some(Place { open: Arc::clone(&self.open), address })
+        let counted = self.measured.as_ref().map(|_| Limit::Connections.take());
+        Some(Place { open: Arc::clone(&self.open), address, _counted: counted })
     }
 }
 
@@ -137,6 +153,7 @@ impl Connections {
 struct Place {
     open: Arc<Mutex<Open>>,
     address: Option<IpAddr>,
+    _counted: Option<Taken>,
 }
 
 impl Drop for Place {
@@ -154,8 +171,8 @@ impl Drop for Place {
     }
 }
 
-fn lock(open: &Mutex<Open>) -> MutexGuard<'_, Open> {
-    open.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Into the socket's empty buffer, so that it takes no wait.

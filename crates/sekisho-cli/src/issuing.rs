@@ -20,6 +20,7 @@ use sekisho::store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ExternalConfig, IdentityConfig, OidcConfig, Verification};
+use crate::key;
 use crate::outcome::Failure;
 use crate::standing::Standing;
 
@@ -146,6 +147,7 @@ pub(crate) async fn issuing(
         .map_err(|error| Failure::because(&error))?,
     };
     let asked = Arc::clone(store);
+    let keys = (sealer.clone(), Arc::clone(store));
     Ok(Issuing {
         routes: server.browser_routes().merge(server.client_routes()).merge(pages),
         authorization_server: config.public_url.as_str().to_owned(),
@@ -154,6 +156,10 @@ pub(crate) async fn issuing(
             .needing("store", move || {
                 let store = Arc::clone(&asked);
                 async move { store.check().await.is_ok() }
+            })
+            .needing("key", move || {
+                let (sealer, store) = keys.clone();
+                async move { key::opens(&sealer, store.as_ref()).await }
             })
             .needing("identity_provider", move || {
                 let provider = Arc::clone(&provider);

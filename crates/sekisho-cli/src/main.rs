@@ -22,6 +22,7 @@ mod key;
 mod key_rotate;
 mod keycloak;
 mod memory;
+mod metrics;
 mod outcome;
 mod reload;
 mod serve;
@@ -34,6 +35,7 @@ mod stopping;
 mod store;
 mod telemetry;
 mod token;
+mod traces;
 mod user;
 
 use std::process::ExitCode;

@@ -27,10 +27,12 @@ use crate::config::{Config, IdentityConfig};
 use crate::connections::accepting;
 use crate::current::Current;
 use crate::door::{Bolt, Door, Peer};
+use crate::metrics::Metrics;
 use crate::outcome::{Failure, say};
 use crate::reload::{self, Hangups, Settings};
 use crate::standing::Standing;
 use crate::stopping::Stopped;
+use crate::traces::Traces;
 use crate::{memory, service_manager, stopping, telemetry};
 
 /// How often what has expired is removed from the store.
@@ -61,8 +63,12 @@ async fn serve(config: Config, settings: Settings) -> Result<(), Failure> {
     let hangups = Hangups::new().map_err(cannot_hear)?;
     let bolt = Bolt::default();
     let door = Door::open(config.listen, bolt.clone())?;
+    let metrics = Metrics::begin(&config).await?;
     let (standing, store) = Standing::new(&config).await?;
     warn_of_one_address(&config);
+    if let Some(traces) = Traces::begin(config.traces.as_ref())? {
+        tokio::spawn(traces.send(standing.stopping.clone()));
+    }
     let current = Current::new(Application::build(config, &standing, None).await?);
     current.now().begin(&standing, None);
 
@@ -80,6 +86,9 @@ async fn serve(config: Config, settings: Settings) -> Result<(), Failure> {
     tokio::spawn(reload::follow(settings, current.clone(), Arc::clone(&standing), hangups));
     tokio::spawn(sweep(Arc::clone(&standing.store), current.clone()));
     tokio::spawn(memory::give_back());
+    if let Some(metrics) = metrics {
+        tokio::spawn(metrics.serve());
+    }
 
     welcome(&current.now().config, &standing.store).await?;
     service_manager::ready("serving");

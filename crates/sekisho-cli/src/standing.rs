@@ -50,7 +50,7 @@ impl Standing {
             clock: Arc::new(SystemClock),
             behind: Behind::default(),
             provider: ProviderOfNow::default(),
-            connections: Connections::new(config.connection_limits()),
+            connections: Connections::new(config.connection_limits()).measured(),
             stopping: CancellationToken::new(),
         };
         Ok((standing, opened))

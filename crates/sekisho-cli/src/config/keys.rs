@@ -78,7 +78,19 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key("allowed_hosts", List, Some(""), "host names we answer to, beside that of public_url"),
     key("trusted_proxies", List, Some(""), "networks whose X-Forwarded-For counts"),
-    key("metrics_listen", Text, Some(""), "where metrics are served; empty is nowhere"),
+    key(
+        "metrics_listen",
+        Text,
+        Some(""),
+        "address and port of the metrics, for those alone who may know them; empty is nowhere",
+    ),
+    key(
+        "traces_endpoint",
+        Text,
+        Some(""),
+        "the URL of a collector of OpenTelemetry that takes OTLP over HTTP; empty is none",
+    ),
+    key("traces_percent", Number, Some("100"), "of so many requests in a hundred a trace is sent"),
     key(
         "drain",
         Text,

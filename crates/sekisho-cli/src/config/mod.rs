@@ -37,6 +37,7 @@ pub(crate) use schema::schema;
 pub(crate) use show::show;
 pub(crate) use understood::{
     Config, IdentityConfig, KeyFile, LogConfig, LogFormat, OidcConfig, Server, StoreLocation,
+    TracesConfig,
 };
 pub(crate) use upstream::Upstream;
 

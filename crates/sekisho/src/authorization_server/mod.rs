@@ -274,6 +274,7 @@ impl AuthorizationServer {
         sealer: Sealer,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, StoreError> {
+        crate::audit::show_counters();
         let cookies = Cookies::new(&settings.issuer, &store.instance_id().await?);
         let registrations = PerAddress::new(settings.registrations_per_minute);
         let logins = PerAddress::new(settings.logins_per_minute);

@@ -18,6 +18,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::Endpoint;
 use super::legacy::{Next, Reader, Session};
+use crate::measure::{Held, MCP_STREAMS};
 
 /// When a client is to come back whose stream ends because the server stops: whoever takes its place is
 /// there by then, or another instance.
@@ -33,6 +34,16 @@ pub(super) enum Framing {
     Numbered,
     /// Without, as HTTP+SSE has it. Its session is its stream and ends with it.
     Plain,
+}
+
+impl Framing {
+    /// Which transport looks so.
+    const fn transport(self) -> &'static str {
+        match self {
+            Self::Numbered => "streamable_http",
+            Self::Plain => "http_sse",
+        }
+    }
 }
 
 /// Answers with everything `reader` gets, after `opening`.
@@ -53,6 +64,7 @@ pub(super) fn respond(
         framing,
         opening,
         is_over: false,
+        _counted: Held::of(MCP_STREAMS.gauge([framing.transport().into()])),
         is_leaving: false,
         settling: None,
     };
@@ -94,6 +106,7 @@ struct Open {
     settling: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     check: Interval,
     keep_alive: Interval,
+    _counted: Held,
 }
 
 impl Open {

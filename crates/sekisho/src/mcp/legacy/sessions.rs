@@ -14,6 +14,7 @@ use super::session::{Session, Transport};
 use crate::clock::{Clock, Timestamp};
 use crate::mcp::changes::{Audience, Change, Whose};
 use crate::mcp::refusal::Refusal;
+use crate::measure::{Limit, Places, Taken};
 use crate::principal::Principal;
 
 /// Every session of one endpoint.
@@ -23,6 +24,7 @@ pub(in crate::mcp) struct Sessions {
     clock: Arc<dyn Clock>,
     shutdown: CancellationToken,
     table: Arc<Mutex<Table>>,
+    _places: Places,
 }
 
 #[derive(Debug)]
@@ -30,6 +32,8 @@ struct Table {
     sessions: HashMap<Box<str>, Arc<Session>>,
     of_person: HashMap<Person, usize>,
     swept_at: Timestamp,
+    /// As many as there are sessions, for the metrics.
+    taken: Vec<Taken>,
 }
 
 /// Issuer and subject.
@@ -41,15 +45,21 @@ impl Sessions {
         clock: Arc<dyn Clock>,
         shutdown: CancellationToken,
     ) -> Self {
-        let table =
-            Table { sessions: HashMap::new(), of_person: HashMap::new(), swept_at: clock.now() };
-        Self { limits, clock, shutdown, table: Arc::new(Mutex::new(table)) }
+        let places = Limit::McpSessions.has(limits.sessions_max);
+        let table = Table {
+            sessions: HashMap::new(),
+            of_person: HashMap::new(),
+            swept_at: clock.now(),
+            taken: Vec::new(),
+        };
+        Self { limits, clock, shutdown, table: Arc::new(Mutex::new(table)), _places: places }
     }
 
     /// The same sessions under other limits. What a session took by the former ones it keeps.
     pub(in crate::mcp) fn limited(&self, limits: SessionLimits) -> Self {
         let (clock, table) = (Arc::clone(&self.clock), Arc::clone(&self.table));
-        Self { limits, clock, shutdown: self.shutdown.clone(), table }
+        let places = Limit::McpSessions.has(limits.sessions_max);
+        Self { limits, clock, shutdown: self.shutdown.clone(), table, _places: places }
     }
 
     /// All sessions, as whoever hears of changes.
@@ -79,6 +89,7 @@ impl Sessions {
             table.sweep(now, self.limits.idle);
         }
         if table.sessions.len() >= self.limits.sessions_max {
+            Limit::McpSessions.turn_away();
             return Err(Refusal::ServerFull);
         }
         if let Some(principal) = &principal {
@@ -94,6 +105,7 @@ impl Sessions {
         }
         let session = Session::new(transport, principal, &self.limits, now);
         table.sessions.insert(session.id().into(), Arc::clone(&session));
+        table.taken.push(Limit::McpSessions.take());
         Ok(session)
     }
 
@@ -170,6 +182,7 @@ impl Table {
 
     fn remove(&mut self, id: &str) {
         let Some(session) = self.sessions.remove(id) else { return };
+        self.taken.pop();
         if let Some(principal) = session.principal() {
             let person = person(&principal);
             if let Some(count) = self.of_person.get_mut(&person) {

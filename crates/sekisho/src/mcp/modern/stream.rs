@@ -26,6 +26,7 @@ use crate::mcp::refusal::{Refusal, Refused};
 use crate::mcp::request::Accepts;
 use crate::mcp::service::Context;
 use crate::mcp::sse;
+use crate::measure::{Held, MCP_STREAMS};
 
 type Work = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
@@ -146,6 +147,7 @@ impl Endpoint {
             sender,
             rest,
             _place: place,
+            _counted: Held::of(MCP_STREAMS.gauge(["stateless".into()])),
         };
         let chunks = futures::stream::unfold(open, |mut open| async move {
             let chunk = open.next().await?;
@@ -176,6 +178,7 @@ struct Open {
     check: Interval,
     keep_alive: Interval,
     _place: Option<Place>,
+    _counted: Held,
 }
 
 impl Open {
