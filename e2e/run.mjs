@@ -6,6 +6,7 @@ import { binary, chromium, conformanceBinary, root, scratch, screenshots } from 
 import { launch, Person } from './drivers/chromium.mjs';
 import { Keycloak } from './drivers/keycloak.mjs';
 import { Sekisho } from './drivers/sekisho.mjs';
+import { cases as book } from './cases/book.mjs';
 import { cases as clock } from './cases/clock.mjs';
 import { cases as compatibility } from './cases/compatibility.mjs';
 import { cases as conformance } from './cases/conformance.mjs';
@@ -27,7 +28,7 @@ import { cases as whoCalls } from './cases/who_calls.mjs';
 const CASE_MS_MAX = 180_000;
 const LOGINS = ['local', '26.1.0', '26.7.0'];
 
-const cases = [...consent, ...pages, ...inspector, ...compatibility, ...pythonSdk, ...kill, ...clock, ...sessions, ...external, ...doctor, ...metrics, ...gateway, ...whoCalls, ...conformance, ...conformanceServer, ...conformanceClient, ...mcpcheck];
+const cases = [...consent, ...pages, ...inspector, ...compatibility, ...pythonSdk, ...kill, ...clock, ...sessions, ...external, ...doctor, ...book, ...metrics, ...gateway, ...whoCalls, ...conformance, ...conformanceServer, ...conformanceClient, ...mcpcheck];
 
 /** What one case may use, and what must be put away after it. */
 class World {

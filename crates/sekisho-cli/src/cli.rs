@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::config::Flags;
 
@@ -48,6 +49,9 @@ pub(crate) enum Command {
     /// Administer the keys in `key_file`
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Make completions for a shell, man pages, or the reference
+    #[command(subcommand)]
+    Generate(GenerateCommand),
     /// Stay with a guarded command; run by sekisho itself
     #[command(hide = true)]
     Attend(AttendArgs),
@@ -376,6 +380,29 @@ pub(crate) enum ConfigCommand {
     Show(SettingsArgs),
     /// Print the JSON Schema of the settings file, for editors
     Schema,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GenerateCommand {
+    /// Print the completions for a shell
+    Completions(CompletionsArgs),
+    /// Write the man pages
+    Man(ManArgs),
+    /// Print the reference of settings and commands, as Markdown
+    Reference,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// bash, elvish, fish, powershell or zsh
+    #[arg(hide_possible_values = true)]
+    pub(crate) shell: Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Into which folder; made if it is not there
+    pub(crate) folder: PathBuf,
 }
 
 impl SettingsArgs {

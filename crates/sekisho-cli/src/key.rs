@@ -252,10 +252,18 @@ fn is_guessable(key: &[u8; 32]) -> bool {
 
 #[cfg(unix)]
 fn refuse_if_shared(path: &Path, metadata: &fs::Metadata) -> Result<(), KeyError> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mode = metadata.permissions().mode() & 0o7777;
-    let for_others = mode & 0o077;
+    use std::os::unix::fs::MetadataExt as _;
+    let mode = metadata.mode() & 0o7777;
+    let for_others = mode & for_others(metadata.uid(), rustix::process::geteuid().as_raw());
     if for_others == 0 { Ok(()) } else { Err(KeyError::Shared { path: path.to_owned(), mode }) }
+}
+
+/// What a mode must not have. A file of root's that we may read by our group was handed to us: so are
+/// secrets mounted that somebody else looks after.
+#[cfg(unix)]
+const fn for_others(owner: u32, reader: u32) -> u32 {
+    let is_handed = owner == 0 && reader != 0;
+    if is_handed { 0o037 } else { 0o077 }
 }
 
 #[cfg(not(unix))]
@@ -404,6 +412,23 @@ mod tests {
                 }
                 (problem, _) => unreachable!("{reason}: {problem:?}"),
             }
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_key_may_be_shared_with_nobody_but_root_who_handed_it() {
+        let rows = [
+            (1000, 1000, 0o600, true, "ours alone"),
+            (1000, 1000, 0o640, false, "ours, and our group's"),
+            (0, 1000, 0o440, true, "root's, handed to us by our group"),
+            (0, 1000, 0o460, false, "our group could write it"),
+            (0, 1000, 0o444, false, "root's, and everybody's"),
+            (7, 1000, 0o440, false, "somebody else's"),
+            (0, 0, 0o440, false, "we are root, and share it"),
+        ];
+        for (owner, reader, mode, expected, reason) in rows {
+            assert_eq!(mode & for_others(owner, reader) == 0, expected, "{reason}");
         }
     }
 

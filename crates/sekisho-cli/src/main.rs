@@ -15,6 +15,7 @@ mod door;
 mod explain;
 mod flows;
 mod fortune;
+mod generate;
 mod grant;
 mod introducing;
 mod issuing;
@@ -82,6 +83,7 @@ fn run(command: &Command) -> Result<(), Failure> {
             keycloak::bootstrap(args, load, std::env::vars_os())
         }
         Command::Key(KeyCommand::Rotate(args)) => key_rotate::run(args, load),
+        Command::Generate(command) => generate::run(command),
         Command::Attend(args) => attend::run(&args.command),
     }
 }

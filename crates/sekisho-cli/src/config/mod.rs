@@ -32,6 +32,7 @@ pub(crate) use duration::parse as parse_duration;
 pub(crate) use error::ConfigError;
 pub(crate) use external::{ExternalConfig, Verification};
 pub(crate) use introduction::{TokenKind, TokenWish};
+pub(crate) use keys::{CLIENT_KEYS, KEYS, Key, Kind, RULE_KEYS, SERVER_KEYS};
 pub(crate) use restart::needing_restart;
 pub(crate) use schema::schema;
 pub(crate) use show::show;
