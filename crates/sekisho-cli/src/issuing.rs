@@ -126,7 +126,7 @@ pub(crate) async fn issuing(
 ) -> Result<Issuing, Failure> {
     let Standing { store, sealer, clock, stopping, .. } = standing;
     let readiness = Readiness::new(stopping.clone());
-    let Provider { provider, pages, accounts } = match &config.identity {
+    let LoggingIn { provider, pages, accounts } = match &config.identity {
         IdentityConfig::External(other) => {
             return external(other, &config.claims, readiness, clock, former);
         }
@@ -212,7 +212,7 @@ fn external(
 }
 
 /// Who logs people in, and the pages that this needs.
-struct Provider {
+struct LoggingIn {
     provider: Arc<dyn IdentityProvider>,
     pages: Router,
     accounts: Option<Arc<LocalProvider>>,
@@ -222,7 +222,7 @@ async fn by_accounts(
     config: &Config,
     standing: &Standing,
     former: Option<&Issuer>,
-) -> Result<Provider, Failure> {
+) -> Result<LoggingIn, Failure> {
     let Standing { store, sealer, clock, .. } = standing;
     let binding = BrowserBinding::new(&config.public_url, store.as_ref())
         .await
@@ -239,16 +239,16 @@ async fn by_accounts(
     };
     let pages = local::routes(Arc::clone(&accounts), Arc::new(binding));
     let provider: Arc<dyn IdentityProvider> = Arc::<LocalProvider>::clone(&accounts);
-    Ok(Provider { provider, pages, accounts: Some(accounts) })
+    Ok(LoggingIn { provider, pages, accounts: Some(accounts) })
 }
 
 fn by_openid(
     config: &Config,
     oidc: &OidcConfig,
     clock: &Arc<dyn Clock>,
-) -> Result<Provider, Failure> {
+) -> Result<LoggingIn, Failure> {
     let provider = Arc::new(openid(config, oidc, clock)?);
-    Ok(Provider { provider, pages: Router::new(), accounts: None })
+    Ok(LoggingIn { provider, pages: Router::new(), accounts: None })
 }
 
 /// The `OpenID` provider of the settings.

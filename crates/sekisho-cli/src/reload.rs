@@ -9,9 +9,13 @@
 //! All or nothing: with a file that asks for anything that takes a restart, nothing of it is used. So what
 //! runs is always what somebody wrote, whole ([why](../../../docs/decisions/0035-reload.md)).
 
+#[cfg(unix)]
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(unix)]
+use rustix::process::{Signal, getpid, kill_process};
 use sekisho::protocol::SecretHash;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -95,26 +99,52 @@ async fn held(settings: &Settings) -> Option<SecretHash> {
     tokio::task::spawn_blocking(move || fingerprint(&flags)).await.ok()
 }
 
-/// The times that somebody asks for it.
-pub(crate) struct Hangups(#[cfg(unix)] tokio::signal::unix::Signal);
+/// The times that somebody asks for it, by SIGHUP. The same signal says that the terminal is gone which
+/// we were started at; then we stop.
+pub(crate) struct Hangups {
+    #[cfg(unix)]
+    signal: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    is_at_a_terminal: bool,
+}
 
+#[cfg(unix)]
 impl Hangups {
-    /// From now on the signal does not end us any more.
+    /// From now on the signal does not end us by itself any more.
     ///
     /// # Errors
     /// When signals cannot be listened for.
     pub(crate) fn new() -> std::io::Result<Self> {
-        #[cfg(unix)]
-        return tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).map(Self);
-        #[cfg(not(unix))]
-        Ok(Self())
+        let hangup = tokio::signal::unix::SignalKind::hangup();
+        let signal = tokio::signal::unix::signal(hangup)?;
+        Ok(Self { signal, is_at_a_terminal: std::io::stdin().is_terminal() })
     }
 
     async fn next(&mut self) {
-        #[cfg(unix)]
-        if self.0.recv().await.is_some() {
+        while self.signal.recv().await.is_some() {
+            if self.is_at_a_terminal && !std::io::stdin().is_terminal() {
+                // As if somebody had asked us to.
+                let asked = kill_process(getpid(), Signal::TERM);
+                tracing::info!(?asked, "the terminal is gone");
+                continue;
+            }
             return;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(not(unix))]
+impl Hangups {
+    /// Nobody can ask.
+    ///
+    /// # Errors
+    /// Never here.
+    pub(crate) fn new() -> std::io::Result<Self> {
+        Ok(Self {})
+    }
+
+    async fn next(&mut self) {
+        std::future::pending::<()>().await;
     }
 }

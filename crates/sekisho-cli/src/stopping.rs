@@ -86,7 +86,7 @@ async fn stop(stopped: &Stopped, last_calls: Duration, again: impl Future<Output
         }
         handle.graceful_shutdown(Some(current.now().config.drain));
         // The program ends when it is through.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     tokio::select! {
         () = in_order => {}

@@ -11,6 +11,8 @@ pub(crate) fn needing_restart(former: &Config, now: &Config) -> Vec<&'static str
         ("store", !is_same_store(&former.store, &now.store)),
         ("durability", former.durability != now.durability),
         ("key_file", former.key_file != now.key_file),
+        ("metrics_listen", former.metrics_listen != now.metrics_listen),
+        ("traces_endpoint", traces(former) != traces(now)),
         ("log", former.log.filter != now.log.filter),
         ("log_format", former.log.format != now.log.format),
         ("authorization.mode", is_external(former) != is_external(now)),
@@ -18,6 +20,10 @@ pub(crate) fn needing_restart(former: &Config, now: &Config) -> Vec<&'static str
         ("limits.logins_max", former.tables.logins_max != now.tables.logins_max),
     ];
     differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+}
+
+fn traces(config: &Config) -> Option<(&str, u8)> {
+    config.traces.as_ref().map(|traces| (traces.endpoint.as_str(), traces.percent))
 }
 
 fn is_external(config: &Config) -> bool {

@@ -6,69 +6,77 @@ use serde_json::{Map, Value, json};
 
 use super::keys::{CLIENT_KEYS, KEYS, Key, Kind, RULE_KEYS, SERVER_KEYS};
 
+type Object = Map<String, Value>;
+
 /// The schema, as it is published.
 pub(crate) fn schema() -> String {
-    let mut file = table(KEYS);
+    let mut settings = properties(KEYS);
     let tables = [
         ("server", SERVER_KEYS, "name", "a guarded MCP server"),
         ("rule", RULE_KEYS, "name", "who may do what"),
         ("client", CLIENT_KEYS, "id", "a client that you register"),
     ];
     for (name, keys, required, purpose) in tables {
-        let mut one = table(keys);
-        one["required"] = json!([required]);
-        file["properties"][name] =
-            json!({ "type": "array", "items": one, "description": format!("each is {purpose}") });
+        let mut one = table(properties(keys));
+        one.insert("required".to_owned(), json!([required]));
+        let description = format!("each is {purpose}");
+        let tables = json!({ "type": "array", "items": one, "description": description });
+        settings.insert(name.to_owned(), tables);
     }
-    file["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
-    file["title"] = json!("sekisho.toml");
-    format!("{file:#}\n")
+    let mut file = table(settings);
+    file.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
+    file.insert("title".to_owned(), json!("sekisho.toml"));
+    format!("{:#}\n", Value::Object(file))
 }
 
 /// A table of these settings, and of no others.
-fn table(keys: &[Key]) -> Value {
-    let mut properties = Map::new();
+fn table(properties: Object) -> Object {
+    let mut table = Object::new();
+    table.insert("type".to_owned(), json!("object"));
+    table.insert("properties".to_owned(), Value::Object(properties));
+    table.insert("additionalProperties".to_owned(), json!(false));
+    table
+}
+
+fn properties(keys: &[Key]) -> Object {
+    let mut properties = Object::new();
     for key in keys.iter().filter(|key| !matches!(key.kind, Kind::Reserved(_))) {
         put(&mut properties, key.path, setting(key));
     }
-    object(properties)
+    properties
 }
 
 /// What has a dot in its name stands in a table below.
-fn put(properties: &mut Map<String, Value>, path: &str, setting: Value) {
-    let Some((table, name)) = path.split_once('.') else {
+fn put(properties: &mut Object, path: &str, setting: Value) {
+    let Some((outer, name)) = path.split_once('.') else {
         properties.insert(path.to_owned(), setting);
         return;
     };
-    let below = properties.entry(table).or_insert_with(|| object(Map::new()));
+    let below = properties.entry(outer).or_insert_with(|| Value::Object(table(Object::new())));
     if let Some(inside) = below.get_mut("properties").and_then(Value::as_object_mut) {
         put(inside, name, setting);
     }
 }
 
-fn object(properties: Map<String, Value>) -> Value {
-    json!({ "type": "object", "properties": properties, "additionalProperties": false })
-}
-
 fn setting(key: &Key) -> Value {
     let texts = json!({ "type": "string" });
-    let mut setting = match key.kind {
-        Kind::Text | Kind::Secret | Kind::Reserved(_) => texts,
-        Kind::List => json!({ "type": "array", "items": texts }),
-        Kind::Table | Kind::Names => json!({ "type": "object", "additionalProperties": texts }),
-        Kind::Number => json!({ "type": "integer", "minimum": 0 }),
+    let (mut setting, default) = match key.kind {
+        Kind::Text | Kind::Secret | Kind::Reserved(_) => (texts, key.default.map(Value::from)),
+        Kind::List => {
+            let items = |text: &str| text.split(',').filter(|item| !item.is_empty()).collect();
+            (json!({ "type": "array", "items": texts }), key.default.map(items))
+        }
+        Kind::Table | Kind::Names => {
+            (json!({ "type": "object", "additionalProperties": texts }), None)
+        }
+        Kind::Number => {
+            let number = |text: &str| text.parse::<u64>().ok().map(Value::from);
+            (json!({ "type": "integer", "minimum": 0 }), key.default.and_then(number))
+        }
     };
-    setting["description"] = json!(key.purpose);
-    if let Some(default) = key.default {
-        setting["default"] = match key.kind {
-            Kind::Number => json!(default.parse::<u64>().unwrap_or_default()),
-            Kind::List => {
-                json!(default.split(',').filter(|item| !item.is_empty()).collect::<Vec<_>>())
-            }
-            Kind::Text | Kind::Secret | Kind::Table | Kind::Names | Kind::Reserved(_) => {
-                json!(default)
-            }
-        };
+    if let Some(setting) = setting.as_object_mut() {
+        setting.insert("description".to_owned(), json!(key.purpose));
+        setting.extend(default.map(|default| ("default".to_owned(), default)));
     }
     setting
 }

@@ -195,6 +195,38 @@ async fn a_server_that_changed_ends_in_order_and_its_neighbour_lives_on() {
 }
 
 #[tokio::test]
+async fn a_server_made_of_others_lives_on_while_its_members_come_and_go() {
+    let settings = |members: &str| {
+        format!(
+            "[[server]]\nname = \"east\"\nupstream = {{ builtin = \"fortune\" }}\n\
+             [[server]]\nname = \"west\"\nupstream = {{ builtin = \"fortune\" }}\n\
+             [[server]]\nname = \"all\"\npath = \"/\"\nupstream = {{ servers = [{members}] }}\n"
+        )
+    };
+    let folder = Folder::new();
+    let server = folder.serve(&settings("\"east\"")).await;
+    let tokens = log_in(&server, "demo", &server.password().unwrap()).await;
+    let mut client = begin(&server, "/mcp", &tokens.access).await;
+    let mut listening = client.listen().await;
+    assert!(listening.next().await.unwrap().id.is_some(), "the priming event");
+    for (times, members, expected) in [
+        (1, "\"east\", \"west\"", &["east_fortune", "west_fortune"][..]),
+        (2, "\"west\"", &["west_fortune"]),
+    ] {
+        folder.change(&server, &settings(members));
+        folder.logs(USED, times).await;
+        assert_eq!(listening.message().await["method"], "notifications/tools/list_changed");
+        for list in ["prompts", "resources"] {
+            let method = format!("notifications/{list}/list_changed");
+            assert_eq!(listening.message().await["method"], method, "once each");
+        }
+        let list = client.request("tools/list", json!({})).await.result();
+        let names = list["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str());
+        assert_eq!(names.map(Option::unwrap).collect::<Vec<_>>(), expected);
+    }
+}
+
+#[tokio::test]
 async fn a_call_gets_its_answer_though_its_server_is_changed_meanwhile() {
     let folder = Folder::new();
     let server = folder.serve(&slow(&folder, "one")).await;
@@ -239,6 +271,27 @@ async fn secrets_clients_and_hosts_change_with_their_files() {
     folder.logs(USED, 2).await;
     assert_eq!(token("another secret entirely").await, 401, "the client is gone");
     assert_eq!(at("mcp.example.com").await, 200);
+}
+
+/// Whoever guesses gets no new tries by it.
+#[tokio::test]
+async fn what_was_counted_stays_counted() {
+    let folder = Folder::new();
+    let limits = "[limits]\nfailures_per_minute = 2\nwrong_tokens_per_minute = 2\n";
+    let server = folder.serve(limits).await;
+    let guess = async || {
+        let form = [("grant_type", "client_credentials")];
+        let asked = http().post(server.url("/token")).basic_auth("nobody", Some("guessed"));
+        let at_token = asked.form(&form).send().await.unwrap().status().as_u16();
+        let asked = http().post(server.url("/mcp")).bearer_auth("mcp_guessed").body("{}");
+        [at_token, asked.send().await.unwrap().status().as_u16()]
+    };
+    assert_eq!(guess().await, [401, 401]);
+    assert_eq!(guess().await, [401, 401]);
+    assert_eq!(guess().await, [429, 429]);
+    folder.change(&server, &format!("allowed_hosts = [\"a.example\"]\n{limits}"));
+    folder.logs(USED, 1).await;
+    assert_eq!(guess().await, [429, 429], "as before");
 }
 
 #[tokio::test]

@@ -187,7 +187,7 @@ async fn no_call_is_lost_while_the_program_behind_a_kept_socket_is_replaced() {
     }
     is_over.store(true, Ordering::Relaxed);
     let calls = all(callers.into()).await;
-    println!("{calls} calls over {RESTARTS} restarts, none lost");
+    eprintln!("{calls} calls over {RESTARTS} restarts, none lost");
     assert!(calls > RESTARTS * 10, "{calls}");
     end(child, port).await;
 }
@@ -218,7 +218,7 @@ async fn no_call_is_lost_while_one_of_two_instances_is_replaced() {
     }
     is_over.store(true, Ordering::Relaxed);
     let calls = all(callers.into()).await;
-    println!("{calls} calls over {RESTARTS} restarts of one of two instances, none lost");
+    eprintln!("{calls} calls over {RESTARTS} restarts of one of two instances, none lost");
     assert!(calls > RESTARTS * 10, "{calls}");
 }
 
