@@ -5,14 +5,9 @@
 use std::sync::Arc;
 
 use axum::Router;
-use sekisho::authorization_server::{
-    AuthorizationServer, BrowserBinding, ProviderAccess, SessionRule,
-};
+use sekisho::authorization_server::{AuthorizationServer, ProviderAccess, Providers};
 use sekisho::clock::Clock;
 use sekisho::front::Readiness;
-use sekisho::identity_provider::IdentityProvider;
-use sekisho::identity_provider::local::{self, LocalProvider};
-use sekisho::identity_provider::oidc::{OidcProvider, OidcSettings};
 use sekisho::principal::WantedClaims;
 use sekisho::protocol::oauth::ProtectedResource;
 use sekisho::resource_server::{
@@ -22,8 +17,9 @@ use sekisho::seal::Sealer;
 use sekisho::store::Store;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, ExternalConfig, IdentityConfig, OidcConfig, Verification};
+use crate::config::{Config, ExternalConfig, IdentityConfig, Verification};
 use crate::outcome::Failure;
+use crate::providers::providers;
 
 /// What is known of it.
 pub(crate) struct Issuing {
@@ -98,24 +94,21 @@ pub(crate) async fn issuing(
     clock: &Arc<dyn Clock>,
 ) -> Result<Issuing, Failure> {
     let readiness = Readiness::new(stopping.clone());
-    let Provider { provider, pages } = match &config.identity {
-        IdentityConfig::External(other) => {
-            return external(other, &config.claims, readiness, clock);
-        }
-        IdentityConfig::Local => by_accounts(config, store, sealer, clock).await?,
-        IdentityConfig::Oidc(oidc) => by_openid(config, oidc, clock)?,
-    };
+    if let IdentityConfig::External(other) = &config.identity {
+        return external(other, &config.claims, readiness, clock);
+    }
+    let (providers, pages) = providers(config, store, sealer, clock).await?;
     let server = AuthorizationServer::new(
         config.authorization.clone(),
         Arc::clone(store),
-        Arc::clone(&provider),
+        providers.clone(),
         sealer.clone(),
         Arc::clone(clock),
     )
     .await
     .map_err(|error| Failure::because(&error))?;
     // Accounts of our own end what they granted when they are removed.
-    let is_elsewhere = matches!(&config.identity, IdentityConfig::Oidc(_));
+    let is_elsewhere = config.identity.providers().iter().any(|one| !one.kind.is_local());
     if is_elsewhere {
         tokio::spawn(server.provider_sessions().follow());
     }
@@ -132,10 +125,21 @@ pub(crate) async fn issuing(
                 async move { store.check().await.is_ok() }
             })
             .needing("identity_provider", move || {
-                let provider = Arc::clone(&provider);
-                async move { provider.check().await.is_ok() }
+                let providers = providers.clone();
+                async move { somebody_is_there(&providers).await }
             }),
     })
+}
+
+/// Whether anybody can log in: one provider that is down is no reason to turn away the people of
+/// another.
+async fn somebody_is_there(providers: &Providers) -> bool {
+    for provider in providers.iter() {
+        if provider.seam.check().await.is_ok() {
+            return true;
+        }
+    }
+    false
 }
 
 /// Nothing is served, stored or asked before the first token is shown.
@@ -171,62 +175,4 @@ fn external(
             }
         }),
     })
-}
-
-/// Who logs people in, and the pages that this needs.
-struct Provider {
-    provider: Arc<dyn IdentityProvider>,
-    pages: Router,
-}
-
-async fn by_accounts(
-    config: &Config,
-    store: &Arc<dyn Store>,
-    sealer: &Sealer,
-    clock: &Arc<dyn Clock>,
-) -> Result<Provider, Failure> {
-    let binding = BrowserBinding::new(&config.public_url, store.as_ref())
-        .await
-        .map_err(|error| Failure::because(&error))?;
-    let provider = Arc::new(LocalProvider::new(
-        config.public_url.clone(),
-        Arc::clone(store),
-        sealer.clone(),
-        Arc::clone(clock),
-    ));
-    let pages = local::routes(Arc::clone(&provider), Arc::new(binding));
-    Ok(Provider { provider, pages })
-}
-
-fn by_openid(
-    config: &Config,
-    oidc: &OidcConfig,
-    clock: &Arc<dyn Clock>,
-) -> Result<Provider, Failure> {
-    Ok(Provider { provider: Arc::new(openid(config, oidc, clock)?), pages: Router::new() })
-}
-
-/// The `OpenID` provider of the settings.
-///
-/// # Errors
-/// When no provider can be asked with them.
-pub(crate) fn openid(
-    config: &Config,
-    oidc: &OidcConfig,
-    clock: &Arc<dyn Clock>,
-) -> Result<OidcProvider, Failure> {
-    let settings = OidcSettings {
-        issuer: oidc.issuer.clone(),
-        client_id: oidc.client_id.clone(),
-        client_secret: oidc.client_secret.clone(),
-        scopes: oidc.scopes.clone(),
-        redirect_uri: config.public_url.endpoint("/auth/callback"),
-        asks_offline_access: matches!(
-            config.authorization.provider_session,
-            SessionRule::Follow { .. }
-        ),
-    };
-    let provider =
-        OidcProvider::new(settings, Arc::clone(clock)).map_err(|error| Failure::because(&error))?;
-    Ok(provider.keeping(config.claims.clone()))
 }

@@ -20,6 +20,7 @@ mod key_rotate;
 mod keycloak;
 mod memory;
 mod outcome;
+mod providers;
 mod serve;
 mod shortcut;
 mod signpost;
@@ -82,7 +83,7 @@ fn load(flags: &Flags) -> Result<config::Config, Failure> {
 fn load_administered(flags: &Flags) -> Result<config::Config, Failure> {
     let config = load(flags)?;
     match &config.identity {
-        IdentityConfig::Local | IdentityConfig::Oidc(_) => Ok(config),
+        IdentityConfig::Providers(_) => Ok(config),
         IdentityConfig::External(other) => Err(Failure::Run(format!(
             "there is nothing to administer: with authorization.mode = \"external\" people, clients \
              and tokens are those of {}",

@@ -11,6 +11,7 @@ mod clients;
 mod duration;
 mod error;
 mod external;
+mod identity;
 mod introduction;
 mod keys;
 mod rules;
@@ -29,11 +30,10 @@ pub(crate) use clients::client_id;
 pub(crate) use duration::parse as parse_duration;
 pub(crate) use error::ConfigError;
 pub(crate) use external::{ExternalConfig, Verification};
+pub(crate) use identity::{GitHubConfig, IdentityConfig, OidcConfig, ProviderConfig, ProviderKind};
 pub(crate) use introduction::{TokenKind, TokenWish};
 pub(crate) use show::show;
-pub(crate) use understood::{
-    Config, IdentityConfig, KeyFile, LogConfig, LogFormat, OidcConfig, Server, StoreLocation,
-};
+pub(crate) use understood::{Config, KeyFile, LogConfig, LogFormat, Server, StoreLocation};
 pub(crate) use upstream::Upstream;
 
 use written::{CONFIG_VARIABLE, ConfigFile};

@@ -100,9 +100,11 @@ async fn examine(config: &Config, patience: Patience, token: Option<&Secret>) ->
     };
     let identity = async {
         match &config.identity {
-            IdentityConfig::Local => token::of_our_own(token),
-            IdentityConfig::Oidc(oidc) => {
-                let mut found = provider::examine(config, oidc).await;
+            IdentityConfig::Providers(all) => {
+                let mut found = Vec::new();
+                for one in all {
+                    found.extend(provider::examine(config, one).await);
+                }
                 found.extend(token::of_our_own(token));
                 found
             }

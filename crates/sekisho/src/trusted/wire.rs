@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use reqwest::redirect::Policy;
+use sekisho_protocol::Secret;
 use url::Url;
 
 /// Largest answer that is read: 1 MiB, a hundred times what a large one is.
@@ -26,6 +27,7 @@ pub(crate) enum Endpoint {
     Keys,
     Revocation,
     Introspection,
+    Userinfo,
 }
 
 impl fmt::Display for Endpoint {
@@ -36,6 +38,7 @@ impl fmt::Display for Endpoint {
             Self::Keys => "the key set",
             Self::Revocation => "the revocation endpoint",
             Self::Introspection => "the introspection endpoint",
+            Self::Userinfo => "the userinfo endpoint",
         })
     }
 }
@@ -104,6 +107,29 @@ impl Wire {
     /// Fetches a document.
     pub(crate) async fn get(&self, endpoint: Endpoint, url: Url) -> Result<Answer, Fault> {
         self.exchange(endpoint, self.client.get(url)).await
+    }
+
+    /// Fetches what an access token opens.
+    pub(crate) async fn get_as(
+        &self,
+        endpoint: Endpoint,
+        url: Url,
+        access_token: &Secret,
+    ) -> Result<Answer, Fault> {
+        self.exchange(endpoint, self.client.get(url).bearer_auth(access_token.reveal())).await
+    }
+
+    /// Deletes what a body of JSON says, as a client with a secret.
+    pub(crate) async fn delete(
+        &self,
+        endpoint: Endpoint,
+        url: Url,
+        body: &serde_json::Value,
+        (id, secret): (&str, &str),
+    ) -> Result<Answer, Fault> {
+        let request = self.client.delete(url).basic_auth(id, Some(secret));
+        let request = request.header(http::header::CONTENT_TYPE, "application/json");
+        self.exchange(endpoint, request.body(body.to_string())).await
     }
 
     /// Posts a form; `credentials` go into the header as RFC 6749 §2.3.1 encodes them.
