@@ -13,6 +13,7 @@ import { cases as conformanceClient } from './cases/conformance_client.mjs';
 import { cases as conformanceServer } from './cases/conformance_server.mjs';
 import { cases as consent } from './cases/consent.mjs';
 import { cases as doctor } from './cases/doctor.mjs';
+import { cases as enterprise } from './cases/enterprise.mjs';
 import { cases as external } from './cases/external.mjs';
 import { cases as gateway } from './cases/gateway.mjs';
 import { cases as inspector } from './cases/inspector.mjs';
@@ -27,7 +28,7 @@ import { cases as whoCalls } from './cases/who_calls.mjs';
 const CASE_MS_MAX = 180_000;
 const LOGINS = ['local', '26.1.0', '26.7.0'];
 
-const cases = [...consent, ...pages, ...providers, ...inspector, ...compatibility, ...pythonSdk, ...kill, ...clock, ...sessions, ...external, ...doctor, ...gateway, ...whoCalls, ...conformance, ...conformanceServer, ...conformanceClient, ...mcpcheck];
+const cases = [...consent, ...pages, ...providers, ...inspector, ...compatibility, ...pythonSdk, ...kill, ...clock, ...sessions, ...external, ...enterprise, ...doctor, ...gateway, ...whoCalls, ...conformance, ...conformanceServer, ...conformanceClient, ...mcpcheck];
 
 /** What one case may use, and what must be put away after it. */
 class World {
