@@ -15,6 +15,7 @@ const SCENARIO = 'auth/enterprise-managed-authorization';
 const ID_JAG = 'urn:ietf:params:oauth:token-type:id-jag';
 
 const program = join(ring, 'clients', 'cross_app.mjs');
+const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('SEKISHO_')));
 const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
 
 /** Vouches for whoever shows an ID token, and writes down what it was asked. */
@@ -73,16 +74,15 @@ async function aCompanyVouches(world) {
   const company = world.until(await new Company().open());
   const sekisho = await world.sekisho(`\n[authorization]\nid_jag_issuers = ["${company.issuer}"]\n`);
   const run = promisify(execFile);
-  const added = await run(binary, ['client', 'add', 'Company client', '--redirect-uri', 'https://client.corp.example/cb', '--json', '--config', sekisho.settings], { cwd: sekisho.folder });
+  const added = await run(binary, ['client', 'add', 'Company client', '--redirect-uri', 'https://client.corp.example/cb', '--json', '--config', sekisho.settings], { cwd: sekisho.folder, env });
   const { client_id: id, client_secret: secret } = JSON.parse(added.stdout);
   company.client = id;
   const context = { client_id: id, client_secret: secret, idp_client_id: 'at-the-company', idp_id_token: 'an ID token of the company', idp_token_endpoint: `${company.issuer}/token` };
-  const env = { ...process.env, MCP_CONFORMANCE_CONTEXT: JSON.stringify(context) };
-  const { stdout } = await run(process.execPath, [program, `${publicUrl}/mcp`], { cwd: ring, env, timeout: RUN_MS_MAX });
+  const { stdout } = await run(process.execPath, [program, `${publicUrl}/mcp`], { cwd: ring, env: { ...env, MCP_CONFORMANCE_CONTEXT: JSON.stringify(context) }, timeout: RUN_MS_MAX });
   mustBeAFortune(JSON.parse(stdout.trim().split('\n').at(-1)).answer);
   mustBe('questions to the company', company.asked.length, 1);
   mustBe('resource as the client names it', company.asked[0].resource, `${publicUrl}/mcp`);
-  const list = await run(binary, ['grant', 'list', '--user', 'alice', '--config', sekisho.settings], { cwd: sekisho.folder });
+  const list = await run(binary, ['grant', 'list', '--user', 'alice', '--config', sekisho.settings], { cwd: sekisho.folder, env });
   must(list.stdout.includes(company.issuer), `the grant does not say where alice comes from: ${list.stdout}`);
   return `the SDK calls us ${company.asked[0].audience}`;
 }

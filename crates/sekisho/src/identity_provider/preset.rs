@@ -116,8 +116,12 @@ pub fn preset(name: &str) -> Option<&'static Preset> {
     PRESETS.iter().find(|preset| preset.name == name)
 }
 
-const PLAIN: Quirks =
-    Quirks { offline_parameters: &[], email_verified_by: None, asks_userinfo: false };
+const PLAIN: Quirks = Quirks {
+    offline_parameters: &[],
+    email_verified_by: None,
+    asks_userinfo: false,
+    says_of_over: &[],
+};
 const WITH_USERINFO: Quirks = Quirks { asks_userinfo: true, ..PLAIN };
 const USUAL_SCOPES: &[&str] = &["openid", "email", "profile"];
 
@@ -207,7 +211,9 @@ pub const PRESETS: &[Preset] = &[
         label: "Dex",
         issuer: PresetIssuer::Written,
         scopes: &["openid", "email", "profile", "groups"],
-        protocol: PresetProtocol::OpenId(PLAIN),
+        // Unknown, spent and expired are a request that it calls invalid; only a session that it ended
+        // is no grant.
+        protocol: PresetProtocol::OpenId(Quirks { says_of_over: &["invalid_request"], ..PLAIN }),
         lacks: &[Lack::LogoutMessages, Lack::LogoutPage],
     },
     Preset {

@@ -166,6 +166,24 @@ fn a_tenant_is_what_its_provider_calls_so() {
     assert!(PRESETS.iter().all(|one| preset(one.name).is_some_and(|it| it.name == one.name)));
 }
 
+/// Dex's word for a refresh token that is unknown, spent or expired is one that elsewhere says that we
+/// asked wrongly, which ends nothing.
+#[tokio::test]
+async fn what_dex_says_of_a_session_that_is_over_ends_it_and_nobody_elses() {
+    let rows = [
+        ("dex", 5, Outcome::Refused, Outcome::Unacceptable),
+        ("google", 0, Outcome::Unacceptable, Outcome::Unacceptable),
+    ];
+    for (name, row, of_refresh, of_code) in rows {
+        let scene = scene(preset(name).unwrap(), &read(RECORDED[row].1)).await;
+        let tokens = scene.log_in("alice").await.unwrap().tokens.unwrap();
+        scene.fake.misbehave(|it| it.token_error = Some((400, "invalid_request")));
+        let renewed = scene.ours.renew(&tokens.refresh_token.unwrap()).await;
+        assert_eq!(outcome(&renewed), of_refresh, "{name}: a refresh");
+        assert_eq!(outcome(&scene.log_in("alice").await), of_code, "{name}: a login");
+    }
+}
+
 /// Nobody's `email_verified` counts at Entra: an administrator of any organisation writes addresses.
 #[tokio::test]
 async fn an_address_at_entra_is_verified_by_its_own_claim_alone() {

@@ -84,6 +84,8 @@ pub struct Quirks {
     /// Whether the ID token may leave out what the userinfo endpoint says (Core §5.4), so that it is
     /// asked for what is wanted and absent.
     pub asks_userinfo: bool,
+    /// What its token endpoint says of a refresh token that is over, beside `invalid_grant`.
+    pub says_of_over: &'static [&'static str],
 }
 
 impl OidcSettings {
