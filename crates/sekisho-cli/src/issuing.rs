@@ -13,7 +13,6 @@ use sekisho::protocol::oauth::ProtectedResource;
 use sekisho::resource_server::{
     ExternalIssuer, IntrospectedTokens, OwnTokens, SignedTokens, TokenVerifier,
 };
-use sekisho::seal::Sealer;
 use sekisho::store::Store;
 
 use crate::config::{Config, ExternalConfig, IdentityConfig, Verification};

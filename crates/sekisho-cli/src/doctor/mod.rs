@@ -103,7 +103,8 @@ async fn examine(config: &Config, patience: Patience, token: Option<&Secret>) ->
             IdentityConfig::Providers(all) => {
                 let mut found = Vec::new();
                 for one in all {
-                    found.extend(provider::examine(config, one).await);
+                    let of_this = provider::examine(config, one).await.into_iter();
+                    found.extend(of_this.map(|finding| finding.of(&one.name)));
                 }
                 found.extend(token::of_our_own(token));
                 found

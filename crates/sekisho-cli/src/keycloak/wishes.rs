@@ -80,14 +80,13 @@ pub(super) fn wishes(
 ) -> Result<(RealmUrl, Vec<Wish>), ConfigError> {
     match &config.identity {
         IdentityConfig::Providers(all) => {
-            let found = all.iter().find_map(|one| match &one.kind {
-                ProviderKind::Oidc(oidc) => Some((one, oidc)),
-                ProviderKind::Local | ProviderKind::GitHub(_) => None,
-            });
-            let Some((one, oidc)) = found else {
+            let openid: Vec<_> = all.iter().filter_map(openid).collect();
+            // Of several the one that looks like a Keycloak.
+            let realm = openid.iter().find(|(_, oidc)| oidc.issuer.contains("/realms/"));
+            let Some((one, oidc)) = realm.or(openid.first()).copied() else {
                 return Err(ConfigError::new(
                     "identity.provider = \"local\": no Keycloak is named: set it to \"keycloak\", or \
-             authorization.mode to \"external\", and the issuer to that of your realm",
+                     authorization.mode to \"external\", and the issuer to that of your realm",
                 ));
             };
             let realm = RealmUrl::of("identity.issuer", &oidc.issuer)?;
@@ -103,6 +102,13 @@ pub(super) fn wishes(
             let realm = RealmUrl::of("authorization.issuer", &other.issuer)?;
             Ok((realm, for_external(config, other, client_hosts)?))
         }
+    }
+}
+
+fn openid(one: &ProviderConfig) -> Option<(&ProviderConfig, &OidcConfig)> {
+    match &one.kind {
+        ProviderKind::Oidc(oidc) => Some((one, oidc)),
+        ProviderKind::Local | ProviderKind::GitHub(_) => None,
     }
 }
 

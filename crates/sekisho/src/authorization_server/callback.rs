@@ -114,7 +114,7 @@ impl AuthorizationServer {
         let provider = match self.answering(answer, &pending.provider).await {
             Ok(Some(provider)) => provider,
             Ok(None) => {
-                let detail = "a login came back with the iss of another provider";
+                let detail = "a login came back as the answer of another provider";
                 let (client, detail) = (Some(&pending.request.client_id), Some(&detail as _));
                 audit::note(Event::Refused, &Details { client, detail, ..Details::default() });
                 return visitor.page(StatusCode::BAD_REQUEST, Problem::WrongProvider);

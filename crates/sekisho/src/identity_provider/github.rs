@@ -96,7 +96,8 @@ struct User {
 
 #[derive(Deserialize)]
 struct Email {
-    email: String,
+    #[serde(rename = "email")]
+    address: String,
     primary: bool,
     verified: bool,
 }
@@ -244,7 +245,7 @@ impl GitHubProvider {
             name: user.name.filter(|name| !name.trim().is_empty()),
             preferred_username: Some(user.login),
             email_verified: email.as_ref().is_some_and(|email| email.verified).into(),
-            email: email.map(|email| email.email),
+            email: email.map(|email| email.address),
             rest,
         };
         let issuer = self.settings.issuer.clone();

@@ -63,7 +63,7 @@ impl Scene {
         let attempt = attempt();
         let url = Url::parse(&self.ours.authorization_url(&attempt).await.unwrap()).unwrap();
         let asked: HashMap<_, _> = url.query_pairs().into_owned().collect();
-        *self.inside.challenge.lock().unwrap() = asked["code_challenge"].clone();
+        self.inside.challenge.lock().unwrap().clone_from(&asked["code_challenge"]);
         self.ours.redeem(&Secret::new("provider-code-1"), &attempt).await
     }
 
@@ -123,19 +123,17 @@ async fn api(
     if *inside.revoked.lock().unwrap() || !is_token {
         return (StatusCode::UNAUTHORIZED, Json(answers["refused"].clone())).into_response();
     }
-    match &answers[&what] {
-        Value::Number(status) => {
-            StatusCode::from_u16(u16::try_from(status.as_u64().unwrap()).unwrap())
-                .unwrap()
-                .into_response()
-        }
-        Value::Array(all) if query.contains_key("page") => {
-            let (page, size): (usize, usize) =
-                (query["page"].parse().unwrap(), query["per_page"].parse().unwrap());
-            Json(all.chunks(size).nth(page - 1).unwrap_or_default()).into_response()
-        }
-        answer => Json(answer.clone()).into_response(),
+    let answer = &answers[&what];
+    if let Some(status) = answer.as_u64() {
+        let status = StatusCode::from_u16(u16::try_from(status).unwrap());
+        return status.unwrap().into_response();
     }
+    if let (Some(all), Some(page)) = (answer.as_array(), query.get("page")) {
+        let (page, size): (usize, usize) =
+            (page.parse().unwrap(), query["per_page"].parse().unwrap());
+        return Json(all.chunks(size).nth(page - 1).unwrap_or_default()).into_response();
+    }
+    Json(answer.clone()).into_response()
 }
 
 async fn revoke(State(inside): State<Arc<Inside>>, headers: HeaderMap, body: Bytes) -> Response {
