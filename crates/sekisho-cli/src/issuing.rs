@@ -5,19 +5,22 @@
 use std::sync::Arc;
 
 use axum::Router;
-use sekisho::authorization_server::{AuthorizationServer, ProviderAccess, Providers};
+use sekisho::authorization_server::{AuthorizationServer, Providers};
 use sekisho::clock::Clock;
 use sekisho::front::Readiness;
+use sekisho::identity_provider::local::LocalProvider;
 use sekisho::principal::WantedClaims;
 use sekisho::protocol::oauth::ProtectedResource;
 use sekisho::resource_server::{
     ExternalIssuer, IntrospectedTokens, OwnTokens, SignedTokens, TokenVerifier,
 };
 use sekisho::store::Store;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ExternalConfig, IdentityConfig, Verification};
+use crate::key;
 use crate::outcome::Failure;
-use crate::providers::providers;
+use crate::providers::{Logins, logins};
 use crate::standing::Standing;
 
 /// What is known of it.
@@ -28,8 +31,39 @@ pub(crate) struct Issuing {
     pub(crate) authorization_server: String,
     pub(crate) verifiers: Verifiers,
     pub(crate) readiness: Readiness,
-    /// Whoever has tokens of the provider that logs people in, if one does.
-    pub(crate) provider: Option<Arc<ProviderAccess>>,
+    pub(crate) issuer: Issuer,
+}
+
+/// Whoever issues them, with what outlives the settings: what was counted, fetched and noted.
+pub(crate) enum Issuer {
+    Ours {
+        server: Arc<AuthorizationServer>,
+        /// Our own accounts, if they log people in.
+        accounts: Option<Arc<LocalProvider>>,
+        /// Whether people log in anywhere else.
+        is_elsewhere: bool,
+        /// Cancelled when another one, by other settings, asks the provider.
+        superseded: CancellationToken,
+    },
+    Other(Arc<ExternalIssuer>),
+}
+
+impl Issuer {
+    /// Begins what is done beside all requests, in the place of `former`.
+    pub(crate) fn begin(&self, former: Option<&Self>, standing: &Standing) {
+        let Self::Ours { server, is_elsewhere, superseded, .. } = self else { return };
+        if let Some(Self::Ours { superseded, .. }) = former {
+            superseded.cancel();
+        } else {
+            tokio::spawn(server.flow_writer().follow());
+        }
+        // Accounts of our own end what they granted when they are removed.
+        if *is_elsewhere {
+            tokio::spawn(server.provider_sessions().follow(superseded.clone()));
+        }
+        let access = is_elsewhere.then(|| Arc::new(server.provider_access()));
+        standing.provider.store(access);
+    }
 }
 
 /// Who checks tokens, for each guarded server.
@@ -81,47 +115,64 @@ impl Verifiers {
     }
 }
 
-/// Puts together what the settings name.
+/// Puts together what the settings name, and goes on with what `former` has of it.
 ///
 /// # Errors
 /// When a part cannot work with them.
-pub(crate) async fn issuing(config: &Config, standing: &Standing) -> Result<Issuing, Failure> {
+pub(crate) async fn issuing(
+    config: &Config,
+    standing: &Standing,
+    former: Option<&Issuer>,
+) -> Result<Issuing, Failure> {
     let Standing { store, sealer, clock, stopping, .. } = standing;
     let readiness = Readiness::new(stopping.clone());
     if let IdentityConfig::External(other) = &config.identity {
-        return external(other, &config.claims, readiness, clock);
+        return external(other, &config.claims, readiness, clock, former);
     }
-    let (providers, pages) = providers(config, store, sealer, clock).await?;
-    let server = AuthorizationServer::new(
-        config.authorization.clone(),
-        Arc::clone(store),
-        providers.clone(),
-        sealer.clone(),
-        Arc::clone(clock),
-    )
-    .await
-    .map_err(|error| Failure::because(&error))?;
-    // Accounts of our own end what they granted when they are removed.
+    let known = match former {
+        Some(Issuer::Ours { accounts, .. }) => accounts.clone(),
+        Some(Issuer::Other(_)) | None => None,
+    };
+    let Logins { providers, pages, accounts } = logins(config, standing, known).await?;
+    let settings = config.authorization.clone();
+    let server = match former {
+        Some(Issuer::Ours { server, .. }) => server.renewed(settings, providers.clone()),
+        Some(Issuer::Other(_)) | None => AuthorizationServer::new(
+            settings,
+            Arc::clone(store),
+            providers.clone(),
+            sealer.clone(),
+            Arc::clone(clock),
+        )
+        .await
+        .map_err(|error| Failure::because(&error))?,
+    };
     let is_elsewhere = config.identity.providers().iter().any(|one| !one.kind.is_local());
-    if is_elsewhere {
-        tokio::spawn(server.provider_sessions().follow());
-    }
-    tokio::spawn(server.flow_writer().follow());
     let asked = Arc::clone(store);
+    let keys = (sealer.clone(), Arc::clone(store));
     Ok(Issuing {
         routes: server.browser_routes().merge(server.client_routes()).merge(pages),
         authorization_server: config.public_url.as_str().to_owned(),
         verifiers: Verifiers::Own(Arc::clone(store)),
-        provider: is_elsewhere.then(|| Arc::new(server.provider_access())),
         readiness: readiness
             .needing("store", move || {
                 let store = Arc::clone(&asked);
                 async move { store.check().await.is_ok() }
             })
+            .needing("key", move || {
+                let (sealer, store) = keys.clone();
+                async move { key::opens(&sealer, store.as_ref()).await }
+            })
             .needing("identity_provider", move || {
                 let providers = providers.clone();
                 async move { somebody_is_there(&providers).await }
             }),
+        issuer: Issuer::Ours {
+            server,
+            accounts,
+            is_elsewhere,
+            superseded: CancellationToken::new(),
+        },
     })
 }
 
@@ -142,21 +193,28 @@ fn external(
     claims: &WantedClaims,
     readiness: Readiness,
     clock: &Arc<dyn Clock>,
+    former: Option<&Issuer>,
 ) -> Result<Issuing, Failure> {
-    let issuer = ExternalIssuer::new(&other.issuer, Arc::clone(clock));
-    let issuer = Arc::new(issuer.map_err(|error| Failure::because(&error))?);
+    let issuer = match former {
+        // It has the keys, and may be out of reach at the moment.
+        Some(Issuer::Other(known)) if known.as_str() == other.issuer => Arc::clone(known),
+        Some(Issuer::Other(_) | Issuer::Ours { .. }) | None => {
+            let issuer = ExternalIssuer::new(&other.issuer, Arc::clone(clock));
+            Arc::new(issuer.map_err(|error| Failure::because(&error))?)
+        }
+    };
     let asked = Arc::clone(&issuer);
     let needs_keys = matches!(other.verification, Verification::Jwt);
     Ok(Issuing {
         routes: Router::new(),
         authorization_server: other.issuer.clone(),
         verifiers: Verifiers::External {
-            issuer,
+            issuer: Arc::clone(&issuer),
             by: other.verification.clone(),
             audience: other.audience.clone(),
             claims: claims.clone(),
         },
-        provider: None,
+        issuer: Issuer::Other(issuer),
         readiness: readiness.needing("authorization_server", move || {
             let issuer = Arc::clone(&asked);
             async move {

@@ -10,29 +10,39 @@ use sekisho::identity_provider::github::{GitHubProvider, GitHubSettings};
 use sekisho::identity_provider::local::{self, LocalProvider};
 use sekisho::identity_provider::oidc::{OidcProvider, OidcSettings};
 use sekisho::identity_provider::preset::Lack;
-use sekisho::seal::Sealer;
-use sekisho::store::Store;
 
 use crate::config::{Config, GitHubConfig, OidcConfig, ProviderConfig, ProviderKind};
 use crate::outcome::Failure;
+use crate::standing::Standing;
 
-/// All of them, and the pages that accounts of our own need.
+/// Everybody who logs people in.
+pub(crate) struct Logins {
+    pub(crate) providers: Providers,
+    /// Those that accounts of our own need.
+    pub(crate) pages: Router,
+    pub(crate) accounts: Option<Arc<LocalProvider>>,
+}
+
+/// All of them; `known` are the accounts of our own by the settings before, which know who tried how
+/// often.
 ///
 /// # Errors
 /// When one cannot work with its settings.
-pub(crate) async fn providers(
+pub(crate) async fn logins(
     config: &Config,
-    store: &Arc<dyn Store>,
-    sealer: &Sealer,
-    clock: &Arc<dyn Clock>,
-) -> Result<(Providers, Router), Failure> {
+    standing: &Standing,
+    known: Option<Arc<LocalProvider>>,
+) -> Result<Logins, Failure> {
+    let clock = &standing.clock;
     let mut all = Vec::new();
+    let mut accounts = None;
     let mut pages = Router::new();
     for one in config.identity.providers() {
         let seam: Arc<dyn IdentityProvider> = match &one.kind {
             ProviderKind::Local => {
-                let (provider, its_pages) = accounts(config, one, store, sealer, clock).await?;
+                let (provider, its_pages) = own(config, one, standing, known.as_ref()).await?;
                 pages = pages.merge(its_pages);
+                accounts = Some(Arc::clone(&provider));
                 provider
             }
             ProviderKind::Oidc(oidc) => Arc::new(openid(config, one, oidc, clock)?),
@@ -42,24 +52,29 @@ pub(crate) async fn providers(
         let provider = Provider::new(seam).called(one.name.as_str(), one.label.as_str());
         all.push(provider.under(one.session).admitting(one.admission.clone()));
     }
-    let all = Providers::new(all).map_err(|error| Failure::because(&error))?;
-    Ok((all, pages))
+    let providers = Providers::new(all).map_err(|error| Failure::because(&error))?;
+    Ok(Logins { providers, pages, accounts })
 }
 
-async fn accounts(
+async fn own(
     config: &Config,
     one: &ProviderConfig,
-    store: &Arc<dyn Store>,
-    sealer: &Sealer,
-    clock: &Arc<dyn Clock>,
+    standing: &Standing,
+    known: Option<&Arc<LocalProvider>>,
 ) -> Result<(Arc<LocalProvider>, Router), Failure> {
+    let Standing { store, sealer, clock, .. } = standing;
     let binding = BrowserBinding::new(&config.public_url, store.as_ref())
         .await
         .map_err(|error| Failure::because(&error))?;
-    let public_url = config.public_url.clone();
-    let provider =
-        LocalProvider::new(public_url, Arc::clone(store), sealer.clone(), Arc::clone(clock));
-    let provider = Arc::new(provider.coming_back_to(Provider::paths(&one.name).0));
+    let callback = Provider::paths(&one.name).0;
+    let provider = match known.filter(|known| known.comes_back_to(&callback)) {
+        Some(known) => Arc::clone(known),
+        None => {
+            let (public_url, sealer) = (config.public_url.clone(), sealer.clone());
+            let new = LocalProvider::new(public_url, Arc::clone(store), sealer, Arc::clone(clock));
+            Arc::new(new.coming_back_to(callback))
+        }
+    };
     let pages = local::routes(Arc::clone(&provider), Arc::new(binding));
     Ok((provider, pages))
 }

@@ -15,7 +15,7 @@ use super::AuthorizationServer;
 use super::client_assertion::MISSING_KEY_COOL_DOWN;
 use super::refusal::Refusal;
 use super::token::{Minted, of_client};
-use crate::audit::{self, Details, Event};
+use crate::audit::{self, Details, Event, Refused};
 use crate::grant::{Grant, GrantId, IssuedTokens};
 use crate::identity_provider::id_jag::{IdJag, IdJagError};
 use crate::mint;
@@ -83,7 +83,7 @@ impl AuthorizationServer {
         let issuer = self.settings.issuer.as_str();
         self.id_jag.verify(&request.assertion, issuer).await.map_err(|error| match error {
             IdJagError::Unacceptable(_) => {
-                audit::note(Event::Refused, &of_client(client, &error));
+                audit::note(Event::Refused(Refused::Code), &of_client(client, &error));
                 invalid()
             }
             IdJagError::Unavailable(_) => {
@@ -186,9 +186,8 @@ fn granted(
 fn refuse(reason: IdJagRefusal, client: &Client) -> Refusal {
     let event = match reason {
         IdJagRefusal::Replayed => Event::Replay,
-        IdJagRefusal::OtherClient | IdJagRefusal::Resource | IdJagRefusal::NotAdmitted => {
-            Event::Refused
-        }
+        IdJagRefusal::OtherClient | IdJagRefusal::Resource => Event::Refused(Refused::Code),
+        IdJagRefusal::NotAdmitted => Event::Refused(Refused::Person),
     };
     audit::note(event, &of_client(client, &reason));
     invalid()

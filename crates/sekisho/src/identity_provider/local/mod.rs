@@ -85,6 +85,11 @@ impl LocalProvider {
         self
     }
 
+    /// Whether that is the path.
+    pub fn comes_back_to(&self, path: &str) -> bool {
+        self.callback == path
+    }
+
     /// Other limits on tries.
     #[must_use]
     pub fn with_limits(mut self, limits: TryLimits) -> Self {
