@@ -14,6 +14,7 @@ import { cases as conformanceClient } from './cases/conformance_client.mjs';
 import { cases as conformanceServer } from './cases/conformance_server.mjs';
 import { cases as consent } from './cases/consent.mjs';
 import { cases as doctor } from './cases/doctor.mjs';
+import { cases as enterprise } from './cases/enterprise.mjs';
 import { cases as external } from './cases/external.mjs';
 import { cases as gateway } from './cases/gateway.mjs';
 import { cases as inspector } from './cases/inspector.mjs';
@@ -21,6 +22,7 @@ import { cases as kill } from './cases/kill.mjs';
 import { cases as mcpcheck } from './cases/mcpcheck.mjs';
 import { cases as metrics } from './cases/metrics.mjs';
 import { cases as pages } from './cases/pages.mjs';
+import { cases as providers } from './cases/providers.mjs';
 import { cases as pythonSdk } from './cases/python_sdk.mjs';
 import { cases as sessions } from './cases/sessions.mjs';
 import { cases as whoCalls } from './cases/who_calls.mjs';
@@ -28,7 +30,7 @@ import { cases as whoCalls } from './cases/who_calls.mjs';
 const CASE_MS_MAX = 180_000;
 const LOGINS = ['local', '26.1.0', '26.7.0'];
 
-const cases = [...consent, ...pages, ...inspector, ...compatibility, ...pythonSdk, ...kill, ...clock, ...sessions, ...external, ...doctor, ...book, ...metrics, ...gateway, ...whoCalls, ...conformance, ...conformanceServer, ...conformanceClient, ...mcpcheck];
+const cases = [...consent, ...pages, ...providers, ...inspector, ...compatibility, ...pythonSdk, ...kill, ...clock, ...sessions, ...external, ...enterprise, ...doctor, ...book, ...metrics, ...gateway, ...whoCalls, ...conformance, ...conformanceServer, ...conformanceClient, ...mcpcheck];
 
 /** What one case may use, and what must be put away after it. */
 class World {

@@ -21,9 +21,9 @@ const TARGET_PIXELS_MIN = 24;
 
 const labels = { en: ['Allow', 'Deny'], ja: ['許可', '拒否'] };
 
-const photograph = (kind, open) => async (world) => {
+const photograph = (kind, open, settings) => async (world) => {
   mustBe('the number of looks', looks.length, LOOKS);
-  const sekisho = await world.sekisho();
+  const sekisho = await world.sekisho(settings);
   const client = world.until(await NativeClient.register('A client with a rather long name that still has to fit'));
   const faults = [];
   for (const look of looks) {
@@ -76,6 +76,17 @@ async function openLogin(person, client) {
   await person.page.locator('[name=password]').waitFor();
 }
 
+/** Nobody is asked before somebody chooses, so that nobody need be there. */
+const SEVERAL = '\n[[identity]]\nprovider = "google"\nclient_id = "g"\n[[identity]]\nprovider = "oidc"\nname = "partner"\nlabel = "A partner with a rather long name that still has to fit"\nissuer = "https://sso.partner.example"\nclient_id = "p"\n[[identity]]\nprovider = "local"\n';
+
+async function openChooser(person, client) {
+  await person.page.goto(client.begin().url);
+  await person.approveButton().click();
+  const buttons = person.page.locator('button[name=provider]');
+  await buttons.first().waitFor();
+  mustBe('the number of buttons', await buttons.count(), 3);
+}
+
 async function openError(person) {
   const answer = await person.page.goto(`${publicUrl}/authorize?response_type=code&client_id=nobody&redirect_uri=http%3A%2F%2F127.0.0.1%2Fcb`);
   mustBe('the status for an unknown client', answer.status(), 400);
@@ -97,6 +108,7 @@ async function theMeterCanFail(world) {
 export const cases = [
   { name: 'the-contrast-meter-can-fail', login: 'local', run: theMeterCanFail },
   { name: 'pages-consent', login: 'local', run: photograph('consent', openConsent) },
+  { name: 'pages-chooser', login: 'local', run: photograph('chooser', openChooser, SEVERAL) },
   { name: 'pages-login', login: 'local', run: photograph('login', openLogin) },
   { name: 'pages-error', login: 'local', run: photograph('error', openError) },
 ];

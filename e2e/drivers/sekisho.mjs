@@ -13,7 +13,8 @@ export class Sekisho {
     sekisho.env = env;
     sekisho.program = program;
     await sekisho.start();
-    sekisho.person = { username: 'demo', password: printedPassword(sekisho.child.output) };
+    // Where somebody else logs people in there is no account.
+    if (!/^\[identity\]/m.test(more)) sekisho.person = { username: 'demo', password: printedPassword(sekisho.child.output) };
     return sekisho;
   }
 

@@ -61,7 +61,7 @@ pub(crate) fn run(
         );
         return Err(ConfigError::new(problem).into());
     }
-    let is_local = matches!(config.identity, IdentityConfig::Local);
+    let is_local = config.identity.has_accounts();
     let config = &config;
     Accounts::open(config, Missing::Refuse)?.run(|store| async move {
         let identity = known(&*store, name, is_local).await?;

@@ -5,12 +5,10 @@
 use std::sync::Arc;
 
 use axum::Router;
-use sekisho::authorization_server::{AuthorizationServer, BrowserBinding, SessionRule};
+use sekisho::authorization_server::{AuthorizationServer, Providers};
 use sekisho::clock::Clock;
 use sekisho::front::Readiness;
-use sekisho::identity_provider::IdentityProvider;
-use sekisho::identity_provider::local::{self, LocalProvider};
-use sekisho::identity_provider::oidc::{OidcProvider, OidcSettings};
+use sekisho::identity_provider::local::LocalProvider;
 use sekisho::principal::WantedClaims;
 use sekisho::protocol::oauth::ProtectedResource;
 use sekisho::resource_server::{
@@ -19,9 +17,10 @@ use sekisho::resource_server::{
 use sekisho::store::Store;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, ExternalConfig, IdentityConfig, OidcConfig, Verification};
+use crate::config::{Config, ExternalConfig, IdentityConfig, Verification};
 use crate::key;
 use crate::outcome::Failure;
+use crate::providers::{Logins, logins};
 use crate::standing::Standing;
 
 /// What is known of it.
@@ -41,6 +40,8 @@ pub(crate) enum Issuer {
         server: Arc<AuthorizationServer>,
         /// Our own accounts, if they log people in.
         accounts: Option<Arc<LocalProvider>>,
+        /// Whether people log in anywhere else.
+        is_elsewhere: bool,
         /// Cancelled when another one, by other settings, asks the provider.
         superseded: CancellationToken,
     },
@@ -50,15 +51,14 @@ pub(crate) enum Issuer {
 impl Issuer {
     /// Begins what is done beside all requests, in the place of `former`.
     pub(crate) fn begin(&self, former: Option<&Self>, standing: &Standing) {
-        let Self::Ours { server, accounts, superseded } = self else { return };
+        let Self::Ours { server, is_elsewhere, superseded, .. } = self else { return };
         if let Some(Self::Ours { superseded, .. }) = former {
             superseded.cancel();
         } else {
             tokio::spawn(server.flow_writer().follow());
         }
         // Accounts of our own end what they granted when they are removed.
-        let is_elsewhere = accounts.is_none();
-        if is_elsewhere {
+        if *is_elsewhere {
             tokio::spawn(server.provider_sessions().follow(superseded.clone()));
         }
         let access = is_elsewhere.then(|| Arc::new(server.provider_access()));
@@ -126,26 +126,28 @@ pub(crate) async fn issuing(
 ) -> Result<Issuing, Failure> {
     let Standing { store, sealer, clock, stopping, .. } = standing;
     let readiness = Readiness::new(stopping.clone());
-    let LoggingIn { provider, pages, accounts } = match &config.identity {
-        IdentityConfig::External(other) => {
-            return external(other, &config.claims, readiness, clock, former);
-        }
-        IdentityConfig::Local => by_accounts(config, standing, former).await?,
-        IdentityConfig::Oidc(oidc) => by_openid(config, oidc, clock)?,
+    if let IdentityConfig::External(other) = &config.identity {
+        return external(other, &config.claims, readiness, clock, former);
+    }
+    let known = match former {
+        Some(Issuer::Ours { accounts, .. }) => accounts.clone(),
+        Some(Issuer::Other(_)) | None => None,
     };
+    let Logins { providers, pages, accounts } = logins(config, standing, known).await?;
     let settings = config.authorization.clone();
     let server = match former {
-        Some(Issuer::Ours { server, .. }) => server.renewed(settings, Arc::clone(&provider)),
+        Some(Issuer::Ours { server, .. }) => server.renewed(settings, providers.clone()),
         Some(Issuer::Other(_)) | None => AuthorizationServer::new(
             settings,
             Arc::clone(store),
-            Arc::clone(&provider),
+            providers.clone(),
             sealer.clone(),
             Arc::clone(clock),
         )
         .await
         .map_err(|error| Failure::because(&error))?,
     };
+    let is_elsewhere = config.identity.providers().iter().any(|one| !one.kind.is_local());
     let asked = Arc::clone(store);
     let keys = (sealer.clone(), Arc::clone(store));
     Ok(Issuing {
@@ -162,11 +164,27 @@ pub(crate) async fn issuing(
                 async move { key::opens(&sealer, store.as_ref()).await }
             })
             .needing("identity_provider", move || {
-                let provider = Arc::clone(&provider);
-                async move { provider.check().await.is_ok() }
+                let providers = providers.clone();
+                async move { somebody_is_there(&providers).await }
             }),
-        issuer: Issuer::Ours { server, accounts, superseded: CancellationToken::new() },
+        issuer: Issuer::Ours {
+            server,
+            accounts,
+            is_elsewhere,
+            superseded: CancellationToken::new(),
+        },
     })
+}
+
+/// Whether anybody can log in: one provider that is down is no reason to turn away the people of
+/// another.
+async fn somebody_is_there(providers: &Providers) -> bool {
+    for provider in providers.iter() {
+        if provider.seam.check().await.is_ok() {
+            return true;
+        }
+    }
+    false
 }
 
 /// Nothing is served, stored or asked before the first token is shown.
@@ -209,69 +227,4 @@ fn external(
             }
         }),
     })
-}
-
-/// Who logs people in, and the pages that this needs.
-struct LoggingIn {
-    provider: Arc<dyn IdentityProvider>,
-    pages: Router,
-    accounts: Option<Arc<LocalProvider>>,
-}
-
-async fn by_accounts(
-    config: &Config,
-    standing: &Standing,
-    former: Option<&Issuer>,
-) -> Result<LoggingIn, Failure> {
-    let Standing { store, sealer, clock, .. } = standing;
-    let binding = BrowserBinding::new(&config.public_url, store.as_ref())
-        .await
-        .map_err(|error| Failure::because(&error))?;
-    let accounts = match former {
-        // It knows who tried how often.
-        Some(Issuer::Ours { accounts: Some(accounts), .. }) => Arc::clone(accounts),
-        Some(Issuer::Ours { .. } | Issuer::Other(_)) | None => Arc::new(LocalProvider::new(
-            config.public_url.clone(),
-            Arc::clone(store),
-            sealer.clone(),
-            Arc::clone(clock),
-        )),
-    };
-    let pages = local::routes(Arc::clone(&accounts), Arc::new(binding));
-    let provider: Arc<dyn IdentityProvider> = Arc::<LocalProvider>::clone(&accounts);
-    Ok(LoggingIn { provider, pages, accounts: Some(accounts) })
-}
-
-fn by_openid(
-    config: &Config,
-    oidc: &OidcConfig,
-    clock: &Arc<dyn Clock>,
-) -> Result<LoggingIn, Failure> {
-    let provider = Arc::new(openid(config, oidc, clock)?);
-    Ok(LoggingIn { provider, pages: Router::new(), accounts: None })
-}
-
-/// The `OpenID` provider of the settings.
-///
-/// # Errors
-/// When no provider can be asked with them.
-pub(crate) fn openid(
-    config: &Config,
-    oidc: &OidcConfig,
-    clock: &Arc<dyn Clock>,
-) -> Result<OidcProvider, Failure> {
-    let settings = OidcSettings {
-        issuer: oidc.issuer.clone(),
-        client_id: oidc.client_id.clone(),
-        client_secret: oidc.client_secret.clone(),
-        scopes: oidc.scopes.clone(),
-        redirect_uri: config.public_url.endpoint("/auth/callback"),
-        asks_offline_access: matches!(
-            config.authorization.provider_session,
-            SessionRule::Follow { .. }
-        ),
-    };
-    let provider =
-        OidcProvider::new(settings, Arc::clone(clock)).map_err(|error| Failure::because(&error))?;
-    Ok(provider.keeping(config.claims.clone()))
 }

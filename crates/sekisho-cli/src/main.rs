@@ -25,6 +25,7 @@ mod keycloak;
 mod memory;
 mod metrics;
 mod outcome;
+mod providers;
 mod reload;
 mod serve;
 mod service_manager;
@@ -100,7 +101,7 @@ fn fingerprint(flags: &Flags) -> SecretHash {
 fn load_administered(flags: &Flags) -> Result<config::Config, Failure> {
     let config = load(flags)?;
     match &config.identity {
-        IdentityConfig::Local | IdentityConfig::Oidc(_) => Ok(config),
+        IdentityConfig::Providers(_) => Ok(config),
         IdentityConfig::External(other) => Err(Failure::Run(format!(
             "there is nothing to administer: with authorization.mode = \"external\" people, clients \
              and tokens are those of {}",

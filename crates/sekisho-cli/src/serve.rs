@@ -120,8 +120,10 @@ async fn welcome(config: &Config, store: &Arc<dyn Store>) -> Result<(), Failure>
         tell(&format!("{name}: give an MCP client {mcp} (or {sse} for HTTP+SSE)"))?;
     }
     match &config.identity {
-        IdentityConfig::Local => tell(&how_to_log_in(store).await?)?,
-        IdentityConfig::Oidc(_) => {}
+        IdentityConfig::Providers(_) if config.identity.has_accounts() => {
+            tell(&how_to_log_in(store).await?)?;
+        }
+        IdentityConfig::Providers(_) => {}
         IdentityConfig::External(other) => {
             tell(&format!("log in at {}, which gives the tokens", other.issuer))?;
         }

@@ -13,7 +13,7 @@ use sekisho::store::{GrantsOf, ListedGrant, Store, StoreError};
 use serde_json::{Value, json};
 
 use crate::cli::{AddTokenArgs, TokenCommand};
-use crate::config::{Config, Flags, IdentityConfig, parse_duration};
+use crate::config::{Config, Flags, parse_duration};
 use crate::grant::{GrantError, all, described, find_person, on, plain};
 use crate::outcome::Failure;
 use crate::store::Missing;
@@ -126,10 +126,14 @@ fn server<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a ProtectedRes
 
 /// A local account, or somebody whom the provider has logged in before: nobody else is known here.
 async fn person(config: &Config, store: &dyn Store, name: &str) -> Result<Identity, TokenError> {
-    if let IdentityConfig::Local = config.identity {
+    if config.identity.has_accounts() {
         let user = store.find_user(name).await?;
-        let user = user.ok_or_else(|| PersonalTokenError::NoAccount(name.to_owned()))?;
-        return Ok(user.into_identity());
+        if let Some(user) = user {
+            return Ok(user.into_identity());
+        }
+        if config.identity.providers().len() == 1 {
+            return Err(PersonalTokenError::NoAccount(name.to_owned()).into());
+        }
     }
     let of = match find_person(store, name).await {
         Err(GrantError::Nobody(name)) => return Err(TokenError::NeverLoggedIn(name)),

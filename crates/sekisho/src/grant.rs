@@ -93,6 +93,9 @@ pub struct PendingLogin {
     pub nonce: String,
     /// Our PKCE verifier towards the provider.
     pub code_verifier: String,
+    /// The provider they are at, by its name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub provider: String,
     /// Who must come back, where consent was remembered instead of asked.
     pub expected: Option<Identity>,
     /// The flow that this is a step of, if it is kept.

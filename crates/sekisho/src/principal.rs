@@ -55,6 +55,11 @@ impl WantedClaims {
         self.0.is_empty()
     }
 
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
     /// Those of them that are there. One that is longer than [`CLAIM_BYTES_MAX`] is left out whole:
     /// half of a list would be another list.
     pub fn kept(&self, said: impl Fn(&str) -> Option<Value>) -> Claims {

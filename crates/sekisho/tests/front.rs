@@ -329,6 +329,10 @@ struct SilentProvider(AtomicUsize);
 
 #[async_trait::async_trait]
 impl IdentityProvider for SilentProvider {
+    fn issuer(&self) -> &'static str {
+        "https://silent.test"
+    }
+
     async fn authorization_url(&self, _: &LoginAttempt) -> Result<String, ProviderError> {
         std::future::pending().await
     }

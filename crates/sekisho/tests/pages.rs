@@ -12,8 +12,8 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::BodyExt as _;
 use sekisho::pages::{
     AccountApplication, AccountLoginPage, AccountPage, AccountProblem, AccountServer, AccountToken,
-    ConsentPage, ErrorPage, Language, LoginPage, LoginProblem, LogoutPage, NoticePage, Problem,
-    Referrer, WelcomePage, secure_headers,
+    ChooserForm, ChooserPage, ConsentPage, ErrorPage, Language, LoginPage, LoginProblem,
+    LogoutPage, NoticePage, Problem, Referrer, WelcomePage, secure_headers,
 };
 use sekisho::protocol::SecretHash;
 
@@ -43,6 +43,10 @@ fn loopback<'a>() -> ConsentPage<'a> {
         resource: "http://localhost:8000/mcp",
         ..consent()
     }
+}
+
+fn chooser(form: ChooserForm<'_>) -> ChooserPage<'_> {
+    ChooserPage { form, providers: vec![("google", "Google"), ("local", "")] }
 }
 
 fn crowded<'a>() -> ConsentPage<'a> {
@@ -119,6 +123,8 @@ fn every_page(language: Language) -> Vec<(&'static str, u16, &'static str, Respo
             }
             .respond(language),
         ),
+        ("chooser", 200, chooser(ChooserForm::Consent("c2VhbGVk")).respond(language)),
+        ("chooser-account", 200, chooser(ChooserForm::Account).respond(language)),
         ("logout", 200, LogoutPage { csrf: "beef" }.respond(language)),
         (
             "consent-more",

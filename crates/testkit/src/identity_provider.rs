@@ -74,6 +74,8 @@ pub enum Endpoint {
     Revocation,
     /// Where resource servers ask about tokens.
     Introspect,
+    /// Where more is said of a person; in the metadata only if somebody writes it there.
+    Userinfo,
     /// An address that nothing should ever ask for.
     Canary,
 }
@@ -156,6 +158,8 @@ pub struct Faults {
     pub answer: Map<String, Value>,
     /// Members of every published key to replace; null removes.
     pub keys: Map<String, Value>,
+    /// What the userinfo endpoint says beside `sub`; null removes.
+    pub userinfo: Map<String, Value>,
     /// How ID tokens are signed.
     pub signing: Signing,
     /// What the callback says of its sender.
@@ -193,6 +197,12 @@ impl Faults {
         self.answer.insert(name.into(), value.into());
     }
 
+    /// Says where more is said of people, and what.
+    pub fn say_at_userinfo(&mut self, issuer: &str, claims: Map<String, Value>) {
+        self.metadata("userinfo_endpoint", format!("{issuer}/userinfo"));
+        self.userinfo = claims;
+    }
+
     /// Replaces a member of every published key.
     pub fn key(&mut self, name: &str, value: impl Into<Value>) {
         self.keys.insert(name.into(), value.into());
@@ -228,6 +238,8 @@ struct Inside {
     sessions: Mutex<HashMap<String, String>>,
     /// What is answered about each opaque access token.
     opaque: Mutex<HashMap<String, Value>>,
+    /// Who got the last access token.
+    last_person: Mutex<String>,
     requests: Mutex<HashMap<Endpoint, u64>>,
     serial: AtomicU64,
 }
@@ -255,6 +267,7 @@ impl FakeIdentityProvider {
             codes: Mutex::default(),
             sessions: Mutex::default(),
             opaque: Mutex::default(),
+            last_person: Mutex::default(),
             requests: Mutex::default(),
             serial: AtomicU64::new(1),
         });
@@ -351,6 +364,29 @@ impl FakeIdentityProvider {
     /// [`Faults::claims`], [`Faults::header`] and [`Faults::signing`] say.
     pub fn logout_token(&self, person: &str) -> String {
         self.inside.logout_token(person)
+    }
+
+    /// A word to the authorization server `audience` that a client may act for a person at `resource`
+    /// (ID-JAG); wrong in the same.
+    pub fn id_jag(&self, person: &str, client: &str, audience: &str, resource: &str) -> String {
+        let now = Timestamp::unix_seconds(self.inside.clock.now());
+        let mut claims = json!({
+            "iss": self.issuer(),
+            "sub": subject_of(person),
+            "aud": audience,
+            "client_id": client,
+            "resource": resource,
+            "scope": "fortune",
+            "jti": format!("id-jag-{}", self.inside.next()),
+            "iat": now,
+            "exp": now + ACCESS_TOKEN_SECONDS,
+            "email": format!("{person}@example.com"),
+        });
+        let faults = locked(&self.inside.faults);
+        replace(&mut claims, &faults.claims);
+        let mut header = Map::from_iter([("typ".to_owned(), json!("oauth-id-jag+jwt"))]);
+        header.extend(faults.header.clone());
+        locked(&self.inside.keys).sign(faults.signing, &header, &claims)
     }
 
     /// Ends all sessions of a person, and tells nobody.
@@ -450,6 +486,7 @@ fn routes(inside: &Arc<Inside>) -> Router {
         .route("/keys", at(Endpoint::Keys, get(published_keys)))
         .route("/revoke", at(Endpoint::Revocation, post(revoke)))
         .route("/introspect", at(Endpoint::Introspect, post(introspect)))
+        .route("/userinfo", at(Endpoint::Userinfo, get(userinfo)))
         .route("/canary", at(Endpoint::Canary, any(async || StatusCode::NO_CONTENT)));
     Router::new().nest("/realms/test", realm).with_state(Arc::clone(inside))
 }
@@ -606,6 +643,7 @@ async fn token(State(inside): State<Arc<Inside>>, headers: HeaderMap, body: Byte
         "urn:ietf:params:oauth:grant-type:token-exchange" => return exchange(&inside, &body),
         _ => return token_error(400, "unsupported_grant_type"),
     };
+    locked(&inside.last_person).clone_from(&person);
     let refresh_token = format!("provider-refresh-{}", inside.next());
     locked(&inside.sessions).insert(refresh_token.clone(), person.clone());
     let mut answer = json!({
@@ -669,6 +707,18 @@ async fn introspect(
     }
     let known = form.get("token").and_then(|token| locked(&inside.opaque).get(token).cloned());
     json_answer(&known.unwrap_or_else(|| json!({ "active": false })))
+}
+
+/// Core §5.3, for every access token of ours; who last got one is whom it is about.
+async fn userinfo(State(inside): State<Arc<Inside>>, headers: HeaderMap) -> Response {
+    let shown = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if !shown.is_some_and(|value| value.starts_with("Bearer provider-access-")) {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    let person = locked(&inside.last_person).clone();
+    let mut document = json!({ "sub": subject_of(&person) });
+    replace(&mut document, &locked(&inside.faults).userinfo);
+    json_answer(&document)
 }
 
 async fn published_keys(State(inside): State<Arc<Inside>>) -> Response {

@@ -3,7 +3,7 @@
 //! a real one.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -23,6 +23,9 @@ pub const PROVIDER: &str = "https://idp.test";
 /// See the module.
 #[derive(Debug, Default)]
 pub struct ScriptedProvider {
+    /// Another issuer than [`PROVIDER`], and the name of its callback; empty for the one there is.
+    elsewhere: Option<(&'static str, &'static str)>,
+    is_silent: AtomicBool,
     codes: Mutex<HashMap<String, Issued>>,
     next_code: AtomicUsize,
     /// How often a browser was sent here.
@@ -95,6 +98,25 @@ pub enum Fault {
 }
 
 impl ScriptedProvider {
+    /// One of several, whose answers come to the callback of that name.
+    pub fn called(name: &'static str, issuer: &'static str) -> Self {
+        Self { elsewhere: Some((issuer, name)), ..Self::default() }
+    }
+
+    /// From now on it does not name itself in its answers, nor says that it would.
+    pub fn say_no_iss(&self) {
+        self.is_silent.store(true, Ordering::SeqCst);
+    }
+
+    fn here(&self) -> &'static str {
+        self.elsewhere.map_or(PROVIDER, |(issuer, _)| issuer)
+    }
+
+    /// A person of that name, as this provider tells of them.
+    pub fn identity(&self, person: &str) -> Identity {
+        Identity { issuer: self.here().into(), ..identity(person) }
+    }
+
     /// From now on something is wrong, or nothing.
     pub fn set_fault(&self, fault: Option<Fault>) {
         *self.fault.lock().unwrap() = fault;
@@ -203,7 +225,7 @@ impl ScriptedProvider {
     /// the URL the browser is sent to.
     pub fn log_in(&self, person: &str, location: &str) -> String {
         let url = Url::parse(location).expect("an absolute URL");
-        assert_eq!(url.host_str(), Some("idp.test"), "{location}");
+        assert!(location.starts_with(self.here()), "{location}");
         let query: HashMap<_, _> = url.query_pairs().into_owned().collect();
         let code = format!("idp-code-{}", self.next_code.fetch_add(1, Ordering::SeqCst));
         let of = |name: &str| query.get(name).cloned().unwrap_or_default();
@@ -216,9 +238,12 @@ impl ScriptedProvider {
         let answer = form_urlencoded::Serializer::new(String::new())
             .append_pair("code", &code)
             .append_pair("state", &of("state"))
-            .append_pair("iss", PROVIDER)
+            .extend_pairs((!self.is_silent.load(Ordering::SeqCst)).then_some(("iss", self.here())))
             .finish();
-        format!("/auth/callback?{answer}")
+        match self.elsewhere {
+            None => format!("/auth/callback?{answer}"),
+            Some((_, name)) => format!("/auth/callback/{name}?{answer}"),
+        }
     }
 
     /// What this provider posts to us when somebody was logged out: message, person and session, of
@@ -267,6 +292,10 @@ pub fn identity(person: &str) -> Identity {
 
 #[async_trait]
 impl IdentityProvider for ScriptedProvider {
+    fn issuer(&self) -> &str {
+        self.here()
+    }
+
     async fn authorization_url(&self, attempt: &LoginAttempt) -> Result<String, ProviderError> {
         if *self.fault.lock().unwrap() == Some(Fault::Down) {
             self.check_fault()?;
@@ -277,11 +306,12 @@ impl IdentityProvider for ScriptedProvider {
             .append_pair("nonce", attempt.nonce.reveal())
             .append_pair("code_challenge", &challenge(attempt))
             .finish();
-        Ok(format!("{PROVIDER}/authorize?{query}"))
+        Ok(format!("{}/authorize?{query}", self.here()))
     }
 
     async fn is_answer_from_us(&self, iss: Option<&str>) -> Result<bool, ProviderError> {
-        Ok(iss == Some(PROVIDER))
+        let is_silent = self.is_silent.load(Ordering::SeqCst);
+        Ok(iss == Some(self.here()) || (iss.is_none() && is_silent))
     }
 
     async fn redeem(
@@ -302,7 +332,8 @@ impl IdentityProvider for ScriptedProvider {
         }
         let told_of = self.told_of.lock().unwrap().clone();
         let claims = self.claims.lock().unwrap().get(&issued.person).cloned().unwrap_or_default();
-        let identity = told_of.unwrap_or_else(|| Identity { claims, ..identity(&issued.person) });
+        let identity =
+            told_of.unwrap_or_else(|| Identity { claims, ..self.identity(&issued.person) });
         let sid = format!("sid-{}", self.next_session.fetch_add(1, Ordering::SeqCst));
         let tokens = self.tokens_of(Session { person: issued.person, sid: sid.clone() });
         Ok(LoggedIn { identity, tokens: Some(tokens), sid: Some(sid) })
@@ -330,7 +361,8 @@ impl IdentityProvider for ScriptedProvider {
         self.stop_at(Pause::BeforeConfirmation).await;
         let known = self.claims.lock().unwrap();
         let person = known.iter().find(|(person, _)| identity(person).subject == subject);
-        Ok(person.map(|(person, claims)| Identity { claims: claims.clone(), ..identity(person) }))
+        Ok(person
+            .map(|(person, claims)| Identity { claims: claims.clone(), ..self.identity(person) }))
     }
 
     /// As Keycloak does: with one, all of that person's go.
@@ -372,7 +404,7 @@ impl IdentityProvider for ScriptedProvider {
         };
         let named = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         Ok(LogoutToken {
-            issuer: PROVIDER.into(),
+            issuer: self.here().into(),
             subject: named(subject),
             sid: named(sid),
             id: Secret::new(*id).hash(),
@@ -392,7 +424,7 @@ impl IdentityProvider for ScriptedProvider {
             .append_pair("post_logout_redirect_uri", return_to)
             .append_pair("state", state)
             .finish();
-        Ok(Some(format!("{PROVIDER}/logout?{query}")))
+        Ok(Some(format!("{}/logout?{query}", self.here())))
     }
 
     async fn check(&self) -> Result<(), ProviderError> {

@@ -9,8 +9,11 @@ use axum::routing::any;
 use axum::{Json, Router};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Method, Request};
-use sekisho::authorization_server::{AuthorizationServer, Settings};
+use sekisho::authorization_server::{
+    AuthorizationServer, Provider, Providers, SessionRule, Settings,
+};
 use sekisho::clock::Clock;
+use sekisho::policy::Admission;
 use sekisho::principal::Principal;
 use sekisho::resource_server::{GuardLayer, OwnTokens, metadata_routes};
 use sekisho::seal::Sealer;
@@ -49,6 +52,12 @@ pub struct World {
 pub struct WorldBuilder {
     /// What to change before the world begins.
     pub settings: Settings,
+    /// How grants depend on sessions at the provider.
+    pub session: SessionRule,
+    /// Who may log in at all.
+    pub admission: Admission,
+    beside: Vec<Provider>,
+    provider: ScriptedProvider,
     store: Option<Arc<dyn Store>>,
     sealer: Sealer,
     clock: Arc<ManualClock>,
@@ -76,18 +85,29 @@ impl WorldBuilder {
         self
     }
 
+    /// A world where people choose between this provider, by its name, and others.
+    #[must_use]
+    pub fn with_choice(mut self, provider: ScriptedProvider, others: Vec<Provider>) -> Self {
+        (self.provider, self.beside) = (provider, others);
+        self
+    }
+
     /// Begins the world.
     pub async fn build(self) -> World {
         let clock = self.clock;
         let limits = TableLimits::default();
         let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new(limits)));
-        let provider = Arc::new(ScriptedProvider::default());
+        let provider = Arc::new(self.provider);
         let settings = self.settings;
         let shared_clock: Arc<dyn Clock> = Arc::clone(&clock) as _;
+        let one = Provider::from(Arc::clone(&provider));
+        let one = if self.beside.is_empty() { one } else { one.called("idp", "Idp") };
+        let one = one.under(self.session).admitting(self.admission);
+        let providers = std::iter::once(one).chain(self.beside).collect();
         let server = AuthorizationServer::new(
             settings.clone(),
             Arc::clone(&store),
-            Arc::clone(&provider) as _,
+            Providers::new(providers).unwrap(),
             self.sealer,
             Arc::clone(&shared_clock),
         )
@@ -172,7 +192,10 @@ impl World {
         settings.registrations_per_minute = std::num::NonZeroU32::MAX;
         settings.logins_per_minute = std::num::NonZeroU32::MAX;
         let (sealer, clock) = (Sealer::ephemeral(), Arc::new(ManualClock::default()));
-        WorldBuilder { settings, store: None, sealer, clock }
+        let usual = Provider::from(Arc::new(ScriptedProvider::default()));
+        let Provider { session, admission, .. } = usual;
+        let (beside, provider) = (Vec::new(), ScriptedProvider::default());
+        WorldBuilder { settings, session, admission, beside, provider, store: None, sealer, clock }
     }
 
     /// Registers whatever is sent.

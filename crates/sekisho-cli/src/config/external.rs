@@ -86,6 +86,11 @@ pub(super) fn refuse_foreign(written: &ConfigFile) -> Result<(), ConfigError> {
                        uses it: leave it out";
         return Err(settings.refuse(key, problem));
     }
+    if let Some((origin, _)) = written.identities.first() {
+        let problem = "with authorization.mode = \"external\" people log in at the other \
+                       authorization server: leave it out";
+        return Err(ConfigError::at(origin, "identity", None, problem));
+    }
     match written.clients.first() {
         None => Ok(()),
         Some((origin, _)) => {

@@ -12,7 +12,8 @@ use sekisho::identity_provider::ExchangeWish;
 use sekisho::protocol::oauth::ScopeSet;
 
 use super::error::{ConfigError, Origin};
-use super::understood::{IdentityConfig, Server, choose};
+use super::identity::IdentityConfig;
+use super::understood::{Server, choose};
 use super::upstream::Upstream;
 use super::written::Settings;
 
@@ -310,6 +311,8 @@ pub(super) fn check<'a>(
     for (server, (_, of_server)) in servers {
         let Upstream::Guarded { introduced, .. } = &server.upstream else { continue };
         let Some(TokenWish { kind, .. }) = &introduced.token else { continue };
+        let mut elsewhere =
+            identity.providers().iter().filter(|one| !one.kind.is_local()).peekable();
         let problem = match (kind, identity) {
             (TokenKind::Signed { .. }, IdentityConfig::External(_))
                 if !settings.was_written("key_file") =>
@@ -320,17 +323,21 @@ pub(super) fn check<'a>(
                 "with authorization.mode = \"external\" nobody logs in here, and no token of the \
                  provider's is kept: write \"jwt\" or \"headers\""
             }
-            (TokenKind::Provider | TokenKind::Exchanged(_), IdentityConfig::Local) => {
+            (TokenKind::Provider | TokenKind::Exchanged(_), IdentityConfig::Providers(_))
+                if elsewhere.peek().is_none() =>
+            {
                 "accounts of our own have no token of anybody's: write \"jwt\" or \"headers\", or \
                  set identity.provider to \"oidc\" or \"keycloak\""
             }
-            (TokenKind::Exchanged(_), IdentityConfig::Oidc(oidc))
-                if oidc.client_secret.is_none() =>
+            (TokenKind::Exchanged(_), IdentityConfig::Providers(_))
+                if !elsewhere.any(|one| one.kind.may_trade_tokens()) =>
             {
                 "a client without a secret cannot trade tokens: set identity.client_secret_file"
             }
             (TokenKind::Signed { .. }, _)
-            | (TokenKind::Provider | TokenKind::Exchanged(_), IdentityConfig::Oidc(_)) => continue,
+            | (TokenKind::Provider | TokenKind::Exchanged(_), IdentityConfig::Providers(_)) => {
+                continue;
+            }
         };
         return Err(of_server.refuse(BY, problem));
     }

@@ -11,6 +11,7 @@ mod clients;
 mod duration;
 mod error;
 mod external;
+mod identity;
 mod introduction;
 mod keys;
 mod restart;
@@ -31,14 +32,14 @@ pub(crate) use clients::client_id;
 pub(crate) use duration::parse as parse_duration;
 pub(crate) use error::ConfigError;
 pub(crate) use external::{ExternalConfig, Verification};
+pub(crate) use identity::{GitHubConfig, IdentityConfig, OidcConfig, ProviderConfig, ProviderKind};
 pub(crate) use introduction::{TokenKind, TokenWish};
 pub(crate) use keys::{CLIENT_KEYS, KEYS, Key, Kind, RULE_KEYS, SERVER_KEYS};
 pub(crate) use restart::needing_restart;
 pub(crate) use schema::schema;
 pub(crate) use show::show;
 pub(crate) use understood::{
-    Config, IdentityConfig, KeyFile, LogConfig, LogFormat, OidcConfig, Server, StoreLocation,
-    TracesConfig,
+    Config, KeyFile, LogConfig, LogFormat, Server, StoreLocation, TracesConfig,
 };
 pub(crate) use upstream::Upstream;
 

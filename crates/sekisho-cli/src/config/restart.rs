@@ -1,7 +1,8 @@
 //! Which settings a running server cannot turn to: what it was opened with, and what everything it has
 //! issued is named after.
 
-use super::understood::{Config, IdentityConfig, StoreLocation};
+use super::identity::IdentityConfig;
+use super::understood::{Config, StoreLocation};
 
 /// The names of those that differ.
 pub(crate) fn needing_restart(former: &Config, now: &Config) -> Vec<&'static str> {

@@ -5,6 +5,7 @@ use sekisho::principal::WantedClaims;
 use sekisho::protocol::oauth::ScopeSet;
 
 use super::error::{ConfigError, Origin};
+use super::identity::ProviderConfig;
 use super::understood::Server;
 use super::written::Settings;
 
@@ -128,10 +129,11 @@ pub(super) fn admission(settings: &Settings) -> Result<Admission, ConfigError> {
 /// What is kept of people: what rules ask about, and what servers are told.
 pub(super) fn claims<'a>(
     servers: impl Iterator<Item = &'a Server> + Clone,
-    admission: &Admission,
+    providers: &[ProviderConfig],
 ) -> WantedClaims {
     let of_rules = servers.clone().filter_map(|server| server.rules.as_ref());
     let of_rules = of_rules.flat_map(|rules| rules.claims());
     let told = servers.flat_map(|server| server.upstream.claims()).map(String::as_str);
-    WantedClaims::new(of_rules.chain(admission.claims()).chain(told).map(str::to_owned))
+    let of_logins = providers.iter().flat_map(|provider| provider.admission.claims());
+    WantedClaims::new(of_rules.chain(of_logins).chain(told).map(str::to_owned))
 }

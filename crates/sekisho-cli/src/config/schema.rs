@@ -23,6 +23,11 @@ pub(crate) fn schema() -> String {
         let tables = json!({ "type": "array", "items": one, "description": description });
         settings.insert(name.to_owned(), tables);
     }
+    if let Some(one) = settings.remove("identity") {
+        let described = "where people choose between several";
+        let several = json!({ "type": "array", "items": one, "description": described });
+        settings.insert("identity".to_owned(), json!({ "anyOf": [one, several] }));
+    }
     let mut file = table(settings);
     file.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
     file.insert("title".to_owned(), json!("sekisho.toml"));

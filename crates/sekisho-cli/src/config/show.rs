@@ -15,7 +15,10 @@ use super::written::{ConfigFile, Settings, Value, Written, shown};
 pub(crate) fn show(written: &ConfigFile, config: &Config) -> String {
     let mut text = String::new();
     let mut table = "";
-    for key in KEYS.iter().filter(|key| !matches!(key.kind, Kind::Reserved(_))) {
+    let is_several =
+        |key: &&Key| !written.identities.is_empty() && key.path.starts_with("identity.");
+    let keys = KEYS.iter().filter(|key| !matches!(key.kind, Kind::Reserved(_)));
+    for key in keys.filter(|key| !is_several(key)) {
         let (within, name) = key.path.split_once('.').unwrap_or(("", key.path));
         if within != table {
             table = within;
@@ -33,6 +36,15 @@ pub(crate) fn show(written: &ConfigFile, config: &Config) -> String {
             None => format!("# {name} is not set"),
         };
         let _ = writeln!(text, "{line}; {}", key.purpose);
+    }
+    for (origin, settings) in &written.identities {
+        let _ = writeln!(text, "\n[[identity]]  # {}", place(origin));
+        for key in settings.written() {
+            if let Some(setting) = settings.find(key) {
+                let name = key.trim_start_matches("identity.");
+                let _ = writeln!(text, "{name} = {}", value(setting));
+            }
+        }
     }
     let tables = [
         ("server", &written.servers, SERVER_KEYS),

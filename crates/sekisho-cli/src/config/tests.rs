@@ -2,6 +2,7 @@
 //! secret is ever shown.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod identity;
 mod introduction;
 
 use std::ffi::OsString;
@@ -332,13 +333,8 @@ fn a_wrong_identity_provider_gets_one_sentence() {
     all_refused(&[
         (
             "[identity]\nprovider = \"ldap\"",
-            "FILE, line 2: identity.provider = \"ldap\": there is no such provider: write \"local\", \"oidc\" or \"keycloak\"",
+            "FILE, line 2: identity.provider = \"ldap\": there is no such provider: write \"local\" or one of \"oidc\", \"keycloak\", \"google\", \"entra\", \"auth0\", \"okta\", \"authentik\", \"dex\", \"github\"",
             "no such provider",
-        ),
-        (
-            "[identity]\nprovider = \"google\"",
-            "FILE, line 2: identity.provider = \"google\": it is a reserved preset and not built yet: write \"oidc\" and its issuer",
-            "reserved",
         ),
         (
             "[identity]\nsession = \"login-only\"",
@@ -1241,7 +1237,7 @@ fn nothing_configured_is_the_first_job() {
     assert_eq!(config.listen.to_string(), "127.0.0.1:8000");
     assert_eq!(file(&config.store), Some(Path::new("sekisho.db")));
     assert_eq!(config.key_file, KeyFile::At("sekisho.key".into()));
-    assert!(matches!(config.identity, IdentityConfig::Local));
+    assert!(config.identity.has_accounts() && config.identity.providers().len() == 1);
     let [server] = config.servers.as_slice() else { unreachable!("{:?}", config.servers) };
     assert_eq!(server.resource.resource.as_str(), "http://localhost:8000/mcp");
     assert_eq!(server.resource.scopes.to_string(), "fortune");
@@ -1327,10 +1323,11 @@ fn a_secret_can_be_in_a_file_of_its_own() {
     ] {
         std::fs::write(given.folder.path().join("secret"), text).unwrap();
         let identity = given.load().map(|config| config.identity);
-        let secret = match identity {
-            Ok(IdentityConfig::Oidc(oidc)) => oidc.client_secret,
-            Ok(IdentityConfig::Local | IdentityConfig::External(_)) | Err(_) => None,
-        };
+        let identity = identity.unwrap_or_else(|_| IdentityConfig::Providers(Vec::new()));
+        let secret = identity.providers().first().and_then(|one| match &one.kind {
+            ProviderKind::Oidc(oidc) => oidc.client_secret.clone(),
+            ProviderKind::Local | ProviderKind::GitHub(_) => None,
+        });
         assert_eq!(secret.as_ref().map(sekisho::protocol::Secret::reveal), expected, "{reason}");
     }
 }
@@ -1353,7 +1350,8 @@ fn what_is_written_is_what_holds() {
     assert_eq!((tokens.access_token_ttl, tokens.refresh_token_ttl), (hours(2), hours(72)));
     assert_eq!(tokens.client_secret_ttl, Some(hours(1)));
     let recheck = Duration::from_secs(90);
-    assert_eq!(tokens.provider_session, SessionRule::Follow { recheck });
+    let [provider] = config.identity.providers() else { unreachable!() };
+    assert_eq!(provider.session, SessionRule::Follow { recheck });
     assert_eq!(tokens.registrations_per_minute.get(), 8);
     assert_eq!(tokens.logins_per_minute.get(), 9);
     assert_eq!(tokens.refreshes_per_minute.get(), 12);

@@ -10,9 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use sekisho::authorization_server::{
-    self, ConsentRule, Documents, Registration, Rotation, SessionRule,
-};
+use sekisho::authorization_server::{self, ConsentRule, Documents, Registration, Rotation};
 use sekisho::front::{HostPolicy, OriginPolicy, TrustedProxies};
 use sekisho::mcp::SessionLimits;
 use sekisho::policy::Rules;
@@ -29,7 +27,8 @@ use url::Url;
 use super::clients::clients;
 use super::duration;
 use super::error::{ConfigError, Origin};
-use super::external::{self, ExternalConfig};
+use super::external;
+use super::identity::{IdentityConfig, providers};
 use super::introduction;
 use super::read_text;
 use super::rules;
@@ -96,27 +95,6 @@ pub(crate) enum KeyFile {
     Ephemeral,
     /// In this file, which is made if it is not there.
     At(PathBuf),
-}
-
-/// Who logs people in.
-#[derive(Debug)]
-pub(crate) enum IdentityConfig {
-    /// Our own accounts.
-    Local,
-    /// An `OpenID` provider.
-    Oidc(OidcConfig),
-    /// Another authorization server, which issues the tokens too.
-    External(ExternalConfig),
-}
-
-/// How we are known at an `OpenID` provider.
-#[derive(Debug)]
-pub(crate) struct OidcConfig {
-    /// As text: an issuer is compared as text.
-    pub(crate) issuer: String,
-    pub(crate) client_id: String,
-    pub(crate) client_secret: Option<Secret>,
-    pub(crate) scopes: Vec<String>,
 }
 
 impl Config {
@@ -206,11 +184,11 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
     let identity = if is_external {
         IdentityConfig::External(external::external(settings, &public_url, &servers)?)
     } else {
-        identity(settings)?
+        IdentityConfig::Providers(providers(written)?)
     };
     let mut authorization = authorization(settings, public_url.clone(), &servers)?;
     let every_server = || servers.iter().chain(&members_only);
-    let claims = rules::claims(every_server(), &authorization.admission);
+    let claims = rules::claims(every_server(), identity.providers());
     let as_written = every_server().zip(in_this_order);
     let as_written = as_written.filter_map(|(server, there)| Some((server, there?)));
     introduction::check(settings, as_written, &identity)?;
@@ -399,82 +377,6 @@ fn log(settings: &Settings) -> Result<LogConfig, ConfigError> {
     Ok(LogConfig { filter, format: choose(settings, "log_format", &LOG_FORMATS)? })
 }
 
-/// Who logs people in.
-fn identity(settings: &Settings) -> Result<IdentityConfig, ConfigError> {
-    match settings.text("identity.provider") {
-        "local" => local(settings).map(|()| IdentityConfig::Local),
-        "oidc" | "keycloak" => oidc(settings).map(IdentityConfig::Oidc),
-        "google" | "github" | "entra" | "auth0" | "okta" | "gitlab" => {
-            let problem =
-                "it is a reserved preset and not built yet: write \"oidc\" and its issuer";
-            Err(settings.refuse("identity.provider", problem))
-        }
-        _ => {
-            let problem = "there is no such provider: write \"local\", \"oidc\" or \"keycloak\"";
-            Err(settings.refuse("identity.provider", problem))
-        }
-    }
-}
-
-/// Settings of another provider would be ignored, which is never what was meant.
-fn local(settings: &Settings) -> Result<(), ConfigError> {
-    let foreign = [
-        "identity.issuer",
-        "identity.client_id",
-        "identity.client_secret",
-        "identity.client_secret_file",
-        "identity.scopes",
-        "identity.session",
-        "identity.recheck",
-    ];
-    match foreign.into_iter().find(|key| settings.was_written(key)) {
-        None => Ok(()),
-        Some(key) => {
-            let problem = "the local provider does not use it: set identity.provider to \"oidc\"";
-            Err(settings.refuse(key, problem))
-        }
-    }
-}
-
-fn oidc(settings: &Settings) -> Result<OidcConfig, ConfigError> {
-    for (key, remedy) in [
-        ("identity.issuer", "set it to the issuer of your provider's discovery document"),
-        ("identity.client_id", "set it to the client you made at your provider"),
-    ] {
-        if settings.text(key).is_empty() {
-            let provider = settings.text("identity.provider");
-            return Err(settings.refuse(key, format!("provider {provider:?} needs it: {remedy}")));
-        }
-    }
-    let issuer = settings.parse("identity.issuer", provider_issuer)?;
-    let scopes = settings.list("identity.scopes").to_vec();
-    if !scopes.iter().any(|scope| scope == "openid") {
-        let problem = "without \"openid\" nobody is identified: add it";
-        return Err(settings.refuse("identity.scopes", problem));
-    }
-    if ScopeSet::of(scopes.iter().map(String::as_str)).iter().count() != scopes.len() {
-        let problem = "one of them is no scope, or stands there twice: write each by itself, once";
-        return Err(settings.refuse("identity.scopes", problem));
-    }
-    Ok(OidcConfig {
-        issuer,
-        client_id: settings.text("identity.client_id").to_owned(),
-        client_secret: secret(settings, "identity.client_secret", "identity.client_secret_file")?,
-        scopes,
-    })
-}
-
-/// Whether the provider is asked again during a grant's life, and how often.
-fn provider_session(settings: &Settings) -> Result<SessionRule, ConfigError> {
-    let follows = choose(settings, "identity.session", &SESSIONS)?;
-    if !follows && settings.was_written("identity.recheck") {
-        let problem = "nobody is asked again: leave it out, or set identity.session to \"follow\"";
-        return Err(settings.refuse("identity.recheck", problem));
-    }
-    let recheck = life(settings, "identity.recheck", RECHECK_MAX)?;
-    Ok(if follows { SessionRule::Follow { recheck } } else { SessionRule::LoginOnly })
-}
-
 /// Plain http to the provider is for loopback only, as it is for ourselves.
 pub(super) fn provider_issuer(text: &str) -> Result<String, &'static str> {
     const NO_URL: &str =
@@ -616,7 +518,7 @@ fn server(
     Ok(Server { resource, rules: None, upstream })
 }
 
-fn server_name(text: &str) -> Result<String, &'static str> {
+pub(super) fn server_name(text: &str) -> Result<String, &'static str> {
     let is_name = !text.is_empty()
         && text.len() <= 63
         && !text.starts_with('-')
@@ -705,8 +607,7 @@ fn authorization(
         authorization_server::Settings::new(public_url, ProtectedResources::new(resources));
     understood.registration = registration(settings)?;
     understood.consent = choose(settings, "authorization.consent", &CONSENTS)?;
-    understood.provider_session = provider_session(settings)?;
-    understood.admission = rules::admission(settings)?;
+    understood.id_jag_issuers = id_jag_issuers(settings)?;
     understood.code_ttl = life(settings, "authorization.code_ttl", 10 * MINUTE)?;
     understood.access_token_ttl = life(settings, "authorization.access_token_ttl", 30 * DAY)?;
     understood.refresh_token_ttl = life(settings, "authorization.refresh_token_ttl", 3_650 * DAY)?;
@@ -727,6 +628,13 @@ fn authorization(
     understood.logins_per_minute = rate(settings, "limits.logins_per_minute")?;
     understood.refreshes_per_minute = rate(settings, "limits.refreshes_per_minute")?;
     Ok(understood)
+}
+
+/// Who may vouch for people.
+fn id_jag_issuers(settings: &Settings) -> Result<Vec<String>, ConfigError> {
+    const ISSUERS: &str = "authorization.id_jag_issuers";
+    let issuers = settings.list(ISSUERS).iter().map(|text| provider_issuer(text));
+    issuers.collect::<Result<_, _>>().map_err(|problem| settings.refuse(ISSUERS, problem))
 }
 
 /// Clients that are known by a document, and whose documents.
@@ -868,13 +776,11 @@ fn rate(settings: &Settings, key: &str) -> Result<NonZeroU32, ConfigError> {
 }
 
 const MINUTE: Duration = Duration::from_mins(1);
-const DAY: Duration = Duration::from_hours(24);
+pub(super) const DAY: Duration = Duration::from_hours(24);
 const REGISTRATION_TOKEN_BYTES_MIN: usize = 16;
 
 const DRAIN_MAX: Duration = Duration::from_hours(1);
-const RECHECK_MAX: Duration = DAY;
 const MODES: [(&str, bool); 2] = [("delegated", false), ("external", true)];
-const SESSIONS: [(&str, bool); 2] = [("follow", true), ("login-only", false)];
 const DURABILITIES: [(&str, Durability); 2] =
     [("normal", Durability::Normal), ("full", Durability::Full)];
 const CONSENTS: [(&str, ConsentRule); 2] =

@@ -51,6 +51,8 @@ pub(crate) struct ConfigFile {
     pub(crate) servers: Vec<(Origin, Settings)>,
     /// Each `[[client]]`, with its place.
     pub(crate) clients: Vec<(Origin, Settings)>,
+    /// Each `[[identity]]`, with its place: the settings of `[identity]`, and their defaults.
+    pub(crate) identities: Vec<(Origin, Settings)>,
     /// Each `[[rule]]`, with its place.
     pub(crate) rules: Vec<(Origin, Settings)>,
     /// The environment without what is a setting of ours.
@@ -60,13 +62,7 @@ pub(crate) struct ConfigFile {
 impl ConfigFile {
     /// The defaults alone.
     pub(crate) fn defaults() -> Self {
-        let mut settings = Settings::default();
-        for key in KEYS {
-            if let Some(Ok(value)) = key.default.map(|text| read_text(key.kind, text)) {
-                settings.0.insert(key.path, Written { value, origin: Origin::Default });
-            }
-        }
-        Self { settings, ..Self::default() }
+        Self { settings: Settings::defaults(), ..Self::default() }
     }
 
     /// Lays a file over what is there.
@@ -84,6 +80,9 @@ impl ConfigFile {
             match name.get_ref().as_ref() {
                 "server" => self.servers = file.tables("server", SERVER_KEYS, value)?,
                 "rule" => self.rules = file.tables("rule", RULE_KEYS, value)?,
+                "identity" if value.get_ref().as_array().is_some() => {
+                    self.identities = file.identities(value)?;
+                }
                 "client" => self.clients = file.tables("client", CLIENT_KEYS, value)?,
                 setting => {
                     file.read(KEYS, setting, name.span().start, value, &mut self.settings)?;
@@ -135,7 +134,7 @@ impl ConfigFile {
 
     /// The files that settings name, but for the keys, which are followed by themselves.
     pub(crate) fn files(&self) -> impl Iterator<Item = PathBuf> {
-        let tables = [&self.servers, &self.clients].into_iter().flatten();
+        let tables = [&self.servers, &self.clients, &self.identities].into_iter().flatten();
         let all = std::iter::once(&self.settings).chain(tables.map(|(_, settings)| settings));
         all.flat_map(|settings| {
             let names = settings.written().filter(|key| key.ends_with("_file"));
@@ -287,6 +286,28 @@ impl File<'_> {
         Ok(read)
     }
 
+    /// Each `[[identity]]`, under the names that its settings have in `[identity]`.
+    fn identities(
+        &self,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<Vec<(Origin, Settings)>, ConfigError> {
+        let mut read = Vec::new();
+        for table in value.get_ref().as_array().into_iter().flatten() {
+            let origin = self.origin(table.span().start);
+            let Some(settings) = table.get_ref().as_table() else {
+                let problem = "it is a table, or several: begin each with [[identity]]";
+                return Err(ConfigError::at(&origin, "identity", None, problem));
+            };
+            let mut of_this = Settings::defaults();
+            for (name, value) in settings {
+                let path = format!("identity.{}", name.get_ref());
+                self.read(KEYS, &path, name.span().start, value, &mut of_this)?;
+            }
+            read.push((origin, of_this));
+        }
+        Ok(read)
+    }
+
     /// Reads the setting called `path`, or the table of settings below it.
     fn read(
         &self,
@@ -372,6 +393,17 @@ fn wanted(kind: Kind) -> String {
 }
 
 impl Settings {
+    /// What every setting is where nobody writes it.
+    fn defaults() -> Self {
+        let mut settings = Self::default();
+        for key in KEYS {
+            if let Some(Ok(value)) = key.default.map(|text| read_text(key.kind, text)) {
+                settings.0.insert(key.path, Written { value, origin: Origin::Default });
+            }
+        }
+        settings
+    }
+
     /// What was written for `key`, or its default.
     pub(crate) fn find(&self, key: &str) -> Option<&Written> {
         self.0.get(key)

@@ -55,6 +55,14 @@ impl Finding {
         Self { about, state: State::Problem, what, fix: None }
     }
 
+    /// The same, about the one of several that has this name.
+    pub(super) fn of(mut self, name: &str) -> Self {
+        if !name.is_empty() {
+            self.about = format!("{} {name}", self.about);
+        }
+        self
+    }
+
     /// Whatever others wrote in it, it stays a line.
     pub(super) fn line(&self) -> String {
         let fix = self.fix.as_ref().map(|fix| format!("; fix: {fix}")).unwrap_or_default();

@@ -59,7 +59,7 @@ fn documents(config: &Config) -> Vec<(String, Value)> {
     let settings = &config.authorization;
     let (mut documents, issuer) = match &config.identity {
         IdentityConfig::External(other) => (Vec::new(), other.issuer.as_str()),
-        IdentityConfig::Local | IdentityConfig::Oidc(_) => {
+        IdentityConfig::Providers(_) => {
             (authorization_server::metadata_documents(settings), config.public_url.as_str())
         }
     };

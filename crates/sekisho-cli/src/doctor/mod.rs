@@ -100,9 +100,12 @@ async fn examine(config: &Config, patience: Patience, token: Option<&Secret>) ->
     };
     let identity = async {
         match &config.identity {
-            IdentityConfig::Local => token::of_our_own(token),
-            IdentityConfig::Oidc(oidc) => {
-                let mut found = provider::examine(config, oidc).await;
+            IdentityConfig::Providers(all) => {
+                let mut found = Vec::new();
+                for one in all {
+                    let of_this = provider::examine(config, one).await.into_iter();
+                    found.extend(of_this.map(|finding| finding.of(&one.name)));
+                }
                 found.extend(token::of_our_own(token));
                 found
             }

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use sekisho::authorization_server::SessionRule;
 use sekisho::clock::{Clock, SystemClock};
 use sekisho::identity_provider::oidc::OidcProvider;
-use sekisho::identity_provider::{IdentityProvider as _, LoginAttempt, ProviderError};
+use sekisho::identity_provider::{IdentityProvider, LoginAttempt, ProviderError};
 use sekisho::protocol::Secret;
 use sekisho::seal::random_key;
 use serde_json::Value;
@@ -16,17 +16,31 @@ use super::clock;
 use super::finding::Finding;
 use super::outside::{Answer, client, exchange, values};
 use super::trade;
-use crate::config::{Config, OidcConfig};
-use crate::issuing;
+use crate::config::{Config, OidcConfig, ProviderConfig, ProviderKind};
+use crate::providers;
 use crate::telemetry::chain;
 
 const ABOUT: &str = "identity provider";
 
-pub(super) async fn examine(config: &Config, oidc: &OidcConfig) -> Vec<Finding> {
+pub(super) async fn examine(config: &Config, one: &ProviderConfig) -> Vec<Finding> {
+    match &one.kind {
+        ProviderKind::Local => Vec::new(),
+        ProviderKind::Oidc(oidc) => examine_openid(config, one, oidc).await,
+        ProviderKind::GitHub(github) => {
+            let clock = Arc::new(SystemClock) as Arc<dyn Clock>;
+            match providers::github(config, one, github, &clock) {
+                Ok(provider) => vec![credentials(&provider, true, &attempt()).await],
+                Err(failure) => vec![Finding::told(ABOUT, failure.to_string())],
+            }
+        }
+    }
+}
+
+async fn examine_openid(config: &Config, one: &ProviderConfig, oidc: &OidcConfig) -> Vec<Finding> {
     let issuer = oidc.issuer.strip_suffix('/').unwrap_or(&oidc.issuer);
     let (http, provider) = match (
         client(issuer),
-        issuing::openid(config, oidc, &(Arc::new(SystemClock) as Arc<dyn Clock>)),
+        providers::openid(config, one, oidc, &(Arc::new(SystemClock) as Arc<dyn Clock>)),
     ) {
         (Ok(http), Ok(provider)) => (http, provider),
         (Err(error), _) => return vec![Finding::told(ABOUT, chain(&error))],
@@ -49,11 +63,11 @@ pub(super) async fn examine(config: &Config, oidc: &OidcConfig) -> Vec<Finding> 
     let mut found =
         vec![Finding::ok(ABOUT, format!("{} is there, and says the same issuer", oidc.issuer))];
     found.extend(clock::compare(ABOUT, &answer.headers));
-    found.extend(offline_access(config, &answer));
-    let attempt = attempt();
+    found.extend(offline_access(one, &answer));
+    let (attempt, ours) = (attempt(), providers::callback(config, one));
     let (known, redirected, traded) = tokio::join!(
-        credentials(&provider, oidc, &attempt),
-        redirect_uri(config, &provider, &http, &attempt),
+        credentials(&provider, oidc.client_secret.is_some(), &attempt),
+        redirect_uri(&ours, &provider, &http, &attempt),
         trade::examine(config, oidc, &http, &answer)
     );
     found.extend([known, redirected]);
@@ -71,8 +85,12 @@ fn attempt() -> LoginAttempt {
 }
 
 /// Grants follow the provider's session by a refresh token that outlives the browser's.
-fn offline_access(config: &Config, answer: &Answer) -> Option<Finding> {
-    let SessionRule::Follow { .. } = config.authorization.provider_session else { return None };
+fn offline_access(one: &ProviderConfig, answer: &Answer) -> Option<Finding> {
+    let SessionRule::Follow { .. } = one.session else { return None };
+    // Others have another way than that scope, and it is known.
+    if is_asked_otherwise(one) {
+        return None;
+    }
     let document: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let offered = document.get("scopes_supported").and_then(Value::as_array)?;
     let is_offered = offered.iter().any(|scope| scope == "offline_access");
@@ -85,15 +103,21 @@ fn offline_access(config: &Config, answer: &Answer) -> Option<Finding> {
     })
 }
 
+fn is_asked_otherwise(one: &ProviderConfig) -> bool {
+    match &one.kind {
+        ProviderKind::Oidc(oidc) => !oidc.quirks.offline_parameters.is_empty(),
+        ProviderKind::Local | ProviderKind::GitHub(_) => true,
+    }
+}
+
 /// Trades a code that nobody was given: whoever says that it is wrong has accepted us first.
 async fn credentials(
-    provider: &OidcProvider,
-    oidc: &OidcConfig,
+    provider: &dyn IdentityProvider,
+    has_secret: bool,
     attempt: &LoginAttempt,
 ) -> Finding {
     let no_code = Secret::new("sekisho-doctor-asks-with-a-code-that-is-none");
-    let what =
-        if oidc.client_secret.is_some() { "client_id and client_secret" } else { "client_id" };
+    let what = if has_secret { "client_id and client_secret" } else { "client_id" };
     match provider.redeem(&no_code, attempt).await {
         Err(ProviderError::Refused { .. }) => Finding::ok(ABOUT, format!("it knows our {what}")),
         Err(ProviderError::Unacceptable { reason }) => Finding::problem(
@@ -117,12 +141,11 @@ async fn credentials(
 /// Asks for a login that must not show a page (`OpenID` Connect Core §3.1.2.1): the refusal comes to
 /// our redirect URI if that is registered, and else to nobody.
 async fn redirect_uri(
-    config: &Config,
+    ours: &str,
     provider: &OidcProvider,
     http: &reqwest::Client,
     attempt: &LoginAttempt,
 ) -> Finding {
-    let ours = config.public_url.endpoint("/auth/callback");
     let register = format!("register {ours} for our client there (Keycloak: Valid redirect URIs)");
     let asked = match provider.authorization_url(attempt).await {
         Ok(url) => format!("{url}&prompt=none"),
@@ -136,8 +159,8 @@ async fn redirect_uri(
         }
     };
     let location = values(&answer.headers, "location").first().map(|text| (*text).to_owned());
-    match location.filter(|to| answer.status.is_redirection() && to.starts_with(&ours)) {
-        Some(to) => sent_back(&to, config),
+    match location.filter(|to| answer.status.is_redirection() && to.starts_with(ours)) {
+        Some(to) => sent_back(&to, ours),
         None if answer.status == StatusCode::BAD_REQUEST => {
             let page = String::from_utf8_lossy(&answer.body);
             let what = if page.contains("redirect_uri") {
@@ -162,7 +185,7 @@ async fn redirect_uri(
     }
 }
 
-fn sent_back(location: &str, config: &Config) -> Finding {
+fn sent_back(location: &str, ours: &str) -> Finding {
     let error = Url::parse(location).ok().and_then(|url| {
         url.query_pairs().find(|(name, _)| name == "error").map(|(_, value)| value.into_owned())
     });
@@ -174,10 +197,7 @@ fn sent_back(location: &str, config: &Config) -> Finding {
             | "interaction_required"
             | "consent_required"
             | "account_selection_required",
-        ) => Finding::ok(
-            ABOUT,
-            format!("it knows our redirect URI {}", config.public_url.endpoint("/auth/callback")),
-        ),
+        ) => Finding::ok(ABOUT, format!("it knows our redirect URI {ours}")),
         Some("invalid_scope") => Finding::problem(
             ABOUT,
             "it refuses the scopes that logins ask for (invalid_scope)",

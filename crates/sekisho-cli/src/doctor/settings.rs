@@ -105,13 +105,11 @@ fn descriptors(_: &Config) -> Option<Finding> {
 
 fn store(config: &Config) -> Option<Finding> {
     match (&config.store, &config.identity) {
-        (StoreLocation::Memory, IdentityConfig::Local | IdentityConfig::Oidc(_)) => {
-            Some(Finding::warning(
-                ABOUT,
-                "store = \"memory:\" forgets every client, login and token when the server stops",
-                "set store to \"sqlite:sekisho.db\"",
-            ))
-        }
+        (StoreLocation::Memory, IdentityConfig::Providers(_)) => Some(Finding::warning(
+            ABOUT,
+            "store = \"memory:\" forgets every client, login and token when the server stops",
+            "set store to \"sqlite:sekisho.db\"",
+        )),
         (StoreLocation::Sqlite(path), _) if is_temporary(path) => Some(Finding::warning(
             ABOUT,
             format!("store {} is in a folder that is emptied without asking", quoted(path)),

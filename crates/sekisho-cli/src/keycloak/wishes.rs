@@ -2,12 +2,14 @@
 
 use std::fmt::Write as _;
 
+use sekisho::authorization_server::Provider;
 use sekisho::protocol::Secret;
 use serde_json::{Value, json};
 
 use super::representation::Representation;
 use crate::config::{
-    Config, ConfigError, ExternalConfig, IdentityConfig, OidcConfig, Verification,
+    Config, ConfigError, ExternalConfig, IdentityConfig, OidcConfig, ProviderConfig, ProviderKind,
+    Verification,
 };
 
 /// A realm by its issuer, `BASE/realms/NAME`.
@@ -77,11 +79,16 @@ pub(super) fn wishes(
     client_hosts: &[String],
 ) -> Result<(RealmUrl, Vec<Wish>), ConfigError> {
     match &config.identity {
-        IdentityConfig::Local => Err(ConfigError::new(
-            "identity.provider = \"local\": no Keycloak is named: set it to \"keycloak\", or \
-             authorization.mode to \"external\", and the issuer to that of your realm",
-        )),
-        IdentityConfig::Oidc(oidc) => {
+        IdentityConfig::Providers(all) => {
+            let openid: Vec<_> = all.iter().filter_map(openid).collect();
+            // Of several the one that looks like a Keycloak.
+            let realm = openid.iter().find(|(_, oidc)| oidc.issuer.contains("/realms/"));
+            let Some((one, oidc)) = realm.or(openid.first()).copied() else {
+                return Err(ConfigError::new(
+                    "identity.provider = \"local\": no Keycloak is named: set it to \"keycloak\", or \
+                     authorization.mode to \"external\", and the issuer to that of your realm",
+                ));
+            };
             let realm = RealmUrl::of("identity.issuer", &oidc.issuer)?;
             if !client_hosts.is_empty() {
                 return Err(ConfigError::new(
@@ -89,7 +96,7 @@ pub(super) fn wishes(
                      authorization.mode to \"external\"",
                 ));
             }
-            Ok((realm, vec![Wish::Client(our_client(config, oidc)?)]))
+            Ok((realm, vec![Wish::Client(our_client(config, one, oidc)?)]))
         }
         IdentityConfig::External(other) => {
             let realm = RealmUrl::of("authorization.issuer", &other.issuer)?;
@@ -98,19 +105,31 @@ pub(super) fn wishes(
     }
 }
 
-fn our_client(config: &Config, oidc: &OidcConfig) -> Result<OurClient, ConfigError> {
+fn openid(one: &ProviderConfig) -> Option<(&ProviderConfig, &OidcConfig)> {
+    match &one.kind {
+        ProviderKind::Oidc(oidc) => Some((one, oidc)),
+        ProviderKind::Local | ProviderKind::GitHub(_) => None,
+    }
+}
+
+fn our_client(
+    config: &Config,
+    one: &ProviderConfig,
+    oidc: &OidcConfig,
+) -> Result<OurClient, ConfigError> {
     let Some(secret) = oidc.client_secret.clone() else {
         return Err(ConfigError::new(
             "identity.client_secret: there is none yet: write one into a file, for example with \
              openssl rand -hex 32, name it in identity.client_secret_file, and Keycloak is told",
         ));
     };
-    let at = |path| config.public_url.endpoint(path);
+    let at = |path: &str| config.public_url.endpoint(path);
+    let (callback, logout) = Provider::paths(&one.name);
     Ok(OurClient {
         id: oidc.client_id.clone(),
         secret,
-        callback: at("/auth/callback"),
-        logout: at("/auth/logout"),
+        callback: at(&callback),
+        logout: at(&logout),
         after_logout: at("/logout"),
     })
 }

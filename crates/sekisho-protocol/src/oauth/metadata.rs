@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::token_request::JWT_BEARER_GRANT;
 use super::{Issuer, ProtectedResource, ProtectedResources, ResourceUri, ScopeSet};
 
 /// Whether clients can register themselves, and so whether the endpoint is advertised.
@@ -41,7 +42,9 @@ pub struct AuthorizationServerMetadata {
     scopes_supported: Vec<String>,
     response_types_supported: [&'static str; 1],
     response_modes_supported: [&'static str; 1],
-    grant_types_supported: [&'static str; 3],
+    grant_types_supported: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authorization_grant_profiles_supported: Option<[&'static str; 1]>,
     token_endpoint_auth_methods_supported: [&'static str; 4],
     token_endpoint_auth_signing_alg_values_supported: [&'static str; 9],
     revocation_endpoint_auth_methods_supported: [&'static str; 4],
@@ -60,6 +63,15 @@ impl AuthorizationServerMetadata {
     #[must_use]
     pub fn publishing_keys(self) -> Self {
         Self { jwks_uri: Some(self.issuer.endpoint("/jwks.json")), ..self }
+    }
+
+    /// The same, where somebody is trusted to vouch for people (ID-JAG §7). It does not say who.
+    #[must_use]
+    pub fn taking_id_jags(mut self) -> Self {
+        self.grant_types_supported.push(JWT_BEARER_GRANT);
+        self.authorization_grant_profiles_supported =
+            Some(["urn:ietf:params:oauth:grant-profile:id-jag"]);
+        self
     }
 
     /// What this instance can do.
@@ -85,7 +97,12 @@ impl AuthorizationServerMetadata {
             scopes_supported: tokens(&servers.scopes()),
             response_types_supported: ["code"],
             response_modes_supported: ["query"],
-            grant_types_supported: ["authorization_code", "refresh_token", "client_credentials"],
+            grant_types_supported: vec![
+                "authorization_code",
+                "refresh_token",
+                "client_credentials",
+            ],
+            authorization_grant_profiles_supported: None,
             token_endpoint_auth_methods_supported: auth_methods,
             token_endpoint_auth_signing_alg_values_supported: CLIENT_ASSERTION_ALGORITHMS,
             revocation_endpoint_auth_methods_supported: auth_methods,

@@ -50,6 +50,6 @@ pub use registration::parse_registration;
 pub use resource::ResourceUri;
 pub use scope::{MalformedScope, SCOPE_BYTES_MAX, ScopeSet};
 pub use token_request::{
-    ClientCredentials, ClientProof, CodeRequest, CredentialsError, MachineRequest, RefreshRequest,
-    TokenRequest,
+    AssertionRequest, ClientCredentials, ClientProof, CodeRequest, CredentialsError,
+    JWT_BEARER_GRANT, MachineRequest, RefreshRequest, TokenRequest,
 };

@@ -18,6 +18,8 @@ pub enum TokenRequest {
     Refresh(RefreshRequest),
     /// `client_credentials` (OAuth 2.1 §4.2): a machine asks for itself.
     Machine(MachineRequest),
+    /// `urn:ietf:params:oauth:grant-type:jwt-bearer` (RFC 7523 §2.1): somebody vouches for a person.
+    Assertion(AssertionRequest),
 }
 
 /// A code and the proof that goes with it.
@@ -53,6 +55,20 @@ pub struct MachineRequest {
     pub resources: Vec<String>,
 }
 
+/// A word of somebody who is trusted, and what is wished by it.
+#[derive(Debug)]
+pub struct AssertionRequest {
+    /// The JWT as it came.
+    pub assertion: Secret,
+    /// The scopes, as text; none for all that it allows.
+    pub scope: Option<String>,
+    /// For which resource; what the assertion says counts.
+    pub resources: Vec<String>,
+}
+
+/// RFC 7523 §2.1.
+pub const JWT_BEARER_GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+
 impl TokenRequest {
     /// Reads the form of a token request.
     ///
@@ -80,6 +96,11 @@ impl TokenRequest {
                 resources: parameters.resources().to_vec(),
             })),
             "client_credentials" => Ok(Self::Machine(MachineRequest {
+                scope: parameters.value("scope").map(str::to_owned),
+                resources: parameters.resources().to_vec(),
+            })),
+            JWT_BEARER_GRANT => Ok(Self::Assertion(AssertionRequest {
+                assertion: Secret::new(required("assertion")?),
                 scope: parameters.value("scope").map(str::to_owned),
                 resources: parameters.resources().to_vec(),
             })),
@@ -228,8 +249,13 @@ mod tests {
             ("grant_type=client_credentials", None, "machines"),
             (
                 "grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer",
-                Some(UnsupportedGrantType),
-                "assertion",
+                Some(InvalidRequest),
+                "no assertion",
+            ),
+            (
+                "grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer&assertion=a",
+                None,
+                "somebody's word",
             ),
             ("grant_type=authorization_code&code_verifier=v", Some(InvalidRequest), "no code"),
             ("grant_type=authorization_code&code=c", Some(InvalidRequest), "no verifier"),

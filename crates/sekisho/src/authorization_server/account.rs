@@ -24,11 +24,11 @@ use sekisho_protocol::oauth::{ClientMetadata, Parameters, ScopeSet};
 use sekisho_protocol::{Secret, SecretHash};
 use serde::{Deserialize, Serialize};
 
-use super::AuthorizationServer;
 use super::callback::{Answer, Outcome, note_not_admitted};
 use super::login::new_attempt;
 use super::personal_token::{self, NewPersonalToken, PersonalTokenError, PersonalTokenRequest};
 use super::refusal::{Visitor, provider_error, see_other};
+use super::{AuthorizationServer, Provider};
 use crate::audit::{self, Details, Event};
 use crate::clock::Timestamp;
 use crate::front::is_posted_by_our_page;
@@ -37,7 +37,7 @@ use crate::identity_provider::{LoggedIn, LoginAttempt};
 use crate::mint;
 use crate::pages::{
     AccountApplication, AccountLoginPage, AccountPage, AccountProblem, AccountServer, AccountToken,
-    Problem,
+    ChooserForm, Problem,
 };
 use crate::principal::Identity;
 use crate::seal::{Purpose, Sealed};
@@ -53,6 +53,9 @@ const SESSION_TTL: Duration = Duration::from_hours(8);
 pub(super) struct PendingAccountLogin {
     nonce: String,
     code_verifier: String,
+    /// The provider's name.
+    #[serde(default)]
+    provider: String,
 }
 
 /// Somebody who is logged in at this browser.
@@ -78,12 +81,18 @@ pub(super) async fn log_in(
     State(server): State<Arc<AuthorizationServer>>,
     headers: HeaderMap,
     extensions: Extensions,
+    form: Result<Bytes, BytesRejection>,
 ) -> Response {
     let visitor = Visitor::of(&headers, &extensions);
     if !is_posted_by_our_page(&headers, &server.settings.issuer) {
         return visitor.page(StatusCode::FORBIDDEN, Problem::ForgedAnswer);
     }
-    server.begin_account_login(&visitor, &extensions).await
+    let form = Parameters::parse(&form.unwrap_or_default());
+    let chosen = form.value("provider").and_then(|name| server.providers.named(name));
+    match server.providers.only().or(chosen) {
+        Some(provider) => server.begin_account_login(&visitor, &extensions, provider).await,
+        None => server.choice(ChooserForm::Account).respond(visitor.language()),
+    }
 }
 
 pub(super) async fn change(
@@ -269,12 +278,17 @@ impl AuthorizationServer {
     }
 
     /// Sends the browser to the identity provider, for nobody but this page.
-    async fn begin_account_login(&self, visitor: &Visitor, extensions: &Extensions) -> Response {
+    async fn begin_account_login(
+        &self,
+        visitor: &Visitor,
+        extensions: &Extensions,
+        provider: &Provider,
+    ) -> Response {
         if let Err(wait) = self.logins.count_caller(extensions) {
             return visitor.too_many(wait);
         }
         let attempt = new_attempt();
-        let location = match self.provider.authorization_url(&attempt).await {
+        let location = match provider.seam.authorization_url(&attempt).await {
             Ok(location) => location,
             Err(reason) => {
                 provider_error(&reason);
@@ -284,6 +298,7 @@ impl AuthorizationServer {
         let pending = PendingAccountLogin {
             nonce: attempt.nonce.reveal().to_owned(),
             code_verifier: attempt.code_verifier.reveal().to_owned(),
+            provider: provider.name.clone(),
         };
         let seal = |login_state: &SecretHash| {
             self.sealer.seal_value(Purpose::AccountLogin, login_state.as_bytes(), &pending)
@@ -305,11 +320,11 @@ impl AuthorizationServer {
         login_state: &Secret,
         pending: &PendingAccountLogin,
     ) -> Response {
-        match self.is_from_provider(answer).await {
-            Ok(true) => {}
-            Ok(false) => return visitor.page(StatusCode::BAD_REQUEST, Problem::WrongProvider),
+        let provider = match self.answering(answer, &pending.provider).await {
+            Ok(Some(provider)) => provider,
+            Ok(None) => return visitor.page(StatusCode::BAD_REQUEST, Problem::WrongProvider),
             Err(_) => return visitor.page(StatusCode::SERVICE_UNAVAILABLE, Problem::Unavailable),
-        }
+        };
         let Outcome::Code(code) = answer.outcome else {
             return AccountLoginPage::Failed.respond(visitor.language());
         };
@@ -318,18 +333,18 @@ impl AuthorizationServer {
             nonce: Secret::new(pending.nonce.as_str()),
             code_verifier: Secret::new(pending.code_verifier.as_str()),
         };
-        let person = match self.provider.redeem(&Secret::new(code), &attempt).await {
+        let person = match provider.seam.redeem(&Secret::new(code), &attempt).await {
             Ok(person) => person,
             Err(reason) => {
                 provider_error(&reason);
                 return AccountLoginPage::Failed.respond(visitor.language());
             }
         };
-        if !self.settings.admission.admits(&person.identity) {
+        if !provider.admission.admits(&person.identity) {
             note_not_admitted(None, &person.identity);
             return AccountLoginPage::Failed.respond(visitor.language());
         }
-        match self.begin_session(&person).await {
+        match self.begin_session(provider, &person).await {
             Ok(Some(cookie)) => {
                 let detail = Some(&"account page" as _);
                 let user = Some(&person.identity);
@@ -346,6 +361,7 @@ impl AuthorizationServer {
     /// `None` if the person's account was removed meanwhile.
     async fn begin_session(
         &self,
+        provider: &Provider,
         person: &LoggedIn,
     ) -> Result<Option<http::HeaderValue>, StoreError> {
         // A new value at each login: a cookie that was planted before it opens nothing.
@@ -353,7 +369,8 @@ impl AuthorizationServer {
         let now = self.clock.now();
         let (idle_until, expires_at) = (now.plus(SESSION_IDLE), now.plus(SESSION_TTL));
         let (hash, identity) = (browser.hash(), &person.identity);
-        let login = self.provider_session(&GrantId::new(mint::id()), person, Some(&browser));
+        let login =
+            self.provider_session(provider, &GrantId::new(mint::id()), person, Some(&browser));
         let begun = self
             .store
             .begin_account_session(&hash, identity, login.as_ref(), idle_until, expires_at)

@@ -21,7 +21,7 @@ use super::browser::is_own_navigation;
 use super::clients::{caller, no_client};
 use super::flows::{self, Known, Step};
 use super::refusal::{Visitor, refuse_by_redirect};
-use super::{AuthorizationServer, ConsentRule, LOGIN_TTL};
+use super::{AuthorizationServer, ConsentRule, LOGIN_TTL, Provider};
 use crate::grant::PendingConsent;
 use crate::pages::{ConsentPage, Problem};
 use crate::principal::Identity;
@@ -123,20 +123,22 @@ impl AuthorizationServer {
             Ok(Some(person)) => {
                 tracing::info!(client.id = %request.client_id, "consent is remembered");
                 let document = document_of(client);
-                self.begin_login(visitor, extensions, request, document, Some(person)).await
+                let (person, provider) = person;
+                let expected = Some(person);
+                self.begin_login(visitor, extensions, provider, request, document, expected).await
             }
             Ok(None) => self.ask(visitor, headers, request, client).await,
             Err(reason) => visitor.store_failed(&reason),
         }
     }
 
-    /// The person of this browser, if they need not be asked again.
+    /// The person of this browser, if they need not be asked again, and where they logged in.
     async fn remembered_person(
         &self,
         headers: &HeaderMap,
         request: &AuthorizationRequest,
         client: &Client,
-    ) -> Result<Option<Identity>, StoreError> {
+    ) -> Result<Option<(Identity, &Provider)>, StoreError> {
         if self.settings.consent != ConsentRule::Remember || !is_own_navigation(headers) {
             return Ok(None);
         }
@@ -145,9 +147,10 @@ impl AuthorizationServer {
         let Some(identity) = self.store.find_browser_session(&session.hash(), now).await? else {
             return Ok(None);
         };
+        let Some(provider) = self.providers.of_issuer(&identity.issuer) else { return Ok(None) };
         let consent = remembered(identity, request, client);
         let is_remembered = self.store.is_consent_remembered(&consent, now).await?;
-        Ok(is_remembered.then_some(consent.identity))
+        Ok(is_remembered.then_some((consent.identity, provider)))
     }
 
     /// The consent page, with the request sealed into its form and bound to this browser.

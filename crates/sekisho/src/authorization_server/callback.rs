@@ -15,7 +15,7 @@ use super::authorize::remembered;
 use super::clients::{NoClient, no_client};
 use super::flows::{self, Known, Step};
 use super::refusal::{Visitor, provider_error, see_other};
-use super::{AuthorizationServer, BROWSER_SESSION_TTL, ConsentRule};
+use super::{AuthorizationServer, BROWSER_SESSION_TTL, ConsentRule, Provider};
 use crate::audit::{self, Details, Event, Refused};
 use crate::grant::{AuthorizationRequest, CodeGrant, GrantId, PendingLogin};
 use crate::identity_provider::{LoggedIn, LoginAttempt};
@@ -25,7 +25,9 @@ use crate::principal::Identity;
 use crate::seal::Purpose;
 use crate::store::{CodeIssue, CodeRecord, LoginRecord, StoreError};
 
+/// `came_to` is the provider whose callback this is.
 pub(super) async fn callback(
+    came_to: String,
     State(server): State<Arc<AuthorizationServer>>,
     uri: Uri,
     headers: HeaderMap,
@@ -44,6 +46,7 @@ pub(super) async fn callback(
         }
         Err(reason) => return visitor.store_failed(&reason),
     };
+    let answer = Answer { came_to: &came_to, ..answer };
     let mut response = server.finish(&visitor, &headers, &answer, &login_state, &login).await;
     response.headers_mut().append(SET_COOKIE, server.cookies.unbind(&login_state));
     response
@@ -51,6 +54,8 @@ pub(super) async fn callback(
 
 /// What the provider sent along, before anything is believed.
 pub(super) struct Answer<'a> {
+    /// The provider whose callback it came to.
+    came_to: &'a str,
     state: &'a str,
     pub(super) outcome: Outcome<'a>,
     /// `Err` when it came more than once.
@@ -71,7 +76,7 @@ impl<'a> Answer<'a> {
             (None, None) => return None,
         };
         let iss = if parameters.is_doubled("iss") { Err(()) } else { Ok(parameters.value("iss")) };
-        Some(Self { state: parameters.value("state")?, outcome, iss })
+        Some(Self { came_to: "", state: parameters.value("state")?, outcome, iss })
     }
 }
 
@@ -109,10 +114,10 @@ impl AuthorizationServer {
         };
         flows::resume(pending.flow.as_ref());
         flows::note(Step::CameBack, &Known::default());
-        match self.is_from_provider(answer).await {
-            Ok(true) => {}
-            Ok(false) => {
-                let detail = "a login came back with the iss of another provider";
+        let provider = match self.answering(answer, &pending.provider).await {
+            Ok(Some(provider)) => provider,
+            Ok(None) => {
+                let detail = "a login came back as the answer of another provider";
                 let (client, detail) = (Some(&pending.request.client_id), Some(&detail as _));
                 audit::note(
                     Event::Refused(Refused::OtherProvider),
@@ -121,7 +126,7 @@ impl AuthorizationServer {
                 return visitor.page(StatusCode::BAD_REQUEST, Problem::WrongProvider);
             }
             Err(error) => return self.tell_client(&pending.request, &error),
-        }
+        };
         let code = match answer.outcome {
             Outcome::Code(code) => Secret::new(code),
             Outcome::Error(error) => {
@@ -133,16 +138,27 @@ impl AuthorizationServer {
             nonce: Secret::new(pending.nonce.as_str()),
             code_verifier: Secret::new(pending.code_verifier.as_str()),
         };
-        match self.provider.redeem(&code, &attempt).await {
-            Ok(person) => self.answer_client(visitor, headers, pending, person).await,
+        match provider.seam.redeem(&code, &attempt).await {
+            Ok(person) => self.answer_client(visitor, headers, provider, pending, person).await,
             Err(reason) => self.tell_client(&pending.request, &provider_error(&reason)),
         }
     }
 
-    /// RFC 9207 §2.4: an answer that another provider could have sent is not looked at.
-    pub(super) async fn is_from_provider(&self, answer: &Answer<'_>) -> Result<bool, OAuthError> {
-        let Ok(iss) = answer.iss else { return Ok(false) };
-        self.provider.is_answer_from_us(iss).await.map_err(|reason| provider_error(&reason))
+    /// The provider that the login was sent to, if this is its answer: one that another could have
+    /// sent is not looked at, by where it came to and by its `iss` (RFC 9207 §2.4).
+    pub(super) async fn answering(
+        &self,
+        answer: &Answer<'_>,
+        name: &str,
+    ) -> Result<Option<&Provider>, OAuthError> {
+        let Some(provider) = self.providers.named(name).filter(|_| answer.came_to == name) else {
+            return Ok(None);
+        };
+        let Ok(iss) = answer.iss else { return Ok(None) };
+        match provider.seam.is_answer_from_us(iss).await {
+            Ok(is_theirs) => Ok(is_theirs.then_some(provider)),
+            Err(reason) => Err(provider_error(&reason)),
+        }
     }
 
     /// The person is known: the client gets its code, unless somebody else was expected.
@@ -150,6 +166,7 @@ impl AuthorizationServer {
         &self,
         visitor: &Visitor,
         headers: &HeaderMap,
+        provider: &Provider,
         pending: PendingLogin,
         person: LoggedIn,
     ) -> Response {
@@ -159,7 +176,7 @@ impl AuthorizationServer {
             // Consent was remembered for somebody else at this browser: this person is asked.
             return self.ask_again(visitor, headers, request).await;
         }
-        if !self.settings.admission.admits(&person.identity) {
+        if !provider.admission.admits(&person.identity) {
             note_not_admitted(Some(&request.client_id), &person.identity);
             return self.tell_client(&request, &not_admitted());
         }
@@ -173,7 +190,8 @@ impl AuthorizationServer {
         let code = mint::code();
         let browser = (self.settings.consent == ConsentRule::Remember).then(mint::nonce);
         let grant_id = GrantId::new(mint::id());
-        match self.issue_code(&code, &request, &person, browser.as_ref(), &grant_id).await {
+        match self.issue_code(&code, &request, provider, &person, browser.as_ref(), &grant_id).await
+        {
             Ok(CodeIssue::Issued) => {}
             Ok(CodeIssue::NoSuchUser) => {
                 tracing::info!(client.id = %request.client_id, "the account was removed meanwhile");
@@ -217,11 +235,12 @@ impl AuthorizationServer {
         &self,
         code: &Secret,
         request: &AuthorizationRequest,
+        provider: &Provider,
         person: &LoggedIn,
         browser: Option<&Secret>,
         grant_id: &GrantId,
     ) -> Result<CodeIssue, StoreError> {
-        let session = self.provider_session(grant_id, person, browser);
+        let session = self.provider_session(provider, grant_id, person, browser);
         let grant = CodeGrant {
             // The client's state has gone back to it and is nobody's business from here on.
             request: AuthorizationRequest { state: None, ..request.clone() },

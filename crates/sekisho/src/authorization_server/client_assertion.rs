@@ -24,7 +24,7 @@ use crate::store::{AssertionUse, Client, ClientOrigin, StoreError};
 
 /// How old fetched keys may be when one is missing: what made-up key ids cost is one fetch in this
 /// time.
-const MISSING_KEY_COOL_DOWN: Duration = Duration::from_secs(30);
+pub(super) const MISSING_KEY_COOL_DOWN: Duration = Duration::from_secs(30);
 
 /// How long a client waits when too many documents are being fetched.
 const BUSY_WAIT: Duration = Duration::from_secs(1);

@@ -14,15 +14,15 @@ use sekisho_protocol::oauth::{
     AuthorizationRequest, ClientMetadata, OAuthError, OAuthErrorCode, Parameters,
 };
 
-use super::AuthorizationServer;
 use super::clients::{NoClient, no_client};
 use super::flows::{self, Known, Step};
 use super::login::new_attempt;
 use super::refusal::{Visitor, provider_error, refuse_by_redirect};
+use super::{AuthorizationServer, Provider};
 use crate::audit::{self, Details, Event};
 use crate::front::is_posted_by_our_page;
 use crate::grant::{PendingConsent, PendingLogin};
-use crate::pages::Problem;
+use crate::pages::{ChooserForm, ChooserPage, Problem};
 use crate::principal::Identity;
 use crate::seal::{Purpose, Sealed};
 
@@ -42,7 +42,7 @@ pub(super) async fn consent(
         return visitor.page(StatusCode::BAD_REQUEST, Problem::LoginNotFound);
     }
     match form.value("decision") {
-        Some("approve") => server.approved(&visitor, &extensions, pending).await,
+        Some("approve") => server.approved(&visitor, &extensions, &form, pending).await,
         Some("deny") => {
             let client = Some(&pending.request.client_id);
             let details = Details { client, detail: Some(&"denied"), ..Details::default() };
@@ -69,13 +69,20 @@ impl AuthorizationServer {
         self.sealer.open_value(Purpose::Consent, csrf.hash().as_bytes(), &sealed).ok()
     }
 
-    /// A person said yes: to a client that is still there, or to the document they were shown.
+    /// A person said yes: to a client that is still there, or to the document they were shown. Where
+    /// several providers log people in, they say of which; until then the same yes waits in the form.
     async fn approved(
         &self,
         visitor: &Visitor,
         extensions: &Extensions,
+        form: &Parameters,
         pending: PendingConsent,
     ) -> Response {
+        let chosen = form.value("provider").and_then(|name| self.providers.named(name));
+        let Some(provider) = self.providers.only().or(chosen) else {
+            let consent = form.value("consent").unwrap_or_default();
+            return self.choice(ChooserForm::Consent(consent)).respond(visitor.language());
+        };
         let PendingConsent { request, document, expires_at: _, flow: _ } = pending;
         let client_id = &request.client_id;
         if document.is_none() {
@@ -85,7 +92,7 @@ impl AuthorizationServer {
                 Err(reason) => return visitor.store_failed(&reason),
             }
         }
-        self.begin_login(visitor, extensions, request, document, None).await
+        self.begin_login(visitor, extensions, provider, request, document, None).await
     }
 
     /// Sends the browser to the identity provider, with a state of our own that only this browser
@@ -94,6 +101,7 @@ impl AuthorizationServer {
         &self,
         visitor: &Visitor,
         extensions: &Extensions,
+        provider: &Provider,
         request: AuthorizationRequest,
         document: Option<ClientMetadata>,
         expected: Option<Identity>,
@@ -104,7 +112,7 @@ impl AuthorizationServer {
             return visitor.too_many(wait);
         }
         let attempt = new_attempt();
-        let location = match self.provider.authorization_url(&attempt).await {
+        let location = match provider.seam.authorization_url(&attempt).await {
             Ok(location) => location,
             Err(reason) => return self.tell_client(&request, &provider_error(&reason)),
         };
@@ -114,6 +122,7 @@ impl AuthorizationServer {
             request,
             nonce: attempt.nonce.reveal().to_owned(),
             code_verifier: attempt.code_verifier.reveal().to_owned(),
+            provider: provider.name.clone(),
             expected,
             flow: flows::current(),
         };
@@ -137,6 +146,13 @@ impl AuthorizationServer {
         let login = attempt.login_state.hash();
         tracing::debug!(client.id = %client_id, ?login, "approved, login begins");
         response
+    }
+
+    /// The page on which somebody says where they log in.
+    pub(super) fn choice<'a>(&'a self, form: ChooserForm<'a>) -> ChooserPage<'a> {
+        let providers = self.providers.iter();
+        let providers = providers.map(|one| (one.name.as_str(), one.label.as_str()));
+        ChooserPage { form, providers: providers.collect() }
     }
 
     /// The client hears an error about its own request.

@@ -62,11 +62,11 @@ pub(super) async fn log_out(
         return visitor.page(StatusCode::FORBIDDEN, Problem::ForgedAnswer);
     }
     let session = server.cookies.session(&headers);
-    let hint = match server.end_browser_session(session.as_ref()).await {
-        Ok(hint) => hint,
+    let login = match server.end_browser_session(session.as_ref()).await {
+        Ok(login) => login,
         Err(reason) => return visitor.store_failed(&reason),
     };
-    let mut response = match server.logout_at_provider(hint.as_ref()).await {
+    let mut response = match server.logout_at_provider(login).await {
         Some(location) => see_other(&location),
         None => NoticePage::Closable.respond(visitor.language()),
     };
@@ -88,29 +88,34 @@ impl AuthorizationServer {
                 .is_some_and(|(cookie, sent)| sent.matches(&cookie.hash()))
     }
 
-    /// Forgets who is at this browser; gives the proof of their login, if one is still held.
+    /// Forgets who is at this browser; gives the provider's issuer and the proof of their login, if it
+    /// is still held.
     async fn end_browser_session(
         &self,
         session: Option<&Secret>,
-    ) -> Result<Option<Secret>, StoreError> {
+    ) -> Result<Option<(String, Option<Secret>)>, StoreError> {
         let Some(session) = session else { return Ok(None) };
         let browser = session.hash();
         let found = self.store.find_provider_session_of_browser(&browser).await?;
         self.store.end_browser_session(&browser).await?;
         tracing::info!("logged out of this browser");
-        let hint = found.and_then(|found| {
+        Ok(found.map(|found| {
             let place = found.grant_id.as_str().as_bytes();
-            let tokens: StoredProviderTokens =
-                self.sealer.open_value(Purpose::ProviderTokens, place, &found.tokens).ok()?;
-            tokens.id_token
-        });
-        Ok(hint.map(Secret::new))
+            let tokens: Option<StoredProviderTokens> =
+                self.sealer.open_value(Purpose::ProviderTokens, place, &found.tokens).ok();
+            (found.issuer, tokens.and_then(|tokens| tokens.id_token).map(Secret::new))
+        }))
     }
 
-    /// The provider's place for logging out. Without one, or while it cannot be asked, ours was all.
-    async fn logout_at_provider(&self, hint: Option<&Secret>) -> Option<String> {
+    /// The place for logging out of the provider that this person came from; where nobody knows who it
+    /// was, that of the only one. Without one, or while it cannot be asked, ours was all.
+    async fn logout_at_provider(&self, login: Option<(String, Option<Secret>)>) -> Option<String> {
+        let (provider, hint) = match login {
+            Some((issuer, hint)) => (self.providers.of_issuer(&issuer), hint),
+            None => (self.providers.only(), None),
+        };
         let return_to = self.settings.issuer.endpoint("/logout");
-        match self.provider.end_session_url(hint, &return_to, DONE).await {
+        match provider?.seam.end_session_url(hint.as_ref(), &return_to, DONE).await {
             Ok(location) => location,
             Err(reason) => {
                 tracing::warn!(

@@ -29,6 +29,8 @@ pub fn metadata_documents(settings: &Settings) -> Vec<(String, Bytes)> {
     };
     let Settings { issuer, servers, .. } = settings;
     let metadata = AuthorizationServerMetadata::new(issuer, servers, registration, documents);
+    let metadata =
+        if settings.id_jag_issuers.is_empty() { metadata } else { metadata.taking_id_jags() };
     let metadata = if settings.publishes_keys { metadata.publishing_keys() } else { metadata };
     #[expect(clippy::expect_used, reason = "plain strings and arrays always serialise")]
     let document = Bytes::from(serde_json::to_vec(&metadata).expect("metadata serialises"));

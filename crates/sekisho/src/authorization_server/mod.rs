@@ -20,6 +20,7 @@ mod clients;
 mod consent;
 mod failures;
 mod flows;
+mod id_jag;
 mod introspect;
 mod limits;
 mod login;
@@ -30,6 +31,7 @@ pub mod personal_token;
 mod provider_access;
 mod provider_logout;
 mod provider_sessions;
+mod providers;
 mod rate;
 mod refresh;
 mod refusal;
@@ -57,10 +59,9 @@ use crate::clock::Clock;
 use crate::fetch::{Cached, Reach};
 use crate::front::rate::{Per, PerAddress};
 use crate::grant::GrantId;
-use crate::identity_provider::IdentityProvider;
+use crate::identity_provider::id_jag::IdJagIssuers;
 use crate::identity_provider::local::LoginBinding;
 use crate::jwks::KeySet;
-use crate::policy::Admission;
 use crate::seal::Sealer;
 use crate::store::{Client, Store, StoreError};
 
@@ -69,6 +70,7 @@ pub use provider_sessions::{
     CHECKS_AT_ONCE_MAX, Checked, DUE_LOOKED_FOR_EVERY, LEASE, ProviderSessions, RECHECK_DEFAULT,
     SessionRule,
 };
+pub use providers::{Provider, Providers, ProvidersError};
 
 use browser::Cookies;
 pub use clients::Documents;
@@ -142,10 +144,8 @@ pub struct Settings {
     pub rotation: Rotation,
     /// Life of a client secret; `None` for ever.
     pub client_secret_ttl: Option<Duration>,
-    /// How a grant depends on the person's session at the identity provider.
-    pub provider_session: SessionRule,
-    /// Who may log in at all.
-    pub admission: Admission,
+    /// The issuers whose word is taken that a client may act for somebody (ID-JAG).
+    pub id_jag_issuers: Vec<String>,
     /// Whether there are keys at `/jwks.json`, which the metadata then names.
     pub publishes_keys: bool,
     /// Registrations from one address in a minute.
@@ -167,7 +167,7 @@ pub struct Settings {
 impl Settings {
     /// The defaults: five minutes for a code, an hour for an access token, thirty days for a
     /// refresh token, a minute in which a refresh may be repeated, secrets that do not expire, open
-    /// registration, a person asked every time, the provider every quarter of an hour.
+    /// registration, a person asked every time.
     pub fn new(issuer: Issuer, servers: ProtectedResources) -> Self {
         Self {
             issuer,
@@ -184,8 +184,7 @@ impl Settings {
             refresh_grace: refresh::REFRESH_GRACE_DEFAULT,
             rotation: Rotation::Always,
             client_secret_ttl: None,
-            provider_session: SessionRule::Follow { recheck: RECHECK_DEFAULT },
-            admission: Admission::default(),
+            id_jag_issuers: Vec::new(),
             publishes_keys: false,
             registrations_per_minute: PER_MINUTE_DEFAULT,
             logins_per_minute: PER_MINUTE_DEFAULT,
@@ -242,7 +241,8 @@ const REGISTRATION_BYTES_MAX: usize = 8 * 1024;
 pub struct AuthorizationServer {
     settings: Settings,
     store: Arc<dyn Store>,
-    provider: Arc<dyn IdentityProvider>,
+    providers: Providers,
+    id_jag: IdJagIssuers,
     sealer: Sealer,
     clock: Arc<dyn Clock>,
     cookies: Cookies,
@@ -259,7 +259,6 @@ pub struct AuthorizationServer {
     flows: Arc<Flows>,
     documents: Cached<ClientMetadata>,
     keys: Cached<KeySet>,
-    told_of_no_refresh_token: AtomicBool,
 }
 
 impl AuthorizationServer {
@@ -270,7 +269,7 @@ impl AuthorizationServer {
     pub async fn new(
         settings: Settings,
         store: Arc<dyn Store>,
-        provider: Arc<dyn IdentityProvider>,
+        providers: impl Into<Providers>,
         sealer: Sealer,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, StoreError> {
@@ -289,10 +288,12 @@ impl AuthorizationServer {
         let documents =
             Cached::new(reach.clone(), Arc::clone(&clock), CLIENT_METADATA_DOCUMENT_BYTES_MAX);
         let keys = Cached::new(reach.clone(), Arc::clone(&clock), JWKS_BYTES_MAX);
+        let id_jag = IdJagIssuers::new(&settings.id_jag_issuers, &clock);
         Ok(Arc::new(Self {
             settings,
             store,
-            provider,
+            providers: providers.into(),
+            id_jag,
             sealer,
             clock,
             cookies,
@@ -309,14 +310,13 @@ impl AuthorizationServer {
             flows,
             documents,
             keys,
-            told_of_no_refresh_token: AtomicBool::new(false),
         }))
     }
 
     /// The same server by other settings, and with whoever logs people in by them: what was counted,
     /// fetched and noted so far goes on.
     #[must_use]
-    pub fn renewed(&self, settings: Settings, provider: Arc<dyn IdentityProvider>) -> Arc<Self> {
+    pub fn renewed(&self, settings: Settings, providers: impl Into<Providers>) -> Arc<Self> {
         let of_minute = |limit: &PerAddress, per_minute| limit.renewed(per_minute);
         // What is kept of a document was read by these rules.
         let reads_alike = settings.redirects == self.settings.redirects
@@ -329,7 +329,8 @@ impl AuthorizationServer {
         };
         Arc::new(Self {
             store: Arc::clone(&self.store),
-            provider,
+            providers: providers.into(),
+            id_jag: IdJagIssuers::new(&settings.id_jag_issuers, &self.clock),
             sealer: self.sealer.clone(),
             clock: Arc::clone(&self.clock),
             cookies: self.cookies.clone(),
@@ -346,7 +347,6 @@ impl AuthorizationServer {
             flows: Arc::clone(&self.flows),
             documents,
             keys: self.keys.clone(),
-            told_of_no_refresh_token: AtomicBool::new(false),
             settings,
         })
     }
@@ -356,11 +356,9 @@ impl AuthorizationServer {
     pub fn provider_sessions(&self) -> ProviderSessions {
         ProviderSessions {
             store: Arc::clone(&self.store),
-            provider: Arc::clone(&self.provider),
+            providers: self.providers.clone(),
             sealer: self.sealer.clone(),
             clock: Arc::clone(&self.clock),
-            rule: self.settings.provider_session,
-            admission: self.settings.admission.clone(),
             is_out: AtomicBool::new(false),
         }
     }
@@ -383,10 +381,29 @@ impl AuthorizationServer {
             .route("/account/login", post(account::log_in))
             .route("/logout", get(logout::show).post(logout::log_out));
         let mut logouts = Router::new();
-        if self.provider.sends_logouts() {
-            // Counted only where it is not believed: all come from the provider's address, and none
-            // may be missed.
-            logouts = logouts.route("/auth/logout", post(provider_logout::provider_logout));
+        let mut callbacks = Router::new();
+        for provider in self.providers.iter() {
+            let (callback, logout) = Provider::paths(&provider.name);
+            let name = provider.name.clone();
+            let come_back = move |server, uri, headers, extensions| {
+                callback::callback(name.clone(), server, uri, headers, extensions)
+            };
+            callbacks = callbacks.route(&callback, get(come_back));
+            if provider.seam.sends_logouts() {
+                let seam = Arc::clone(&provider.seam);
+                let told = move |server, headers, extensions, body| {
+                    provider_logout::provider_logout(
+                        Arc::clone(&seam),
+                        server,
+                        headers,
+                        extensions,
+                        body,
+                    )
+                };
+                // Counted only where it is not believed: all come from the provider's address, and
+                // none may be missed.
+                logouts = logouts.route(&logout, post(told));
+            }
         }
         Router::new()
             .route("/authorize", get(authorize::authorize))
@@ -394,7 +411,7 @@ impl AuthorizationServer {
                 "/consent",
                 post(consent::consent).layer(DefaultBodyLimit::max(CONSENT_FORM_BYTES_MAX)),
             )
-            .route("/auth/callback", get(callback::callback))
+            .merge(callbacks)
             .merge(forms.layer(DefaultBodyLimit::max(FORM_BYTES_MAX)))
             .route_layer(from_fn_with_state(Arc::clone(self), limits::pages))
             .merge(logouts.layer(DefaultBodyLimit::max(FORM_BYTES_MAX)))

@@ -77,7 +77,11 @@ impl ProviderAccess {
         wish: &ExchangeWish,
     ) -> Result<ProviderToken, NoProviderToken> {
         let own = self.access_token(grant, None).await?;
-        self.0.provider.exchange(&own.token, wish).await.map_err(|error| match error {
+        let session = self.0.store.find_provider_session(grant).await;
+        let session = session.map_err(|error| of_store(&error))?;
+        let provider = session.and_then(|session| self.0.providers.of_issuer(&session.issuer));
+        let Some(provider) = provider else { return Err(NoProviderToken::NoLogin) };
+        provider.seam.exchange(&own.token, wish).await.map_err(|error| match error {
             ProviderError::Unavailable(_) => unavailable(in_full(&error)),
             ProviderError::Unacceptable { reason } | ProviderError::Refused { reason } => {
                 NoProviderToken::Refused(reason)

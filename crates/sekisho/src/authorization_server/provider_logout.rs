@@ -21,10 +21,12 @@ use super::AuthorizationServer;
 use super::refusal::Refusal;
 use super::token::read_form;
 use crate::audit::{self, Details, Event};
-use crate::identity_provider::{LogoutToken, ProviderError};
+use crate::identity_provider::{IdentityProvider, LogoutToken, ProviderError};
 use crate::store::{LoggedOut, ProviderLogout};
 
+/// `provider` is the one that posts to this path.
 pub(super) async fn provider_logout(
+    provider: Arc<dyn IdentityProvider>,
     State(server): State<Arc<AuthorizationServer>>,
     headers: HeaderMap,
     extensions: Extensions,
@@ -32,7 +34,7 @@ pub(super) async fn provider_logout(
 ) -> Result<Response, Refusal> {
     let form = read_form(&headers, body)?;
     let told = match form.value("logout_token").filter(|_| !form.is_doubled("logout_token")) {
-        Some(token) => server.provider.read_logout(&Secret::new(token)).await,
+        Some(token) => provider.read_logout(&Secret::new(token)).await,
         None => Err(ProviderError::Unacceptable { reason: "there is no logout_token".into() }),
     };
     let token = match told {

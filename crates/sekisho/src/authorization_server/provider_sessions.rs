@@ -23,13 +23,12 @@ use futures::future::join_all;
 use sekisho_protocol::Secret;
 use tokio_util::sync::CancellationToken;
 
-use super::AuthorizationServer;
+use super::{AuthorizationServer, Provider, Providers};
 use crate::audit::{self, Details, Event};
 use crate::clock::{Clock, Timestamp};
 use crate::grant::GrantId;
-use crate::identity_provider::{IdentityProvider, LoggedIn, ProviderError, StoredProviderTokens};
+use crate::identity_provider::{LoggedIn, ProviderError, StoredProviderTokens};
 use crate::mint;
-use crate::policy::Admission;
 use crate::principal::{Claims, Identity};
 use crate::seal::{Purpose, Sealed, Sealer};
 use crate::store::{
@@ -103,17 +102,18 @@ impl AuthorizationServer {
     /// The provider's session of a login, where the provider gave tokens for it.
     pub(super) fn provider_session(
         &self,
+        provider: &Provider,
         grant_id: &GrantId,
         person: &LoggedIn,
         browser: Option<&Secret>,
     ) -> Option<ProviderSession> {
         let tokens = person.tokens.as_ref()?;
         if tokens.refresh_token.is_none() {
-            self.tell_of_no_refresh_token();
+            provider.tell_of_no_refresh_token();
         }
         let place = grant_id.as_str().as_bytes();
         let stored = StoredProviderTokens::from(tokens);
-        let check_at = next_check(self.clock.now(), self.settings.provider_session.recheck());
+        let check_at = next_check(self.clock.now(), provider.session.recheck());
         Some(ProviderSession {
             grant_id: grant_id.clone(),
             issuer: person.identity.issuer.clone(),
@@ -125,16 +125,20 @@ impl AuthorizationServer {
             check_at: tokens.refresh_token.as_ref().map(|_| check_at),
         })
     }
+}
 
+impl Provider {
     /// Where sessions are to be followed and cannot be, the operator hears of it once.
     fn tell_of_no_refresh_token(&self) {
-        if self.settings.provider_session == SessionRule::LoginOnly {
+        if self.session == SessionRule::LoginOnly {
             return;
         }
-        if self.told_of_no_refresh_token.swap(true, Ordering::Relaxed) {
-            tracing::debug!("the identity provider gave no refresh token");
+        let issuer = self.seam.issuer();
+        if self.has_told_of_no_refresh_token() {
+            tracing::debug!(issuer, "the identity provider gave no refresh token");
         } else {
             tracing::warn!(
+                issuer,
                 "the identity provider gives no refresh token: nobody can ask whether a person is \
                  still there, as with identity.session = \"login-only\"; let this client have \
                  refresh tokens there (often the scope offline_access)"
@@ -147,11 +151,9 @@ impl AuthorizationServer {
 #[derive(Debug)]
 pub struct ProviderSessions {
     pub(super) store: Arc<dyn Store>,
-    pub(super) provider: Arc<dyn IdentityProvider>,
+    pub(super) providers: Providers,
     pub(super) sealer: Sealer,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) rule: SessionRule,
-    pub(super) admission: Admission,
     pub(super) is_out: AtomicBool,
 }
 
@@ -212,10 +214,13 @@ impl ProviderSessions {
         let mut all = Checked::default();
         loop {
             let now = self.clock.now();
-            let horizon = now.plus(self.rule.recheck().max(LEASE));
-            let which = match self.rule {
-                SessionRule::Follow { .. } => DueSessions::All,
-                SessionRule::LoginOnly => DueSessions::Farewells,
+            let longest = self.providers.iter().map(|one| one.session.recheck()).max();
+            let horizon = now.plus(longest.unwrap_or(RECHECK_DEFAULT).max(LEASE));
+            let is_followed = |one: &Provider| one.session != SessionRule::LoginOnly;
+            let which = if self.providers.iter().any(is_followed) {
+                DueSessions::All
+            } else {
+                DueSessions::Farewells
             };
             let claimed = self
                 .store
@@ -223,7 +228,7 @@ impl ProviderSessions {
                 .await?;
             let mut these = Checked::default();
             let mut reason = None;
-            for outcome in join_all(claimed.iter().map(|one| self.check(one))).await {
+            for outcome in join_all(claimed.iter().map(|one| self.check_by_rule(one))).await {
                 match outcome? {
                     Outcome::Alive => these.alive += 1,
                     Outcome::Ended => these.ended += 1,
@@ -260,6 +265,17 @@ impl ProviderSessions {
         }
     }
 
+    /// A session of a provider that nobody asks again waits for the next time, in case the rule changes.
+    async fn check_by_rule(&self, claimed: &ClaimedSession) -> Result<Outcome, StoreError> {
+        let rule = self.providers.of_issuer(&claimed.issuer).map(|provider| provider.session);
+        if claimed.due == Due::Question && rule == Some(SessionRule::LoginOnly) {
+            let next = Some(next_check(self.clock.now(), SessionRule::LoginOnly.recheck()));
+            self.store.renew_provider_session(claimed, &claimed.tokens, next).await?;
+            return Ok(Outcome::Lost);
+        }
+        self.check(claimed).await
+    }
+
     pub(super) async fn check(&self, claimed: &ClaimedSession) -> Result<Outcome, StoreError> {
         match claimed.due {
             Due::Question => self.ask(claimed).await,
@@ -273,8 +289,9 @@ impl ProviderSessions {
 
     /// Nobody waits for it, and nobody is worse off if it fails: the tokens are forgotten here.
     async fn bid_farewell(&self, claimed: &ClaimedSession) -> Result<Outcome, StoreError> {
-        if let Some(refresh_token) = self.open(claimed).and_then(|tokens| tokens.refresh_token)
-            && let Err(reason) = self.provider.revoke(&Secret::new(refresh_token)).await
+        if let Some(provider) = self.providers.of_issuer(&claimed.issuer)
+            && let Some(refresh_token) = self.open(claimed).and_then(|tokens| tokens.refresh_token)
+            && let Err(reason) = provider.seam.revoke(&Secret::new(refresh_token)).await
             && claimed.failures + 1 < FAREWELLS_MAX
         {
             tracing::debug!(
@@ -301,6 +318,10 @@ impl ProviderSessions {
 
     async fn ask(&self, claimed: &ClaimedSession) -> Result<Outcome, StoreError> {
         let place = claimed.grant_id.as_str().as_bytes();
+        let Some(provider) = self.providers.of_issuer(&claimed.issuer) else {
+            let reason = "its provider is not among the settings any more".into();
+            return self.postpone(claimed, reason).await;
+        };
         let Some(before) = self.open(claimed) else {
             return self.postpone(claimed, "its tokens do not open with this key".into()).await;
         };
@@ -309,7 +330,7 @@ impl ProviderSessions {
             let _ = self.store.renew_provider_session(claimed, &claimed.tokens, None).await?;
             return Ok(Outcome::Lost);
         };
-        let tokens = match self.provider.renew(&refresh_token).await {
+        let tokens = match provider.seam.renew(&refresh_token).await {
             Ok(tokens) => tokens,
             Err(ProviderError::Refused { reason }) => {
                 return self.end(claimed, &reason, OVER).await;
@@ -319,16 +340,16 @@ impl ProviderSessions {
         // The old refresh token may be worthless by now, so the new one is kept before all else.
         let stored = before.renewed(&tokens);
         let sealed = self.sealer.seal_value(Purpose::ProviderTokens, place, &stored);
-        let check_at = next_check(self.clock.now(), self.rule.recheck());
+        let check_at = next_check(self.clock.now(), provider.session.recheck());
         if !self.store.renew_provider_session(claimed, &sealed, Some(check_at)).await? {
             return Ok(Outcome::Lost);
         }
         // Keeping them was a step of this claim: what follows is said about the session as it is now.
         let claimed =
             &ClaimedSession { claim: claimed.claim + 1, tokens: sealed, ..claimed.clone() };
-        match self.provider.confirm(&tokens, &claimed.subject).await {
+        match provider.seam.confirm(&tokens, &claimed.subject).await {
             Err(ProviderError::Refused { reason }) => self.end(claimed, &reason, OVER).await,
-            Ok(Some(person)) if !self.admission.admits(&person) => {
+            Ok(Some(person)) if !provider.admission.admits(&person) => {
                 self.end(claimed, NOT_ADMITTED, NOT_ADMITTED).await
             }
             Ok(Some(person)) => {

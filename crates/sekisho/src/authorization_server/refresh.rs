@@ -110,7 +110,7 @@ impl AuthorizationServer {
             Standing::Expired => return Err(refuse(RefreshRefusal::Expired, client)),
             Standing::Fresh | Standing::InGrace(_) => {}
         }
-        if !self.settings.admission.admits(&token.grant.identity) {
+        if !self.providers.admit(&token.grant.identity) {
             return Err(refuse(RefreshRefusal::NotAdmitted, client));
         }
         let scope = self.narrowed(&token, request)?;

@@ -1,5 +1,5 @@
-//! `POST /token` (OAuth 2.1 §3.2): trades a code or a refresh token for tokens. Never talks to the
-//! identity provider.
+//! `POST /token` (OAuth 2.1 §3.2): trades a code or a refresh token for tokens. Never talks to an
+//! identity provider, but for the keys of one that vouches for people (`id_jag`).
 
 use std::fmt;
 use std::sync::Arc;
@@ -101,6 +101,7 @@ impl AuthorizationServer {
             TokenRequest::Code(request) => self.redeem(&client, &request).await,
             TokenRequest::Refresh(request) => self.refresh(&client, &request).await,
             TokenRequest::Machine(request) => self.serve_machine(&client, &request).await,
+            TokenRequest::Assertion(request) => self.serve_id_jag(&client, &request).await,
         }?;
         self.note_use(&client).await;
         Ok(answer)

@@ -1,10 +1,14 @@
-//! Who logs people in: a seam with one implementation for `OpenID` providers and one for local accounts.
+//! Who logs people in: a seam with implementations for `OpenID` providers, for GitHub, and for local
+//! accounts.
 //!
 //! A provider is asked twice: where to send the browser, and who came back. It never sees the MCP
 //! client, and the client never sees the provider's code or tokens.
 
+pub mod github;
+pub mod id_jag;
 pub mod local;
 pub mod oidc;
+pub mod preset;
 
 use std::fmt;
 
@@ -110,6 +114,9 @@ pub enum ProviderError {
 /// Someone who can log people in.
 #[async_trait]
 pub trait IdentityProvider: fmt::Debug + Send + Sync {
+    /// What the people it logs in have as [`Identity::issuer`], all of them.
+    fn issuer(&self) -> &str;
+
     /// The URL to send the browser to.
     async fn authorization_url(&self, attempt: &LoginAttempt) -> Result<String, ProviderError>;
 

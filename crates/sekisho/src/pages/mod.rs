@@ -1,4 +1,4 @@
-//! The pages people see on their way through: consent, login, account, logout, error, notice,
+//! The pages people see on their way through: consent, chooser, login, account, logout, error, notice,
 //! welcome.
 //!
 //! Every page is one card of plain HTML under a policy that allows nothing but its own stylesheet
@@ -13,6 +13,7 @@
 //! whose grammar needs more than functions of a number, that is the day to change.
 
 mod account;
+mod chooser;
 mod consent;
 mod error;
 mod frame;
@@ -28,6 +29,7 @@ mod words;
 pub use account::{
     AccountApplication, AccountLoginPage, AccountPage, AccountProblem, AccountServer, AccountToken,
 };
+pub use chooser::{ChooserForm, ChooserPage};
 pub use consent::ConsentPage;
 pub use error::{ErrorPage, Problem};
 pub use headers::{Referrer, secure_headers};

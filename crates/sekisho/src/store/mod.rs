@@ -93,7 +93,8 @@ pub enum ClientOrigin {
 /// The most clients that one call of [`Store::list_clients`] gives.
 pub const CLIENTS_LISTED_MAX: u16 = 256;
 
-/// The most assertions of clients that are remembered at once; each lasts ten minutes at most.
+/// The most assertions that are remembered at once: those of clients last ten minutes at most, those by
+/// which somebody vouches for a person an hour.
 pub const ASSERTIONS_MAX: u64 = 100_000;
 
 /// What became of an attempt to use a client's assertion.
@@ -753,7 +754,7 @@ pub trait Store: fmt::Debug + Send + Sync {
         grant: &Grant,
         tokens: &IssuedTokens,
     ) -> Result<(), StoreError>;
-    /// Remembers that an assertion was used, by the hash of client and `jti`, until its end.
+    /// Remembers that an assertion was used, by the hash of whose it is and its `jti`, until its end.
     async fn use_assertion(
         &self,
         assertion: &SecretHash,

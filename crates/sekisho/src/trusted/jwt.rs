@@ -57,6 +57,8 @@ pub(crate) enum TokenKind {
     Logout,
     /// What opens a resource. Whoever takes one without that type must look at its claims.
     Access,
+    /// A word to another server that a client may act for somebody (ID-JAG).
+    IdJag,
 }
 
 impl TokenKind {
@@ -64,12 +66,14 @@ impl TokenKind {
     /// what it is, and need not (Back-Channel Logout §2.4); so may an access token that is not of
     /// RFC 9068, as Keycloak's.
     fn is_typed(self, typ: Option<&str>) -> bool {
-        let Some(typ) = typ else { return true };
+        // What opens a door here by itself must say that it is meant to.
+        let Some(typ) = typ else { return self != Self::IdJag };
         let is = |kind: &str| typ.eq_ignore_ascii_case(kind);
         match self {
             Self::Id => is("JWT"),
             Self::Logout => is("JWT") || is("logout+jwt") || is("application/logout+jwt"),
             Self::Access => is("JWT") || is_access_token(typ),
+            Self::IdJag => is("oauth-id-jag+jwt"),
         }
     }
 }

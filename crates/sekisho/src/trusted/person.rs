@@ -1,5 +1,6 @@
 //! A person as another server's token describes them: what is kept of it is short and plain.
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::principal::{Identity, WantedClaims};
@@ -9,13 +10,15 @@ const NAME_CHARS_MAX: usize = 128;
 const EMAIL_BYTES_MAX: usize = 254;
 
 /// The claims that say more than who somebody is (Core §5.1).
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Deserialize)]
 pub(crate) struct Description {
     pub(crate) name: Option<String>,
     pub(crate) preferred_username: Option<String>,
     pub(crate) email: Option<String>,
+    #[serde(default)]
     pub(crate) email_verified: Value,
     /// All that is said beside these.
+    #[serde(flatten)]
     pub(crate) rest: Map<String, Value>,
 }
 
@@ -41,7 +44,7 @@ pub(crate) fn described(
 
 impl Description {
     /// A claim as it came, before anybody shortened or doubted it.
-    fn said(&self, name: &str) -> Option<Value> {
+    pub(crate) fn said(&self, name: &str) -> Option<Value> {
         match name {
             "name" => self.name.clone().map(Value::from),
             "preferred_username" => self.preferred_username.clone().map(Value::from),
@@ -49,6 +52,35 @@ impl Description {
             "email_verified" => Some(self.email_verified.clone()),
             other => self.rest.get(other).cloned(),
         }
+    }
+
+    /// Fills in what is absent here. An address and whether it was verified belong together.
+    pub(crate) fn add(&mut self, other: Self) {
+        if self.email.is_none() {
+            (self.email, self.email_verified) = (other.email, other.email_verified);
+        }
+        self.name = self.name.take().or(other.name);
+        self.preferred_username = self.preferred_username.take().or(other.preferred_username);
+        for (name, value) in other.rest {
+            self.rest.entry(name).or_insert(value);
+        }
+    }
+
+    /// Takes another claim for the word on whether the address was verified. Some say it as a number
+    /// or as text.
+    pub(crate) fn verified_by(mut self, claim: &str) -> Self {
+        let is_verified = self.rest.get(claim).is_some_and(|said| {
+            *said == true || *said == 1 || matches!(said.as_str(), Some("1" | "true" | "True"))
+        });
+        self.email_verified = is_verified.into();
+        self
+    }
+
+    /// Whether a claim is said to be somewhere else. Entra has a word of its own for groups too.
+    pub(crate) fn is_elsewhere(&self, name: &str) -> bool {
+        let names = self.rest.get("_claim_names").and_then(Value::as_object);
+        names.is_some_and(|names| names.contains_key(name))
+            || (name == "groups" && self.rest.get("hasgroups").is_some_and(|said| *said == true))
     }
 }
 

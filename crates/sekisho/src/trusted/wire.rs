@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, StatusCode};
 use reqwest::redirect::Policy;
+use sekisho_protocol::Secret;
 use url::Url;
 
 use crate::measure::PROVIDER_SECONDS;
@@ -29,6 +30,7 @@ pub(crate) enum Endpoint {
     Keys,
     Revocation,
     Introspection,
+    Userinfo,
 }
 
 impl Endpoint {
@@ -39,6 +41,7 @@ impl Endpoint {
             Self::Keys => "keys",
             Self::Revocation => "revocation",
             Self::Introspection => "introspection",
+            Self::Userinfo => "userinfo",
         }
     }
 }
@@ -51,6 +54,7 @@ impl fmt::Display for Endpoint {
             Self::Keys => "the key set",
             Self::Revocation => "the revocation endpoint",
             Self::Introspection => "the introspection endpoint",
+            Self::Userinfo => "the userinfo endpoint",
         })
     }
 }
@@ -119,6 +123,29 @@ impl Wire {
     /// Fetches a document.
     pub(crate) async fn get(&self, endpoint: Endpoint, url: Url) -> Result<Answer, Fault> {
         self.exchange(endpoint, self.client.get(url)).await
+    }
+
+    /// Fetches what an access token opens.
+    pub(crate) async fn get_as(
+        &self,
+        endpoint: Endpoint,
+        url: Url,
+        access_token: &Secret,
+    ) -> Result<Answer, Fault> {
+        self.exchange(endpoint, self.client.get(url).bearer_auth(access_token.reveal())).await
+    }
+
+    /// Deletes what a body of JSON says, as a client with a secret.
+    pub(crate) async fn delete(
+        &self,
+        endpoint: Endpoint,
+        url: Url,
+        body: &serde_json::Value,
+        (id, secret): (&str, &str),
+    ) -> Result<Answer, Fault> {
+        let request = self.client.delete(url).basic_auth(id, Some(secret));
+        let request = request.header(http::header::CONTENT_TYPE, "application/json");
+        self.exchange(endpoint, request.body(body.to_string())).await
     }
 
     /// Posts a form; `credentials` go into the header as RFC 6749 §2.3.1 encodes them.

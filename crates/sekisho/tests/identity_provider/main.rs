@@ -8,6 +8,7 @@
     reason = "a test that meets the unexpected must stop"
 )]
 
+mod github;
 mod local;
 mod oidc;
 mod oidc_claims;
@@ -15,6 +16,7 @@ mod oidc_exchange;
 mod oidc_logout;
 mod oidc_outages;
 mod oidc_session;
+mod presets;
 
 use std::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -27,7 +27,7 @@ fn only(condition: &str) -> Admission {
 
 async fn world_for_staff() -> World {
     let mut builder = World::builder();
-    builder.settings.admission = only("'staff' in user.groups");
+    builder.admission = only("'staff' in user.groups");
     let world = builder.build().await;
     world.provider.say_of("alice", groups(&["staff"]));
     world.provider.say_of("mallory", groups(&["guests"]));
@@ -63,7 +63,7 @@ async fn who_is_not_let_in_any_more_refreshes_nothing() {
     let bob = before.tokens(&client, "bob").await;
 
     let mut builder = World::builder().over(store).by(&clock);
-    builder.settings.admission = only("'staff' in user.groups");
+    builder.admission = only("'staff' in user.groups");
     let after = builder.build().await;
     assert_eq!(after.refresh(&client, &alice.refresh).await.status, 200);
     let refused = after.refresh(&client, &bob.refresh).await;

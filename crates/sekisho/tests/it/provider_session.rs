@@ -176,7 +176,7 @@ async fn who_comes_back_too_late_changes_nothing() {
 #[tokio::test]
 async fn login_only_asks_nobody() {
     let mut builder = World::builder();
-    builder.settings.provider_session = SessionRule::LoginOnly;
+    builder.session = SessionRule::LoginOnly;
     let world = builder.build().await;
     let client = world.public_client("https://app.example/cb").await;
     let tokens = world.tokens(&client, "alice").await;

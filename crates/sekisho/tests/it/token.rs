@@ -251,7 +251,8 @@ async fn other_grants_do_not_exist() {
     let world = World::new().await;
     let client = world.public_client("https://app.example/cb").await;
     for grant in ["password", "urn:ietf:params:oauth:grant-type:jwt-bearer", "implicit"] {
-        let form = [("grant_type", grant), ("username", "a"), ("password", "b")];
+        let form =
+            [("grant_type", grant), ("username", "a"), ("password", "b"), ("assertion", "c")];
         let answer = world.post_as(&client, "/token", &form).await;
         assert_eq!(
             (answer.status.as_u16(), answer.error().as_str()),

@@ -99,7 +99,7 @@ pub(super) async fn log_in(State(pages): State<Pages>, request: Request<Body>) -
         Ok((form, outcome))
     };
     match outcome.await {
-        Ok((form, outcome)) => answer(&provider.public_url, &form, outcome, language),
+        Ok((form, outcome)) => answer(provider, &form, outcome, language),
         Err(refusal) => LoginRefusal::respond(&refusal, language, &parts.extensions),
     }
 }
@@ -202,13 +202,18 @@ fn address_of(extensions: &Extensions) -> IpAddr {
         .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip())
 }
 
-fn answer(public_url: &Issuer, form: &LoginForm, outcome: Outcome, language: Language) -> Response {
+fn answer(
+    provider: &LocalProvider,
+    form: &LoginForm,
+    outcome: Outcome,
+    language: Language,
+) -> Response {
     let page = |problem, status| {
         let (state, username) = (form.login_state.reveal(), form.username.as_str());
         LoginPage { state, username, problem: Some(problem) }.respond(language, status)
     };
     match outcome {
-        Outcome::LoggedIn { code } => to_callback(public_url, &form.login_state, &code),
+        Outcome::LoggedIn { code } => to_callback(provider, &form.login_state, &code),
         // Not 401: there is no HTTP authentication scheme to challenge for (RFC 9110 §15.5.2).
         Outcome::WrongNameOrPassword => page(LoginProblem::WrongNameOrPassword, StatusCode::OK),
         Outcome::TooManyTries { wait } => {
@@ -218,12 +223,12 @@ fn answer(public_url: &Issuer, form: &LoginForm, outcome: Outcome, language: Lan
 }
 
 /// 303, so that the browser comes to the callback by GET and without the form.
-fn to_callback(public_url: &Issuer, login_state: &Secret, code: &Secret) -> Response {
+fn to_callback(provider: &LocalProvider, login_state: &Secret, code: &Secret) -> Response {
     let query = form_urlencoded::Serializer::new(String::new())
         .append_pair("code", code.reveal())
         .append_pair("state", login_state.reveal())
         .finish();
-    let location = format!("{}?{query}", public_url.endpoint("/auth/callback"));
+    let location = format!("{}?{query}", provider.public_url.endpoint(&provider.callback));
     let Ok(location) = HeaderValue::from_str(&location) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };

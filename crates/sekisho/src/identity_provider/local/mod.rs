@@ -48,6 +48,8 @@ pub trait LoginBinding: std::fmt::Debug + Send + Sync {
 #[derive(Debug)]
 pub struct LocalProvider {
     public_url: Issuer,
+    /// The path that browsers come back to.
+    callback: String,
     store: Arc<dyn Store>,
     sealer: Sealer,
     clock: Arc<dyn Clock>,
@@ -72,7 +74,20 @@ impl LocalProvider {
     ) -> Self {
         let tries = Tries::new(TryLimits::default(), &clock);
         let passwords = PasswordChecker::new();
-        Self { public_url, store, sealer, clock, passwords, tries }
+        let callback = "/auth/callback".to_owned();
+        Self { public_url, callback, store, sealer, clock, passwords, tries }
+    }
+
+    /// Sends browsers back to this path.
+    #[must_use]
+    pub fn coming_back_to(mut self, path: String) -> Self {
+        self.callback = path;
+        self
+    }
+
+    /// Whether that is the path.
+    pub fn comes_back_to(&self, path: &str) -> bool {
+        self.callback == path
     }
 
     /// Other limits on tries.
@@ -104,6 +119,10 @@ pub fn routes(provider: Arc<LocalProvider>, binding: Arc<dyn LoginBinding>) -> R
 
 #[async_trait]
 impl IdentityProvider for LocalProvider {
+    fn issuer(&self) -> &str {
+        LOCAL_ISSUER
+    }
+
     async fn authorization_url(&self, attempt: &LoginAttempt) -> Result<String, ProviderError> {
         let query = form_urlencoded::Serializer::new(String::new())
             .append_pair("state", attempt.login_state.reveal())

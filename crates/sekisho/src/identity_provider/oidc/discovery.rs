@@ -24,6 +24,8 @@ pub(super) struct ProviderMetadata {
     pub(super) end_session_endpoint: Option<Url>,
     /// Where tokens are given back (RFC 7009), if there is such a place.
     pub(super) revocation_endpoint: Option<Url>,
+    /// Where more is said of a person (Core §5.3), if there is such a place.
+    pub(super) userinfo_endpoint: Option<Url>,
 }
 
 /// The members we read; all others are none of our business.
@@ -38,6 +40,7 @@ struct Document {
     scopes_supported: Option<Vec<String>>,
     end_session_endpoint: Option<String>,
     revocation_endpoint: Option<String>,
+    userinfo_endpoint: Option<String>,
     #[serde(default)]
     authorization_response_iss_parameter_supported: bool,
 }
@@ -97,6 +100,10 @@ impl ProviderMetadata {
                 .revocation_endpoint
                 .as_ref()
                 .and_then(|text| endpoint("revocation_endpoint", text, issuer).ok()),
+            userinfo_endpoint: document
+                .userinfo_endpoint
+                .as_ref()
+                .and_then(|text| endpoint("userinfo_endpoint", text, issuer).ok()),
         })
     }
 }

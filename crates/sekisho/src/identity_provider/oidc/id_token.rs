@@ -16,8 +16,6 @@ pub(super) struct Expected<'a> {
     pub(super) issuer: &'a str,
     pub(super) client_id: &'a str,
     pub(super) nonce: &'a Secret,
-    /// What is kept beside who it is.
-    pub(super) claims: &'a WantedClaims,
     pub(super) now: Timestamp,
 }
 
@@ -55,19 +53,14 @@ pub(super) struct SignedClaims {
     exp: NumericDate,
     nbf: Option<NumericDate>,
     iat: NumericDate,
-    name: Option<String>,
-    preferred_username: Option<String>,
-    email: Option<String>,
-    #[serde(default)]
-    email_verified: serde_json::Value,
     sid: Option<String>,
     #[serde(flatten)]
-    rest: serde_json::Map<String, serde_json::Value>,
+    description: Description,
 }
 
 impl SignedClaims {
-    /// Judges every claim, and gives the person.
-    pub(super) fn judge(self, expected: &Expected<'_>) -> Result<Identity, Flaw> {
+    /// Judges every claim.
+    pub(super) fn judge(self, expected: &Expected<'_>) -> Result<Self, Flaw> {
         if self.iss != expected.issuer {
             return Err(trusted::Flaw::Issuer.into());
         }
@@ -78,34 +71,58 @@ impl SignedClaims {
         }
         check_times(self.exp, self.nbf, Some(self.iat), expected.now.unix_seconds())?;
         check_subject(&self.sub)?;
-        Ok(self.described(expected.claims))
+        Ok(self)
     }
 
-    fn described(self, wanted: &WantedClaims) -> Identity {
-        let description = Description {
-            name: self.name,
-            preferred_username: self.preferred_username,
-            email: self.email,
-            email_verified: self.email_verified,
-            rest: self.rest,
+    pub(super) fn subject(&self) -> &str {
+        &self.sub
+    }
+
+    /// Whether something is absent that is wanted of a person.
+    pub(super) fn lacks(&self, wanted: &WantedClaims, wants_email: bool) -> bool {
+        let has = |name: &str| self.description.said(name).is_some_and(|said| !said.is_null());
+        (wants_email && self.description.email.is_none()) || !wanted.iter().all(has)
+    }
+
+    /// Adds what the userinfo endpoint says, where the token says nothing.
+    pub(super) fn add(&mut self, said: Description) {
+        self.description.add(said);
+    }
+
+    /// Claims that are somewhere else (Core §5.6.2) are not looked for, and nobody may believe that
+    /// rules have seen them.
+    pub(super) fn tell_of_absent(&self, wanted: &WantedClaims) {
+        for claim in wanted.iter().filter(|name| self.description.is_elsewhere(name)) {
+            tracing::warn!(
+                subject = self.sub,
+                claim,
+                "the provider leaves this claim out because it is too long, and rules see none: \
+                 let it say less there (Entra: only groups that are assigned to the application)"
+            );
+        }
+    }
+
+    /// The person, with what is wanted of them.
+    pub(super) fn described(self, wanted: &WantedClaims, verified_by: Option<&str>) -> Identity {
+        let description = match verified_by {
+            Some(claim) => self.description.verified_by(claim),
+            None => self.description,
         };
         described(self.iss, self.sub, description, wanted)
     }
 
-    /// Judges a token that came of a refresh (Core §12.2): the same provider, client and person. Gives
-    /// the person as they are described now.
+    /// Judges a token that came of a refresh (Core §12.2): the same provider, client and person.
     pub(super) fn judge_renewed(
         self,
         issuer: &str,
         client_id: &str,
         subject: &str,
-        wanted: &WantedClaims,
-    ) -> Result<Identity, Flaw> {
+    ) -> Result<Self, Flaw> {
         if self.iss != issuer {
             return Err(trusted::Flaw::Issuer.into());
         }
         self.check_audience(client_id)?;
-        if self.sub == subject { Ok(self.described(wanted)) } else { Err(Flaw::OtherPerson) }
+        if self.sub == subject { Ok(self) } else { Err(Flaw::OtherPerson) }
     }
 
     /// The provider's name for the session, unless it is empty or too long to be kept.

@@ -12,6 +12,7 @@ mod discovery;
 mod id_token;
 mod logout_token;
 mod token;
+mod userinfo;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,6 +68,24 @@ pub struct OidcSettings {
     /// Whether to ask for refresh tokens that outlive the browser's session (`offline_access`),
     /// where the provider's metadata offers them.
     pub asks_offline_access: bool,
+    /// What an authorization request says beside the usual, such as `audience`.
+    pub parameters: Vec<(String, String)>,
+    /// In what this provider differs from others.
+    pub quirks: Quirks,
+}
+
+/// In what a provider differs from what the papers say, or from what its metadata says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Quirks {
+    /// What an authorization request says to get refresh tokens, where that is not a scope.
+    pub offline_parameters: &'static [(&'static str, &'static str)],
+    /// The claim that says that an e-mail address was verified, where it is not `email_verified`.
+    pub email_verified_by: Option<&'static str>,
+    /// Whether the ID token may leave out what the userinfo endpoint says (Core §5.4), so that it is
+    /// asked for what is wanted and absent.
+    pub asks_userinfo: bool,
+    /// What its token endpoint says of a refresh token that is over, beside `invalid_grant`.
+    pub says_of_over: &'static [&'static str],
 }
 
 impl OidcSettings {
@@ -85,6 +104,8 @@ impl OidcSettings {
             scopes: ["openid", "email", "profile"].map(str::to_owned).to_vec(),
             redirect_uri: redirect_uri.into(),
             asks_offline_access: true,
+            parameters: Vec::new(),
+            quirks: Quirks::default(),
         }
     }
 }
@@ -192,12 +213,40 @@ impl OidcProvider {
             issuer: &self.settings.issuer,
             client_id: &self.settings.client_id,
             nonce: &attempt.nonce,
-            claims: &self.claims,
             now,
         };
-        let identity = claims.judge(&expected).map_err(unacceptable)?;
-        let tokens = tokens.kept(now, self.scopes(&metadata).contains(&OFFLINE_ACCESS));
+        let claims = claims.judge(&expected).map_err(unacceptable)?;
+        let tokens = self.kept(tokens, &metadata);
+        let identity = self.described(&metadata, claims, &tokens.access_token).await?;
         Ok(LoggedIn { identity, tokens: Some(tokens), sid })
+    }
+
+    /// The person whom judged claims are about, with what the userinfo endpoint adds.
+    async fn described(
+        &self,
+        metadata: &ProviderMetadata,
+        mut claims: SignedClaims,
+        access_token: &Secret,
+    ) -> Result<Identity, Fault> {
+        let quirks = &self.settings.quirks;
+        if let Some(url) = metadata.userinfo_endpoint.as_ref().filter(|_| quirks.asks_userinfo)
+            && claims.lacks(&self.claims, self.settings.scopes.iter().any(|scope| scope == "email"))
+        {
+            claims.add(userinfo::ask(&self.wire, url, access_token, claims.subject()).await?);
+        }
+        claims.tell_of_absent(&self.claims);
+        Ok(claims.described(&self.claims, quirks.email_verified_by))
+    }
+
+    /// What is kept of tokens. Where refresh tokens are not asked for by a scope, one that came is
+    /// what was asked for.
+    fn kept(&self, tokens: token::Tokens, metadata: &ProviderMetadata) -> ProviderTokens {
+        let has_asked = self.scopes(metadata).contains(&OFFLINE_ACCESS);
+        let tokens = tokens.kept(self.clock.now(), has_asked);
+        let is_by_parameter = self.settings.asks_offline_access
+            && !self.settings.quirks.offline_parameters.is_empty();
+        let is_offline = tokens.is_offline || (is_by_parameter && tokens.refresh_token.is_some());
+        ProviderTokens { is_offline, ..tokens }
     }
 
     /// What a login asks for.
@@ -218,8 +267,7 @@ impl OidcProvider {
     async fn ask_again(&self, refresh_token: &Secret) -> Result<ProviderTokens, Fault> {
         let metadata = self.metadata(FRESH_FOR).await?;
         let tokens = token::renew(&self.wire, &self.settings, &metadata, refresh_token).await?;
-        let has_asked_offline = self.scopes(&metadata).contains(&OFFLINE_ACCESS);
-        Ok(tokens.kept(self.clock.now(), has_asked_offline))
+        Ok(self.kept(tokens, &metadata))
     }
 
     async fn trade_on(
@@ -232,18 +280,24 @@ impl OidcProvider {
         token::exchange(&self.wire, &self.settings, &metadata, access_token, wish, now).await
     }
 
-    async fn check_renewed(&self, id_token: &Secret, subject: &str) -> Result<Identity, Fault> {
+    async fn check_renewed(
+        &self,
+        id_token: &Secret,
+        access_token: &Secret,
+        subject: &str,
+    ) -> Result<Identity, Fault> {
         let metadata = self.metadata(FRESH_FOR).await?;
         let claims: SignedClaims = self.verify(&metadata, id_token, TokenKind::Id).await?;
         let OidcSettings { issuer, client_id, .. } = &self.settings;
-        let judged = claims.judge_renewed(issuer, client_id, subject, &self.claims);
-        judged.map_err(|flaw| {
+        let judged = claims.judge_renewed(issuer, client_id, subject);
+        let claims = judged.map_err(|flaw| {
             if flaw == Flaw::OtherPerson {
                 Fault::Refused(flaw.to_string())
             } else {
                 unacceptable(flaw)
             }
-        })
+        })?;
+        self.described(&metadata, claims, access_token).await
     }
 
     async fn check_logout(&self, token: &Secret) -> Result<LogoutToken, Fault> {
@@ -281,6 +335,10 @@ impl OidcProvider {
 
 #[async_trait]
 impl IdentityProvider for OidcProvider {
+    fn issuer(&self) -> &str {
+        &self.settings.issuer
+    }
+
     async fn authorization_url(&self, attempt: &LoginAttempt) -> Result<String, ProviderError> {
         let metadata = self.in_time(self.metadata(FRESH_FOR)).await?;
         let challenge = CodeVerifier::parse(attempt.code_verifier.reveal())
@@ -298,7 +356,14 @@ impl IdentityProvider for OidcProvider {
             .append_pair("state", attempt.login_state.reveal())
             .append_pair("nonce", attempt.nonce.reveal())
             .append_pair("code_challenge", challenge.as_str())
-            .append_pair("code_challenge_method", "S256");
+            .append_pair("code_challenge_method", "S256")
+            .extend_pairs(self.settings.parameters.iter());
+        if self.settings.asks_offline_access {
+            let is_said =
+                |name: &str| self.settings.parameters.iter().any(|(said, _)| said == name);
+            let more = self.settings.quirks.offline_parameters.iter();
+            url.query_pairs_mut().extend_pairs(more.filter(|(name, _)| !is_said(name)));
+        }
         Ok(url.into())
     }
 
@@ -327,7 +392,10 @@ impl IdentityProvider for OidcProvider {
         subject: &str,
     ) -> Result<Option<Identity>, ProviderError> {
         match &tokens.id_token {
-            Some(id_token) => self.in_time(self.check_renewed(id_token, subject)).await.map(Some),
+            Some(id_token) => {
+                let step = self.check_renewed(id_token, &tokens.access_token, subject);
+                self.in_time(step).await.map(Some)
+            }
             None => Ok(None),
         }
     }

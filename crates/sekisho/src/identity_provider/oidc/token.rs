@@ -71,7 +71,14 @@ pub(super) async fn renew(
     refresh_token: &Secret,
 ) -> Result<Tokens, Fault> {
     let form = vec![("grant_type", "refresh_token"), ("refresh_token", refresh_token.reveal())];
-    ask(wire, settings, metadata, form).await
+    let place = (Endpoint::Token, &metadata.token_endpoint);
+    let answer = post(wire, settings, metadata, place, form).await?;
+    match said(&answer) {
+        Some(word) if settings.quirks.says_of_over.contains(&word.as_str()) => {
+            Err(Fault::Refused(format!("its token endpoint says {word}, of what is over")))
+        }
+        Some(_) | None => Tokens::read(&answer),
+    }
 }
 
 /// Trades an access token for one that somebody else takes.
@@ -203,11 +210,17 @@ impl Tokens {
     }
 }
 
+/// The word by which an answer refuses (RFC 6749 §5.2), if it does.
+fn said(answer: &Answer) -> Option<String> {
+    let is_refusal = answer.status != http::StatusCode::OK;
+    let failure = serde_json::from_slice::<Failure>(&answer.body).ok();
+    failure.filter(|_| is_refusal).map(|failure| failure.error)
+}
+
 /// RFC 6749 §5.2, sorted by whose fault it is. Only the error's name is kept: a description could
 /// repeat what we sent.
 fn refusal(answer: &Answer) -> Fault {
-    let failure = serde_json::from_slice::<Failure>(&answer.body).ok();
-    match failure.as_ref().map_or("", |failure| failure.error.as_str()) {
+    match said(answer).as_deref().unwrap_or_default() {
         "invalid_grant" => Fault::Refused("its token endpoint says invalid_grant".into()),
         "access_denied" => Fault::Refused("its token endpoint says access_denied".into()),
         // Core §3.1.2.6: it goes no further without the person.
@@ -225,9 +238,9 @@ fn refusal(answer: &Answer) -> Fault {
         }
         "invalid_client" => credentials_refused("invalid_client"),
         "unauthorized_client" => credentials_refused("unauthorized_client"),
-        "invalid_request" => said("invalid_request"),
-        "unsupported_grant_type" => said("unsupported_grant_type"),
-        "invalid_scope" => said("invalid_scope"),
+        "invalid_request" => refused_as("invalid_request"),
+        "unsupported_grant_type" => refused_as("unsupported_grant_type"),
+        "invalid_scope" => refused_as("invalid_scope"),
         _ => Fault::Unacceptable(format!("{} answered {}", Endpoint::Token, answer.status)),
     }
 }
@@ -239,6 +252,6 @@ fn credentials_refused(error: &str) -> Fault {
     ))
 }
 
-fn said(error: &str) -> Fault {
+fn refused_as(error: &str) -> Fault {
     Fault::Unacceptable(format!("{} says {error}", Endpoint::Token))
 }

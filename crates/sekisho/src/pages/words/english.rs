@@ -1,8 +1,8 @@
 //! English.
 
 use super::{
-    AccountWords, ConsentWords, ErrorWords, LoginWords, LogoutWords, ProblemWords, Told,
-    WelcomeWords, Words,
+    AccountWords, ChooserWords, ConsentWords, ErrorWords, LoginWords, LogoutWords, ProblemWords,
+    Told, WelcomeWords, Words,
 };
 
 pub(super) const WORDS: Words = Words {
@@ -30,6 +30,11 @@ pub(super) const WORDS: Words = Words {
         redirect_uri: "Return address",
         allow: "Allow",
         deny: "Deny",
+    },
+    chooser: ChooserWords {
+        title: "Where do you log in?",
+        lead: "Choose where you have an account. You will come back here afterwards.",
+        own: "An account of this server",
     },
     login: LoginWords {
         title: "Log in",

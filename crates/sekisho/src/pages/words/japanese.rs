@@ -1,8 +1,8 @@
 //! 日本語
 
 use super::{
-    AccountWords, ConsentWords, ErrorWords, LoginWords, LogoutWords, ProblemWords, Told,
-    WelcomeWords, Words,
+    AccountWords, ChooserWords, ConsentWords, ErrorWords, LoginWords, LogoutWords, ProblemWords,
+    Told, WelcomeWords, Words,
 };
 
 pub(super) const WORDS: Words = Words {
@@ -30,6 +30,11 @@ pub(super) const WORDS: Words = Words {
         redirect_uri: "戻り先の URI",
         allow: "許可",
         deny: "拒否",
+    },
+    chooser: ChooserWords {
+        title: "どこでログインしますか？",
+        lead: "アカウントをお持ちのところを選んでください。ログインすると、ここへ戻ります。",
+        own: "このサーバーのアカウント",
     },
     login: LoginWords {
         title: "ログイン",

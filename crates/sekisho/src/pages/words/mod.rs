@@ -11,6 +11,7 @@ use super::language::Language;
 #[derive(Debug)]
 pub(in crate::pages) struct Words {
     pub(in crate::pages) consent: ConsentWords,
+    pub(in crate::pages) chooser: ChooserWords,
     pub(in crate::pages) login: LoginWords,
     pub(in crate::pages) logout: LogoutWords,
     pub(in crate::pages) error: ErrorWords,
@@ -53,6 +54,13 @@ pub(in crate::pages) struct ConsentWords {
     pub(in crate::pages) redirect_uri: &'static str,
     pub(in crate::pages) allow: &'static str,
     pub(in crate::pages) deny: &'static str,
+}
+
+#[derive(Debug)]
+pub(in crate::pages) struct ChooserWords {
+    pub(in crate::pages) title: &'static str,
+    pub(in crate::pages) lead: &'static str,
+    pub(in crate::pages) own: &'static str,
 }
 
 #[derive(Debug)]
