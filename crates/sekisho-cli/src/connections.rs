@@ -1,6 +1,6 @@
 //! Connections: how many at once, how slow they may be, and how large their heads.
 //!
-//! Over the limit a caller hears 503 and is closed at once; those who are in are not disturbed. No
+//! Over the limit a caller hears 503 (nothing, where TLS would come first) and is closed at once; those who are in are not disturbed. No
 //! address but a trusted proxy's, behind which there are many, has more than its share.
 //!
 //! A head that is none, or is too large to be read, is answered by hyper itself (400, 431, without a
@@ -15,13 +15,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum_server::accept::Accept;
 use axum_server::{Handle, Server};
 use sekisho::front::{ClientAddress, TrustedProxies};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
+
+use crate::entrance::Entrance;
 
 /// How long a request's head may take, and how long a connection may be idle between requests.
 const HEAD_WAIT: Duration = Duration::from_secs(15);
@@ -37,15 +38,15 @@ const HTTP2_STREAMS_MAX: u32 = 256;
 /// How often a silent HTTP/2 connection is asked whether it is still there.
 const HTTP2_PING_EVERY: Duration = Duration::from_secs(20);
 
-/// A server for HTTP/1 and HTTP/2 without TLS, with every limit set.
+/// A server for HTTP/1 and HTTP/2, with every limit set.
 pub(crate) fn accepting(
     listener: TcpListener,
-    connections: Connections,
+    entrance: Entrance,
     handle: Handle<SocketAddr>,
-) -> Server<SocketAddr, Connections> {
+) -> Server<SocketAddr, Entrance> {
     let mut server = Server::<SocketAddr>::from_listener(listener)
         .handle(handle)
-        .acceptor(connections)
+        .acceptor(entrance)
         .first_request_timeout(HEAD_WAIT)
         .accept_error_handler(|peer, error| {
             tracing::debug!(?peer, error = error as &dyn std::error::Error, "no connection");
@@ -80,9 +81,16 @@ impl Connections {
         Self { places: Arc::new(Semaphore::new(most)), shares, proxies }
     }
 
-    fn admit(&self, stream: TcpStream) -> io::Result<Connection> {
+    /// Takes a place for this socket.
+    ///
+    /// # Errors
+    /// When there is none, or the socket is gone already.
+    pub(crate) fn admit(&self, stream: TcpStream, turning: Turning) -> io::Result<Connection> {
         let Some(place) = self.place_for(stream.peer_addr()?.ip().to_canonical()) else {
-            turn_away(stream)?;
+            match turning {
+                Turning::Answered => turn_away(stream)?,
+                Turning::Closed => drop(stream),
+            }
             return Err(io::Error::other("too many connections"));
         };
         // Without it each event of a stream can wait for 40 ms.
@@ -155,14 +163,13 @@ fn turn_away(stream: TcpStream) -> io::Result<()> {
     stream.into_std()?.write_all(FULL)
 }
 
-impl<S> Accept<TcpStream, S> for Connections {
-    type Stream = Connection;
-    type Service = S;
-    type Future = std::future::Ready<io::Result<(Connection, S)>>;
-
-    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        std::future::ready(self.admit(stream).map(|connection| (connection, service)))
-    }
+/// What becomes of whoever finds no place.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Turning {
+    /// They hear 503.
+    Answered,
+    /// Nothing could be said that they would understand.
+    Closed,
 }
 
 /// A connection and the place it takes, given back when it ends.
@@ -250,7 +257,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let accepted = listener.accept().await.unwrap().0;
-        (peer, Connections::new(1, 1, TrustedProxies::default()).admit(accepted).unwrap())
+        let connections = Connections::new(1, 1, TrustedProxies::default());
+        (peer, connections.admit(accepted, Turning::Answered).unwrap())
     }
 
     /// Case 92: whoever never reads holds no connection for ever.

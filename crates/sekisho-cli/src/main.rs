@@ -9,6 +9,7 @@ mod config;
 mod conformance;
 mod connections;
 mod doctor;
+mod entrance;
 mod explain;
 mod flows;
 mod fortune;
@@ -27,6 +28,7 @@ mod stdio;
 mod stopping;
 mod store;
 mod telemetry;
+mod tls;
 mod token;
 mod user;
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! listen ─▶ key ─▶ store ─▶ who issues tokens (issuing.rs) ─┐
-//!                    └────▶ guard ─▶ MCP endpoints ─────────┴─▶ front ─▶ connections
+//!                    └────▶ guard ─▶ MCP endpoints ─────────┴─▶ front ─▶ entrance
 //! ```
 //!
 //! The port is taken first, so that callers wait for an answer instead of being turned away, and
@@ -35,13 +35,14 @@ use tower::Layer as _;
 use crate::behind::Behind;
 use crate::config::{Config, IdentityConfig, KeyFile, Server};
 use crate::connections::{Connections, accepting};
+use crate::entrance::Entrance;
 use crate::introducing::TokenSources;
 use crate::issuing::{Issuing, issuing};
 use crate::outcome::{Failure, say};
 use crate::shortcut::Shortcut;
 use crate::signpost::signpost;
 use crate::store::OpenStore;
-use crate::{key, memory, stopping, telemetry};
+use crate::{key, memory, stopping, telemetry, tls};
 
 /// How often what has expired is removed from the store.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
@@ -69,6 +70,7 @@ pub(crate) fn runtime() -> Result<Runtime, Failure> {
 
 async fn serve(config: Config) -> Result<(), Failure> {
     let listener = listen(config.listen).map_err(|error| cannot_listen(config.listen, &error))?;
+    let tls = config.tls.as_ref().map(|tls| tls::begin(tls, &config.public_url)).transpose()?;
     let sealer = key::sealer(&config.key_file, &config.store)?;
     let store = OpenStore::for_server(&config).await?;
     key::claim(&sealer, &config.key_file, store.shared.as_ref(), &config.store).await?;
@@ -86,7 +88,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         config.connections_per_address_max,
         config.proxies.clone(),
     );
-    let server = accepting(listener, connections, handle.clone());
+    let server = accepting(listener, Entrance::new(connections, tls), handle.clone());
     let for_each_peer = tower::service_fn(move |peer| {
         std::future::ready(Ok::<_, Infallible>(app.clone().for_peer(peer)))
     });
@@ -107,7 +109,8 @@ async fn serve(config: Config) -> Result<(), Failure> {
 
 /// Limits count by address, and behind an unknown proxy everybody has the proxy's.
 fn warn_of_one_address(config: &Config) {
-    let is_behind_a_proxy = config.public_url.is_https() && config.listen.ip().is_loopback();
+    let is_behind_a_proxy = config.public_url.is_https() && config.tls.is_none();
+    let is_behind_a_proxy = is_behind_a_proxy && config.listen.ip().is_loopback();
     if is_behind_a_proxy && config.proxies.is_empty() {
         tracing::warn!(
             "trusted_proxies is empty: all callers count as one address for every limit; \
@@ -265,7 +268,7 @@ async fn welcome(config: &Config, store: &Arc<dyn Store>) -> Result<(), Failure>
             tell(&format!("log in at {}, which gives the tokens", other.issuer))?;
         }
     }
-    let address = if config.public_url.is_https() {
+    let address = if config.public_url.is_https() && config.tls.is_none() {
         format!("http://{}", config.listen)
     } else {
         config.public_url.as_str().to_owned()

@@ -16,8 +16,6 @@ pub(crate) enum Kind {
     Names,
     /// A whole number, not negative.
     Number,
-    /// A name kept for later, with what it will be for.
-    Reserved(&'static str),
 }
 
 /// One setting.
@@ -40,10 +38,6 @@ const fn key(
     purpose: &'static str,
 ) -> Key {
     Key { path, kind, default, purpose }
-}
-
-const fn reserved(path: &'static str, purpose: &'static str) -> Key {
-    key(path, Kind::Reserved(purpose), None, purpose)
 }
 
 use Kind::{List, Names, Number, Secret, Table, Text};
@@ -266,7 +260,13 @@ pub(crate) const KEYS: &[Key] = &[
         "an MCP session unused for this long is forgotten",
     ),
     key("limits.body_bytes_max", Number, Some("4194304"), "bytes of one MCP message"),
-    reserved("tls", "serving https without a proxy in front"),
+    key(
+        "tls.cert_file",
+        Text,
+        None,
+        "a certificate (PEM) and those of its issuers, to end TLS here; read again when it changes",
+    ),
+    key("tls.key_file", Text, None, "the private key (PEM) of that certificate"),
 ];
 
 /// The settings of one `[[server]]`.

@@ -17,6 +17,7 @@ mod rules;
 mod show;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod understood;
 mod upstream;
 mod written;
@@ -31,6 +32,7 @@ pub(crate) use error::ConfigError;
 pub(crate) use external::{ExternalConfig, Verification};
 pub(crate) use introduction::{TokenKind, TokenWish};
 pub(crate) use show::show;
+pub(crate) use tls::{CertificateFiles, TlsConfig};
 pub(crate) use understood::{
     Config, IdentityConfig, KeyFile, LogConfig, LogFormat, OidcConfig, Server, StoreLocation,
 };

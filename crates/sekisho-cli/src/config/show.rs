@@ -15,7 +15,7 @@ use super::written::{ConfigFile, Settings, Value, Written, shown};
 pub(crate) fn show(written: &ConfigFile, config: &Config) -> String {
     let mut text = String::new();
     let mut table = "";
-    for key in KEYS.iter().filter(|key| !matches!(key.kind, Kind::Reserved(_))) {
+    for key in KEYS {
         let (within, name) = key.path.split_once('.').unwrap_or(("", key.path));
         if within != table {
             table = within;

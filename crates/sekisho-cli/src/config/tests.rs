@@ -120,9 +120,29 @@ fn a_wrong_name_gets_one_sentence() {
             "a text for a table",
         ),
         (
-            "[tls]\ncert = \"x\"",
-            "FILE, line 1: tls: it is reserved for serving https without a proxy in front and not built yet: leave it out",
-            "reserved",
+            "[tls]\ncertfile = \"x\"",
+            "FILE, line 2: tls.certfile: there is no such setting: did you mean tls.cert_file?",
+            "nearly the name of one",
+        ),
+        (
+            "[tls]\ncert_file = \"c.pem\"\nkey_file = \"k.pem\"",
+            "FILE, line 2: tls.cert_file = \"c.pem\": people then come by https: set public_url to the https URL they use, such as \"https://localhost\"",
+            "TLS for nobody",
+        ),
+        (
+            "public_url = \"https://mcp.example.com\"\n[tls]\ncert_file = \"c.pem\"",
+            "FILE, line 3: tls.cert_file = \"c.pem\": a certificate and its key belong together: set tls.key_file too",
+            "no key",
+        ),
+        (
+            "public_url = \"https://mcp.example.com\"\n[tls]\nkey_file = \"k.pem\"",
+            "FILE, line 3: tls.key_file = \"k.pem\": a certificate and its key belong together: set tls.cert_file too",
+            "no certificate",
+        ),
+        (
+            "public_url = \"https://mcp.example.com\"\n[tls]\ncert_file = \"\"\nkey_file = \"k.pem\"",
+            "FILE, line 3: tls.cert_file = \"\": it names no file: write a path",
+            "no name",
         ),
         (
             "[[rule]]\ntool = \"x\"",
@@ -1024,8 +1044,8 @@ fn a_wrong_variable_gets_one_sentence() {
         (
             "SEKISHO_TLS",
             "x",
-            "SEKISHO_TLS: it is reserved for serving https without a proxy in front and not built yet: leave it out",
-            "reserved",
+            "SEKISHO_TLS: there is no such setting: unset it, every SEKISHO_ variable must be a setting",
+            "a table of settings",
         ),
         (
             "SEKISHO_LISTEN",
@@ -1195,7 +1215,7 @@ fn the_file_can_be_named_by_a_variable_and_the_flag_beats_it() {
 
 #[test]
 fn every_setting_can_come_from_the_environment() {
-    for key in KEYS.iter().filter(|key| !matches!(key.kind, Kind::Reserved(_))) {
+    for key in KEYS {
         let value = if key.kind == Kind::Number { "7" } else { "x" };
         let given = Given::file("").variable(&key.variable(), value);
         let written = read(&given.flags, given.variables.clone().into_iter()).unwrap();
@@ -1264,6 +1284,18 @@ fn the_url_and_the_port_follow_each_other() {
             "https://mcp.example.com",
             "127.0.0.1:0",
             "any port behind a proxy",
+        ),
+        (
+            "public_url = \"https://localhost:9000\"\n[tls]\ncert_file = \"c\"\nkey_file = \"k\"",
+            "https://localhost:9000",
+            "127.0.0.1:9000",
+            "TLS of our own",
+        ),
+        (
+            "public_url = \"https://localhost:9000\"",
+            "https://localhost:9000",
+            "127.0.0.1:8000",
+            "TLS of somebody else's",
         ),
     ];
     for (text, public_url, listen, reason) in rows {

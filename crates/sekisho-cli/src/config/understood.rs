@@ -33,6 +33,7 @@ use super::external::{self, ExternalConfig};
 use super::introduction;
 use super::read_text;
 use super::rules;
+use super::tls::{self, TlsConfig};
 use super::upstream::{Upstream, check_members, upstream};
 use super::written::{ConfigFile, Settings, reserved};
 
@@ -41,6 +42,8 @@ use super::written::{ConfigFile, Settings, reserved};
 pub(crate) struct Config {
     pub(crate) public_url: Issuer,
     pub(crate) listen: SocketAddr,
+    /// None where something in front of us ends TLS, or nobody.
+    pub(crate) tls: Option<TlsConfig>,
     pub(crate) store: StoreLocation,
     pub(crate) durability: Durability,
     pub(crate) key_file: KeyFile,
@@ -153,6 +156,7 @@ pub(crate) enum LogFormat {
 pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
     let settings = &written.settings;
     let (public_url, listen) = addresses(settings)?;
+    let tls = tls::tls(settings, &public_url)?;
     let is_external = choose(settings, "authorization.mode", &MODES)?;
     if is_external {
         external::refuse_foreign(written)?;
@@ -206,6 +210,7 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
     Ok(Config {
         public_url,
         listen,
+        tls,
         store,
         durability,
         key_file,
@@ -243,7 +248,10 @@ fn addresses(settings: &Settings) -> Result<(Issuer, SocketAddr), ConfigError> {
     let public_url = settings.parse("public_url", Issuer::parse)?;
     let inside = Url::parse(public_url.as_str()).ok().filter(is_loopback);
     match inside.as_ref().and_then(Url::port_or_known_default) {
-        Some(port) if !settings.was_written("listen") && !public_url.is_https() => {
+        Some(port)
+            if !settings.was_written("listen")
+                && public_url.is_https() == tls::is_wanted(settings) =>
+        {
             Ok((public_url, SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
         }
         Some(_) | None => Ok((public_url, listen)),

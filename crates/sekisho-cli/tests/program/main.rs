@@ -30,5 +30,6 @@ mod settings;
 mod starting;
 mod stdio;
 mod stopping;
+mod tls;
 mod user;
 mod wire;
