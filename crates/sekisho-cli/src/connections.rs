@@ -95,11 +95,24 @@ impl Connections {
         };
         // Without it each event of a stream can wait for 40 ms.
         stream.set_nodelay(true)?;
-        Ok(Connection { stream, stuck: None, _place: place })
+        Ok(Connection { stream, stuck: None, place })
     }
 }
 
 impl Connections {
+    /// Counts a connection that a proxy passes on as one of `client`.
+    ///
+    /// # Errors
+    /// When that address has its share already.
+    pub(crate) fn count(&self, connection: &mut Connection, client: IpAddr) -> io::Result<()> {
+        if !self.proxies.is_trusted(client) {
+            let share = self.shares.take(ClientAddress(client).network());
+            let share = share.ok_or_else(|| io::Error::other("too many connections"))?;
+            connection.place.share = Some(share);
+        }
+        Ok(())
+    }
+
     fn place_for(&self, peer: IpAddr) -> Option<Place> {
         let share = if self.proxies.is_trusted(peer) {
             None
@@ -107,7 +120,7 @@ impl Connections {
             Some(self.shares.take(ClientAddress(peer).network())?)
         };
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        Some(Place { _place: place, _share: share })
+        Some(Place { _place: place, share })
     }
 }
 
@@ -153,7 +166,7 @@ impl Drop for Share {
 #[derive(Debug)]
 struct Place {
     _place: OwnedSemaphorePermit,
-    _share: Option<Share>,
+    share: Option<Share>,
 }
 
 /// Into the socket's empty buffer, so that it takes no wait.
@@ -178,7 +191,7 @@ pub(crate) struct Connection {
     stream: TcpStream,
     /// Runs while nothing more can be written; there is none while all goes well.
     stuck: Option<Pin<Box<Sleep>>>,
-    _place: Place,
+    place: Place,
 }
 
 impl Connection {

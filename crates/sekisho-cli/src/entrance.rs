@@ -1,18 +1,23 @@
-//! The way from a socket to HTTP: a place among the [`Connections`], then TLS if we end it.
+//! The way from a socket to HTTP: a place among the [`Connections`], whose it is if a proxy says so,
+//! then TLS if we end it.
 //!
 //! ```text
-//! socket ─▶ place, share (connections.rs) ─▶ handshake ─▶ HTTP
+//! socket ─▶ place, share (connections.rs) ─▶ header of a trusted proxy ─▶ TLS handshake ─▶ HTTP
 //! ```
 //!
 //! Each step has its time. The place is taken first, so that handshakes are counted, too.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum_server::accept::Accept;
+use sekisho::front::{FrontService, TrustedProxies};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -20,6 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::connections::{Connection, Connections, Turning};
+use crate::proxy_header;
 
 /// How long a TLS handshake may take, from the first byte on.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
@@ -28,35 +34,91 @@ const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(crate) struct Entrance {
     connections: Connections,
+    headers: Option<Headers>,
     tls: Option<TlsAcceptor>,
 }
 
+/// Whose headers of the PROXY protocol are read, and believed.
+#[derive(Clone)]
+struct Headers {
+    proxies: TrustedProxies,
+    /// Whether it was said that one has none: once, since it is the same with each connection.
+    were_missed: Arc<AtomicBool>,
+}
+
 impl Entrance {
-    /// Without `tls` what comes is HTTP at once.
-    pub(crate) fn new(connections: Connections, tls: Option<TlsAcceptor>) -> Self {
-        Self { connections, tls }
+    /// What comes is HTTP at once.
+    pub(crate) fn new(connections: Connections) -> Self {
+        Self { connections, headers: None, tls: None }
     }
 
-    async fn admit(self, stream: TcpStream) -> io::Result<Wire> {
-        let Some(tls) = self.tls else {
-            return Ok(Wire::Plain(self.connections.admit(stream, Turning::Answered)?));
+    /// The same behind TLS.
+    #[must_use]
+    pub(crate) fn behind_tls(self, tls: TlsAcceptor) -> Self {
+        Self { tls: Some(tls), ..self }
+    }
+
+    /// The same, where these proxies say whose connection they pass on.
+    #[must_use]
+    pub(crate) fn told_by(self, proxies: TrustedProxies) -> Self {
+        Self { headers: Some(Headers { proxies, were_missed: Arc::default() }), ..self }
+    }
+
+    /// Also gives whose connection it is, if somebody is believed who says so.
+    async fn admit(self, stream: TcpStream) -> io::Result<(Wire, Option<SocketAddr>)> {
+        let turning = if self.tls.is_some() { Turning::Closed } else { Turning::Answered };
+        let peer = stream.peer_addr()?.ip().to_canonical();
+        let mut connection = self.connections.admit(stream, turning)?;
+        let client = match &self.headers {
+            Some(headers) if headers.proxies.is_trusted(peer) => {
+                headers.read(peer, &mut connection).await?
+            }
+            Some(_) | None => None,
         };
-        let connection = self.connections.admit(stream, Turning::Closed)?;
+        if let Some(client) = client {
+            self.connections.count(&mut connection, client.ip())?;
+        }
+        let Some(tls) = self.tls else { return Ok((Wire::Plain(connection), client)) };
         let stream = timeout(HANDSHAKE_WAIT, tls.accept(connection)).await.map_err(|_| {
             io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake takes too long")
         })?;
-        Ok(Wire::Tls(Box::new(stream?)))
+        Ok((Wire::Tls(Box::new(stream?)), client))
     }
 }
 
-impl<S: Send + 'static> Accept<TcpStream, S> for Entrance {
-    type Stream = Wire;
-    type Service = S;
-    type Future = Pin<Box<dyn Future<Output = io::Result<(Wire, S)>> + Send>>;
+impl Headers {
+    async fn read(
+        &self,
+        proxy: IpAddr,
+        connection: &mut Connection,
+    ) -> io::Result<Option<SocketAddr>> {
+        proxy_header::read(connection)
+            .await
+            .map(|client| client.map(|at| SocketAddr::new(at.ip().to_canonical(), at.port())))
+            .map_err(|error| {
+                if !self.were_missed.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        %proxy,
+                        "a connection of a trusted proxy was refused, since {error}: have it send \
+                         one with each, or set proxy_protocol to \"off\"; this is said once"
+                    );
+                }
+                io::Error::other(error)
+            })
+    }
+}
 
-    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
+impl<S: Send + 'static> Accept<TcpStream, FrontService<S>> for Entrance {
+    type Stream = Wire;
+    type Service = FrontService<S>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<(Wire, FrontService<S>)>> + Send>>;
+
+    fn accept(&self, stream: TcpStream, service: FrontService<S>) -> Self::Future {
         let admitted = self.clone().admit(stream);
-        Box::pin(async move { Ok((admitted.await?, service)) })
+        Box::pin(async move {
+            let (wire, client) = admitted.await?;
+            Ok((wire, client.into_iter().fold(service, FrontService::for_peer)))
+        })
     }
 }
 
@@ -128,11 +190,8 @@ impl AsyncWrite for Wire {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-    use std::sync::Arc;
-
     use rustls::pki_types::PrivateKeyDer;
     use rustls::{ClientConfig, RootCertStore, ServerConfig};
-    use sekisho::front::TrustedProxies;
     use tokio::io::AsyncWriteExt as _;
     use tokio::net::TcpListener;
     use tokio_rustls::TlsConnector;
@@ -167,7 +226,7 @@ mod tests {
     }
 
     fn entrance(tls: TlsAcceptor) -> Entrance {
-        Entrance::new(Connections::new(1, 1, TrustedProxies::default()), Some(tls))
+        Entrance::new(Connections::new(1, 1, TrustedProxies::default())).behind_tls(tls)
     }
 
     /// Case 102: also a handshake that begins, and then goes no further.
@@ -205,7 +264,7 @@ mod tests {
         let name = "localhost".try_into().unwrap();
         let (wire, peer) =
             tokio::join!(entrance(acceptor).admit(accepted), connector.connect(name, peer));
-        let (mut wire, _peer) = (wire.unwrap(), peer.unwrap());
+        let (mut wire, _peer) = (wire.unwrap().0, peer.unwrap());
         tokio::time::pause();
         let error = wire.write_all(&vec![0; 64 << 20]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);

@@ -21,6 +21,7 @@ mod key_rotate;
 mod keycloak;
 mod memory;
 mod outcome;
+mod proxy_header;
 mod serve;
 mod shortcut;
 mod signpost;

@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Layer as _;
 
 use crate::behind::Behind;
-use crate::config::{Config, IdentityConfig, KeyFile, Server};
+use crate::config::{Config, IdentityConfig, KeyFile, ProxyProtocol, Server};
 use crate::connections::{Connections, accepting};
 use crate::entrance::Entrance;
 use crate::introducing::TokenSources;
@@ -88,7 +88,14 @@ async fn serve(config: Config) -> Result<(), Failure> {
         config.connections_per_address_max,
         config.proxies.clone(),
     );
-    let server = accepting(listener, Entrance::new(connections, tls), handle.clone());
+    let mut entrance = Entrance::new(connections);
+    if config.proxy_protocol == ProxyProtocol::Spoken {
+        entrance = entrance.told_by(config.proxies.clone());
+    }
+    if let Some(tls) = tls {
+        entrance = entrance.behind_tls(tls);
+    }
+    let server = accepting(listener, entrance, handle.clone());
     let for_each_peer = tower::service_fn(move |peer| {
         std::future::ready(Ok::<_, Infallible>(app.clone().for_peer(peer)))
     });
@@ -201,7 +208,8 @@ async fn application(
         config.origins.clone(),
         Surfaces::new(endpoints),
         config.proxies.clone(),
-    );
+    )
+    .below(&config.public_url);
     Ok(front.layer(Shortcut::new(posts, routes)))
 }
 
@@ -223,7 +231,8 @@ fn guarded(
 ) -> Result<Guarded, Failure> {
     let resource = &server.resource;
     let [mcp_path, sse_path, messages_path] = endpoints(resource);
-    let mut settings = mcp::Settings::new(messages_path.clone());
+    let base_path = config.public_url.base_path();
+    let mut settings = mcp::Settings::new(format!("{base_path}{messages_path}"));
     settings.limits = config.sessions.clone();
     settings.sealer = sealer.clone();
     let transports = McpEndpoints::new(

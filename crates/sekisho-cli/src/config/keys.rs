@@ -72,6 +72,12 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key("allowed_hosts", List, Some(""), "host names we answer to, beside that of public_url"),
     key("trusted_proxies", List, Some(""), "networks whose X-Forwarded-For counts"),
+    key(
+        "proxy_protocol",
+        Text,
+        Some("off"),
+        "whether trusted_proxies say by the PROXY protocol whose connection they pass on: \"on\", \"off\"",
+    ),
     key("metrics_listen", Text, Some(""), "where metrics are served; empty is nowhere"),
     key("log", Text, Some("info"), "what is logged: a level, or target=level with commas"),
     key("log_format", Text, Some("pretty"), "\"pretty\" or \"json\""),

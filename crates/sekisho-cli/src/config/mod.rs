@@ -34,7 +34,8 @@ pub(crate) use introduction::{TokenKind, TokenWish};
 pub(crate) use show::show;
 pub(crate) use tls::{CertificateFiles, TlsConfig};
 pub(crate) use understood::{
-    Config, IdentityConfig, KeyFile, LogConfig, LogFormat, OidcConfig, Server, StoreLocation,
+    Config, IdentityConfig, KeyFile, LogConfig, LogFormat, OidcConfig, ProxyProtocol, Server,
+    StoreLocation,
 };
 pub(crate) use upstream::Upstream;
 

@@ -120,6 +120,16 @@ fn a_wrong_name_gets_one_sentence() {
             "a text for a table",
         ),
         (
+            "proxy_protocol = \"on\"",
+            "FILE, line 1: proxy_protocol = \"on\": nobody is believed: name the proxy in trusted_proxies",
+            "headers from nobody",
+        ),
+        (
+            "proxy_protocol = \"v2\"\ntrusted_proxies = [\"10.0.0.1\"]",
+            "FILE, line 1: proxy_protocol = \"v2\": it is not one of the choices: write \"on\" or \"off\"",
+            "both versions or none",
+        ),
+        (
             "[tls]\ncertfile = \"x\"",
             "FILE, line 2: tls.certfile: there is no such setting: did you mean tls.cert_file?",
             "nearly the name of one",

@@ -50,6 +50,8 @@ pub(crate) struct Config {
     pub(crate) hosts: HostPolicy,
     pub(crate) origins: OriginPolicy,
     pub(crate) proxies: TrustedProxies,
+    /// Whether their connections begin with a header of the PROXY protocol.
+    pub(crate) proxy_protocol: ProxyProtocol,
     pub(crate) identity: IdentityConfig,
     pub(crate) authorization: authorization_server::Settings,
     /// How long a client that registered itself may be unused; `None` for ever.
@@ -132,6 +134,15 @@ impl Server {
     }
 }
 
+/// Whether the trusted proxies say by the PROXY protocol whose connection they pass on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ProxyProtocol {
+    /// They do, at the beginning of each.
+    Spoken,
+    /// They do not.
+    Unspoken,
+}
+
 /// What is logged, and how it looks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LogConfig {
@@ -171,6 +182,11 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
     let durability = choose(settings, "durability", &DURABILITIES)?;
     let key_file = key_file(settings, &store)?;
     let (hosts, origins, proxies) = callers(settings, &public_url)?;
+    let proxy_protocol = choose(settings, "proxy_protocol", &PROXY_PROTOCOLS)?;
+    if proxy_protocol == ProxyProtocol::Spoken && proxies.is_empty() {
+        let problem = "nobody is believed: name the proxy in trusted_proxies";
+        return Err(settings.refuse("proxy_protocol", problem));
+    }
     if !settings.text("metrics_listen").is_empty() {
         return Err(settings.refuse("metrics_listen", reserved("metrics")));
     }
@@ -217,6 +233,7 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
         hosts,
         origins,
         proxies,
+        proxy_protocol,
         identity,
         authorization,
         client_idle_ttl,
@@ -827,5 +844,7 @@ const CONSENTS: [(&str, ConsentRule); 2] =
     [("always", ConsentRule::Always), ("remember", ConsentRule::Remember)];
 const ROTATIONS: [(&str, Rotation); 2] =
     [("always", Rotation::Always), ("off", Rotation::PublicClients)];
+const PROXY_PROTOCOLS: [(&str, ProxyProtocol); 2] =
+    [("on", ProxyProtocol::Spoken), ("off", ProxyProtocol::Unspoken)];
 const LOG_FORMATS: [(&str, LogFormat); 2] =
     [("pretty", LogFormat::Pretty), ("json", LogFormat::Json)];

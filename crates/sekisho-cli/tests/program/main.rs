@@ -7,6 +7,7 @@
     reason = "a test that meets the unexpected must stop"
 )]
 
+mod base_path;
 mod client;
 mod crowd;
 mod doctor;
@@ -17,12 +18,14 @@ mod flows;
 mod grant;
 mod guarding;
 mod harness;
+mod http2;
 mod introducing;
 mod key;
 mod merged;
 mod person;
 mod processes;
 mod proxy;
+mod proxy_protocol;
 mod remote;
 mod replicas;
 mod rules;

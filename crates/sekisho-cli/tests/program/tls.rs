@@ -55,8 +55,7 @@ impl Authority {
             .tls_certs_only([ours])
     }
 
-    /// A connection with its handshake made.
-    pub(crate) async fn connect(&self, port: u16, protocols: &[&str]) -> io::Result<Connected> {
+    pub(crate) fn connector(&self, protocols: &[&str]) -> TlsConnector {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -66,9 +65,14 @@ impl Authority {
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        TlsConnector::from(Arc::new(config))
+    }
+
+    /// A connection with its handshake made.
+    pub(crate) async fn connect(&self, port: u16, protocols: &[&str]) -> io::Result<Connected> {
         let stream = TcpStream::connect(("127.0.0.1", port)).await?;
         let name = ServerName::try_from("localhost").unwrap();
-        TlsConnector::from(Arc::new(config)).connect(name, stream).await
+        self.connector(protocols).connect(name, stream).await
     }
 }
 

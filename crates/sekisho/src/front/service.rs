@@ -22,6 +22,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri,
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
+use sekisho_protocol::oauth::Issuer;
+
+use super::base_path;
 use super::body_deadline::BodyDeadline;
 use super::client_address::TrustedProxies;
 use super::host::{HostPolicy, HostRefusal};
@@ -41,12 +44,13 @@ pub struct Front {
     rules: Arc<Rules>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Rules {
     hosts: HostPolicy,
     origins: OriginPolicy,
     surfaces: Surfaces,
     proxies: TrustedProxies,
+    below: Option<Issuer>,
 }
 
 /// [`Front`] around the routes.
@@ -74,7 +78,15 @@ impl Front {
         surfaces: Surfaces,
         proxies: TrustedProxies,
     ) -> Self {
-        Self { rules: Arc::new(Rules { hosts, origins, surfaces, proxies }) }
+        Self { rules: Arc::new(Rules { hosts, origins, surfaces, proxies, below: None }) }
+    }
+
+    /// Takes the base path of `public_url` off each request, whose routes know of none; beside it
+    /// there is nothing but health.
+    #[must_use]
+    pub fn below(self, public_url: &Issuer) -> Self {
+        let rules = Arc::unwrap_or_clone(self.rules);
+        Self { rules: Arc::new(Rules { below: Some(public_url.clone()), ..rules }) }
     }
 }
 
@@ -98,6 +110,9 @@ impl Rules {
         }
         if !is_framed_in_one_way(request.headers()) {
             return Err(Box::new(unframed()));
+        }
+        if self.below.as_ref().is_some_and(|public_url| !base_path::enter(public_url, request)) {
+            return Err(Box::new(refusal(StatusCode::NOT_FOUND, "nothing is here")));
         }
         let connect_info = request.extensions().get::<ConnectInfo<SocketAddr>>();
         if let Some(peer) = peer.or_else(|| connect_info.map(|ConnectInfo(peer)| *peer)) {
