@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum_server::accept::Accept;
-use sekisho::front::{FrontService, TrustedProxies};
+use sekisho::front::TrustedProxies;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -25,6 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::connections::{Connection, Connections, Turning};
+use crate::current::ForPeer;
 use crate::proxy_header;
 
 /// How long a TLS handshake may take, from the first byte on.
@@ -108,16 +109,16 @@ impl Headers {
     }
 }
 
-impl<S: Send + 'static> Accept<TcpStream, FrontService<S>> for Entrance {
+impl Accept<TcpStream, ForPeer> for Entrance {
     type Stream = Wire;
-    type Service = FrontService<S>;
-    type Future = Pin<Box<dyn Future<Output = io::Result<(Wire, FrontService<S>)>> + Send>>;
+    type Service = ForPeer;
+    type Future = Pin<Box<dyn Future<Output = io::Result<(Wire, ForPeer)>> + Send>>;
 
-    fn accept(&self, stream: TcpStream, service: FrontService<S>) -> Self::Future {
+    fn accept(&self, stream: TcpStream, service: ForPeer) -> Self::Future {
         let admitted = self.clone().admit(stream);
         Box::pin(async move {
             let (wire, client) = admitted.await?;
-            Ok((wire, client.into_iter().fold(service, FrontService::for_peer)))
+            Ok((wire, client.into_iter().fold(service, ForPeer::on_behalf_of)))
         })
     }
 }

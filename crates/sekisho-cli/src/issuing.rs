@@ -20,10 +20,10 @@ use sekisho::resource_server::{
 };
 use sekisho::seal::Sealer;
 use sekisho::store::Store;
-use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ExternalConfig, IdentityConfig, OidcConfig, Verification};
 use crate::outcome::Failure;
+use crate::standing::Standing;
 
 /// What is known of it.
 pub(crate) struct Issuing {
@@ -90,13 +90,8 @@ impl Verifiers {
 ///
 /// # Errors
 /// When a part cannot work with them.
-pub(crate) async fn issuing(
-    config: &Config,
-    store: &Arc<dyn Store>,
-    sealer: &Sealer,
-    stopping: &CancellationToken,
-    clock: &Arc<dyn Clock>,
-) -> Result<Issuing, Failure> {
+pub(crate) async fn issuing(config: &Config, standing: &Standing) -> Result<Issuing, Failure> {
+    let Standing { store, sealer, clock, stopping, .. } = standing;
     let readiness = Readiness::new(stopping.clone());
     let Provider { provider, pages } = match &config.identity {
         IdentityConfig::External(other) => {

@@ -1,5 +1,6 @@
 //! The program `sekisho`: reads what was typed, and says in one sentence what went wrong.
 
+mod application;
 mod attend;
 mod behind;
 mod cli;
@@ -8,6 +9,7 @@ mod config;
 #[cfg(feature = "conformance")]
 mod conformance;
 mod connections;
+mod current;
 mod doctor;
 mod entrance;
 mod explain;
@@ -25,6 +27,7 @@ mod proxy_header;
 mod serve;
 mod shortcut;
 mod signpost;
+mod standing;
 mod stdio;
 mod stopping;
 mod store;

@@ -1,8 +1,10 @@
 //! `sekisho serve`: puts the parts together, listens, and stops cleanly.
 //!
 //! ```text
-//! listen ─▶ key ─▶ store ─▶ who issues tokens (issuing.rs) ─┐
-//!                    └────▶ guard ─▶ MCP endpoints ─────────┴─▶ front ─▶ entrance
+//! listen ─▶ key ─▶ store ─▶ Standing: what lives as long as the process (standing.rs)
+//!                              │
+//! settings ────────────────────┴─▶ Application: what follows from them (application.rs)
+//!                                      └─▶ Current ─▶ connections (entrance.rs) ask it for each request
 //! ```
 //!
 //! The port is taken first, so that callers wait for an answer instead of being turned away, and
@@ -14,35 +16,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum_server::Handle;
-use sekisho::clock::{Clock, SystemClock};
-use sekisho::front::{Front, Surfaces};
+use sekisho::clock::{Clock as _, SystemClock};
 use sekisho::identity_provider::local::accounts::{DEMO_USER, ensure_demo};
-use sekisho::mcp::{self, McpEndpoints, McpService, Posts};
-use sekisho::policy::Ruled;
-use sekisho::protocol::oauth::ProtectedResource;
-use sekisho::resource_server::{Guard, GuardLayer, RefusedTokens, TokenVerifier, metadata_routes};
-use sekisho::seal::Sealer;
-use sekisho::signing::SigningKeys;
 use sekisho::store::{Store, Swept};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 use tokio::time::{MissedTickBehavior, interval};
-use tokio_util::sync::CancellationToken;
-use tower::Layer as _;
 
-use crate::behind::Behind;
-use crate::config::{Config, IdentityConfig, KeyFile, ProxyProtocol, Server};
+use crate::application::Application;
+use crate::config::{Config, IdentityConfig, ProxyProtocol};
 use crate::connections::{Connections, accepting};
+use crate::current::Current;
 use crate::entrance::Entrance;
-use crate::introducing::TokenSources;
-use crate::issuing::{Issuing, issuing};
 use crate::outcome::{Failure, say};
-use crate::shortcut::Shortcut;
-use crate::signpost::signpost;
-use crate::store::OpenStore;
-use crate::{key, memory, stopping, telemetry, tls};
+use crate::standing::Standing;
+use crate::{memory, stopping, telemetry, tls};
 
 /// How often what has expired is removed from the store.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
@@ -71,16 +60,10 @@ pub(crate) fn runtime() -> Result<Runtime, Failure> {
 async fn serve(config: Config) -> Result<(), Failure> {
     let listener = listen(config.listen).map_err(|error| cannot_listen(config.listen, &error))?;
     let tls = config.tls.as_ref().map(|tls| tls::begin(tls, &config.public_url)).transpose()?;
-    let sealer = key::sealer(&config.key_file, &config.store)?;
-    let store = OpenStore::for_server(&config).await?;
-    key::claim(&sealer, &config.key_file, store.shared.as_ref(), &config.store).await?;
-    if let KeyFile::At(path) = &config.key_file {
-        tokio::spawn(key::follow(path.clone(), sealer.clone(), Arc::clone(&store.shared)));
-    }
+    let (standing, store) = Standing::new(&config).await?;
     warn_of_one_address(&config);
-    let stopping = CancellationToken::new();
-    let behind = Behind::default();
-    let app = application(&config, &store.shared, sealer, &stopping, &behind).await?;
+    let application = Application::build(&config, &standing).await?;
+    let current = Current::new(application);
 
     let handle = Handle::new();
     let connections = Connections::new(
@@ -97,18 +80,18 @@ async fn serve(config: Config) -> Result<(), Failure> {
     }
     let server = accepting(listener, entrance, handle.clone());
     let for_each_peer = tower::service_fn(move |peer| {
-        std::future::ready(Ok::<_, Infallible>(app.clone().for_peer(peer)))
+        std::future::ready(Ok::<_, Infallible>(current.for_peer(peer)))
     });
     let answering = tokio::spawn(server.serve(for_each_peer));
-    let signals = stopping::signals(handle, stopping)
+    let signals = stopping::signals(handle, standing.stopping.clone())
         .map_err(|error| Failure::Run(format!("cannot listen for signals: {error}")))?;
     tokio::spawn(signals);
-    tokio::spawn(sweep(Arc::clone(&store.shared), config.client_idle_ttl));
+    tokio::spawn(sweep(Arc::clone(&standing.store), config.client_idle_ttl));
     tokio::spawn(memory::give_back());
 
-    welcome(&config, &store.shared).await?;
+    welcome(&config, &standing.store).await?;
     let ended = answering.await.map_err(|error| Failure::because(&error))?;
-    behind.end().await;
+    standing.behind.end().await;
     store.close().await;
     tracing::info!("stopped");
     ended.map_err(|error| Failure::because(&error))
@@ -152,114 +135,6 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
         None => format!("cannot listen there: {error}"),
     };
     Failure::Run(format!("listen = \"{address}\": {problem}"))
-}
-
-/// All routes behind the front.
-async fn application(
-    config: &Config,
-    store: &Arc<dyn Store>,
-    sealer: Sealer,
-    stopping: &CancellationToken,
-    behind: &Behind,
-) -> Result<sekisho::front::FrontService<Shortcut>, Failure> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let Issuing { routes, authorization_server, verifiers, readiness, provider } =
-        issuing(config, store, &sealer, stopping, &clock).await?;
-    let sources = TokenSources {
-        public_url: config.public_url.clone(),
-        keys: SigningKeys::new(sealer.clone()),
-        provider,
-        clock: Arc::clone(&clock),
-    };
-    let mut routes = routes
-        .merge(metadata_routes(
-            &config.public_url,
-            &config.authorization.servers,
-            &authorization_server,
-        ))
-        .merge(readiness.routes());
-    if config.authorization.publishes_keys {
-        routes = routes.merge(sources.keys.routes());
-    }
-    let refused = Arc::new(RefusedTokens::new(config.wrong_tokens_per_minute));
-    let mut posts = Vec::new();
-    let mut services =
-        behind.services(config, Some(&sources), |server, service| match &server.rules {
-            Some(rules) => Arc::new(Ruled::new(service, Arc::clone(rules))),
-            None => service,
-        });
-    for server in &config.servers {
-        let Some(service) = services.remove(server.resource.name.as_str()) else {
-            continue;
-        };
-        let verifier = verifiers.of(&server.resource, &clock);
-        let guarded =
-            guarded(config, server, service?, &verifier, &sealer, (stopping, &refused), &clock)?;
-        routes = routes.merge(guarded.routes);
-        posts.push(guarded.posts);
-    }
-    if let Some(Server { resource, .. }) = config.servers.first() {
-        let at = |endpoint| config.public_url.endpoint(&format!("{}{endpoint}", resource.path));
-        routes = signpost(routes, at("mcp"), at("sse"));
-    }
-    let endpoints = config.servers.iter().flat_map(|server| endpoints(&server.resource));
-    let front = Front::new(
-        config.hosts.clone(),
-        config.origins.clone(),
-        Surfaces::new(endpoints),
-        config.proxies.clone(),
-    )
-    .below(&config.public_url);
-    Ok(front.layer(Shortcut::new(posts, routes)))
-}
-
-/// The endpoints of one server: all routes, and the one that is nearly always asked.
-struct Guarded {
-    routes: Router,
-    posts: (String, Guard<Posts>),
-}
-
-/// The endpoints of one server, each behind the guard that points to its own metadata.
-fn guarded(
-    config: &Config,
-    server: &Server,
-    service: Arc<dyn McpService>,
-    verifier: &Arc<dyn TokenVerifier>,
-    sealer: &Sealer,
-    (stopping, refused): (&CancellationToken, &Arc<RefusedTokens>),
-    clock: &Arc<dyn Clock>,
-) -> Result<Guarded, Failure> {
-    let resource = &server.resource;
-    let [mcp_path, sse_path, messages_path] = endpoints(resource);
-    let base_path = config.public_url.base_path();
-    let mut settings = mcp::Settings::new(format!("{base_path}{messages_path}"));
-    settings.limits = config.sessions.clone();
-    settings.sealer = sealer.clone();
-    let transports = McpEndpoints::new(
-        service,
-        settings,
-        Some(Arc::clone(verifier)),
-        stopping.child_token(),
-        Arc::clone(clock),
-    );
-    let guard = |endpoint: &str| {
-        let metadata = resource.metadata_url(&config.public_url, endpoint);
-        GuardLayer::new(Arc::clone(verifier), resource.scopes.clone(), &metadata)
-            .map(|guard| guard.limiting(Arc::clone(refused)))
-            .map_err(|error| Failure::because(&error))
-    };
-    // On each endpoint and not on the router, whose guarded fallback would answer 401 for paths
-    // that are nobody's.
-    let routes = Router::new()
-        .route(&mcp_path, transports.mcp().layer(guard("mcp")?))
-        .route(&sse_path, transports.sse().layer(guard("sse")?))
-        .route(&messages_path, transports.messages().layer(guard("sse")?));
-    let posts = (mcp_path, guard("mcp")?.layer(transports.mcp_posts()));
-    Ok(Guarded { routes, posts })
-}
-
-fn endpoints(server: &ProtectedResource) -> [String; 3] {
-    ["mcp", "sse", "messages"].map(|endpoint| format!("{}{endpoint}", server.path))
 }
 
 /// Says how to come in, and last that we listen.

@@ -31,6 +31,7 @@ use super::host::{HostPolicy, HostRefusal};
 use super::origin::{Cors, OriginPolicy, Surfaces};
 use super::slow_stream::SLOW_STREAM_PATH;
 use super::trace_id::TraceId;
+use super::unread_body::Unread;
 
 /// Longest request target that is looked at, in bytes; over it 414.
 pub const URI_BYTES_MAX: usize = 16 * 1024;
@@ -153,14 +154,18 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (request, unread) = Unread::lend(request);
         let mut request = request.map(with_deadline);
         let trace_id = TraceId::of(request.headers());
         request.extensions_mut().insert(trace_id);
         let asked = Asked::of(&request);
         match trace_id.sync_scope(|| self.rules.admit(&mut request, self.peer)) {
-            Err(answer) => {
-                let answer = asked.logged(trace_id, *answer);
-                Box::pin(std::future::ready(Ok(answer)))
+            Err(mut answer) => {
+                drop(request);
+                Box::pin(trace_id.scope(async move {
+                    read_before(&mut answer, unread).await;
+                    Ok(asked.logged(trace_id, *answer))
+                }))
             }
             Ok(cors) => {
                 let routes = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
@@ -170,6 +175,7 @@ where
                         Ok(Err(never)) => match never {},
                         Err(panic) => after_panic(panic.as_ref()),
                     };
+                    read_before(&mut answer, unread).await;
                     cors.apply(answer.headers_mut());
                     Ok(asked.logged(trace_id, answer))
                 }))
@@ -220,6 +226,15 @@ impl Asked {
             answer.headers_mut().insert(X_TRACE_ID, value);
         }
         answer
+    }
+}
+
+async fn read_before<B>(answer: &mut Response, unread: Option<Unread<B>>)
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    if let Some(unread) = unread {
+        unread.read_before(answer).await;
     }
 }
 
