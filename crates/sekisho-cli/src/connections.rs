@@ -20,7 +20,7 @@ use sekisho::front::{ClientAddress, TrustedProxies};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::entrance::Entrance;
 
@@ -35,6 +35,8 @@ const HEADERS_MAX: usize = 100;
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Requests of one HTTP/2 connection at once; each open stream of events is one.
 const HTTP2_STREAMS_MAX: u32 = 256;
+/// How often it is said that nobody can be let in.
+const TOLD_EVERY: Duration = Duration::from_mins(1);
 /// How often a silent HTTP/2 connection is asked whether it is still there.
 const HTTP2_PING_EVERY: Duration = Duration::from_secs(20);
 
@@ -48,9 +50,7 @@ pub(crate) fn accepting(
         .handle(handle)
         .acceptor(entrance)
         .first_request_timeout(HEAD_WAIT)
-        .accept_error_handler(|peer, error| {
-            tracing::debug!(?peer, error = error as &dyn std::error::Error, "no connection");
-        });
+        .accept_error_handler(told_now_and_then());
     let builder = server.http_builder();
     builder
         .http1()
@@ -64,6 +64,26 @@ pub(crate) fn accepting(
         .keep_alive_interval(HTTP2_PING_EVERY)
         .keep_alive_timeout(HTTP2_PING_EVERY);
     server
+}
+
+/// One who is turned away is nothing to speak of. That nobody can be let in is, though it may happen
+/// twenty times a second.
+fn told_now_and_then() -> impl Fn(Option<&SocketAddr>, &io::Error) + Send + Sync + 'static {
+    let told = Mutex::new(None::<Instant>);
+    move |peer, error| {
+        if peer.is_some() {
+            tracing::debug!(?peer, error = error as &dyn std::error::Error, "no connection");
+            return;
+        }
+        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|at| at.elapsed() >= TOLD_EVERY) {
+            *told = Some(Instant::now());
+            tracing::warn!(
+                "no connection can be accepted ({error}): raise the limit of open files, or lower \
+                 limits.connections_max"
+            );
+        }
+    }
 }
 
 /// Lets so many connections in at once.

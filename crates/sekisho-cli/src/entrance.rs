@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use axum_server::accept::Accept;
 use sekisho::front::TrustedProxies;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -27,6 +27,7 @@ use tokio_rustls::server::TlsStream;
 use crate::connections::{Connection, Connections, Turning};
 use crate::current::ForPeer;
 use crate::proxy_header;
+use crate::tls::CHALLENGE;
 
 /// How long a TLS handshake may take, from the first byte on.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
@@ -83,7 +84,13 @@ impl Entrance {
         let stream = timeout(HANDSHAKE_WAIT, tls.accept(connection)).await.map_err(|_| {
             io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake takes too long")
         })?;
-        Ok((Wire::Tls(Box::new(stream?)), client))
+        let mut stream = stream?;
+        if stream.get_ref().1.alpn_protocol() == Some(CHALLENGE) {
+            // The handshake was the answer: an authority has seen what it came for.
+            stream.shutdown().await?;
+            return Err(io::Error::other("an authority looked for a proof"));
+        }
+        Ok((Wire::Tls(Box::new(stream)), client))
     }
 }
 
@@ -193,7 +200,6 @@ mod tests {
 
     use rustls::pki_types::PrivateKeyDer;
     use rustls::{ClientConfig, RootCertStore, ServerConfig};
-    use tokio::io::AsyncWriteExt as _;
     use tokio::net::TcpListener;
     use tokio_rustls::TlsConnector;
 

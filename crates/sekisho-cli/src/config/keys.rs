@@ -273,6 +273,20 @@ pub(crate) const KEYS: &[Key] = &[
         "a certificate (PEM) and those of its issuers, to end TLS here; read again when it changes",
     ),
     key("tls.key_file", Text, None, "the private key (PEM) of that certificate"),
+    key(
+        "tls.acme.directory",
+        Text,
+        None,
+        "instead, the https URL of an authority's directory (ACME), whose terms you agree to",
+    ),
+    key("tls.acme.contact", List, Some(""), "e-mail addresses that it may write to"),
+    key("tls.acme.folder", Text, Some("acme"), "where its account and certificate are kept"),
+    key(
+        "tls.acme.ca_file",
+        Text,
+        None,
+        "certificates (PEM) of the authorities that its directory is trusted by",
+    ),
 ];
 
 /// The settings of one `[[server]]`.

@@ -32,7 +32,7 @@ pub(crate) use error::ConfigError;
 pub(crate) use external::{ExternalConfig, Verification};
 pub(crate) use introduction::{TokenKind, TokenWish};
 pub(crate) use show::show;
-pub(crate) use tls::{CertificateFiles, TlsConfig};
+pub(crate) use tls::{AcmeSettings, CertificateFiles, TlsConfig};
 pub(crate) use understood::{
     Config, IdentityConfig, KeyFile, LogConfig, LogFormat, OidcConfig, ProxyProtocol, Server,
     StoreLocation,

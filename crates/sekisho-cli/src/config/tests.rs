@@ -120,6 +120,31 @@ fn a_wrong_name_gets_one_sentence() {
             "a text for a table",
         ),
         (
+            "public_url = \"https://a.example\"\n[tls.acme]\nfolder = \"x\"",
+            "FILE, line 3: tls.acme.folder = \"x\": nobody is asked for a certificate: set tls.acme.directory",
+            "ACME with nobody",
+        ),
+        (
+            "public_url = \"https://a.example\"\n[tls]\ncert_file = \"c\"\nacme.directory = \"https://b.example\"",
+            "FILE, line 3: tls.cert_file = \"c\": there would be two certificates: take it or tls.acme.directory out",
+            "two certificates",
+        ),
+        (
+            "public_url = \"https://a.example\"\ntls.acme.directory = \"letsencrypt\"",
+            "FILE, line 2: tls.acme.directory = \"letsencrypt\": it is no https URL: write the directory of an authority, such as \"https://acme-v02.api.letsencrypt.org/directory\"",
+            "no URL",
+        ),
+        (
+            "public_url = \"https://192.0.2.1\"\ntls.acme.directory = \"https://b.example\"",
+            "FILE, line 2: tls.acme.directory = \"https://b.example\": a certificate is for a name, and public_url has an address: give it one",
+            "an address",
+        ),
+        (
+            "public_url = \"https://a.example\"\ntls.acme = { directory = \"https://b.example\", contact = [\"ops\"] }",
+            "FILE, line 2: tls.acme.contact = \"ops\": one of them is no e-mail address: write for example [\"ops@example.com\"]",
+            "nobody's address",
+        ),
+        (
             "proxy_protocol = \"on\"",
             "FILE, line 1: proxy_protocol = \"on\": nobody is believed: name the proxy in trusted_proxies",
             "headers from nobody",

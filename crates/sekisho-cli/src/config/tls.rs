@@ -13,6 +13,23 @@ use super::written::Settings;
 pub(crate) enum TlsConfig {
     /// From files that somebody else renews.
     Files(CertificateFiles),
+    /// From an authority, which we ask.
+    Acme(AcmeSettings),
+}
+
+/// Whom to ask for a certificate, and for whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AcmeSettings {
+    /// Where the authority says how it is asked.
+    pub(crate) directory: String,
+    /// That of `public_url`.
+    pub(crate) host: String,
+    /// E-mail addresses.
+    pub(crate) contact: Vec<String>,
+    /// Where what it gave is kept.
+    pub(crate) folder: PathBuf,
+    /// Whom to trust at the directory's own address, instead of those whom browsers do.
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 /// A chain and the key of its first certificate, both PEM.
@@ -24,6 +41,11 @@ pub(crate) struct CertificateFiles {
 
 const CERT_FILE: &str = "tls.cert_file";
 const KEY_FILE: &str = "tls.key_file";
+const ACME: &str = "tls.acme.";
+const DIRECTORY: &str = "tls.acme.directory";
+const CONTACT: &str = "tls.acme.contact";
+const FOLDER: &str = "tls.acme.folder";
+const CA_FILE: &str = "tls.acme.ca_file";
 
 /// Whether anything of `[tls]` was written.
 pub(super) fn is_wanted(settings: &Settings) -> bool {
@@ -49,6 +71,13 @@ pub(super) fn tls(
         );
         return Err(settings.refuse(first, problem));
     }
+    if settings.was_written(DIRECTORY) {
+        return acme(settings, public_url).map(|acme| Some(TlsConfig::Acme(acme)));
+    }
+    if first.starts_with(ACME) {
+        let problem = format!("nobody is asked for a certificate: set {DIRECTORY}");
+        return Err(settings.refuse(first, problem));
+    }
     let files = (named(settings, CERT_FILE)?, named(settings, KEY_FILE)?);
     let (Some(cert_file), Some(key_file)) = files else {
         let (there, missing) = if settings.was_written(CERT_FILE) {
@@ -62,8 +91,44 @@ pub(super) fn tls(
     Ok(Some(TlsConfig::Files(CertificateFiles { cert_file, key_file })))
 }
 
+fn acme(settings: &Settings, public_url: &Issuer) -> Result<AcmeSettings, ConfigError> {
+    if let Some(key) = [CERT_FILE, KEY_FILE].into_iter().find(|key| settings.was_written(key)) {
+        let problem = format!("there would be two certificates: take it or {DIRECTORY} out");
+        return Err(settings.refuse(key, problem));
+    }
+    let directory = settings.text(DIRECTORY);
+    if !Url::parse(directory).is_ok_and(|url| url.scheme() == "https") {
+        let problem = "it is no https URL: write the directory of an authority, such as \
+                       \"https://acme-v02.api.letsencrypt.org/directory\"";
+        return Err(settings.refuse(DIRECTORY, problem));
+    }
+    let Some(Host::Domain(host)) = host(public_url) else {
+        let problem = "a certificate is for a name, and public_url has an address: give it one";
+        return Err(settings.refuse(DIRECTORY, problem));
+    };
+    let contact = settings.list(CONTACT);
+    let is_address = |text: &String| {
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !b",?:".contains(&byte));
+        is_plain && text.split_once('@').is_some_and(|(who, at)| !who.is_empty() && !at.is_empty())
+    };
+    if !contact.iter().all(is_address) {
+        let problem = "one of them is no e-mail address: write for example [\"ops@example.com\"]";
+        return Err(settings.refuse(CONTACT, problem));
+    }
+    if settings.text(FOLDER).is_empty() {
+        return Err(settings.refuse(FOLDER, "it names no folder: write a path"));
+    }
+    Ok(AcmeSettings {
+        directory: directory.to_owned(),
+        host,
+        contact: contact.to_vec(),
+        folder: settings.path(FOLDER),
+        ca_file: named(settings, CA_FILE)?,
+    })
+}
+
 /// The host that a certificate must be for.
-pub(super) fn host(public_url: &Issuer) -> Option<Host<String>> {
+fn host(public_url: &Issuer) -> Option<Host<String>> {
     Url::parse(public_url.as_str()).ok()?.host().map(|host| host.to_owned())
 }
 

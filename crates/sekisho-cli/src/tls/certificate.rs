@@ -59,6 +59,17 @@ pub(crate) enum CertificateError {
     Mismatch { certificate: PathBuf, key: PathBuf },
     #[error("tls.cert_file {certificate:?} and tls.key_file {key:?} cannot be used: {reason}")]
     Unusable { certificate: PathBuf, key: PathBuf, reason: String },
+    #[error(
+        "tls.acme.ca_file {path:?} holds no certificate of an authority: it must be PEM, one or more"
+    )]
+    NoAuthority { path: PathBuf },
+    #[error("tls.acme.folder {path:?} cannot be used ({source}): name one that we may write to")]
+    Folder { path: PathBuf, source: io::Error },
+    #[error(
+        "tls.acme.folder {path:?} can be looked into by others (mode {mode:04o}): run chmod 700 \
+         {path:?}"
+    )]
+    SharedFolder { path: PathBuf, mode: u32 },
 }
 
 /// What stands in both files, understood or not.
@@ -104,16 +115,13 @@ impl Contents {
         let first = chain.first().ok_or_else(no_certificate)?;
         let (not_before, not_after) = validity(first).ok_or_else(no_certificate)?;
         let key = self.private_key(&files.key_file)?;
-        let key = CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
-            Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => CertificateError::Mismatch {
-                certificate: files.cert_file.clone(),
-                key: files.key_file.clone(),
-            },
-            error => CertificateError::Unusable {
-                certificate: files.cert_file.clone(),
-                key: files.key_file.clone(),
-                reason: error.to_string(),
-            },
+        let key = CertifiedKey::from_der(chain, key, provider).map_err(|error| {
+            let (certificate, key) = (files.cert_file.clone(), files.key_file.clone());
+            if error == Error::InconsistentKeys(InconsistentKeys::KeyMismatch) {
+                CertificateError::Mismatch { certificate, key }
+            } else {
+                CertificateError::Unusable { certificate, key, reason: error.to_string() }
+            }
         })?;
         Ok(Certificate { key: Arc::new(key), not_before, not_after })
     }
@@ -130,6 +138,16 @@ impl Contents {
 }
 
 impl Certificate {
+    /// A key and its chain in one text.
+    pub(super) fn of_one_text(pem: &[u8], provider: &CryptoProvider) -> Option<Self> {
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+        let chain = chain.ok()?;
+        let (not_before, not_after) = validity(chain.first()?)?;
+        let key = PrivateKeyDer::from_pem_slice(pem).ok()?;
+        let key = CertifiedKey::from_der(chain, key, provider).ok()?;
+        Some(Self { key: Arc::new(key), not_before, not_after })
+    }
+
     /// Whether it is for this name.
     pub(super) fn is_for(&self, name: &ServerName<'_>) -> bool {
         let first = self.key.cert.first().and_then(|der| ParsedCertificate::try_from(der).ok());
@@ -174,7 +192,11 @@ fn is_locked(pem: &[u8]) -> bool {
     text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED")
 }
 
-fn read(setting: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, CertificateError> {
+/// A small file, whole.
+pub(super) fn read(
+    setting: &'static str,
+    path: &Path,
+) -> Result<Zeroizing<Vec<u8>>, CertificateError> {
     let mut bytes = Zeroizing::new(Vec::new());
     let read = File::open(path).and_then(|file| {
         // With room from the start: what a vector leaves behind when it grows is not wiped.

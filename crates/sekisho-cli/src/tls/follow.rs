@@ -206,8 +206,8 @@ mod tests {
 
     #[test]
     fn files_that_go_away_are_said_once_and_come_back() {
-        let (one, files) = (made(), Files::new());
-        files.write(&one.0, &one.1);
+        let (first, files) = (made(), Files::new());
+        files.write(&first.0, &first.1);
         let mut watched = Watched::new(Contents::read(&files.files).unwrap());
         fs::remove_file(&files.files.key_file).unwrap();
         let said = files.said(&mut watched);

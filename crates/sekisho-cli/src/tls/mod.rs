@@ -2,6 +2,8 @@
 //! spoken behind it. How long a handshake may take stands where connections are let in
 //! (`entrance.rs`).
 
+mod acme;
+mod acme_folder;
 mod certificate;
 mod follow;
 
@@ -17,43 +19,61 @@ use sekisho::protocol::oauth::Issuer;
 use tokio_rustls::TlsAcceptor;
 use url::Url;
 
+pub(crate) use acme::CHALLENGE;
 pub(crate) use certificate::CertificateError;
 use certificate::{Certificate, Contents};
 use follow::follow;
 
-use crate::config::TlsConfig;
+use crate::config::{CertificateFiles, TlsConfig};
 use crate::outcome::Failure;
 
 /// What is spoken behind it, best first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// Reads the certificate, and turns to the next one whenever its files change.
+/// Reads the certificate, and turns to the next one whenever its files change; or asks for one.
 ///
 /// # Errors
-/// When there is none to begin with.
+/// When the files hold none to begin with, or nothing could be kept.
 pub(crate) fn begin(config: &TlsConfig, public_url: &Issuer) -> Result<TlsAcceptor, Failure> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let TlsConfig::Files(files) = config;
+    match config {
+        TlsConfig::Files(files) => {
+            let shown = begin_to_follow(files, public_url, &provider)?;
+            acceptor(provider, shown, &PROTOCOLS)
+        }
+        TlsConfig::Acme(settings) => {
+            let acquired = acme::begin(settings, &settings.host, &provider)?;
+            acceptor(provider, acquired, &[PROTOCOLS.as_slice(), &[CHALLENGE]].concat())
+        }
+    }
+}
+
+fn begin_to_follow(
+    files: &CertificateFiles,
+    public_url: &Issuer,
+    provider: &CryptoProvider,
+) -> Result<Arc<Shown>, Failure> {
     let contents = Contents::read(files)?;
-    let certificate = contents.understood(files, &provider)?;
+    let certificate = contents.understood(files, provider)?;
     let host = server_name(public_url);
     check(&certificate, host.as_ref());
     let shown = Arc::new(Shown(RwLock::new(Arc::clone(&certificate.key))));
     let following = follow(files.clone(), contents, certificate, Arc::clone(&shown), host);
     tokio::spawn(following);
-    acceptor(provider, shown)
+    Ok(shown)
 }
 
 fn acceptor(
     provider: Arc<CryptoProvider>,
     shown: Arc<dyn ResolvesServerCert>,
+    protocols: &[&[u8]],
 ) -> Result<TlsAcceptor, Failure> {
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| Failure::because(&error))?
         .with_no_client_auth()
         .with_cert_resolver(shown);
-    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
