@@ -4,11 +4,12 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
 use axum::BoxError;
-use axum::http::Request;
+use axum::http::{HeaderValue, Request, Version, header};
 use axum::response::Response;
 use sekisho::front::FrontService;
 use tower::Service;
@@ -18,11 +19,34 @@ use crate::shortcut::Shortcut;
 
 /// Where the application of the moment is found. Clones are the same place.
 #[derive(Clone)]
-pub(crate) struct Current(Arc<ArcSwap<Application>>);
+pub(crate) struct Current(Arc<Place>);
+
+struct Place {
+    application: ArcSwap<Application>,
+    is_leaving: AtomicBool,
+}
 
 impl Current {
     pub(crate) fn new(application: Application) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(application)))
+        let application = ArcSwap::from_pointee(application);
+        Self(Arc::new(Place { application, is_leaving: AtomicBool::new(false) }))
+    }
+
+    /// The one that answers what comes now.
+    pub(crate) fn now(&self) -> Arc<Application> {
+        self.0.application.load_full()
+    }
+
+    /// Lets another one answer what comes from now on.
+    pub(crate) fn replace(&self, application: Application) -> Arc<Application> {
+        let application = Arc::new(application);
+        self.0.application.store(Arc::clone(&application));
+        application
+    }
+
+    /// Sends whoever asks from now on away after the answer: the connection will not last.
+    pub(crate) fn leave(&self) {
+        self.0.is_leaving.store(true, Ordering::Relaxed);
     }
 
     /// The service for the requests of one connection.
@@ -61,6 +85,16 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        self.current.0.load().answering.clone().for_peer(self.peer).call(request)
+        let Place { application, is_leaving } = &*self.current.0;
+        let is_last = is_leaving.load(Ordering::Relaxed) && request.version() <= Version::HTTP_11;
+        let answer = application.load().answering.clone().for_peer(self.peer).call(request);
+        if !is_last {
+            return answer;
+        }
+        Box::pin(async move {
+            let mut answer = answer.await?;
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            Ok(answer)
+        })
     }
 }

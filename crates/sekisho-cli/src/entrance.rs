@@ -17,13 +17,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum_server::accept::Accept;
-use sekisho::front::TrustedProxies;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::config::{Config, ProxyProtocol};
 use crate::connections::{Connection, Connections, Turning};
 use crate::current::ForPeer;
 use crate::proxy_header;
@@ -40,30 +40,21 @@ pub(crate) struct Entrance {
     tls: Option<TlsAcceptor>,
 }
 
-/// Whose headers of the PROXY protocol are read, and believed.
-#[derive(Clone)]
+/// The headers of the PROXY protocol, read from trusted proxies alone, and believed.
+#[derive(Clone, Default)]
 struct Headers {
-    proxies: TrustedProxies,
     /// Whether it was said that one has none: once, since it is the same with each connection.
     were_missed: Arc<AtomicBool>,
 }
 
 impl Entrance {
-    /// What comes is HTTP at once.
-    pub(crate) fn new(connections: Connections) -> Self {
-        Self { connections, headers: None, tls: None }
-    }
-
-    /// The same behind TLS.
-    #[must_use]
-    pub(crate) fn behind_tls(self, tls: TlsAcceptor) -> Self {
-        Self { tls: Some(tls), ..self }
-    }
-
-    /// The same, where these proxies say whose connection they pass on.
-    #[must_use]
-    pub(crate) fn told_by(self, proxies: TrustedProxies) -> Self {
-        Self { headers: Some(Headers { proxies, were_missed: Arc::default() }), ..self }
+    /// As the settings have it when the program starts.
+    pub(crate) fn by(config: &Config, connections: Connections, tls: Option<TlsAcceptor>) -> Self {
+        let headers = match config.proxy_protocol {
+            ProxyProtocol::Spoken => Some(Headers::default()),
+            ProxyProtocol::Unspoken => None,
+        };
+        Self { connections, headers, tls }
     }
 
     /// Also gives whose connection it is, if somebody is believed who says so.
@@ -72,7 +63,7 @@ impl Entrance {
         let peer = stream.peer_addr()?.ip().to_canonical();
         let mut connection = self.connections.admit(stream, turning)?;
         let client = match &self.headers {
-            Some(headers) if headers.proxies.is_trusted(peer) => {
+            Some(headers) if self.connections.trust(peer) => {
                 headers.read(peer, &mut connection).await?
             }
             Some(_) | None => None,
@@ -200,10 +191,12 @@ mod tests {
 
     use rustls::pki_types::PrivateKeyDer;
     use rustls::{ClientConfig, RootCertStore, ServerConfig};
+    use sekisho::front::TrustedProxies;
     use tokio::net::TcpListener;
     use tokio_rustls::TlsConnector;
 
     use super::*;
+    use crate::connections::ConnectionLimits;
 
     /// Both ends of TLS.
     fn tls() -> (TlsAcceptor, TlsConnector) {
@@ -233,7 +226,9 @@ mod tests {
     }
 
     fn entrance(tls: TlsAcceptor) -> Entrance {
-        Entrance::new(Connections::new(1, 1, TrustedProxies::default())).behind_tls(tls)
+        let limits =
+            ConnectionLimits { most: 1, most_of_one: 1, proxies: TrustedProxies::default() };
+        Entrance { connections: Connections::new(limits), headers: None, tls: Some(tls) }
     }
 
     /// Case 102: also a handshake that begins, and then goes no further.

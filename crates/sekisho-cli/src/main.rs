@@ -11,6 +11,7 @@ mod conformance;
 mod connections;
 mod current;
 mod doctor;
+mod door;
 mod entrance;
 mod explain;
 mod flows;
@@ -22,9 +23,12 @@ mod key;
 mod key_rotate;
 mod keycloak;
 mod memory;
+mod metrics;
 mod outcome;
 mod proxy_header;
+mod reload;
 mod serve;
+mod service_manager;
 mod shortcut;
 mod signpost;
 mod standing;
@@ -34,6 +38,7 @@ mod store;
 mod telemetry;
 mod tls;
 mod token;
+mod traces;
 mod user;
 
 use std::process::ExitCode;
@@ -41,8 +46,9 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use cli::{Cli, Command, ConfigCommand, KeyCommand, KeycloakCommand};
-use config::{ConfigError, Flags, IdentityConfig};
+use config::{Flags, IdentityConfig};
 use outcome::{Failure, say};
+use sekisho::protocol::SecretHash;
 
 fn main() -> ExitCode {
     match run(&Cli::parse().command) {
@@ -53,7 +59,10 @@ fn main() -> ExitCode {
 
 fn run(command: &Command) -> Result<(), Failure> {
     match command {
-        Command::Serve(args) => serve::run(load(&args.flags())?),
+        Command::Serve(args) => {
+            let flags = args.flags();
+            serve::run(load(&flags)?, reload::Settings { flags, load, fingerprint })
+        }
         Command::Stdio(args) => stdio::run(&load(&args.flags())?),
         Command::User(command) => user::run(command, load_administered),
         Command::Client(command) => client::run(command, load_administered),
@@ -68,7 +77,7 @@ fn run(command: &Command) -> Result<(), Failure> {
             let config = load(&flags)?;
             say(config::show(&config::read(&flags, std::env::vars_os())?, &config).trim_end())
         }
-        Command::Config(ConfigCommand::Schema(_)) => Err(reserved("config schema")),
+        Command::Config(ConfigCommand::Schema) => say(config::schema().trim_end()),
         Command::Doctor(args) => doctor::run(args, load),
         Command::Flows(args) => flows::run(args, load_administered),
         Command::Explain(args) => explain::run(args, load),
@@ -84,6 +93,10 @@ fn load(flags: &Flags) -> Result<config::Config, Failure> {
     Ok(config::load(flags, std::env::vars_os())?)
 }
 
+fn fingerprint(flags: &Flags) -> SecretHash {
+    config::fingerprint(flags, std::env::vars_os())
+}
+
 /// For what is done to people, clients, grants and tokens, which must be ours.
 fn load_administered(flags: &Flags) -> Result<config::Config, Failure> {
     let config = load(flags)?;
@@ -95,12 +108,4 @@ fn load_administered(flags: &Flags) -> Result<config::Config, Failure> {
             other.issuer
         ))),
     }
-}
-
-fn reserved(command: &str) -> Failure {
-    ConfigError::new(format!(
-        "`sekisho {command}` is reserved for a later version and not built yet: \
-         `sekisho --help` lists what there is"
-    ))
-    .into()
 }

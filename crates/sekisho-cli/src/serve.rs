@@ -4,7 +4,7 @@
 //! listen ─▶ key ─▶ store ─▶ Standing: what lives as long as the process (standing.rs)
 //!                              │
 //! settings ────────────────────┴─▶ Application: what follows from them (application.rs)
-//!                                      └─▶ Current ─▶ connections (entrance.rs) ask it for each request
+//!     └─▶ changed? (reload.rs) ─▶ another one   └─▶ Current ─▶ connections (entrance.rs) ask it for each request
 //! ```
 //!
 //! The port is taken first, so that callers wait for an answer instead of being turned away, and
@@ -12,7 +12,6 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,34 +19,36 @@ use axum_server::Handle;
 use sekisho::clock::{Clock as _, SystemClock};
 use sekisho::identity_provider::local::accounts::{DEMO_USER, ensure_demo};
 use sekisho::store::{Store, Swept};
-use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::application::Application;
-use crate::config::{Config, IdentityConfig, ProxyProtocol};
-use crate::connections::{Connections, accepting};
+use crate::config::{Config, IdentityConfig};
+use crate::connections::accepting;
 use crate::current::Current;
+use crate::door::{Bolt, Door, Peer};
 use crate::entrance::Entrance;
+use crate::metrics::Metrics;
 use crate::outcome::{Failure, say};
+use crate::reload::{self, Hangups, Settings};
 use crate::standing::Standing;
-use crate::{memory, stopping, telemetry, tls};
+use crate::stopping::Stopped;
+use crate::traces::Traces;
+use crate::{memory, service_manager, stopping, telemetry, tls};
 
 /// How often what has expired is removed from the store.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 /// How long a client that never finished a login is kept.
 const UNUSED_CLIENTS_KEPT: Duration = Duration::from_hours(24);
-/// Connections that wait to be accepted, in the kernel.
-const BACKLOG: u32 = 1024;
 
 /// Serves until a signal comes.
 ///
 /// # Errors
 /// When the port, the key or the store cannot be had, as one sentence.
-pub(crate) fn run(config: Config) -> Result<(), Failure> {
+pub(crate) fn run(config: Config, settings: Settings) -> Result<(), Failure> {
     telemetry::begin(&config.log);
     let runtime = runtime()?;
-    let served = runtime.block_on(serve(config));
+    let served = runtime.block_on(serve(config, settings));
     runtime.shutdown_background();
     served
 }
@@ -57,39 +58,44 @@ pub(crate) fn runtime() -> Result<Runtime, Failure> {
     Runtime::new().map_err(|error| Failure::Run(format!("cannot start threads: {error}")))
 }
 
-async fn serve(config: Config) -> Result<(), Failure> {
-    let listener = listen(config.listen).map_err(|error| cannot_listen(config.listen, &error))?;
+async fn serve(config: Config, settings: Settings) -> Result<(), Failure> {
+    let cannot_hear =
+        |error: io::Error| Failure::Run(format!("cannot listen for signals: {error}"));
+    let hangups = Hangups::new().map_err(cannot_hear)?;
+    let bolt = Bolt::default();
+    let door = Door::open(config.listen, bolt.clone())?;
+    let metrics = Metrics::begin(&config).await?;
     let tls = config.tls.as_ref().map(|tls| tls::begin(tls, &config.public_url)).transpose()?;
     let (standing, store) = Standing::new(&config).await?;
+    let entrance = Entrance::by(&config, standing.connections.clone(), tls);
     warn_of_one_address(&config);
-    let application = Application::build(&config, &standing).await?;
-    let current = Current::new(application);
+    if let Some(traces) = Traces::begin(config.traces.as_ref())? {
+        tokio::spawn(traces.send(standing.stopping.clone()));
+    }
+    let current = Current::new(Application::build(config, &standing, None).await?);
+    current.now().begin(&standing, None);
 
     let handle = Handle::new();
-    let connections = Connections::new(
-        config.connections_max,
-        config.connections_per_address_max,
-        config.proxies.clone(),
-    );
-    let mut entrance = Entrance::new(connections);
-    if config.proxy_protocol == ProxyProtocol::Spoken {
-        entrance = entrance.told_by(config.proxies.clone());
-    }
-    if let Some(tls) = tls {
-        entrance = entrance.behind_tls(tls);
-    }
-    let server = accepting(listener, entrance, handle.clone());
-    let for_each_peer = tower::service_fn(move |peer| {
-        std::future::ready(Ok::<_, Infallible>(current.for_peer(peer)))
+    let server = accepting(door, entrance, handle.clone());
+    let asked = current.clone();
+    let for_each_peer = tower::service_fn(move |Peer(peer)| {
+        std::future::ready(Ok::<_, Infallible>(asked.for_peer(peer)))
     });
     let answering = tokio::spawn(server.serve(for_each_peer));
-    let signals = stopping::signals(handle, standing.stopping.clone())
-        .map_err(|error| Failure::Run(format!("cannot listen for signals: {error}")))?;
-    tokio::spawn(signals);
-    tokio::spawn(sweep(Arc::clone(&standing.store), config.client_idle_ttl));
+    let stopping = standing.stopping.clone();
+    let stopped = Stopped { handle, current: current.clone(), stopping, bolt };
+    tokio::spawn(stopping::signals(stopped).map_err(cannot_hear)?);
+    let standing = Arc::new(standing);
+    tokio::spawn(reload::follow(settings, current.clone(), Arc::clone(&standing), hangups));
+    tokio::spawn(sweep(Arc::clone(&standing.store), current.clone()));
     tokio::spawn(memory::give_back());
+    if let Some(metrics) = metrics {
+        tokio::spawn(metrics.serve());
+    }
 
-    welcome(&config, &standing.store).await?;
+    welcome(&current.now().config, &standing.store).await?;
+    service_manager::ready("serving");
+    tokio::spawn(service_manager::heartbeat());
     let ended = answering.await.map_err(|error| Failure::because(&error))?;
     standing.behind.end().await;
     store.close().await;
@@ -107,34 +113,6 @@ fn warn_of_one_address(config: &Config) {
              name the address of the reverse proxy"
         );
     }
-}
-
-/// Takes the port, also when connections of a process before us are still being closed.
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {
-    let known = [
-        (
-            io::ErrorKind::AddrInUse,
-            "another program listens there already: stop it, or choose another port",
-        ),
-        (
-            io::ErrorKind::AddrNotAvailable,
-            "this machine does not have that address: choose another",
-        ),
-        (io::ErrorKind::PermissionDenied, "we may not listen there: choose a port from 1024 on"),
-    ];
-    let found = known.iter().find(|(kind, _)| *kind == error.kind());
-    let problem = match found {
-        Some((_, problem)) => (*problem).to_owned(),
-        None => format!("cannot listen there: {error}"),
-    };
-    Failure::Run(format!("listen = \"{address}\": {problem}"))
 }
 
 /// Says how to come in, and last that we listen.
@@ -185,14 +163,14 @@ async fn how_to_log_in(store: &Arc<dyn Store>) -> Result<String, Failure> {
 }
 
 /// Removes what has expired, for as long as we run.
-async fn sweep(store: Arc<dyn Store>, client_idle_ttl: Option<Duration>) {
+async fn sweep(store: Arc<dyn Store>, current: Current) {
     let mut turn = interval(SWEEP_EVERY);
     turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         turn.tick().await;
         let now = SystemClock.now();
         let swept = store.sweep(now, now.minus(UNUSED_CLIENTS_KEPT)).await;
-        let idle = match client_idle_ttl {
+        let idle = match current.now().config.client_idle_ttl {
             Some(ttl) => store.sweep_idle_clients(now.minus(ttl)).await,
             None => Ok(Swept::default()),
         };

@@ -1,5 +1,5 @@
-//! What lives as long as the process, whatever becomes of the settings: the store and the keys, what
-//! was begun behind us, and the word that all ends.
+//! What lives as long as the process, whatever becomes of the settings: the store and the keys, the
+//! connections, what was begun behind us, and the word that all ends.
 
 use std::sync::Arc;
 
@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::behind::Behind;
 use crate::config::{Config, KeyFile};
+use crate::connections::Connections;
+use crate::introducing::ProviderOfNow;
 use crate::key;
 use crate::outcome::Failure;
 use crate::store::OpenStore;
@@ -22,6 +24,8 @@ pub(crate) struct Standing {
     pub(crate) signing_keys: SigningKeys,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) behind: Behind,
+    pub(crate) provider: ProviderOfNow,
+    pub(crate) connections: Connections,
     /// Cancelled at the first signal to stop.
     pub(crate) stopping: CancellationToken,
 }
@@ -45,6 +49,8 @@ impl Standing {
             sealer,
             clock: Arc::new(SystemClock),
             behind: Behind::default(),
+            provider: ProviderOfNow::default(),
+            connections: Connections::new(config.connection_limits()).measured(),
             stopping: CancellationToken::new(),
         };
         Ok((standing, opened))

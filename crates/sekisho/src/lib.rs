@@ -14,6 +14,7 @@ pub mod grant;
 pub mod identity_provider;
 mod jwks;
 pub mod mcp;
+pub mod measure;
 mod mint;
 pub mod pages;
 pub mod policy;

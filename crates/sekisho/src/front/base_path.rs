@@ -3,6 +3,8 @@
 //!
 //! Health is at its place with the path and without: who asks for it is often no client.
 
+use std::borrow::Cow;
+
 use axum::body::Body;
 use http::uri::PathAndQuery;
 use http::{Request, Uri};
@@ -15,16 +17,20 @@ use super::slow_stream::SLOW_STREAM_PATH;
 const ALSO_WITHOUT: [&str; 4] =
     ["/healthz", "/readyz", SLOW_STREAM_PATH, "/.well-known/oauth-authorization-server"];
 
+/// The path of the route that is meant, if it is below the base path.
+pub(super) fn inside<'a>(public_url: &Issuer, path: &'a str) -> Option<Cow<'a, str>> {
+    if ALSO_WITHOUT.contains(&path) { Some(path.into()) } else { public_url.path_inside(path) }
+}
+
 /// Takes it off, or says that this path is not below it.
 pub(super) fn enter(public_url: &Issuer, request: &mut Request<Body>) -> bool {
     let uri = request.uri();
-    if public_url.base_path().is_empty() || ALSO_WITHOUT.contains(&uri.path()) {
-        return true;
-    }
-    let Some(inside) = public_url.path_inside(uri.path()) else { return false };
-    let target = match uri.query() {
-        Some(query) => format!("{inside}?{query}"),
-        None => inside.into_owned(),
+    let target = match (inside(public_url, uri.path()), uri.query()) {
+        (None, _) => return false,
+        // Nothing to take off.
+        (Some(Cow::Borrowed(path)), _) if path == uri.path() => return true,
+        (Some(path), Some(query)) => format!("{path}?{query}"),
+        (Some(path), None) => path.into_owned(),
     };
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = PathAndQuery::try_from(target).ok();

@@ -4,6 +4,7 @@
 //! since those carry tokens and codes.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -32,6 +33,8 @@ use super::origin::{Cors, OriginPolicy, Surfaces};
 use super::slow_stream::SLOW_STREAM_PATH;
 use super::trace_id::TraceId;
 use super::unread_body::Unread;
+use crate::measure::spans::{self, Known, Open};
+use crate::measure::{self, Requests};
 
 /// Longest request target that is looked at, in bytes; over it 414.
 pub const URI_BYTES_MAX: usize = 16 * 1024;
@@ -45,13 +48,14 @@ pub struct Front {
     rules: Arc<Rules>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Rules {
     hosts: HostPolicy,
     origins: OriginPolicy,
     surfaces: Surfaces,
     proxies: TrustedProxies,
     below: Option<Issuer>,
+    requests: Requests,
 }
 
 /// [`Front`] around the routes.
@@ -79,15 +83,27 @@ impl Front {
         surfaces: Surfaces,
         proxies: TrustedProxies,
     ) -> Self {
-        Self { rules: Arc::new(Rules { hosts, origins, surfaces, proxies, below: None }) }
+        Self::with(hosts, origins, surfaces, proxies, None)
     }
 
     /// Takes the base path of `public_url` off each request, whose routes know of none; beside it
     /// there is nothing but health.
     #[must_use]
-    pub fn below(self, public_url: &Issuer) -> Self {
-        let rules = Arc::unwrap_or_clone(self.rules);
-        Self { rules: Arc::new(Rules { below: Some(public_url.clone()), ..rules }) }
+    pub fn below(&self, public_url: &Issuer) -> Self {
+        let Rules { hosts, origins, surfaces, proxies, .. } = self.rules.as_ref();
+        let below = Some(public_url.clone());
+        Self::with(hosts.clone(), origins.clone(), surfaces.clone(), proxies.clone(), below)
+    }
+
+    fn with(
+        hosts: HostPolicy,
+        origins: OriginPolicy,
+        surfaces: Surfaces,
+        proxies: TrustedProxies,
+        below: Option<Issuer>,
+    ) -> Self {
+        let requests = Requests::default();
+        Self { rules: Arc::new(Rules { hosts, origins, surfaces, proxies, below, requests }) }
     }
 }
 
@@ -136,6 +152,34 @@ impl Rules {
         }
         self.origins.judge(&self.surfaces, request.method(), path, request.headers())
     }
+
+    /// The path of the route that was asked for; empty if it is beside the base path.
+    fn route<'a>(&self, path: &'a str) -> Cow<'a, str> {
+        match &self.below {
+            Some(public_url) => base_path::inside(public_url, path).unwrap_or_default(),
+            None => path.into(),
+        }
+    }
+
+    fn measure(&self, asked: &Asked, answer: &Response) {
+        let path = self.route(asked.uri.path());
+        let what = (&asked.method, path.as_ref(), self.surfaces.is_mcp(&path));
+        self.requests.answered(what, answer.status(), asked.at.elapsed());
+    }
+
+    /// What a trace says of the request, if it is to be told at all.
+    fn span(&self, trace_id: TraceId, asked: &Asked, headers: &HeaderMap) -> Option<Open> {
+        let path = self.route(asked.uri.path());
+        let words = || measure::Asked::of(&asked.method, &path, self.surfaces.is_mcp(&path));
+        let span = Open::request(trace_id.bits(), headers, || {
+            let measure::Asked { method, route } = words();
+            format!("{method} {route}")
+        })?;
+        let measure::Asked { method, route } = words();
+        span.note("http.request.method", method.into());
+        span.note("http.route", route.into());
+        Some(span)
+    }
 }
 
 impl<S, B> Service<Request<B>> for FrontService<S>
@@ -162,25 +206,40 @@ where
         match trace_id.sync_scope(|| self.rules.admit(&mut request, self.peer)) {
             Err(mut answer) => {
                 drop(request);
+                let rules = Arc::clone(&self.rules);
                 Box::pin(trace_id.scope(async move {
                     read_before(&mut answer, unread).await;
+                    rules.measure(&asked, &answer);
                     Ok(asked.logged(trace_id, *answer))
                 }))
             }
             Ok(cors) => {
+                let mut span = self.rules.span(trace_id, &asked, request.headers());
                 let routes = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
+                let rules = Arc::clone(&self.rules);
                 Box::pin(trace_id.scope(async move {
-                    let mut answer = match routes.await {
+                    let mut answer = match spans::within(span.as_ref(), routes).await {
                         Ok(Ok(answer)) => answer,
                         Ok(Err(never)) => match never {},
                         Err(panic) => after_panic(panic.as_ref()),
                     };
                     read_before(&mut answer, unread).await;
                     cors.apply(answer.headers_mut());
+                    rules.measure(&asked, &answer);
+                    if let Some(span) = &mut span {
+                        ended(span, answer.status());
+                    }
                     Ok(asked.logged(trace_id, answer))
                 }))
             }
         }
+    }
+}
+
+fn ended(span: &mut Open, status: StatusCode) {
+    span.note("http.response.status_code", Known::Number(status.as_u16().into()));
+    if status.is_server_error() {
+        span.fail();
     }
 }
 

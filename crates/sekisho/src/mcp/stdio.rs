@@ -9,7 +9,6 @@ use bytes::Bytes;
 use tokio::io::{
     AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
 };
-use tokio_util::sync::CancellationToken;
 
 use super::legacy::{
     Duplex, EventStream, Next, Reader, Retention, Session, SessionLimits, Transport,
@@ -35,7 +34,7 @@ pub async fn serve_stdio(
 ) -> io::Result<()> {
     let limits = SessionLimits::default();
     let never = Timestamp::from_unix_seconds(0);
-    let session = Session::new(Transport::Stdio, None, &limits, never, CancellationToken::new());
+    let session = Session::new(Transport::Stdio, None, &limits, never);
     let out = EventStream::new(&limits, Retention::None);
     session.listen_on(&out);
     if let Some(changes) = service.changes() {
@@ -45,6 +44,9 @@ pub async fn serve_stdio(
     let mut writing = tokio::spawn(write_lines(out.read(None), output));
     let sealer = Sealer::ephemeral();
     let stateless = Stateless::new(Arc::clone(&service), &limits, sealer, Arc::new(SystemClock));
+    if let Some(changes) = service.changes() {
+        changes.add(stateless.audience());
+    }
     let duplex = Duplex {
         session,
         sender: None,

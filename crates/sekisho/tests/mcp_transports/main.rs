@@ -12,6 +12,7 @@ mod http_sse;
 mod limits;
 mod listening;
 mod questions;
+mod renewed;
 mod rig;
 #[cfg(feature = "rmcp")]
 mod rmcp_service;

@@ -32,6 +32,7 @@ pub(crate) struct Rig {
     pub(crate) verifier: Arc<KnownTokens>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) shutdown: CancellationToken,
+    pub(crate) endpoints: McpEndpoints,
 }
 
 impl Rig {
@@ -63,23 +64,20 @@ impl Rig {
             shutdown.clone(),
             Arc::clone(&clock) as _,
         );
-        let known = Arc::clone(&verifier);
-        let guard = middleware::from_fn(move |mut request: Request, next: Next| {
-            let known = Arc::clone(&known);
-            async move {
-                let token = request.headers().get("authorization");
-                let token = token.and_then(|token| token.to_str().ok()?.strip_prefix("Bearer "));
-                if let Some(principal) = token.and_then(|token| known.principal(token)) {
-                    request.extensions_mut().insert(principal);
-                }
-                next.run(request).await
-            }
-        });
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let app = endpoints.router("/").layer(guard);
-        tokio::spawn(async move { axum::serve(listener, app).await });
-        Self { url, clock, verifier, gate, shutdown }
+        let url = at_a_port(&endpoints, &verifier).await;
+        Self { url, clock, verifier, gate, shutdown, endpoints }
+    }
+
+    /// Another service for the same clients, at another port and with another verifier.
+    pub(crate) async fn renewed(&self, service: Arc<dyn McpService>) -> Self {
+        let verifier = Arc::new(KnownTokens::new(self.clock.now()));
+        let mut settings = Settings::new("/messages");
+        settings.liveness_poll = Duration::from_millis(10);
+        let judge = Some(Arc::clone(&verifier) as _);
+        let endpoints = self.endpoints.renewed(service, settings, judge);
+        let url = at_a_port(&endpoints, &verifier).await;
+        let (clock, gate) = (Arc::clone(&self.clock), Arc::clone(&self.gate));
+        Self { url, clock, verifier, gate, shutdown: self.shutdown.clone(), endpoints }
     }
 
     /// A client that has not begun yet.
@@ -101,6 +99,27 @@ impl Rig {
     pub(crate) async fn sse(&self, token: &str) -> SseClient {
         SseClient::open(&format!("{}/sse", self.url), Some(token)).await
     }
+}
+
+/// Serves them where nobody listened before.
+async fn at_a_port(endpoints: &McpEndpoints, verifier: &Arc<KnownTokens>) -> String {
+    let known = Arc::clone(verifier);
+    let guard = middleware::from_fn(move |mut request: Request, next: Next| {
+        let known = Arc::clone(&known);
+        async move {
+            let token = request.headers().get("authorization");
+            let token = token.and_then(|token| token.to_str().ok()?.strip_prefix("Bearer "));
+            if let Some(principal) = token.and_then(|token| known.principal(token)) {
+                request.extensions_mut().insert(principal);
+            }
+            next.run(request).await
+        }
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let app = endpoints.router("/").layer(guard);
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    url
 }
 
 /// Who is who. `alice-newer` is what Alice gets when she refreshes `alice`.

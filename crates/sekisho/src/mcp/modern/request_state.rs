@@ -23,7 +23,7 @@ use crate::seal::{Purpose, Sealed, Sealer};
 const LIFE: Duration = Duration::from_mins(15);
 
 /// Seals and opens.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct RequestState {
     sealer: Sealer,
     clock: Arc<dyn Clock>,
