@@ -19,6 +19,7 @@ import { cases as external } from './cases/external.mjs';
 import { cases as gateway } from './cases/gateway.mjs';
 import { cases as inspector } from './cases/inspector.mjs';
 import { cases as kill } from './cases/kill.mjs';
+import { cases as listener } from './cases/listener.mjs';
 import { cases as mcpcheck } from './cases/mcpcheck.mjs';
 import { cases as metrics } from './cases/metrics.mjs';
 import { cases as pages } from './cases/pages.mjs';
@@ -30,7 +31,7 @@ import { cases as whoCalls } from './cases/who_calls.mjs';
 const CASE_MS_MAX = 180_000;
 const LOGINS = ['local', '26.1.0', '26.7.0'];
 
-const cases = [...consent, ...pages, ...providers, ...inspector, ...compatibility, ...pythonSdk, ...kill, ...clock, ...sessions, ...external, ...enterprise, ...doctor, ...book, ...metrics, ...gateway, ...whoCalls, ...conformance, ...conformanceServer, ...conformanceClient, ...mcpcheck];
+const cases = [...consent, ...pages, ...providers, ...inspector, ...compatibility, ...pythonSdk, ...kill, ...clock, ...sessions, ...external, ...enterprise, ...doctor, ...book, ...metrics, ...gateway, ...whoCalls, ...listener, ...conformance, ...conformanceServer, ...conformanceClient, ...mcpcheck];
 
 /** What one case may use, and what must be put away after it. */
 class World {

@@ -40,6 +40,12 @@ export const keycloakPort = port('E2E_KEYCLOAK_PORT', 8080);
 export const callbackPort = port('E2E_CALLBACK_PORT', 3040);
 export const inspectorPort = port('E2E_INSPECTOR_PORT', 6274);
 
+/** Where a local authority listens (and one above), and nginx in front of the program. */
+export const pebblePort = port('E2E_PEBBLE_PORT', 14000);
+export const nginxPort = port('E2E_NGINX_PORT', 8180);
+/** Built by a Go from PyPI, since Debian's may be too old. */
+export const h2spec = join(scratch, 'go', 'bin', 'h2spec');
+
 /** Where servers listen that we guard. */
 export const upstreamPort = port('E2E_UPSTREAM_PORT', 9100);
 /** Where metrics are shown; Prometheus takes the next one. */

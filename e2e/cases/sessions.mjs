@@ -103,7 +103,7 @@ async function loggingOut(world) {
     const { page } = scene.person;
     await page.goto(`${publicUrl}/logout`);
     await scene.person.picture('question');
-    await page.locator('form[action="/logout"] button').click();
+    await page.locator('form[action="logout"] button').click();
     // Keycloak asks as well, since we held no proof of the login for it.
     await page.locator('#kc-logout').click();
     await page.waitForURL((url) => url.href.startsWith(`${publicUrl}/logout?`));

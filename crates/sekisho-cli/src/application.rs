@@ -116,7 +116,8 @@ impl Application {
             config.origins.clone(),
             Surfaces::new(endpoints),
             config.proxies.clone(),
-        );
+        )
+        .below(&config.public_url);
         let answering = front.layer(Shortcut::new(posts, routes));
         Ok(Self { config, answering, issuer, guarded, served, refused })
     }
@@ -165,8 +166,9 @@ impl Served {
         (service, verifier): (Arc<dyn McpService>, &Arc<dyn TokenVerifier>),
         known: Option<&Self>,
     ) -> Self {
+        let base_path = config.public_url.base_path();
         let [_, _, messages_path] = endpoints(&server.resource);
-        let mut settings = mcp::Settings::new(messages_path);
+        let mut settings = mcp::Settings::new(format!("{base_path}{messages_path}"));
         settings.limits = config.sessions.clone();
         settings.sealer = standing.sealer.clone();
         let verifier = Some(Arc::clone(verifier));

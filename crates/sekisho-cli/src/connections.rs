@@ -1,6 +1,6 @@
 //! Connections: how many at once, how slow they may be, and how large their heads.
 //!
-//! Over the limit a caller hears 503 and is closed at once; those who are in are not disturbed. No
+//! Over the limit a caller hears 503 (nothing, where TLS would come first) and is closed at once; those who are in are not disturbed. No
 //! address but a trusted proxy's, behind which there are many, has more than its share.
 //!
 //! A head that is none, or is too large to be read, is answered by hyper itself (400, 431, without a
@@ -22,7 +22,7 @@ use sekisho::front::{ClientAddress, TrustedProxies};
 use sekisho::measure::{Limit, Places, Taken};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::door::{Door, Peer};
 
@@ -37,22 +37,18 @@ const HEADERS_MAX: usize = 100;
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Requests of one HTTP/2 connection at once; each open stream of events is one.
 const HTTP2_STREAMS_MAX: u32 = 256;
+/// How often it is said that nobody can be let in.
+const TOLD_EVERY: Duration = Duration::from_mins(1);
 /// How often a silent HTTP/2 connection is asked whether it is still there.
 const HTTP2_PING_EVERY: Duration = Duration::from_secs(20);
 
-/// A server for HTTP/1 and HTTP/2 without TLS, with every limit set.
-pub(crate) fn accepting(
-    door: Door,
-    connections: Connections,
-    handle: Handle<Peer>,
-) -> Server<Peer, Connections> {
+/// A server for HTTP/1 and HTTP/2, with every limit set, for whomever `entrance` lets in.
+pub(crate) fn accepting<A>(door: Door, entrance: A, handle: Handle<Peer>) -> Server<Peer, A> {
     let mut server = Server::<Peer>::from_listener(door)
         .handle(handle)
-        .acceptor(connections)
+        .acceptor(entrance)
         .first_request_timeout(HEAD_WAIT)
-        .accept_error_handler(|peer, error| {
-            tracing::debug!(?peer, error = error as &dyn std::error::Error, "no connection");
-        });
+        .accept_error_handler(told_now_and_then());
     let builder = server.http_builder();
     builder
         .http1()
@@ -66,6 +62,26 @@ pub(crate) fn accepting(
         .keep_alive_interval(HTTP2_PING_EVERY)
         .keep_alive_timeout(HTTP2_PING_EVERY);
     server
+}
+
+/// One who is turned away is nothing to speak of. That nobody can be let in is, though it may happen
+/// twenty times a second.
+fn told_now_and_then() -> impl Fn(Option<&Peer>, &io::Error) + Send + Sync + 'static {
+    let told = Mutex::new(None::<Instant>);
+    move |peer, error| {
+        if peer.is_some() {
+            tracing::debug!(?peer, error = error as &dyn std::error::Error, "no connection");
+            return;
+        }
+        let mut told = lock(&told);
+        if told.is_none_or(|at| at.elapsed() >= TOLD_EVERY) {
+            *told = Some(Instant::now());
+            tracing::warn!(
+                "no connection can be accepted ({error}): raise the limit of open files, or lower \
+                 limits.connections_max"
+            );
+        }
+    }
 }
 
 /// How many connections may be open at once.
@@ -94,6 +110,16 @@ struct Open {
     of_address: HashMap<IpAddr, usize>,
 }
 
+impl Open {
+    /// Takes one of the address's, if it has not all of them.
+    fn share(&mut self, address: IpAddr, most: usize) -> bool {
+        let share = self.of_address.entry(address).or_default();
+        let has_room = *share < most;
+        *share += usize::from(has_room);
+        has_room
+    }
+}
+
 impl Connections {
     pub(crate) fn new(limits: ConnectionLimits) -> Self {
         let limits = Arc::new(ArcSwap::from_pointee(limits));
@@ -114,17 +140,50 @@ impl Connections {
         self.limits.store(Arc::new(limits));
     }
 
-    fn admit(&self, stream: TcpStream) -> io::Result<Connection> {
+    /// Takes a place for this socket.
+    ///
+    /// # Errors
+    /// When there is none, or the socket is gone already.
+    pub(crate) fn admit(&self, stream: TcpStream, turning: Turning) -> io::Result<Connection> {
         let Some(place) = self.place_for(stream.peer_addr()?.ip().to_canonical()) else {
-            if self.measured.is_some() {
-                Limit::Connections.turn_away();
+            match turning {
+                Turning::Answered => turn_away(stream)?,
+                Turning::Closed => drop(stream),
             }
-            turn_away(stream)?;
-            return Err(io::Error::other("too many connections"));
+            return Err(self.too_many());
         };
         // Without it each event of a stream can wait for 40 ms.
         stream.set_nodelay(true)?;
-        Ok(Connection { stream, stuck: None, _place: place })
+        Ok(Connection { stream, stuck: None, place })
+    }
+
+    /// Counts a connection that a proxy passes on as one of `client`.
+    ///
+    /// # Errors
+    /// When that address has its share already.
+    pub(crate) fn count(&self, connection: &mut Connection, client: IpAddr) -> io::Result<()> {
+        let limits = self.limits.load();
+        if limits.proxies.is_trusted(client) {
+            return Ok(());
+        }
+        let address = ClientAddress(client).network();
+        if !lock(&self.open).share(address, limits.most_of_one) {
+            return Err(self.too_many());
+        }
+        connection.place.address = Some(address);
+        Ok(())
+    }
+
+    /// Whether this peer is a proxy of the operator's.
+    pub(crate) fn trust(&self, peer: IpAddr) -> bool {
+        self.limits.load().proxies.is_trusted(peer)
+    }
+
+    fn too_many(&self) -> io::Error {
+        if self.measured.is_some() {
+            Limit::Connections.turn_away();
+        }
+        io::Error::other("too many connections")
     }
 
     fn place_for(&self, peer: IpAddr) -> Option<Place> {
@@ -135,12 +194,10 @@ impl Connections {
         if open.all >= limits.most {
             return None;
         }
-        if let Some(address) = address {
-            let share = open.of_address.entry(address).or_default();
-            if *share >= limits.most_of_one {
-                return None;
-            }
-            *share += 1;
+        if let Some(address) = address
+            && !open.share(address, limits.most_of_one)
+        {
+            return None;
         }
         open.all += 1;
         let counted = self.measured.as_ref().map(|_| Limit::Connections.take());
@@ -188,8 +245,18 @@ impl<S> Accept<TcpStream, S> for Connections {
     type Future = std::future::Ready<io::Result<(Connection, S)>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        std::future::ready(self.admit(stream).map(|connection| (connection, service)))
+        let admitted = self.admit(stream, Turning::Answered);
+        std::future::ready(admitted.map(|connection| (connection, service)))
     }
+}
+
+/// What becomes of whoever finds no place.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Turning {
+    /// They hear 503.
+    Answered,
+    /// Nothing could be said that they would understand.
+    Closed,
 }
 
 /// A connection and the place it takes, given back when it ends.
@@ -198,7 +265,7 @@ pub(crate) struct Connection {
     stream: TcpStream,
     /// Runs while nothing more can be written; there is none while all goes well.
     stuck: Option<Pin<Box<Sleep>>>,
-    _place: Place,
+    place: Place,
 }
 
 impl Connection {
@@ -280,7 +347,7 @@ mod tests {
         let accepted = listener.accept().await.unwrap().0;
         let limits =
             ConnectionLimits { most: 1, most_of_one: 1, proxies: TrustedProxies::default() };
-        (peer, Connections::new(limits).admit(accepted).unwrap())
+        (peer, Connections::new(limits).admit(accepted, Turning::Answered).unwrap())
     }
 
     /// Case 92: whoever never reads holds no connection for ever.

@@ -62,6 +62,14 @@ pub(crate) struct ForPeer {
     peer: SocketAddr,
 }
 
+impl ForPeer {
+    /// The same for a connection that somebody passes on for this one.
+    #[must_use]
+    pub(crate) fn on_behalf_of(self, peer: SocketAddr) -> Self {
+        Self { peer, ..self }
+    }
+}
+
 impl<B> Service<Request<B>> for ForPeer
 where
     B: axum::body::HttpBody<Data = axum::body::Bytes> + Send + Unpin + 'static,

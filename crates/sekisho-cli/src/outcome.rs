@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use crate::config::ConfigError;
 use crate::key::KeyError;
 use crate::telemetry::chain;
+use crate::tls::CertificateError;
 
 /// Why the program ends without having done what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,9 @@ pub(crate) enum Failure {
     /// The key file is wrong: a setting, too.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// So is the certificate.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// Something outside of us is in the way: exit code 1.
     #[error("{0}")]
     Run(String),
@@ -39,7 +43,7 @@ impl Failure {
         let code = match self {
             Self::BrokenPipe => return ExitCode::SUCCESS,
             Self::Told(code) => return ExitCode::from(*code),
-            Self::Config(_) | Self::Key(_) => ExitCode::from(2),
+            Self::Config(_) | Self::Key(_) | Self::Certificate(_) => ExitCode::from(2),
             Self::Run(_) => ExitCode::FAILURE,
         };
         // With standard error gone there is nobody left to tell.

@@ -4,7 +4,7 @@
 //! listen ─▶ key ─▶ store ─▶ Standing: what lives as long as the process (standing.rs)
 //!                              │
 //! settings ────────────────────┴─▶ Application: what follows from them (application.rs)
-//!     └─▶ changed? (reload.rs) ─▶ another one   └─▶ Current ─▶ connections ask it for each request
+//!     └─▶ changed? (reload.rs) ─▶ another one   └─▶ Current ─▶ connections (entrance.rs) ask it for each request
 //! ```
 //!
 //! The port is taken first, so that callers wait for an answer instead of being turned away, and
@@ -27,13 +27,14 @@ use crate::config::{Config, IdentityConfig};
 use crate::connections::accepting;
 use crate::current::Current;
 use crate::door::{Bolt, Door, Peer};
+use crate::entrance::Entrance;
 use crate::metrics::Metrics;
 use crate::outcome::{Failure, say};
 use crate::reload::{self, Hangups, Settings};
 use crate::standing::Standing;
 use crate::stopping::Stopped;
 use crate::traces::Traces;
-use crate::{memory, service_manager, stopping, telemetry};
+use crate::{memory, service_manager, stopping, telemetry, tls};
 
 /// How often what has expired is removed from the store.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
@@ -64,7 +65,9 @@ async fn serve(config: Config, settings: Settings) -> Result<(), Failure> {
     let bolt = Bolt::default();
     let door = Door::open(config.listen, bolt.clone())?;
     let metrics = Metrics::begin(&config).await?;
+    let tls = config.tls.as_ref().map(|tls| tls::begin(tls, &config.public_url)).transpose()?;
     let (standing, store) = Standing::new(&config).await?;
+    let entrance = Entrance::by(&config, standing.connections.clone(), tls);
     warn_of_one_address(&config);
     if let Some(traces) = Traces::begin(config.traces.as_ref())? {
         tokio::spawn(traces.send(standing.stopping.clone()));
@@ -73,7 +76,7 @@ async fn serve(config: Config, settings: Settings) -> Result<(), Failure> {
     current.now().begin(&standing, None);
 
     let handle = Handle::new();
-    let server = accepting(door, standing.connections.clone(), handle.clone());
+    let server = accepting(door, entrance, handle.clone());
     let asked = current.clone();
     let for_each_peer = tower::service_fn(move |Peer(peer)| {
         std::future::ready(Ok::<_, Infallible>(asked.for_peer(peer)))
@@ -102,7 +105,8 @@ async fn serve(config: Config, settings: Settings) -> Result<(), Failure> {
 
 /// Limits count by address, and behind an unknown proxy everybody has the proxy's.
 fn warn_of_one_address(config: &Config) {
-    let is_behind_a_proxy = config.public_url.is_https() && config.listen.ip().is_loopback();
+    let is_behind_a_proxy = config.public_url.is_https() && config.tls.is_none();
+    let is_behind_a_proxy = is_behind_a_proxy && config.listen.ip().is_loopback();
     if is_behind_a_proxy && config.proxies.is_empty() {
         tracing::warn!(
             "trusted_proxies is empty: all callers count as one address for every limit; \
@@ -128,7 +132,7 @@ async fn welcome(config: &Config, store: &Arc<dyn Store>) -> Result<(), Failure>
             tell(&format!("log in at {}, which gives the tokens", other.issuer))?;
         }
     }
-    let address = if config.public_url.is_https() {
+    let address = if config.public_url.is_https() && config.tls.is_none() {
         format!("http://{}", config.listen)
     } else {
         config.public_url.as_str().to_owned()

@@ -8,7 +8,7 @@ use sekisho::front::TraceId;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
@@ -17,6 +17,9 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{LogConfig, LogFormat};
+
+/// Warns once for each odd frame, as many as a stranger sends: only said if somebody asks for it.
+const HTTP2: &str = "h2";
 
 /// Whether a filter can be understood.
 ///
@@ -28,7 +31,10 @@ pub(crate) fn check_filter(text: &str) -> Result<(), String> {
 
 /// Begins to log. A second call changes nothing.
 pub(crate) fn begin(config: &LogConfig) {
-    let filter: Targets = config.filter.parse().unwrap_or_default();
+    let mut filter: Targets = config.filter.parse().unwrap_or_default();
+    if !config.filter.contains(HTTP2) {
+        filter = filter.with_target(HTTP2, LevelFilter::ERROR);
+    }
     let lines = tracing_subscriber::fmt::layer()
         .event_format(Lines { format: config.format })
         .with_ansi(false)

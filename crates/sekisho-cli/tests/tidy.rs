@@ -19,8 +19,7 @@ const REQUIREMENTS: &str = "A1-A29 R1-R13 T1-T17 T19-T41 X1-X38 \
     G1 G4-G7 G14 G16 G18-G20";
 /// Every attack that has a row in the table of threats. What is left out has no number, or is an
 /// attack on something that is not built.
-const ATTACKS: &str = "1-11 13-25 27-35 37 38 40-59 61 63-70 72-84 86 88-92 94-97 99-101 104-110 \
-    112-120";
+const ATTACKS: &str = "1-11 13-25 27-35 37 38 40-59 61 63-70 72-84 86 88-92 94-97 99-110 112-120";
 
 /// Who may know whom in `crates/sekisho/src`, and why the arrows are no more than these.
 const ARROWS: &[(&str, &[&str], &str)] = &[

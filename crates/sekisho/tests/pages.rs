@@ -17,6 +17,9 @@ use sekisho::pages::{
 };
 use sekisho::protocol::SecretHash;
 
+/// Where the button of that page leads.
+const LOG_IN_AT: &str = "http://localhost:8000/account/login";
+
 const LANGUAGES: [(Language, &str); 2] = [(Language::English, "en"), (Language::Japanese, "ja")];
 
 fn consent<'a>() -> ConsentPage<'a> {
@@ -159,8 +162,8 @@ fn every_page(language: Language) -> Vec<(&'static str, u16, &'static str, Respo
             409,
             account(Some(AccountProblem::TooManyTokens)).respond(language, StatusCode::CONFLICT),
         ),
-        ("account-login", 200, AccountLoginPage::Asked.respond(language)),
-        ("account-login-failed", 403, AccountLoginPage::Failed.respond(language)),
+        ("account-login", 200, AccountLoginPage::Asked.respond(language, LOG_IN_AT)),
+        ("account-login-failed", 403, AccountLoginPage::Failed.respond(language, LOG_IN_AT)),
     ];
     let without = [
         ("unknown-client", 400, Problem::UnknownClient { client_id: "b7c1d0a2-55a1-4a39-9c1f" }),
@@ -363,7 +366,7 @@ async fn the_consent_page_keeps_its_contract() {
     {
         let html = text(consent().respond(language)).await;
         for wanted in [
-            "<form action=\"/consent\" method=\"post\">",
+            "<form action=\"consent\" method=\"post\">",
             "<input type=\"hidden\" name=\"consent\" value=\"c2VhbGVk\">",
             &format!("name=\"decision\" value=\"approve\">{allow}</button>"),
             &format!("name=\"decision\" value=\"deny\">{deny}</button>"),
@@ -413,7 +416,7 @@ async fn the_login_page_keeps_its_contract() {
         let again = text(again.respond(language, StatusCode::OK)).await;
         for html in [&first, &again] {
             for wanted in [
-                "<form action=\"/login\" method=\"post\">",
+                "<form action=\"login\" method=\"post\">",
                 "<input type=\"hidden\" name=\"state\" value=\"f00d\">",
                 "<label for=\"username\">",
                 "<label for=\"password\">",

@@ -16,8 +16,6 @@ pub(crate) enum Kind {
     Names,
     /// A whole number, not negative.
     Number,
-    /// A name kept for later, with what it will be for.
-    Reserved(&'static str),
 }
 
 /// One setting.
@@ -40,10 +38,6 @@ const fn key(
     purpose: &'static str,
 ) -> Key {
     Key { path, kind, default, purpose }
-}
-
-const fn reserved(path: &'static str, purpose: &'static str) -> Key {
-    key(path, Kind::Reserved(purpose), None, purpose)
 }
 
 use Kind::{List, Names, Number, Secret, Table, Text};
@@ -78,6 +72,12 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key("allowed_hosts", List, Some(""), "host names we answer to, beside that of public_url"),
     key("trusted_proxies", List, Some(""), "networks whose X-Forwarded-For counts"),
+    key(
+        "proxy_protocol",
+        Text,
+        Some("off"),
+        "whether trusted_proxies say by the PROXY protocol whose connection they pass on: \"on\", \"off\"",
+    ),
     key(
         "metrics_listen",
         Text,
@@ -315,7 +315,27 @@ pub(crate) const KEYS: &[Key] = &[
         "an MCP session unused for this long is forgotten",
     ),
     key("limits.body_bytes_max", Number, Some("4194304"), "bytes of one MCP message"),
-    reserved("tls", "serving https without a proxy in front"),
+    key(
+        "tls.cert_file",
+        Text,
+        None,
+        "a certificate (PEM) and those of its issuers, to end TLS here; read again when it changes",
+    ),
+    key("tls.key_file", Text, None, "the private key (PEM) of that certificate"),
+    key(
+        "tls.acme.directory",
+        Text,
+        None,
+        "instead, the https URL of an authority's directory (ACME), whose terms you agree to",
+    ),
+    key("tls.acme.contact", List, Some(""), "e-mail addresses that it may write to"),
+    key("tls.acme.folder", Text, Some("acme"), "where its account and certificate are kept"),
+    key(
+        "tls.acme.ca_file",
+        Text,
+        None,
+        "certificates (PEM) of the authorities that its directory is trusted by",
+    ),
 ];
 
 /// The settings of one `[[server]]`.

@@ -20,6 +20,7 @@ mod schema;
 mod show;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod understood;
 mod upstream;
 mod written;
@@ -38,8 +39,9 @@ pub(crate) use keys::{CLIENT_KEYS, KEYS, Key, Kind, RULE_KEYS, SERVER_KEYS};
 pub(crate) use restart::needing_restart;
 pub(crate) use schema::schema;
 pub(crate) use show::show;
+pub(crate) use tls::{AcmeSettings, CertificateFiles, TlsConfig};
 pub(crate) use understood::{
-    Config, KeyFile, LogConfig, LogFormat, Server, StoreLocation, TracesConfig,
+    Config, KeyFile, LogConfig, LogFormat, ProxyProtocol, Server, StoreLocation, TracesConfig,
 };
 pub(crate) use upstream::Upstream;
 

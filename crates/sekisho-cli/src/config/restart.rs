@@ -9,6 +9,8 @@ pub(crate) fn needing_restart(former: &Config, now: &Config) -> Vec<&'static str
     let differs = [
         ("public_url", former.public_url != now.public_url),
         ("listen", former.listen != now.listen),
+        ("tls", former.tls != now.tls),
+        ("proxy_protocol", former.proxy_protocol != now.proxy_protocol),
         ("store", !is_same_store(&former.store, &now.store)),
         ("durability", former.durability != now.durability),
         ("key_file", former.key_file != now.key_file),

@@ -45,7 +45,7 @@ fn table(properties: Object) -> Object {
 
 fn properties(keys: &[Key]) -> Object {
     let mut properties = Object::new();
-    for key in keys.iter().filter(|key| !matches!(key.kind, Kind::Reserved(_))) {
+    for key in keys {
         put(&mut properties, key.path, setting(key));
     }
     properties
@@ -66,7 +66,7 @@ fn put(properties: &mut Object, path: &str, setting: Value) {
 fn setting(key: &Key) -> Value {
     let texts = json!({ "type": "string" });
     let (mut setting, default) = match key.kind {
-        Kind::Text | Kind::Secret | Kind::Reserved(_) => (texts, key.default.map(Value::from)),
+        Kind::Text | Kind::Secret => (texts, key.default.map(Value::from)),
         Kind::List => {
             let items = |text: &str| text.split(',').filter(|item| !item.is_empty()).collect();
             (json!({ "type": "array", "items": texts }), key.default.map(items))

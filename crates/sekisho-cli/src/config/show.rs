@@ -17,8 +17,7 @@ pub(crate) fn show(written: &ConfigFile, config: &Config) -> String {
     let mut table = "";
     let is_several =
         |key: &&Key| !written.identities.is_empty() && key.path.starts_with("identity.");
-    let keys = KEYS.iter().filter(|key| !matches!(key.kind, Kind::Reserved(_)));
-    for key in keys.filter(|key| !is_several(key)) {
+    for key in KEYS.iter().filter(|key| !is_several(key)) {
         let (within, name) = key.path.split_once('.').unwrap_or(("", key.path));
         if within != table {
             table = within;

@@ -121,9 +121,64 @@ fn a_wrong_name_gets_one_sentence() {
             "a text for a table",
         ),
         (
-            "[tls]\ncert = \"x\"",
-            "FILE, line 1: tls: it is reserved for serving https without a proxy in front and not built yet: leave it out",
-            "reserved",
+            "public_url = \"https://a.example\"\n[tls.acme]\nfolder = \"x\"",
+            "FILE, line 3: tls.acme.folder = \"x\": nobody is asked for a certificate: set tls.acme.directory",
+            "ACME with nobody",
+        ),
+        (
+            "public_url = \"https://a.example\"\n[tls]\ncert_file = \"c\"\nacme.directory = \"https://b.example\"",
+            "FILE, line 3: tls.cert_file = \"c\": there would be two certificates: take it or tls.acme.directory out",
+            "two certificates",
+        ),
+        (
+            "public_url = \"https://a.example\"\ntls.acme.directory = \"letsencrypt\"",
+            "FILE, line 2: tls.acme.directory = \"letsencrypt\": it is no https URL: write the directory of an authority, such as \"https://acme-v02.api.letsencrypt.org/directory\"",
+            "no URL",
+        ),
+        (
+            "public_url = \"https://192.0.2.1\"\ntls.acme.directory = \"https://b.example\"",
+            "FILE, line 2: tls.acme.directory = \"https://b.example\": a certificate is for a name, and public_url has an address: give it one",
+            "an address",
+        ),
+        (
+            "public_url = \"https://a.example\"\ntls.acme = { directory = \"https://b.example\", contact = [\"ops\"] }",
+            "FILE, line 2: tls.acme.contact = \"ops\": one of them is no e-mail address: write for example [\"ops@example.com\"]",
+            "nobody's address",
+        ),
+        (
+            "proxy_protocol = \"on\"",
+            "FILE, line 1: proxy_protocol = \"on\": nobody is believed: name the proxy in trusted_proxies",
+            "headers from nobody",
+        ),
+        (
+            "proxy_protocol = \"v2\"\ntrusted_proxies = [\"10.0.0.1\"]",
+            "FILE, line 1: proxy_protocol = \"v2\": it is not one of the choices: write \"on\" or \"off\"",
+            "both versions or none",
+        ),
+        (
+            "[tls]\ncertfile = \"x\"",
+            "FILE, line 2: tls.certfile: there is no such setting: did you mean tls.cert_file?",
+            "nearly the name of one",
+        ),
+        (
+            "[tls]\ncert_file = \"c.pem\"\nkey_file = \"k.pem\"",
+            "FILE, line 2: tls.cert_file = \"c.pem\": people then come by https: set public_url to the https URL they use, such as \"https://localhost\"",
+            "TLS for nobody",
+        ),
+        (
+            "public_url = \"https://mcp.example.com\"\n[tls]\ncert_file = \"c.pem\"",
+            "FILE, line 3: tls.cert_file = \"c.pem\": a certificate and its key belong together: set tls.key_file too",
+            "no key",
+        ),
+        (
+            "public_url = \"https://mcp.example.com\"\n[tls]\nkey_file = \"k.pem\"",
+            "FILE, line 3: tls.key_file = \"k.pem\": a certificate and its key belong together: set tls.cert_file too",
+            "no certificate",
+        ),
+        (
+            "public_url = \"https://mcp.example.com\"\n[tls]\ncert_file = \"\"\nkey_file = \"k.pem\"",
+            "FILE, line 3: tls.cert_file = \"\": it names no file: write a path",
+            "no name",
         ),
         (
             "[[rule]]\ntool = \"x\"",
@@ -1040,8 +1095,8 @@ fn a_wrong_variable_gets_one_sentence() {
         (
             "SEKISHO_TLS",
             "x",
-            "SEKISHO_TLS: it is reserved for serving https without a proxy in front and not built yet: leave it out",
-            "reserved",
+            "SEKISHO_TLS: there is no such setting: unset it, every SEKISHO_ variable must be a setting",
+            "a table of settings",
         ),
         (
             "SEKISHO_LISTEN",
@@ -1211,7 +1266,7 @@ fn the_file_can_be_named_by_a_variable_and_the_flag_beats_it() {
 
 #[test]
 fn every_setting_can_come_from_the_environment() {
-    for key in KEYS.iter().filter(|key| !matches!(key.kind, Kind::Reserved(_))) {
+    for key in KEYS {
         let value = if key.kind == Kind::Number { "7" } else { "x" };
         let given = Given::file("").variable(&key.variable(), value);
         let written = read(&given.flags, given.variables.clone().into_iter()).unwrap();
@@ -1280,6 +1335,18 @@ fn the_url_and_the_port_follow_each_other() {
             "https://mcp.example.com",
             "127.0.0.1:0",
             "any port behind a proxy",
+        ),
+        (
+            "public_url = \"https://localhost:9000\"\n[tls]\ncert_file = \"c\"\nkey_file = \"k\"",
+            "https://localhost:9000",
+            "127.0.0.1:9000",
+            "TLS of our own",
+        ),
+        (
+            "public_url = \"https://localhost:9000\"",
+            "https://localhost:9000",
+            "127.0.0.1:8000",
+            "TLS of somebody else's",
         ),
     ];
     for (text, public_url, listen, reason) in rows {

@@ -32,6 +32,7 @@ use super::identity::{IdentityConfig, providers};
 use super::introduction;
 use super::read_text;
 use super::rules;
+use super::tls::{self, TlsConfig};
 use super::upstream::{Upstream, check_members, upstream};
 use super::written::{ConfigFile, Settings};
 use crate::connections::ConnectionLimits;
@@ -41,6 +42,8 @@ use crate::connections::ConnectionLimits;
 pub(crate) struct Config {
     pub(crate) public_url: Issuer,
     pub(crate) listen: SocketAddr,
+    /// None where something in front of us ends TLS, or nobody.
+    pub(crate) tls: Option<TlsConfig>,
     /// Where metrics are shown, if anywhere.
     pub(crate) metrics_listen: Option<SocketAddr>,
     /// Where traces are sent, if anywhere.
@@ -51,6 +54,8 @@ pub(crate) struct Config {
     pub(crate) hosts: HostPolicy,
     pub(crate) origins: OriginPolicy,
     pub(crate) proxies: TrustedProxies,
+    /// Whether their connections begin with a header of the PROXY protocol.
+    pub(crate) proxy_protocol: ProxyProtocol,
     pub(crate) identity: IdentityConfig,
     pub(crate) authorization: authorization_server::Settings,
     /// How long a client that registered itself may be unused; `None` for ever.
@@ -130,6 +135,15 @@ impl Server {
     }
 }
 
+/// Whether the trusted proxies say by the PROXY protocol whose connection they pass on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ProxyProtocol {
+    /// They do, at the beginning of each.
+    Spoken,
+    /// They do not.
+    Unspoken,
+}
+
 /// What is logged, and how it looks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LogConfig {
@@ -154,6 +168,7 @@ pub(crate) enum LogFormat {
 pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
     let settings = &written.settings;
     let (public_url, listen) = addresses(settings)?;
+    let tls = tls::tls(settings, &public_url)?;
     let is_external = choose(settings, "authorization.mode", &MODES)?;
     if is_external {
         external::refuse_foreign(written)?;
@@ -168,6 +183,11 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
     let durability = choose(settings, "durability", &DURABILITIES)?;
     let key_file = key_file(settings, &store)?;
     let (hosts, origins, proxies) = callers(settings, &public_url)?;
+    let proxy_protocol = choose(settings, "proxy_protocol", &PROXY_PROTOCOLS)?;
+    if proxy_protocol == ProxyProtocol::Spoken && proxies.is_empty() {
+        let problem = "nobody is believed: name the proxy in trusted_proxies";
+        return Err(settings.refuse("proxy_protocol", problem));
+    }
     let metrics_listen = metrics_listen(settings, listen)?;
     let traces = traces(settings)?;
     let drain = life(settings, "drain", DRAIN_MAX)?;
@@ -207,6 +227,7 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
     Ok(Config {
         public_url,
         listen,
+        tls,
         metrics_listen,
         traces,
         store,
@@ -215,6 +236,7 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
         hosts,
         origins,
         proxies,
+        proxy_protocol,
         identity,
         authorization,
         client_idle_ttl,
@@ -247,7 +269,10 @@ fn addresses(settings: &Settings) -> Result<(Issuer, SocketAddr), ConfigError> {
     let public_url = settings.parse("public_url", Issuer::parse)?;
     let inside = Url::parse(public_url.as_str()).ok().filter(is_loopback);
     match inside.as_ref().and_then(Url::port_or_known_default) {
-        Some(port) if !settings.was_written("listen") && !public_url.is_https() => {
+        Some(port)
+            if !settings.was_written("listen")
+                && public_url.is_https() == tls::is_wanted(settings) =>
+        {
             Ok((public_url, SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
         }
         Some(_) | None => Ok((public_url, listen)),
@@ -787,5 +812,7 @@ const CONSENTS: [(&str, ConsentRule); 2] =
     [("always", ConsentRule::Always), ("remember", ConsentRule::Remember)];
 const ROTATIONS: [(&str, Rotation); 2] =
     [("always", Rotation::Always), ("off", Rotation::PublicClients)];
+const PROXY_PROTOCOLS: [(&str, ProxyProtocol); 2] =
+    [("on", ProxyProtocol::Spoken), ("off", ProxyProtocol::Unspoken)];
 const LOG_FORMATS: [(&str, LogFormat); 2] =
     [("pretty", LogFormat::Pretty), ("json", LogFormat::Json)];

@@ -237,13 +237,7 @@ fn read_text(kind: Kind, text: &str) -> Result<Value, String> {
             .map(Value::Number)
             .map_err(|_| "it is not a whole number: write digits only".to_owned()),
         Kind::Table | Kind::Names => Err("it is a table: write it in the file".to_owned()),
-        Kind::Reserved(purpose) => Err(reserved(purpose)),
     }
-}
-
-/// The one wording for every name that is kept for later.
-pub(crate) fn reserved(purpose: &str) -> String {
-    format!("it is reserved for {purpose} and not built yet: leave it out")
 }
 
 /// A file being read, for the lines in its messages.
@@ -354,7 +348,6 @@ impl File<'_> {
 /// A value from a file.
 fn read_value(kind: Kind, value: &DeValue<'_>) -> Result<Value, String> {
     match (kind, value) {
-        (Kind::Reserved(purpose), _) => Err(reserved(purpose)),
         (Kind::Text, DeValue::String(text)) => Ok(Value::Text(text.to_string())),
         (Kind::Secret, DeValue::String(text)) => Ok(Value::Secret(Secret::new(text.as_ref()))),
         (Kind::Number, DeValue::Integer(digits)) => {
@@ -384,7 +377,7 @@ fn read_value(kind: Kind, value: &DeValue<'_>) -> Result<Value, String> {
 
 fn wanted(kind: Kind) -> String {
     let wanted = match kind {
-        Kind::Text | Kind::Secret | Kind::Reserved(_) => "text: write it in quotes",
+        Kind::Text | Kind::Secret => "text: write it in quotes",
         Kind::List => "a list of texts: write for example [\"one\", \"two\"]",
         Kind::Number => "a whole number: write digits without quotes",
         Kind::Table | Kind::Names => "a table of texts: write for example { NAME = \"text\" }",

@@ -29,7 +29,7 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
 
 /// Limits count by address, and behind an unknown proxy everybody has the proxy's.
 fn proxies(config: &Config) -> Option<Finding> {
-    let is_behind_a_proxy = config.public_url.is_https();
+    let is_behind_a_proxy = config.public_url.is_https() && config.tls.is_none();
     (is_behind_a_proxy && config.proxies.is_empty()).then(|| {
         Finding::warning(
             ABOUT,

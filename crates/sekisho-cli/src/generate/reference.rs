@@ -21,7 +21,7 @@ fn settings(page: &mut String) {
     let tables: [(&str, &[Key]); 3] =
         [("server", SERVER_KEYS), ("rule", RULE_KEYS), ("client", CLIENT_KEYS)];
     let mut table = None;
-    for key in KEYS.iter().filter(|key| !matches!(key.kind, Kind::Reserved(_))) {
+    for key in KEYS {
         let (within, name) = key.path.split_once('.').unwrap_or(("", key.path));
         if table != Some(within) {
             let title = if within.is_empty() { "At the top" } else { &format!("`[{within}]`") };
@@ -62,7 +62,6 @@ const fn holds(kind: Kind) -> &'static str {
         Kind::Table => "names and texts, never shown",
         Kind::Names => "names and texts",
         Kind::Number => "number",
-        Kind::Reserved(_) => "nothing yet",
     }
 }
 

@@ -114,7 +114,7 @@ impl Folder {
         let mut child = command.stderr(log).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut server = Server { child, lines, said: Vec::new(), port };
-        if !server.hears("listening on http://").await {
+        if !server.hears("listening on http").await {
             let log = std::fs::read_to_string(self.path().join("log")).unwrap();
             panic!("the server does not listen: {log}");
         }

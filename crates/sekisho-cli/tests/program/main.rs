@@ -7,6 +7,7 @@
     reason = "a test that meets the unexpected must stop"
 )]
 
+mod base_path;
 mod client;
 mod crowd;
 mod doctor;
@@ -17,6 +18,7 @@ mod flows;
 mod grant;
 mod guarding;
 mod harness;
+mod http2;
 mod introducing;
 mod key;
 mod merged;
@@ -24,6 +26,7 @@ mod metrics;
 mod person;
 mod processes;
 mod proxy;
+mod proxy_protocol;
 mod reload;
 mod remote;
 mod replicas;
@@ -34,6 +37,7 @@ mod settings;
 mod starting;
 mod stdio;
 mod stopping;
+mod tls;
 mod traces;
 mod user;
 mod wire;

@@ -5,15 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Duration, timeout};
 
-use crate::harness::{Folder, Server, http};
+use crate::harness::{Folder, Server, free_port, http};
 use crate::person::log_in;
 use crate::remote::unguarded;
+use crate::tls::Authority;
 
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What HTTP comes over.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// A guarded server, and somebody who may call it.
 struct Site {
@@ -21,6 +26,8 @@ struct Site {
     server: Server,
     token: String,
     asked: Arc<AtomicUsize>,
+    /// Whom to trust, if it speaks TLS.
+    authority: Option<Authority>,
 }
 
 impl Site {
@@ -29,7 +36,27 @@ impl Site {
         let folder = Folder::new();
         let server = folder.serve_with(&["serve", "--upstream", &format!("{url}/mcp")]).await;
         let token = log_in(&server, "demo", &server.password().unwrap()).await.access;
-        Self { folder, server, token, asked }
+        Self { folder, server, token, asked, authority: None }
+    }
+
+    async fn open_behind_tls() -> Self {
+        let (url, asked) = unguarded().await;
+        let (authority, folder, port) = (Authority::new(), Folder::new(), free_port());
+        authority.write(&folder);
+        let upstream = format!("upstream = \"{url}/mcp\"\n");
+        let settings = format!("{upstream}{}", crate::tls::settings(port));
+        let server = folder.serve_at(port, &settings).await;
+        let token = crate::tls::token(&folder).await;
+        Self { folder, server, token, asked, authority: Some(authority) }
+    }
+
+    async fn connect(&self) -> Box<dyn Stream> {
+        match &self.authority {
+            Some(authority) => {
+                Box::new(authority.connect(self.server.port, &["http/1.1"]).await.unwrap())
+            }
+            None => Box::new(TcpStream::connect(("127.0.0.1", self.server.port)).await.unwrap()),
+        }
     }
 
     /// The first lines of a call.
@@ -44,10 +71,11 @@ impl Site {
 
     /// Writes it all at once, and then asks how the server is, if it is still there: the statuses of all answers.
     async fn statuses(&self, bytes: &[u8]) -> Vec<u16> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.server.port)).await.unwrap();
+        let mut stream = self.connect().await;
         let last = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         // Whoever refuses the beginning need not read the rest.
         let _ = stream.write_all(&[bytes, last.as_bytes()].concat()).await;
+        let _ = stream.flush().await;
         let mut said = Vec::new();
         let _ = timeout(PATIENCE, stream.read_to_end(&mut said)).await.expect("it ends");
         let said = String::from_utf8_lossy(&said);
@@ -88,7 +116,15 @@ async fn a_connection_refused_before_its_body_arrived_takes_the_next_request() {
 /// RFC 9112 §6.3, §11.2. Whatever comes behind a request that could end in two places is no request of its own.
 #[tokio::test]
 async fn a_request_that_two_readers_could_end_differently_is_one_or_none() {
-    let guarded = Site::open().await;
+    is_one_or_none(Site::open().await).await;
+}
+
+#[tokio::test]
+async fn behind_tls_it_is_one_or_none_too() {
+    is_one_or_none(Site::open_behind_tls().await).await;
+}
+
+async fn is_one_or_none(guarded: Site) {
     let (head, body) = (guarded.head(), call());
     let length = body.len();
     let whole = format!("{head}Content-Length: {length}\r\n\r\n{body}");
@@ -219,6 +255,28 @@ async fn a_head_that_is_too_large_is_refused_and_the_connection_ends() {
         assert!(said.contains("connection: close"), "{reason}: {said}");
     }
     assert_eq!(http().get(server.url("/healthz")).send().await.unwrap().status(), 200);
+}
+
+/// Case 102: more connections than there are descriptors for.
+#[tokio::test]
+async fn a_listener_without_descriptors_goes_on_when_there_are_some() {
+    let folder = Folder::new();
+    let server = folder.serve_by(&["prlimit", "--nofile=64"]).await;
+    let mut many = Vec::new();
+    let full = async {
+        while !std::fs::read_to_string(folder.path().join("log"))
+            .unwrap()
+            .contains("no connection can be accepted")
+        {
+            // Whoever is not accepted waits in the kernel.
+            many.push(TcpStream::connect(("127.0.0.1", server.port)).await.unwrap());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, full).await.expect("there is none left");
+    drop(many);
+    let asked = timeout(PATIENCE, http().get(server.url("/healthz")).send()).await.unwrap();
+    assert_eq!(asked.unwrap().status(), 200);
 }
 
 /// Case 104: what is started and what is reached stands in the settings.

@@ -72,7 +72,7 @@ pub(super) async fn show(
     let visitor = Visitor::of(&headers, &extensions);
     match server.account_session(&headers).await {
         Ok(Some(session)) => server.account_page(&visitor, &session, None, None).await,
-        Ok(None) => AccountLoginPage::Asked.respond(visitor.language()),
+        Ok(None) => server.log_in_page(AccountLoginPage::Asked, &visitor),
         Err(reason) => visitor.store_failed(&reason),
     }
 }
@@ -105,7 +105,7 @@ pub(super) async fn change(
     let form = Parameters::parse(&form.unwrap_or_default());
     let session = match server.account_session(&headers).await {
         Ok(Some(session)) => session,
-        Ok(None) => return AccountLoginPage::Asked.respond(visitor.language()),
+        Ok(None) => return server.log_in_page(AccountLoginPage::Asked, &visitor),
         Err(reason) => return visitor.store_failed(&reason),
     };
     if !server.is_our_account_form(&headers, &session, &form) {
@@ -312,6 +312,10 @@ impl AuthorizationServer {
         self.sealer.open_value(Purpose::AccountLogin, place, &login.sealed).ok()
     }
 
+    fn log_in_page(&self, page: AccountLoginPage, visitor: &Visitor) -> Response {
+        page.respond(visitor.language(), &self.settings.issuer.endpoint("/account/login"))
+    }
+
     /// The browser that began the login came back from the provider.
     pub(super) async fn finish_account_login(
         &self,
@@ -326,7 +330,7 @@ impl AuthorizationServer {
             Err(_) => return visitor.page(StatusCode::SERVICE_UNAVAILABLE, Problem::Unavailable),
         };
         let Outcome::Code(code) = answer.outcome else {
-            return AccountLoginPage::Failed.respond(visitor.language());
+            return self.log_in_page(AccountLoginPage::Failed, visitor);
         };
         let attempt = LoginAttempt {
             login_state: login_state.clone(),
@@ -337,12 +341,12 @@ impl AuthorizationServer {
             Ok(person) => person,
             Err(reason) => {
                 provider_error(&reason);
-                return AccountLoginPage::Failed.respond(visitor.language());
+                return self.log_in_page(AccountLoginPage::Failed, visitor);
             }
         };
         if !provider.admission.admits(&person.identity) {
             note_not_admitted(None, &person.identity);
-            return AccountLoginPage::Failed.respond(visitor.language());
+            return self.log_in_page(AccountLoginPage::Failed, visitor);
         }
         match self.begin_session(provider, &person).await {
             Ok(Some(cookie)) => {
@@ -353,7 +357,7 @@ impl AuthorizationServer {
                 response.headers_mut().append(SET_COOKIE, cookie);
                 response
             }
-            Ok(None) => AccountLoginPage::Failed.respond(visitor.language()),
+            Ok(None) => self.log_in_page(AccountLoginPage::Failed, visitor),
             Err(reason) => visitor.store_failed(&reason),
         }
     }

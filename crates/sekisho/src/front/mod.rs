@@ -1,13 +1,14 @@
 //! What every request passes before any route: one tower layer around the whole application.
 //!
 //! ```text
-//! request ─▶ trace id ─▶ URI length ─▶ client address ─▶ Host ─▶ Origin, CORS ─▶ routes
+//! request ─▶ trace id ─▶ URI length ─▶ base path ─▶ client address ─▶ Host ─▶ Origin, CORS ─▶ routes
 //! answer  ◀─ access log, panics caught ◀── CORS headers ◀── unread body ◀──────┘
 //! ```
 //!
 //! Each file is one rule and decides without I/O; [`Front`] asks them in this order. Nothing here
 //! looks at a token: a foreign origin is refused before anyone is authenticated.
 
+mod base_path;
 mod body_deadline;
 mod client_address;
 mod health;

@@ -66,7 +66,7 @@ impl OriginPolicy {
     /// # Errors
     /// When an entry of `allowed` is no origin, or is `*` or `null`.
     pub fn new(public_url: &Issuer, allowed: &[String]) -> Result<Self, MalformedOrigin> {
-        let mut listed = vec![public_url.as_str().to_owned()];
+        let mut listed = vec![public_url.origin().to_owned()];
         for origin in allowed {
             listed.push(checked(origin)?);
         }
@@ -272,7 +272,7 @@ pub(crate) fn is_posted_by_our_page(headers: &HeaderMap, issuer: &Issuer) -> boo
         headers.get_all(name).iter().all(|value| value.to_str().is_ok_and(is_ours))
     };
     are_ours(SEC_FETCH_SITE, &|site| matches!(site, "same-origin" | "none"))
-        && are_ours(header::ORIGIN, &|origin| origin == issuer.as_str())
+        && are_ours(header::ORIGIN, &|origin| origin == issuer.origin())
 }
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");

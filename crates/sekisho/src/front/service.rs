@@ -4,6 +4,7 @@
 //! since those carry tokens and codes.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -22,6 +23,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri,
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
+use sekisho_protocol::oauth::Issuer;
+
+use super::base_path;
 use super::body_deadline::BodyDeadline;
 use super::client_address::TrustedProxies;
 use super::host::{HostPolicy, HostRefusal};
@@ -50,6 +54,7 @@ struct Rules {
     origins: OriginPolicy,
     surfaces: Surfaces,
     proxies: TrustedProxies,
+    below: Option<Issuer>,
     requests: Requests,
 }
 
@@ -78,8 +83,27 @@ impl Front {
         surfaces: Surfaces,
         proxies: TrustedProxies,
     ) -> Self {
+        Self::with(hosts, origins, surfaces, proxies, None)
+    }
+
+    /// Takes the base path of `public_url` off each request, whose routes know of none; beside it
+    /// there is nothing but health.
+    #[must_use]
+    pub fn below(&self, public_url: &Issuer) -> Self {
+        let Rules { hosts, origins, surfaces, proxies, .. } = self.rules.as_ref();
+        let below = Some(public_url.clone());
+        Self::with(hosts.clone(), origins.clone(), surfaces.clone(), proxies.clone(), below)
+    }
+
+    fn with(
+        hosts: HostPolicy,
+        origins: OriginPolicy,
+        surfaces: Surfaces,
+        proxies: TrustedProxies,
+        below: Option<Issuer>,
+    ) -> Self {
         let requests = Requests::default();
-        Self { rules: Arc::new(Rules { hosts, origins, surfaces, proxies, requests }) }
+        Self { rules: Arc::new(Rules { hosts, origins, surfaces, proxies, below, requests }) }
     }
 }
 
@@ -104,6 +128,9 @@ impl Rules {
         if !is_framed_in_one_way(request.headers()) {
             return Err(Box::new(unframed()));
         }
+        if self.below.as_ref().is_some_and(|public_url| !base_path::enter(public_url, request)) {
+            return Err(Box::new(refusal(StatusCode::NOT_FOUND, "nothing is here")));
+        }
         let connect_info = request.extensions().get::<ConnectInfo<SocketAddr>>();
         if let Some(peer) = peer.or_else(|| connect_info.map(|ConnectInfo(peer)| *peer)) {
             let client = self.proxies.client_of(peer, request.headers());
@@ -126,16 +153,24 @@ impl Rules {
         self.origins.judge(&self.surfaces, request.method(), path, request.headers())
     }
 
+    /// The path of the route that was asked for; empty if it is beside the base path.
+    fn route<'a>(&self, path: &'a str) -> Cow<'a, str> {
+        match &self.below {
+            Some(public_url) => base_path::inside(public_url, path).unwrap_or_default(),
+            None => path.into(),
+        }
+    }
+
     fn measure(&self, asked: &Asked, answer: &Response) {
-        let path = asked.uri.path();
-        let what = (&asked.method, path, self.surfaces.is_mcp(path));
+        let path = self.route(asked.uri.path());
+        let what = (&asked.method, path.as_ref(), self.surfaces.is_mcp(&path));
         self.requests.answered(what, answer.status(), asked.at.elapsed());
     }
 
     /// What a trace says of the request, if it is to be told at all.
     fn span(&self, trace_id: TraceId, asked: &Asked, headers: &HeaderMap) -> Option<Open> {
-        let path = asked.uri.path();
-        let words = || measure::Asked::of(&asked.method, path, self.surfaces.is_mcp(path));
+        let path = self.route(asked.uri.path());
+        let words = || measure::Asked::of(&asked.method, &path, self.surfaces.is_mcp(&path));
         let span = Open::request(trace_id.bits(), headers, || {
             let measure::Asked { method, route } = words();
             format!("{method} {route}")

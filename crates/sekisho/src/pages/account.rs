@@ -118,14 +118,15 @@ impl AccountPage<'_> {
 }
 
 impl AccountLoginPage {
-    /// 200, or 403 after a login that failed.
-    pub fn respond(self, language: Language) -> Response {
+    /// 200, or 403 after a login that failed; the form is posted to the URL `log_in_at`, since this
+    /// page is shown at several.
+    pub fn respond(self, language: Language, log_in_at: &str) -> Response {
         let frame = Frame::of(language);
         let (status, problem) = match self {
             Self::Asked => (StatusCode::OK, None),
             Self::Failed => (StatusCode::FORBIDDEN, Some(frame.words().account.login_failed)),
         };
-        frame.answer(status, Referrer::SameOrigin, &LoginCard { frame, problem })
+        frame.answer(status, Referrer::SameOrigin, &LoginCard { frame, problem, log_in_at })
     }
 }
 
@@ -162,7 +163,8 @@ struct Card<'a> {
 
 #[derive(Template)]
 #[template(path = "account_login.html")]
-struct LoginCard {
+struct LoginCard<'a> {
     frame: Frame,
     problem: Option<&'static str>,
+    log_in_at: &'a str,
 }

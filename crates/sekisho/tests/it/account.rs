@@ -133,7 +133,7 @@ async fn the_way_out_asks_first_and_then_the_page_is_closed() {
     let world = World::new().await;
     let mut browser = Browser::default();
     let page = log_in(&world, &mut browser, "alice").await;
-    assert!(page.body.contains("<form action=\"/logout\" method=\"get\">"), "{}", page.body);
+    assert!(page.body.contains("<form action=\"logout\" method=\"get\">"), "{}", page.body);
     let asked = browser.open(&world.app, "/logout").await;
     let csrf = asked.input("csrf").unwrap();
     let left = browser.post(&world.app, "/logout", &[("csrf", &csrf)]).await;
