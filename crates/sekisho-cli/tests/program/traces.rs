@@ -52,16 +52,17 @@ impl Collector {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn said(span: &Span, key: &str) -> Option<String> {
     let found = span.attributes.iter().find(|attribute| attribute.key == key)?;
-    match found.value.clone()?.value? {
-        Said::StringValue(text) => Some(text),
-        Said::IntValue(number) => Some(number.to_string()),
-        other => panic!("{key}: {other:?}"),
+    let said = found.value.clone()?.value?;
+    if let Said::IntValue(number) = &said {
+        return Some(number.to_string());
     }
+    let Said::StringValue(text) = said else { panic!("{key}: {said:?}") };
+    Some(text)
 }
 
 fn named<'a>(spans: &'a [Span], name: &str) -> Vec<&'a Span> {
