@@ -67,13 +67,12 @@ async fn own(
         .await
         .map_err(|error| Failure::because(&error))?;
     let callback = Provider::paths(&one.name).0;
-    let provider = match known.filter(|known| known.comes_back_to(&callback)) {
-        Some(known) => Arc::clone(known),
-        None => {
-            let (public_url, sealer) = (config.public_url.clone(), sealer.clone());
-            let new = LocalProvider::new(public_url, Arc::clone(store), sealer, Arc::clone(clock));
-            Arc::new(new.coming_back_to(callback))
-        }
+    let provider = if let Some(known) = known.filter(|known| known.comes_back_to(&callback)) {
+        Arc::clone(known)
+    } else {
+        let (public_url, sealer) = (config.public_url.clone(), sealer.clone());
+        let new = LocalProvider::new(public_url, Arc::clone(store), sealer, Arc::clone(clock));
+        Arc::new(new.coming_back_to(callback))
     };
     let pages = local::routes(Arc::clone(&provider), Arc::new(binding));
     Ok((provider, pages))

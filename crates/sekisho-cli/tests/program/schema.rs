@@ -80,6 +80,14 @@ fn flaws(schema: &Value, value: &Value, place: &str) -> Vec<String> {
         "$comment",
     ];
     let words = schema.as_object().unwrap();
+    // Of several ways to write something, the one that was meant.
+    if let Some(ways) = words.get("anyOf").and_then(Value::as_array) {
+        let all = ways.iter().map(|way| flaws(way, value, place));
+        let is_way = |flaws: &Vec<String>| {
+            !flaws.iter().any(|flaw| flaw.starts_with(&format!("{place} is no ")))
+        };
+        return all.into_iter().find(is_way).unwrap_or_else(|| vec![format!("{place} is neither")]);
+    }
     let unknown = words.keys().find(|word| !WORDS.contains(&word.as_str()));
     assert_eq!(unknown, None, "nobody here knows what it means, at {place}");
     let is_of_kind = match words["type"].as_str().unwrap() {
@@ -145,6 +153,8 @@ fn a_misspelt_name_and_a_wrong_kind_are_none_by_the_schema() {
     let rows = [
         ("lisen = \"127.0.0.1:1\"", "a misspelt name"),
         ("[identity]\nisuer = \"x\"", "a misspelt name in a table"),
+        ("[[identity]]\nisuer = \"x\"", "the same in one of several"),
+        ("identity = 7", "a number for a table"),
         ("[[server]]\nname = \"a\"\nupstrem = { builtin = \"fortune\" }", "in one of many tables"),
         ("[[server]]\nname = \"a\"\nupstream = { bultin = \"fortune\" }", "two levels below"),
         ("[[rule]]\nallow = \"true\"", "no name"),
@@ -195,6 +205,8 @@ fn the_readme_has_every_setting_of_the_schema_with_its_default() {
 fn leaves(schema: &Value, prefix: &str, into: &mut Vec<(String, Option<Value>)>) {
     for (name, setting) in schema["properties"].as_object().unwrap() {
         let name = format!("{prefix}{name}");
+        // The first way to write it is for one, the other for several of it.
+        let setting = setting.get("anyOf").map_or(setting, |ways| &ways[0]);
         if setting.get("properties").is_some() {
             leaves(setting, &format!("{name}."), into);
         } else if setting["items"].get("properties").is_none() {

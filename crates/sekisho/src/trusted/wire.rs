@@ -122,7 +122,7 @@ impl Wire {
 
     /// Fetches a document.
     pub(crate) async fn get(&self, endpoint: Endpoint, url: Url) -> Result<Answer, Fault> {
-        self.exchange(endpoint, self.client.get(url)).await
+        Box::pin(self.exchange(endpoint, self.client.get(url))).await
     }
 
     /// Fetches what an access token opens.
@@ -132,7 +132,8 @@ impl Wire {
         url: Url,
         access_token: &Secret,
     ) -> Result<Answer, Fault> {
-        self.exchange(endpoint, self.client.get(url).bearer_auth(access_token.reveal())).await
+        Box::pin(self.exchange(endpoint, self.client.get(url).bearer_auth(access_token.reveal())))
+            .await
     }
 
     /// Deletes what a body of JSON says, as a client with a secret.
@@ -145,7 +146,7 @@ impl Wire {
     ) -> Result<Answer, Fault> {
         let request = self.client.delete(url).basic_auth(id, Some(secret));
         let request = request.header(http::header::CONTENT_TYPE, "application/json");
-        self.exchange(endpoint, request.body(body.to_string())).await
+        Box::pin(self.exchange(endpoint, request.body(body.to_string()))).await
     }
 
     /// Posts a form; `credentials` go into the header as RFC 6749 §2.3.1 encodes them.
@@ -160,7 +161,7 @@ impl Wire {
         if let Some((id, secret)) = credentials {
             request = request.basic_auth(form_encoded(id), Some(form_encoded(secret)));
         }
-        self.exchange(endpoint, request).await
+        Box::pin(self.exchange(endpoint, request)).await
     }
 
     /// Asks, and measures how long it took. That the server refused what it was asked is an answer.
