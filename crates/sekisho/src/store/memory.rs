@@ -26,7 +26,7 @@ use super::{
     PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken, PersonalTokenAdded, ProviderLogout,
     ProviderSession, REFRESH_GRACE_MAX, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshExtension,
     RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime, SessionEnd, Store,
-    StoreError, Successors, Swept, TableLimits,
+    StoreError, Successors, Swept, TableLimits, TryCounted, TryCounter,
 };
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
@@ -531,6 +531,22 @@ impl Store for MemoryStore {
         Ok(AssertionUse::Fresh)
     }
 
+    async fn count_try(
+        &self,
+        counters: &[TryCounter],
+        now: Timestamp,
+    ) -> Result<TryCounted, StoreError> {
+        let mut tables = self.tables();
+        let mut counted = TryCounted::Allowed;
+        for counter in counters {
+            let known = tables.tries.get(&counter.place).copied();
+            let (full_at, outcome) = counter.count(known, now, counted);
+            tables.tries.insert(counter.place, full_at);
+            counted = outcome;
+        }
+        Ok(counted)
+    }
+
     async fn claim_keys(&self, newest_first: &[KeyId]) -> Result<KeyClaim, StoreError> {
         let mut tables = self.tables();
         if tables.sealing_key.as_ref().is_some_and(|noted| !newest_first.contains(noted)) {
@@ -581,6 +597,7 @@ struct Tables {
     /// Until when each could be sent again.
     logout_messages: HashMap<SecretHash, Timestamp>,
     assertions: HashMap<SecretHash, Timestamp>,
+    tries: HashMap<u32, Timestamp>,
     sealing_key: Option<KeyId>,
     flows: Flows,
 }
@@ -1049,6 +1066,7 @@ impl Tables {
     fn sweep(&mut self, now: Timestamp, unused_clients_before: Timestamp, room: &mut Room) {
         self.logins.retain(|_, row| !room.takes(row.expires_at.is_over(now)));
         self.browser_sessions.retain(|_, row| !room.takes(row.expires_at.is_over(now)));
+        self.tries.retain(|_, full_at| !room.takes(full_at.is_over(now)));
         self.assertions.retain(|_, expires_at| !room.takes(expires_at.is_over(now)));
         self.consents.retain(|_, given_at| !room.takes(given_at.plus(CONSENTS_KEPT).is_over(now)));
         self.sweep_grants(now, room);

@@ -22,7 +22,7 @@ use crate::store::{
     LocalUser, LoggedOut, LoginBegun, LoginRecord, PERSONAL_CLIENT, PersonalToken,
     PersonalTokenAdded, ProviderLogout, ProviderSession, REVOCATIONS_READ_MAX, RefreshExtension,
     RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime, SessionEnd, Store,
-    StoreError, Swept,
+    StoreError, Swept, TryCounted, TryCounter,
 };
 use async_trait::async_trait;
 use sekisho_protocol::SecretHash;
@@ -727,6 +727,35 @@ impl Store for SqlStore {
             .await?;
         step.commit().await?;
         Ok(if known > 0 { AssertionUse::Replayed } else { AssertionUse::Full })
+    }
+
+    async fn count_try(
+        &self,
+        counters: &[TryCounter],
+        now: Timestamp,
+    ) -> Result<TryCounted, StoreError> {
+        let mut step = self.begin().await?;
+        let mut counted = TryCounted::Allowed;
+        for counter in counters {
+            let place = i64::from(counter.place);
+            let full_at = query("SELECT until FROM tries WHERE place = $1")
+                .bind(place)
+                .fetch_optional(&mut step, rows::first::<i64>)
+                .await?;
+            let full_at = full_at.map(Timestamp::from_unix_seconds);
+            let (full_at, outcome) = counter.count(full_at, now, counted);
+            counted = outcome;
+            query(
+                "INSERT INTO tries (place, until) VALUES ($1, $2)
+                 ON CONFLICT (place) DO UPDATE SET until = excluded.until",
+            )
+            .bind(place)
+            .bind(full_at.unix_seconds())
+            .execute(&mut step)
+            .await?;
+        }
+        step.commit().await?;
+        Ok(counted)
     }
 
     async fn claim_keys(&self, newest_first: &[KeyId]) -> Result<KeyClaim, StoreError> {
