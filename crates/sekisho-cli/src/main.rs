@@ -10,6 +10,7 @@ mod conformance;
 mod connections;
 mod doctor;
 mod explain;
+mod fleet;
 mod flows;
 mod fortune;
 mod grant;

@@ -17,6 +17,7 @@ use std::time::Duration;
 use axum::Router;
 use axum_server::Handle;
 use sekisho::clock::{Clock, SystemClock};
+use sekisho::fleet::Fleet;
 use sekisho::front::{Front, Surfaces};
 use sekisho::identity_provider::local::accounts::{DEMO_USER, ensure_demo};
 use sekisho::mcp::{self, McpEndpoints, McpService, Posts};
@@ -35,6 +36,7 @@ use tower::Layer as _;
 use crate::behind::Behind;
 use crate::config::{Config, IdentityConfig, KeyFile, Server};
 use crate::connections::{Connections, accepting};
+use crate::fleet;
 use crate::introducing::TokenSources;
 use crate::issuing::{Issuing, issuing};
 use crate::outcome::{Failure, say};
@@ -76,9 +78,11 @@ async fn serve(config: Config) -> Result<(), Failure> {
         tokio::spawn(key::follow(path.clone(), sealer.clone(), Arc::clone(&store.shared)));
     }
     warn_of_one_address(&config);
+    let joined = fleet::join(&config, &store, &sealer).await?;
     let stopping = CancellationToken::new();
     let behind = Behind::default();
-    let app = application(&config, &store.shared, sealer, &stopping, &behind).await?;
+    let fleet = joined.as_ref().map(|joined| &joined.fleet);
+    let app = application(&config, &store.shared, sealer, &stopping, &behind, fleet).await?;
 
     let handle = Handle::new();
     let connections = Connections::new(
@@ -100,6 +104,9 @@ async fn serve(config: Config) -> Result<(), Failure> {
     welcome(&config, &store.shared).await?;
     let ended = answering.await.map_err(|error| Failure::because(&error))?;
     behind.end().await;
+    if let Some(joined) = joined {
+        joined.leave().await;
+    }
     store.close().await;
     tracing::info!("stopped");
     ended.map_err(|error| Failure::because(&error))
@@ -151,6 +158,7 @@ async fn application(
     sealer: Sealer,
     stopping: &CancellationToken,
     behind: &Behind,
+    fleet: Option<&Arc<Fleet>>,
 ) -> Result<sekisho::front::FrontService<Shortcut>, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let Issuing { routes, authorization_server, verifiers, readiness, provider } =
@@ -183,8 +191,15 @@ async fn application(
             continue;
         };
         let verifier = verifiers.of(&server.resource, &clock);
-        let guarded =
-            guarded(config, server, service?, &verifier, &sealer, (stopping, &refused), &clock)?;
+        let guarded = guarded(
+            config,
+            server,
+            service?,
+            &verifier,
+            &sealer,
+            (stopping, &refused, fleet),
+            &clock,
+        )?;
         routes = routes.merge(guarded.routes);
         posts.push(guarded.posts);
     }
@@ -215,7 +230,7 @@ fn guarded(
     service: Arc<dyn McpService>,
     verifier: &Arc<dyn TokenVerifier>,
     sealer: &Sealer,
-    (stopping, refused): (&CancellationToken, &Arc<RefusedTokens>),
+    (stopping, refused, fleet): (&CancellationToken, &Arc<RefusedTokens>, Option<&Arc<Fleet>>),
     clock: &Arc<dyn Clock>,
 ) -> Result<Guarded, Failure> {
     let resource = &server.resource;
@@ -223,6 +238,7 @@ fn guarded(
     let mut settings = mcp::Settings::new(messages_path.clone());
     settings.limits = config.sessions.clone();
     settings.sealer = sealer.clone();
+    settings.fleet = fleet.cloned();
     let transports = McpEndpoints::new(
         service,
         settings,

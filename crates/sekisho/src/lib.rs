@@ -8,6 +8,7 @@ mod audit;
 pub mod authorization_server;
 pub mod clock;
 pub mod fetch;
+pub mod fleet;
 pub mod front;
 pub mod gateway;
 pub mod grant;

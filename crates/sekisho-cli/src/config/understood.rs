@@ -41,6 +41,8 @@ use super::written::{ConfigFile, Settings, reserved};
 pub(crate) struct Config {
     pub(crate) public_url: Issuer,
     pub(crate) listen: SocketAddr,
+    /// Where other instances reach this one, if that was said.
+    pub(crate) fleet_listen: Option<SocketAddr>,
     pub(crate) store: StoreLocation,
     pub(crate) durability: Durability,
     pub(crate) key_file: KeyFile,
@@ -164,6 +166,7 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
     } else {
         settings.parse("store", |text| store_location(settings, text))?
     };
+    let fleet_listen = fleet_listen(settings, &store)?;
     let durability = choose(settings, "durability", &DURABILITIES)?;
     let key_file = key_file(settings, &store)?;
     let (hosts, origins, proxies) = callers(settings, &public_url)?;
@@ -206,6 +209,7 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
     Ok(Config {
         public_url,
         listen,
+        fleet_listen,
         store,
         durability,
         key_file,
@@ -253,6 +257,25 @@ fn addresses(settings: &Settings) -> Result<(Issuer, SocketAddr), ConfigError> {
 /// Browsers drop the default port, so that the issuer must not have it.
 fn local_url(port: u16) -> String {
     if port == 80 { "http://localhost".to_owned() } else { format!("http://localhost:{port}") }
+}
+
+/// A setting that would be ignored is never what was meant.
+fn fleet_listen(
+    settings: &Settings,
+    store: &StoreLocation,
+) -> Result<Option<SocketAddr>, ConfigError> {
+    if !settings.was_written("fleet_listen") {
+        return Ok(None);
+    }
+    let address = settings.parse("fleet_listen", socket_address)?;
+    match store {
+        StoreLocation::Postgres(_) => Ok(Some(address)),
+        StoreLocation::Memory | StoreLocation::Sqlite(_) => {
+            let problem =
+                "only with store = \"postgres://…\" are there other instances: leave it out";
+            Err(settings.refuse("fleet_listen", problem))
+        }
+    }
 }
 
 fn socket_address(text: &str) -> Result<SocketAddr, &'static str> {

@@ -56,13 +56,6 @@ impl Rig {
         let mut settings = Settings::new("/messages");
         settings.liveness_poll = Duration::from_millis(10);
         change(&mut settings);
-        let endpoints = McpEndpoints::new(
-            service,
-            settings,
-            Some(Arc::clone(&verifier) as _),
-            shutdown.clone(),
-            Arc::clone(&clock) as _,
-        );
         let known = Arc::clone(&verifier);
         let guard = middleware::from_fn(move |mut request: Request, next: Next| {
             let known = Arc::clone(&known);
@@ -77,7 +70,17 @@ impl Rig {
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let app = endpoints.router("/").layer(guard);
+        let instance = |settings| {
+            let endpoints = McpEndpoints::new(
+                Arc::clone(&service),
+                settings,
+                Some(Arc::clone(&verifier) as _),
+                shutdown.clone(),
+                Arc::clone(&clock) as _,
+            );
+            endpoints.router("/").layer(guard.clone())
+        };
+        let app = crate::instances::serving(settings, instance).await;
         tokio::spawn(async move { axum::serve(listener, app).await });
         Self { url, clock, verifier, gate, shutdown }
     }

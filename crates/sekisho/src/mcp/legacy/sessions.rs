@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::limits::SessionLimits;
 use super::session::{Session, Transport};
 use crate::clock::{Clock, Timestamp};
+use crate::fleet::Fleet;
 use crate::mcp::refusal::Refusal;
 use crate::principal::Principal;
 
@@ -21,6 +22,7 @@ pub(in crate::mcp) struct Sessions {
     limits: SessionLimits,
     clock: Arc<dyn Clock>,
     shutdown: CancellationToken,
+    fleet: Option<Arc<Fleet>>,
     table: Mutex<Table>,
 }
 
@@ -39,17 +41,18 @@ impl Sessions {
         limits: SessionLimits,
         clock: Arc<dyn Clock>,
         shutdown: CancellationToken,
+        fleet: Option<Arc<Fleet>>,
     ) -> Self {
         let table =
             Table { sessions: HashMap::new(), of_person: HashMap::new(), swept_at: clock.now() };
-        Self { limits, clock, shutdown, table: Mutex::new(table) }
+        Self { limits, clock, shutdown, fleet, table: Mutex::new(table) }
     }
 
     pub(in crate::mcp) fn limits(&self) -> &SessionLimits {
         &self.limits
     }
 
-    /// Begins a session under a name nobody can guess.
+    /// Begins a session under a name nobody can guess, by which other instances know whose it is.
     pub(in crate::mcp) fn begin(
         &self,
         transport: Transport,
@@ -77,7 +80,8 @@ impl Sessions {
             *table.of_person.entry(person).or_default() += 1;
         }
         let ended = self.shutdown.child_token();
-        let session = Session::new(transport, principal, &self.limits, now, ended);
+        let id = self.fleet.as_ref().map_or_else(crate::mint::id, |fleet| fleet.name());
+        let session = Session::new(id, transport, principal, &self.limits, now, ended);
         table.sessions.insert(session.id().into(), Arc::clone(&session));
         Ok(session)
     }

@@ -32,12 +32,11 @@ use serde_json::value::RawValue;
 use self::headers::Repeated;
 use self::in_flight::InFlight;
 use self::listen::Listeners;
-use self::request_state::RequestState;
+pub(super) use self::request_state::RequestState;
 use super::input::CallError;
 use super::legacy::{Caller, EventStream, SessionLimits};
 use super::service::{Context, Declared, McpService};
-use crate::clock::Clock;
-use crate::seal::Sealer;
+use crate::fleet::InstanceId;
 
 /// Serves one service without sessions.
 #[derive(Debug)]
@@ -73,8 +72,7 @@ impl Stateless {
     pub(super) fn new(
         service: Arc<dyn McpService>,
         limits: &SessionLimits,
-        sealer: Sealer,
-        clock: Arc<dyn Clock>,
+        request_state: RequestState,
     ) -> Self {
         let listeners = Arc::new(Listeners::default());
         if let Some(changes) = service.changes() {
@@ -83,11 +81,20 @@ impl Stateless {
         }
         Self {
             service,
-            request_state: RequestState::new(sealer, clock),
+            request_state,
             in_flight: InFlight::new(limits.calls_per_person_max),
             listeners,
             limits: limits.clone(),
         }
+    }
+
+    /// Where the call waits that this request goes on with, if that is another instance.
+    pub(super) fn holder_elsewhere(
+        &self,
+        request: &Request<'_>,
+        sender: &Caller,
+    ) -> Option<InstanceId> {
+        self.request_state.holder_elsewhere(request, sender.as_deref())
     }
 
     /// Checks a request as far as that can be done before it is worked on; answers too what a call
@@ -206,7 +213,7 @@ impl Stateless {
                 for request in &needed.requests {
                     context.require(request.capability())?;
                 }
-                let state = self.request_state.seal(checked, needed.state);
+                let state = self.request_state.seal(checked, &needed);
                 answer::input_required(&needed.requests, &state, &server_info)
             }
         }
