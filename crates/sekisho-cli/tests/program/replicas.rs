@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::harness::{Folder, Server, free_port};
 use crate::person::{app, open_login};
+use crate::processes::is_stopped;
 
 /// After this long without a word an instance counts as gone.
 const GONE_AFTER: Duration = sekisho::fleet::GONE_AFTER;
@@ -140,6 +141,31 @@ async fn the_sessions_of_a_killed_instance_are_unknown_at_once() {
 }
 
 #[tokio::test]
+async fn an_instance_that_just_began_is_known_to_all() {
+    let folder = Folder::new();
+    let (one, other, password) = two(&folder).await;
+    let bought = open_login(&one).await.finish(&one, "demo", &password).await;
+    drop(other);
+    for _ in 0..3 {
+        let begun = again(&folder).await;
+        let mut there = McpClient::new(begun.url("/mcp")).with_token(&bought.access);
+        assert_eq!(there.begin("2025-11-25").await.status, 200);
+        let answer = there.at(one.url("/mcp")).request("ping", json!({})).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+}
+
+/// One more instance, with the settings of those before.
+async fn again(folder: &Folder) -> Server {
+    let settings = std::fs::read_to_string(folder.path().join("sekisho.toml")).unwrap();
+    let (_, settings) = settings.split_once('\n').expect("the port, and what all share");
+    let port = free_port();
+    let known = "allowed_hosts = [";
+    let settings = settings.replace(known, &format!("{known}\"localhost:{port}\", "));
+    folder.serve_at(port, &settings).await
+}
+
+#[tokio::test]
 async fn nothing_hangs_on_an_instance_that_stands_still() {
     let folder = Folder::new();
     let (one, other, password) = two(&folder).await;
@@ -150,6 +176,9 @@ async fn nothing_hangs_on_an_instance_that_stands_still() {
     assert_eq!(client.request("ping", json!({})).await.status, 200, "they know each other");
 
     one.signal("STOP").await;
+    while !is_stopped(&one.id()) {
+        sleep(Duration::from_millis(5)).await;
+    }
     let begun = Instant::now();
     let lost = client.request("ping", json!({})).await;
     assert_eq!(lost.status, 502, "{}", lost.text);

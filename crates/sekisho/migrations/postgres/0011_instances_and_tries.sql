@@ -5,8 +5,9 @@ CREATE UNLOGGED TABLE instances (
     beat    BIGINT NOT NULL
 );
 
--- How often passwords were tried: when each counter has all its tries again.
+-- How often passwords were tried: when each counter has all its tries again, and when that was said.
 CREATE TABLE tries (
     place BIGINT PRIMARY KEY,
-    until BIGINT NOT NULL
+    until BIGINT NOT NULL,
+    counted_at BIGINT NOT NULL
 );

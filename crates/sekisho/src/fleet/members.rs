@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -21,9 +22,24 @@ pub const BEAT_EVERY: Duration = Duration::from_secs(1);
 /// is noticed at once, since nobody listens there.
 pub const GONE_AFTER: Duration = Duration::from_secs(10);
 
+/// How long a request waits until the store was asked for an instance that nobody has heard of.
+const LOOK_WAIT: Duration = Duration::from_secs(1);
+
+/// The shortest time between two looks at the store.
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
+
 #[derive(Debug, Default)]
 pub(super) struct Members {
     table: RwLock<Table>,
+    looks: Looks,
+}
+
+/// Looks at the store that requests ask for, one for all that wait.
+#[derive(Debug, Default)]
+struct Looks {
+    wanted: watch::Sender<u64>,
+    /// Up to which wish they are done; nothing while nobody looks.
+    done: watch::Sender<Option<u64>>,
 }
 
 #[derive(Debug, Default)]
@@ -99,7 +115,35 @@ impl Members {
     }
 }
 
+impl Looks {
+    /// Waits until the store was asked from now on; not where nobody does, and not for long.
+    async fn once(&self) {
+        let mut done = self.done.subscribe();
+        if done.borrow().is_none() {
+            return;
+        }
+        let mut wish = 0;
+        self.wanted.send_modify(|wanted| {
+            *wanted += 1;
+            wish = *wanted;
+        });
+        let is_done = done.wait_for(|done| done.is_none_or(|done| done >= wish));
+        // Whoever waits too long finds what is known.
+        drop(tokio::time::timeout(LOOK_WAIT, is_done).await);
+    }
+}
+
 impl Fleet {
+    /// Where an instance is. One that begins is in the store before it serves anybody, so one that nobody
+    /// has heard of yet is looked for there.
+    pub(super) async fn find(&self, id: &InstanceId) -> Option<Reached> {
+        if let Some(known) = self.members.find(id) {
+            return Some(known);
+        }
+        self.members.looks.once().await;
+        self.members.find(id)
+    }
+
     /// Says that we live and looks who else does, once.
     ///
     /// # Errors
@@ -116,10 +160,14 @@ impl Fleet {
     pub async fn follow(self: Arc<Self>, store: Arc<PostgresStore>) {
         let mut turn = interval(BEAT_EVERY);
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let Looks { wanted, done } = &self.members.looks;
+        let mut wishes = wanted.subscribe();
         let mut is_out = false;
         loop {
-            turn.tick().await;
-            match self.beat(&store).await {
+            let wish = *wishes.borrow_and_update();
+            let beat = self.beat(&store).await;
+            done.send_replace(Some(wish));
+            match beat {
                 Ok(()) => is_out = false,
                 Err(error) if !is_out => {
                     is_out = true;
@@ -129,6 +177,11 @@ impl Fleet {
                     );
                 }
                 Err(_) => {}
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
+            tokio::select! {
+                _ = turn.tick() => {}
+                _ = wishes.changed() => {}
             }
         }
     }

@@ -72,7 +72,7 @@ impl Fleet {
         to: &InstanceId,
         request: Relayed<'_>,
     ) -> Result<Response, NotRelayed> {
-        let reached = self.members.find(to).ok_or(NotRelayed::Gone)?;
+        let reached = self.find(to).await.ok_or(NotRelayed::Gone)?;
         let number = self.sent.fetch_add(1, Ordering::Relaxed) + 1;
         let head = Head {
             from: self.me.as_str().to_owned(),

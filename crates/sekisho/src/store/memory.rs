@@ -17,6 +17,7 @@ use sekisho_protocol::oauth::ClientId;
 
 use self::flows::Flows;
 use self::provider_sessions::ProviderSessions;
+use super::tries::TryRow;
 use super::{
     ASSERTIONS_MAX, AccessToken, AccountSessionBegun, AssertionUse, CLIENTS_LISTED_MAX,
     CONSENTS_KEPT, ClaimedSession, Client, ClientOrigin, CodeIssue, CodeRecord, CodeRedemption,
@@ -537,14 +538,15 @@ impl Store for MemoryStore {
         now: Timestamp,
     ) -> Result<TryCounted, StoreError> {
         let mut tables = self.tables();
-        let mut counted = TryCounted::Allowed;
         for counter in counters {
             let known = tables.tries.get(&counter.place).copied();
-            let (full_at, outcome) = counter.count(known, now, counted);
-            tables.tries.insert(counter.place, full_at);
-            counted = outcome;
+            let (row, counted) = counter.count(known, now);
+            tables.tries.insert(counter.place, row);
+            if counted != TryCounted::Allowed {
+                return Ok(counted);
+            }
         }
-        Ok(counted)
+        Ok(TryCounted::Allowed)
     }
 
     async fn claim_keys(&self, newest_first: &[KeyId]) -> Result<KeyClaim, StoreError> {
@@ -597,7 +599,7 @@ struct Tables {
     /// Until when each could be sent again.
     logout_messages: HashMap<SecretHash, Timestamp>,
     assertions: HashMap<SecretHash, Timestamp>,
-    tries: HashMap<u32, Timestamp>,
+    tries: HashMap<u32, TryRow>,
     sealing_key: Option<KeyId>,
     flows: Flows,
 }
@@ -1066,7 +1068,7 @@ impl Tables {
     fn sweep(&mut self, now: Timestamp, unused_clients_before: Timestamp, room: &mut Room) {
         self.logins.retain(|_, row| !room.takes(row.expires_at.is_over(now)));
         self.browser_sessions.retain(|_, row| !room.takes(row.expires_at.is_over(now)));
-        self.tries.retain(|_, full_at| !room.takes(full_at.is_over(now)));
+        self.tries.retain(|_, row| !room.takes(row.full_at.is_over(now)));
         self.assertions.retain(|_, expires_at| !room.takes(expires_at.is_over(now)));
         self.consents.retain(|_, given_at| !room.takes(given_at.plus(CONSENTS_KEPT).is_over(now)));
         self.sweep_grants(now, room);

@@ -28,23 +28,25 @@ pub enum TryCounted {
     },
 }
 
+/// What is kept of a counter.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TryRow {
+    /// When it has all its tries again.
+    pub(super) full_at: Timestamp,
+    /// When that was said.
+    pub(super) counted_at: Timestamp,
+}
+
 impl TryCounter {
-    /// What a try makes of a counter that has all its tries again at `full_at`, and what becomes of the
-    /// try; `so_far` is what other counters said. One that was refused before does not count here.
-    pub(super) fn count(
-        &self,
-        full_at: Option<Timestamp>,
-        now: Timestamp,
-        so_far: TryCounted,
-    ) -> (Timestamp, TryCounted) {
-        let latest = now.plus(self.one_more_every.saturating_mul(self.burst));
-        // Later than that is of a clock that was ahead, and passes from now on.
-        let full_at = full_at.unwrap_or(now).clamp(now, latest);
-        let next = full_at.plus(self.one_more_every);
-        match so_far {
-            TryCounted::TooMany { .. } => (full_at, so_far),
-            TryCounted::Allowed if next <= latest => (next, TryCounted::Allowed),
-            TryCounted::Allowed => (full_at, TryCounted::TooMany { wait: next.left(latest) }),
-        }
+    /// What a try makes of a counter, and what becomes of the try.
+    pub(super) fn count(&self, known: Option<TryRow>, now: Timestamp) -> (TryRow, TryCounted) {
+        // A clock that was set back since forgives nothing, and locks nobody out until it is that late again.
+        let left = known.map_or(Duration::ZERO, |row| row.full_at.left(now.max(row.counted_at)));
+        let all = self.one_more_every.saturating_mul(self.burst);
+        let (left, counted) = match left.min(all) + self.one_more_every {
+            next if next <= all => (next, TryCounted::Allowed),
+            next => (left.min(all), TryCounted::TooMany { wait: next.saturating_sub(all) }),
+        };
+        (TryRow { full_at: now.plus(left), counted_at: now }, counted)
     }
 }

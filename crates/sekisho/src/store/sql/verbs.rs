@@ -738,21 +738,25 @@ impl Store for SqlStore {
         let mut counted = TryCounted::Allowed;
         for counter in counters {
             let place = i64::from(counter.place);
-            let full_at = query("SELECT until FROM tries WHERE place = $1")
+            let known = query("SELECT until, counted_at FROM tries WHERE place = $1")
                 .bind(place)
-                .fetch_optional(&mut step, rows::first::<i64>)
+                .fetch_optional(&mut step, rows::tries)
                 .await?;
-            let full_at = full_at.map(Timestamp::from_unix_seconds);
-            let (full_at, outcome) = counter.count(full_at, now, counted);
-            counted = outcome;
+            let (row, outcome) = counter.count(known, now);
             query(
-                "INSERT INTO tries (place, until) VALUES ($1, $2)
-                 ON CONFLICT (place) DO UPDATE SET until = excluded.until",
+                "INSERT INTO tries (place, until, counted_at) VALUES ($1, $2, $3)
+                 ON CONFLICT (place) DO UPDATE SET
+                    until = excluded.until, counted_at = excluded.counted_at",
             )
             .bind(place)
-            .bind(full_at.unix_seconds())
+            .bind(row.full_at.unix_seconds())
+            .bind(row.counted_at.unix_seconds())
             .execute(&mut step)
             .await?;
+            if outcome != TryCounted::Allowed {
+                counted = outcome;
+                break;
+            }
         }
         step.commit().await?;
         Ok(counted)
