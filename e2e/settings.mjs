@@ -40,6 +40,9 @@ export const keycloakPort = port('E2E_KEYCLOAK_PORT', 8080);
 export const callbackPort = port('E2E_CALLBACK_PORT', 3040);
 export const inspectorPort = port('E2E_INSPECTOR_PORT', 6274);
 
+/** How many instances of the program there are; more than one stand behind nginx, on the ports after `sekishoPort`. */
+export const instances = port('E2E_INSTANCES', 1);
+
 /** Where servers listen that we guard. */
 export const upstreamPort = port('E2E_UPSTREAM_PORT', 9100);
 
