@@ -18,6 +18,7 @@ import { cases as gateway } from './cases/gateway.mjs';
 import { cases as inspector } from './cases/inspector.mjs';
 import { cases as kill } from './cases/kill.mjs';
 import { cases as mcpcheck } from './cases/mcpcheck.mjs';
+import { cases as metrics } from './cases/metrics.mjs';
 import { cases as pages } from './cases/pages.mjs';
 import { cases as pythonSdk } from './cases/python_sdk.mjs';
 import { cases as sessions } from './cases/sessions.mjs';
@@ -26,7 +27,7 @@ import { cases as whoCalls } from './cases/who_calls.mjs';
 const CASE_MS_MAX = 180_000;
 const LOGINS = ['local', '26.1.0', '26.7.0'];
 
-const cases = [...consent, ...pages, ...inspector, ...compatibility, ...pythonSdk, ...kill, ...clock, ...sessions, ...external, ...doctor, ...gateway, ...whoCalls, ...conformance, ...conformanceServer, ...conformanceClient, ...mcpcheck];
+const cases = [...consent, ...pages, ...inspector, ...compatibility, ...pythonSdk, ...kill, ...clock, ...sessions, ...external, ...doctor, ...metrics, ...gateway, ...whoCalls, ...conformance, ...conformanceServer, ...conformanceClient, ...mcpcheck];
 
 /** What one case may use, and what must be put away after it. */
 class World {

@@ -45,6 +45,8 @@ export const instances = port('E2E_INSTANCES', 1);
 
 /** Where servers listen that we guard. */
 export const upstreamPort = port('E2E_UPSTREAM_PORT', 9100);
+/** Where metrics are shown; Prometheus takes the next one. */
+export const metricsPort = port('E2E_METRICS_PORT', 9464);
 
 export const publicUrl = `http://localhost:${sekishoPort}`;
 export const keycloakUrl = `http://localhost:${keycloakPort}`;

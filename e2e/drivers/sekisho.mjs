@@ -19,7 +19,7 @@ export class Sekisho {
     return sekisho;
   }
 
-  static async startWithKeycloak(name, keycloak, identity = {}, upstream = '{ builtin = "fortune" }') {
+  static async startWithKeycloak(name, keycloak, identity = {}, upstream = '{ builtin = "fortune" }', env = {}, files = {}) {
     const sekisho = new Sekisho(
       name,
       `public_url = "${publicUrl}"
@@ -40,6 +40,8 @@ scopes   = ["fortune"]
 upstream = ${upstream}
 `,
     );
+    sekisho.env = env;
+    for (const [file, text] of Object.entries(files)) writeFileSync(join(sekisho.folder, file), text);
     writeFileSync(join(sekisho.folder, 'client.secret'), `${keycloak.client.secret}\n`, { mode: 0o600 });
     await sekisho.start();
     sekisho.person = keycloak.person;

@@ -24,6 +24,34 @@ pub(crate) const NOBODY_CALLS: &str = "upstream.identity: this server hears who 
 /// Services by the names of their servers, and why there is none.
 pub(crate) type Services<'a> = HashMap<&'a str, Result<Arc<dyn McpService>, Failure>>;
 
+/// What each server serves by itself, before any rules.
+pub(crate) type Guarded = HashMap<String, Kept>;
+
+/// A service, and what it was made of: as long as the same is written it goes on, with whatever it has
+/// begun.
+#[derive(Clone)]
+pub(crate) struct Kept {
+    upstream: Upstream,
+    service: Arc<dyn McpService>,
+    /// Ends it, whoever still uses it.
+    ends: CancellationToken,
+}
+
+impl Kept {
+    /// Whether it is this very service.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.service, &other.service)
+    }
+
+    /// Ends it once nobody uses it any more, and after `most` at the latest.
+    pub(crate) async fn end_within(self, most: Duration) {
+        let Self { service, ends, .. } = self;
+        drop(service);
+        tokio::time::sleep(most).await;
+        ends.cancel();
+    }
+}
+
 /// Everything behind us.
 #[derive(Debug, Default)]
 pub(crate) struct Behind {
@@ -35,21 +63,44 @@ impl Behind {
     /// The services of all servers by their names, each with what `before` puts before it. One that is
     /// made of others is made of these very ones, so that nothing stands behind what it goes around.
     /// Where nobody is known who calls, there are no `sources`, and no service that wants to hear it.
+    /// What `former` has of the same is taken from there. Beside them, what is to be kept.
     pub(crate) fn services<'a>(
         &self,
         config: &'a Config,
         sources: Option<&TokenSources>,
+        former: &Guarded,
         before: impl Fn(&Server, Arc<dyn McpService>) -> Arc<dyn McpService>,
-    ) -> Services<'a> {
-        let mut services = Services::new();
+    ) -> (Services<'a>, Guarded) {
+        let (mut services, mut guarded) = (Services::new(), Guarded::new());
         let (merged, alone): (Vec<_>, Vec<_>) =
             config.every_server().partition(|server| server.upstream.is_merged());
         for server in alone.into_iter().chain(merged) {
-            let service = self.service(server, &services, sources);
-            let service = service.map(|service| before(server, service));
-            services.insert(server.resource.name.as_str(), service);
+            let name = &server.resource.name;
+            let same = former.get(name).filter(|kept| kept.upstream == server.upstream);
+            let kept = match same {
+                // One that is made of others is made anew, as it goes by their rules.
+                Some(kept) if !server.upstream.is_merged() => Ok(kept.clone()),
+                Some(_) | None => self.kept(server, &services, sources),
+            };
+            let service = kept.map(|kept| {
+                let service = before(server, Arc::clone(&kept.service));
+                guarded.insert(name.clone(), kept);
+                service
+            });
+            services.insert(name, service);
         }
-        services
+        (services, guarded)
+    }
+
+    fn kept(
+        &self,
+        server: &Server,
+        services: &Services<'_>,
+        sources: Option<&TokenSources>,
+    ) -> Result<Kept, Failure> {
+        let ends = self.stopping.child_token();
+        let service = self.service(server, services, sources, &ends)?;
+        Ok(Kept { upstream: server.upstream.clone(), service, ends })
     }
 
     /// What a server serves, or what those of `services` do that it is made of.
@@ -58,7 +109,9 @@ impl Behind {
         server: &Server,
         services: &Services<'_>,
         sources: Option<&TokenSources>,
+        ends: &CancellationToken,
     ) -> Result<Arc<dyn McpService>, Failure> {
+        let name = &server.resource.name;
         Ok(match &server.upstream {
             Upstream::Fortune => Arc::new(fortune::service()),
             #[cfg(feature = "conformance")]
@@ -74,11 +127,12 @@ impl Behind {
                     }
                     (server, _) => GuardedServer::clone(server),
                 };
-                Arc::new(Gateway::new(
+                Arc::new(Gateway::named(
+                    name,
                     server,
                     *per,
                     GatewayLimits::default(),
-                    self.stopping.clone(),
+                    ends,
                     self.processes.clone(),
                 ))
             }

@@ -59,14 +59,6 @@ pub(crate) struct AttendArgs {
     pub(crate) command: Vec<OsString>,
 }
 
-/// Anything at all, for commands that do not exist yet.
-#[derive(Debug, Args)]
-#[command(disable_help_flag = true)]
-pub(crate) struct ReservedArgs {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    rest: Vec<OsString>,
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     #[command(flatten)]
@@ -382,8 +374,8 @@ pub(crate) enum ConfigCommand {
     Check(SettingsArgs),
     /// Show every setting, where it comes from and what it is for; secrets are left out
     Show(SettingsArgs),
-    #[command(hide = true)]
-    Schema(ReservedArgs),
+    /// Print the JSON Schema of the settings file, for editors
+    Schema,
 }
 
 impl SettingsArgs {

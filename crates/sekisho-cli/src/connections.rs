@@ -9,19 +9,22 @@
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice, Write as _};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum_server::accept::Accept;
 use axum_server::{Handle, Server};
 use sekisho::front::{ClientAddress, TrustedProxies};
+use sekisho::measure::{Limit, Places, Taken};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
+
+use crate::door::{Door, Peer};
 
 /// How long a request's head may take, and how long a connection may be idle between requests.
 const HEAD_WAIT: Duration = Duration::from_secs(15);
@@ -39,11 +42,11 @@ const HTTP2_PING_EVERY: Duration = Duration::from_secs(20);
 
 /// A server for HTTP/1 and HTTP/2 without TLS, with every limit set.
 pub(crate) fn accepting(
-    listener: TcpListener,
+    door: Door,
     connections: Connections,
-    handle: Handle<SocketAddr>,
-) -> Server<SocketAddr, Connections> {
-    let mut server = Server::<SocketAddr>::from_listener(listener)
+    handle: Handle<Peer>,
+) -> Server<Peer, Connections> {
+    let mut server = Server::<Peer>::from_listener(door)
         .handle(handle)
         .acceptor(connections)
         .first_request_timeout(HEAD_WAIT)
@@ -65,23 +68,57 @@ pub(crate) fn accepting(
     server
 }
 
+/// How many connections may be open at once.
+#[derive(Debug, Clone)]
+pub(crate) struct ConnectionLimits {
+    /// In all.
+    pub(crate) most: usize,
+    /// Of one address that is no trusted proxy's.
+    pub(crate) most_of_one: usize,
+    /// Behind which there are many.
+    pub(crate) proxies: TrustedProxies,
+}
+
 /// Lets so many connections in at once.
 #[derive(Debug, Clone)]
 pub(crate) struct Connections {
-    places: Arc<Semaphore>,
-    shares: Shares,
-    proxies: TrustedProxies,
+    open: Arc<Mutex<Open>>,
+    limits: Arc<ArcSwap<ConnectionLimits>>,
+    measured: Option<Arc<Mutex<Places>>>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    all: usize,
+    /// But for those of trusted proxies.
+    of_address: HashMap<IpAddr, usize>,
 }
 
 impl Connections {
-    /// `most` at once, and `most_of_one` of one address that is no trusted proxy's.
-    pub(crate) fn new(most: usize, most_of_one: usize, proxies: TrustedProxies) -> Self {
-        let shares = Shares { open: Arc::default(), most: most_of_one };
-        Self { places: Arc::new(Semaphore::new(most)), shares, proxies }
+    pub(crate) fn new(limits: ConnectionLimits) -> Self {
+        let limits = Arc::new(ArcSwap::from_pointee(limits));
+        Self { open: Arc::default(), limits, measured: None }
+    }
+
+    /// Counts them in the metrics.
+    pub(crate) fn measured(self) -> Self {
+        let places = Limit::Connections.has(self.limits.load().most);
+        Self { measured: Some(Arc::new(Mutex::new(places))), ..self }
+    }
+
+    /// Goes by other limits from now on. Whoever is in stays.
+    pub(crate) fn limit(&self, limits: ConnectionLimits) {
+        if let Some(measured) = &self.measured {
+            *lock(measured) = Limit::Connections.has(limits.most);
+        }
+        self.limits.store(Arc::new(limits));
     }
 
     fn admit(&self, stream: TcpStream) -> io::Result<Connection> {
         let Some(place) = self.place_for(stream.peer_addr()?.ip().to_canonical()) else {
+            if self.measured.is_some() {
+                Limit::Connections.turn_away();
+            }
             turn_away(stream)?;
             return Err(io::Error::other("too many connections"));
         };
@@ -89,63 +126,53 @@ impl Connections {
         stream.set_nodelay(true)?;
         Ok(Connection { stream, stuck: None, _place: place })
     }
-}
 
-impl Connections {
     fn place_for(&self, peer: IpAddr) -> Option<Place> {
-        let share = if self.proxies.is_trusted(peer) {
-            None
-        } else {
-            Some(self.shares.take(ClientAddress(peer).network())?)
-        };
-        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        Some(Place { _place: place, _share: share })
-    }
-}
-
-/// How many connections each address has open.
-#[derive(Debug, Clone)]
-struct Shares {
-    open: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    most: usize,
-}
-
-impl Shares {
-    fn take(&self, address: IpAddr) -> Option<Share> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(address).or_default();
-        if *count >= self.most {
+        let limits = self.limits.load();
+        let address = ClientAddress(peer).network();
+        let address = (!limits.proxies.is_trusted(peer)).then_some(address);
+        let mut open = lock(&self.open);
+        if open.all >= limits.most {
             return None;
         }
-        *count += 1;
-        Some(Share { open: Arc::clone(&self.open), address })
-    }
-}
-
-/// One of an address's connections.
-#[derive(Debug)]
-struct Share {
-    open: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    address: IpAddr,
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.address);
+        if let Some(address) = address {
+            let share = open.of_address.entry(address).or_default();
+            if *share >= limits.most_of_one {
+                return None;
             }
+            *share += 1;
         }
+        open.all += 1;
+        let counted = self.measured.as_ref().map(|_| Limit::Connections.take());
+        Some(Place { open: Arc::clone(&self.open), address, _counted: counted })
     }
 }
 
 /// What a connection takes, given back when it ends.
 #[derive(Debug)]
 struct Place {
-    _place: OwnedSemaphorePermit,
-    _share: Option<Share>,
+    open: Arc<Mutex<Open>>,
+    address: Option<IpAddr>,
+    _counted: Option<Taken>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = lock(&self.open);
+        open.all -= 1;
+        if let Some(address) = &self.address
+            && let Some(share) = open.of_address.get_mut(address)
+        {
+            *share -= 1;
+            if *share == 0 {
+                open.of_address.remove(address);
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Into the socket's empty buffer, so that it takes no wait.
@@ -242,6 +269,7 @@ mod tests {
     use std::future::poll_fn;
 
     use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
     use tokio::time::advance;
 
     use super::*;
@@ -250,7 +278,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let accepted = listener.accept().await.unwrap().0;
-        (peer, Connections::new(1, 1, TrustedProxies::default()).admit(accepted).unwrap())
+        let limits =
+            ConnectionLimits { most: 1, most_of_one: 1, proxies: TrustedProxies::default() };
+        (peer, Connections::new(limits).admit(accepted).unwrap())
     }
 
     /// Case 92: whoever never reads holds no connection for ever.
@@ -288,7 +318,8 @@ mod tests {
     #[test]
     fn one_address_has_its_share_and_a_proxy_all_there_is() {
         let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
-        let connections = Connections::new(6, 2, proxies);
+        let limits = ConnectionLimits { most: 6, most_of_one: 2, proxies };
+        let connections = Connections::new(limits.clone());
         let enter = |peer: &str| connections.place_for(peer.parse().unwrap());
         let first = enter("192.0.2.1").unwrap();
         let second = enter("192.0.2.1").unwrap();
@@ -300,7 +331,10 @@ mod tests {
         let proxys = [enter("10.0.0.1").unwrap(), enter("10.0.0.1").unwrap()];
         assert!(enter("10.0.0.1").is_none(), "all six are taken");
         assert!(enter("192.0.2.9").is_none());
-        drop((again, second, theirs, proxys));
-        assert!(connections.shares.open.lock().unwrap().is_empty(), "nobody is remembered");
+        connections.limit(ConnectionLimits { most: 7, ..limits });
+        let one_more = enter("192.0.2.9").unwrap();
+        drop((again, second, theirs, proxys, one_more));
+        let open = connections.open.lock().unwrap();
+        assert!(open.all == 0 && open.of_address.is_empty(), "nobody is remembered");
     }
 }

@@ -12,7 +12,8 @@ use sekisho::store::PostgresStore;
 use tokio::net::TcpListener;
 
 use crate::config::Config;
-use crate::connections::{Connections, accepting};
+use crate::connections::{ConnectionLimits, Connections, accepting};
+use crate::door::Door;
 use crate::outcome::Failure;
 use crate::store::OpenStore;
 
@@ -47,17 +48,19 @@ pub(crate) async fn join(
     fleet.beat(&store).await.map_err(|error| Failure::because(&error))?;
     tracing::info!(instance = %fleet.me(), %address, "other instances reach this one there");
 
-    let places = config.connections_max;
-    let connections = Connections::new(places, places, TrustedProxies::default());
-    let door = fleet.door(config.sessions.body_bytes_max).into_make_service();
-    tokio::spawn(accepting(listener, connections, Handle::new()).serve(door));
+    let most = config.connection_limits().most;
+    let proxies = TrustedProxies::default();
+    let connections = Connections::new(ConnectionLimits { most, most_of_one: most, proxies });
+    let door = Door::try_from(listener).map_err(|error| Failure::because(&error))?;
+    let answering = fleet.door(config.sessions.body_bytes_max).into_make_service();
+    tokio::spawn(accepting(door, connections, Handle::new()).serve(answering));
     tokio::spawn(Arc::clone(&fleet).follow(Arc::clone(&store)));
     Ok(Some(Joined { fleet, store }))
 }
 
 impl Joined {
     /// Says that we are not there any more.
-    pub(crate) async fn leave(self) {
+    pub(crate) async fn leave(&self) {
         if let Err(error) = self.fleet.leave(&self.store).await {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "other instances have to find out that we ended");

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use sekisho::authorization_server::{NoProviderToken, ProviderAccess};
 use sekisho::clock::Clock;
@@ -17,12 +18,15 @@ use sekisho::signing::SigningKeys;
 
 use crate::config::{TokenKind, TokenWish};
 
+/// Whoever has tokens of the provider that logs people in at the moment. Nobody where another server
+/// does, or accounts of our own.
+pub(crate) type ProviderOfNow = Arc<ArcSwapOption<ProviderAccess>>;
+
 /// Whoever gives tokens for callers.
 pub(crate) struct TokenSources {
     pub(crate) public_url: Issuer,
     pub(crate) keys: SigningKeys,
-    /// Nobody where another server logs people in, or accounts of our own.
-    pub(crate) provider: Option<Arc<ProviderAccess>>,
+    pub(crate) provider: ProviderOfNow,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -36,9 +40,9 @@ impl TokenSources {
                     SignedTokens::new(keys, issuer, audience.clone(), Arc::clone(&self.clock));
                 Arc::new(signed.saying(claims.clone()))
             }
-            TokenKind::Provider => Arc::new(OfProvider(self.provider.clone(), None)),
+            TokenKind::Provider => Arc::new(OfProvider(Arc::clone(&self.provider), None)),
             TokenKind::Exchanged(wish) => {
-                Arc::new(OfProvider(self.provider.clone(), Some(wish.clone())))
+                Arc::new(OfProvider(Arc::clone(&self.provider), Some(wish.clone())))
             }
         };
         let kept = KeptTokens::new(source, Arc::clone(&self.clock));
@@ -48,7 +52,7 @@ impl TokenSources {
 
 /// The provider's own token for a caller's login, or what it trades for it.
 #[derive(Debug)]
-struct OfProvider(Option<Arc<ProviderAccess>>, Option<ExchangeWish>);
+struct OfProvider(ProviderOfNow, Option<ExchangeWish>);
 
 #[async_trait]
 impl CallerTokens for OfProvider {
@@ -58,7 +62,7 @@ impl CallerTokens for OfProvider {
         refused: Option<&SecretHash>,
     ) -> Result<CallerToken, NotIntroduced> {
         let Self(provider, wish) = self;
-        let Some(provider) = provider else { return Err(NotIntroduced::NoLogin) };
+        let Some(provider) = provider.load_full() else { return Err(NotIntroduced::NoLogin) };
         let given = match wish {
             None => provider.access_token(&caller.grant_id, refused).await,
             Some(wish) => provider.exchanged(&caller.grant_id, wish).await,

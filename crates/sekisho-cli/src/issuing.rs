@@ -5,9 +5,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use sekisho::authorization_server::{
-    AuthorizationServer, BrowserBinding, ProviderAccess, SessionRule,
-};
+use sekisho::authorization_server::{AuthorizationServer, BrowserBinding, SessionRule};
 use sekisho::clock::Clock;
 use sekisho::front::Readiness;
 use sekisho::identity_provider::IdentityProvider;
@@ -18,12 +16,13 @@ use sekisho::protocol::oauth::ProtectedResource;
 use sekisho::resource_server::{
     ExternalIssuer, IntrospectedTokens, OwnTokens, SignedTokens, TokenVerifier,
 };
-use sekisho::seal::Sealer;
 use sekisho::store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ExternalConfig, IdentityConfig, OidcConfig, Verification};
+use crate::key;
 use crate::outcome::Failure;
+use crate::standing::Standing;
 
 /// What is known of it.
 pub(crate) struct Issuing {
@@ -33,8 +32,38 @@ pub(crate) struct Issuing {
     pub(crate) authorization_server: String,
     pub(crate) verifiers: Verifiers,
     pub(crate) readiness: Readiness,
-    /// Whoever has tokens of the provider that logs people in, if one does.
-    pub(crate) provider: Option<Arc<ProviderAccess>>,
+    pub(crate) issuer: Issuer,
+}
+
+/// Whoever issues them, with what outlives the settings: what was counted, fetched and noted.
+pub(crate) enum Issuer {
+    Ours {
+        server: Arc<AuthorizationServer>,
+        /// Our own accounts, if they log people in.
+        accounts: Option<Arc<LocalProvider>>,
+        /// Cancelled when another one, by other settings, asks the provider.
+        superseded: CancellationToken,
+    },
+    Other(Arc<ExternalIssuer>),
+}
+
+impl Issuer {
+    /// Begins what is done beside all requests, in the place of `former`.
+    pub(crate) fn begin(&self, former: Option<&Self>, standing: &Standing) {
+        let Self::Ours { server, accounts, superseded } = self else { return };
+        if let Some(Self::Ours { superseded, .. }) = former {
+            superseded.cancel();
+        } else {
+            tokio::spawn(server.flow_writer().follow());
+        }
+        // Accounts of our own end what they granted when they are removed.
+        let is_elsewhere = accounts.is_none();
+        if is_elsewhere {
+            tokio::spawn(server.provider_sessions().follow(superseded.clone()));
+        }
+        let access = is_elsewhere.then(|| Arc::new(server.provider_access()));
+        standing.provider.store(access);
+    }
 }
 
 /// Who checks tokens, for each guarded server.
@@ -86,55 +115,57 @@ impl Verifiers {
     }
 }
 
-/// Puts together what the settings name.
+/// Puts together what the settings name, and goes on with what `former` has of it.
 ///
 /// # Errors
 /// When a part cannot work with them.
 pub(crate) async fn issuing(
     config: &Config,
-    store: &Arc<dyn Store>,
-    sealer: &Sealer,
-    stopping: &CancellationToken,
-    clock: &Arc<dyn Clock>,
+    standing: &Standing,
+    former: Option<&Issuer>,
 ) -> Result<Issuing, Failure> {
+    let Standing { store, sealer, clock, stopping, .. } = standing;
     let readiness = Readiness::new(stopping.clone());
-    let Provider { provider, pages } = match &config.identity {
+    let Provider { provider, pages, accounts } = match &config.identity {
         IdentityConfig::External(other) => {
-            return external(other, &config.claims, readiness, clock);
+            return external(other, &config.claims, readiness, clock, former);
         }
-        IdentityConfig::Local => by_accounts(config, store, sealer, clock).await?,
+        IdentityConfig::Local => by_accounts(config, standing, former).await?,
         IdentityConfig::Oidc(oidc) => by_openid(config, oidc, clock)?,
     };
-    let server = AuthorizationServer::new(
-        config.authorization.clone(),
-        Arc::clone(store),
-        Arc::clone(&provider),
-        sealer.clone(),
-        Arc::clone(clock),
-    )
-    .await
-    .map_err(|error| Failure::because(&error))?;
-    // Accounts of our own end what they granted when they are removed.
-    let is_elsewhere = matches!(&config.identity, IdentityConfig::Oidc(_));
-    if is_elsewhere {
-        tokio::spawn(server.provider_sessions().follow());
-    }
-    tokio::spawn(server.flow_writer().follow());
+    let settings = config.authorization.clone();
+    let server = match former {
+        Some(Issuer::Ours { server, .. }) => server.renewed(settings, Arc::clone(&provider)),
+        Some(Issuer::Other(_)) | None => AuthorizationServer::new(
+            settings,
+            Arc::clone(store),
+            Arc::clone(&provider),
+            sealer.clone(),
+            Arc::clone(clock),
+        )
+        .await
+        .map_err(|error| Failure::because(&error))?,
+    };
     let asked = Arc::clone(store);
+    let keys = (sealer.clone(), Arc::clone(store));
     Ok(Issuing {
         routes: server.browser_routes().merge(server.client_routes()).merge(pages),
         authorization_server: config.public_url.as_str().to_owned(),
         verifiers: Verifiers::Own(Arc::clone(store)),
-        provider: is_elsewhere.then(|| Arc::new(server.provider_access())),
         readiness: readiness
             .needing("store", move || {
                 let store = Arc::clone(&asked);
                 async move { store.check().await.is_ok() }
             })
+            .needing("key", move || {
+                let (sealer, store) = keys.clone();
+                async move { key::opens(&sealer, store.as_ref()).await }
+            })
             .needing("identity_provider", move || {
                 let provider = Arc::clone(&provider);
                 async move { provider.check().await.is_ok() }
             }),
+        issuer: Issuer::Ours { server, accounts, superseded: CancellationToken::new() },
     })
 }
 
@@ -144,21 +175,28 @@ fn external(
     claims: &WantedClaims,
     readiness: Readiness,
     clock: &Arc<dyn Clock>,
+    former: Option<&Issuer>,
 ) -> Result<Issuing, Failure> {
-    let issuer = ExternalIssuer::new(&other.issuer, Arc::clone(clock));
-    let issuer = Arc::new(issuer.map_err(|error| Failure::because(&error))?);
+    let issuer = match former {
+        // It has the keys, and may be out of reach at the moment.
+        Some(Issuer::Other(known)) if known.as_str() == other.issuer => Arc::clone(known),
+        Some(Issuer::Other(_) | Issuer::Ours { .. }) | None => {
+            let issuer = ExternalIssuer::new(&other.issuer, Arc::clone(clock));
+            Arc::new(issuer.map_err(|error| Failure::because(&error))?)
+        }
+    };
     let asked = Arc::clone(&issuer);
     let needs_keys = matches!(other.verification, Verification::Jwt);
     Ok(Issuing {
         routes: Router::new(),
         authorization_server: other.issuer.clone(),
         verifiers: Verifiers::External {
-            issuer,
+            issuer: Arc::clone(&issuer),
             by: other.verification.clone(),
             audience: other.audience.clone(),
             claims: claims.clone(),
         },
-        provider: None,
+        issuer: Issuer::Other(issuer),
         readiness: readiness.needing("authorization_server", move || {
             let issuer = Arc::clone(&asked);
             async move {
@@ -177,25 +215,31 @@ fn external(
 struct Provider {
     provider: Arc<dyn IdentityProvider>,
     pages: Router,
+    accounts: Option<Arc<LocalProvider>>,
 }
 
 async fn by_accounts(
     config: &Config,
-    store: &Arc<dyn Store>,
-    sealer: &Sealer,
-    clock: &Arc<dyn Clock>,
+    standing: &Standing,
+    former: Option<&Issuer>,
 ) -> Result<Provider, Failure> {
+    let Standing { store, sealer, clock, .. } = standing;
     let binding = BrowserBinding::new(&config.public_url, store.as_ref())
         .await
         .map_err(|error| Failure::because(&error))?;
-    let provider = Arc::new(LocalProvider::new(
-        config.public_url.clone(),
-        Arc::clone(store),
-        sealer.clone(),
-        Arc::clone(clock),
-    ));
-    let pages = local::routes(Arc::clone(&provider), Arc::new(binding));
-    Ok(Provider { provider, pages })
+    let accounts = match former {
+        // It knows who tried how often.
+        Some(Issuer::Ours { accounts: Some(accounts), .. }) => Arc::clone(accounts),
+        Some(Issuer::Ours { .. } | Issuer::Other(_)) | None => Arc::new(LocalProvider::new(
+            config.public_url.clone(),
+            Arc::clone(store),
+            sealer.clone(),
+            Arc::clone(clock),
+        )),
+    };
+    let pages = local::routes(Arc::clone(&accounts), Arc::new(binding));
+    let provider: Arc<dyn IdentityProvider> = Arc::<LocalProvider>::clone(&accounts);
+    Ok(Provider { provider, pages, accounts: Some(accounts) })
 }
 
 fn by_openid(
@@ -203,7 +247,8 @@ fn by_openid(
     oidc: &OidcConfig,
     clock: &Arc<dyn Clock>,
 ) -> Result<Provider, Failure> {
-    Ok(Provider { provider: Arc::new(openid(config, oidc, clock)?), pages: Router::new() })
+    let provider = Arc::new(openid(config, oidc, clock)?);
+    Ok(Provider { provider, pages: Router::new(), accounts: None })
 }
 
 /// The `OpenID` provider of the settings.

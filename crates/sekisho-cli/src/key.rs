@@ -124,6 +124,12 @@ pub(crate) async fn claim(
     }
 }
 
+/// Whether these keys still open what is in the store; of one that cannot be asked, nothing is said. A
+/// process that missed a new key would turn people away whom another one let in.
+pub(crate) async fn opens(sealer: &Sealer, store: &dyn Store) -> bool {
+    !matches!(store.claim_keys(&sealer.key_ids()).await, Ok(KeyClaim::Foreign))
+}
+
 fn shown(store: &StoreLocation) -> String {
     match store {
         StoreLocation::Sqlite(path) => format!("\"{}\"", path.display()),

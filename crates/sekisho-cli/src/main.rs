@@ -1,5 +1,6 @@
 //! The program `sekisho`: reads what was typed, and says in one sentence what went wrong.
 
+mod application;
 mod attend;
 mod behind;
 mod cli;
@@ -8,7 +9,9 @@ mod config;
 #[cfg(feature = "conformance")]
 mod conformance;
 mod connections;
+mod current;
 mod doctor;
+mod door;
 mod explain;
 mod fleet;
 mod flows;
@@ -20,15 +23,20 @@ mod key;
 mod key_rotate;
 mod keycloak;
 mod memory;
+mod metrics;
 mod outcome;
+mod reload;
 mod serve;
+mod service_manager;
 mod shortcut;
 mod signpost;
+mod standing;
 mod stdio;
 mod stopping;
 mod store;
 mod telemetry;
 mod token;
+mod traces;
 mod user;
 
 use std::process::ExitCode;
@@ -36,8 +44,9 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use cli::{Cli, Command, ConfigCommand, KeyCommand, KeycloakCommand};
-use config::{ConfigError, Flags, IdentityConfig};
+use config::{Flags, IdentityConfig};
 use outcome::{Failure, say};
+use sekisho::protocol::SecretHash;
 
 fn main() -> ExitCode {
     match run(&Cli::parse().command) {
@@ -48,7 +57,10 @@ fn main() -> ExitCode {
 
 fn run(command: &Command) -> Result<(), Failure> {
     match command {
-        Command::Serve(args) => serve::run(load(&args.flags())?),
+        Command::Serve(args) => {
+            let flags = args.flags();
+            serve::run(load(&flags)?, reload::Settings { flags, load, fingerprint })
+        }
         Command::Stdio(args) => stdio::run(&load(&args.flags())?),
         Command::User(command) => user::run(command, load_administered),
         Command::Client(command) => client::run(command, load_administered),
@@ -63,7 +75,7 @@ fn run(command: &Command) -> Result<(), Failure> {
             let config = load(&flags)?;
             say(config::show(&config::read(&flags, std::env::vars_os())?, &config).trim_end())
         }
-        Command::Config(ConfigCommand::Schema(_)) => Err(reserved("config schema")),
+        Command::Config(ConfigCommand::Schema) => say(config::schema().trim_end()),
         Command::Doctor(args) => doctor::run(args, load),
         Command::Flows(args) => flows::run(args, load_administered),
         Command::Explain(args) => explain::run(args, load),
@@ -79,6 +91,10 @@ fn load(flags: &Flags) -> Result<config::Config, Failure> {
     Ok(config::load(flags, std::env::vars_os())?)
 }
 
+fn fingerprint(flags: &Flags) -> SecretHash {
+    config::fingerprint(flags, std::env::vars_os())
+}
+
 /// For what is done to people, clients, grants and tokens, which must be ours.
 fn load_administered(flags: &Flags) -> Result<config::Config, Failure> {
     let config = load(flags)?;
@@ -90,12 +106,4 @@ fn load_administered(flags: &Flags) -> Result<config::Config, Failure> {
             other.issuer
         ))),
     }
-}
-
-fn reserved(command: &str) -> Failure {
-    ConfigError::new(format!(
-        "`sekisho {command}` is reserved for a later version and not built yet: \
-         `sekisho --help` lists what there is"
-    ))
-    .into()
 }

@@ -3,7 +3,7 @@
 
 use sekisho::mcp::serve_stdio;
 
-use crate::behind::Behind;
+use crate::behind::{Behind, Guarded};
 use crate::config::{Config, Server};
 use crate::outcome::Failure;
 use crate::{serve, telemetry};
@@ -12,7 +12,7 @@ use crate::{serve, telemetry};
 pub(crate) fn run(config: &Config) -> Result<(), Failure> {
     telemetry::begin(&config.log);
     let behind = Behind::default();
-    let mut services = behind.services(config, None, |_, service| service);
+    let (mut services, _) = behind.services(config, None, &Guarded::new(), |_, service| service);
     let chosen = chosen(config).and_then(|server| services.remove(server.resource.name.as_str()));
     let Some(service) = chosen else {
         return Err(Failure::Run("there is no server to serve".to_owned()));

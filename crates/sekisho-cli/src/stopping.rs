@@ -1,31 +1,42 @@
 //! How we stop: at the first SIGTERM or SIGINT in order, at the second at once.
 //!
 //! ```text
-//! signal ─▶ /readyz says 503, streams end ─▶ (SIGTERM: a moment for load balancers to see it)
-//!        ─▶ no new connections, calls are finished ─▶ exit 0, after DRAIN at the latest
+//! signal ─▶ /readyz says 503, no session begins, streams end ─▶ (SIGTERM: a moment for load balancers)
+//!        ─▶ nobody comes in ─▶ calls are finished ─▶ exit 0, after `drain` at the latest
 //! ```
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum_server::Handle;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-/// How long what is being worked on may take to finish.
-const DRAIN: Duration = Duration::from_secs(8);
+use crate::current::Current;
+use crate::door::{Bolt, Peer};
+use crate::service_manager;
+
 /// How long we go on accepting after SIGTERM, so that whoever asks `/readyz` hears that we stop.
 const LAST_CALLS: Duration = Duration::from_millis(500);
+/// How long who has just come in has to say the first word.
+const FIRST_WORD: Duration = Duration::from_millis(500);
+
+/// What a signal stops.
+pub(crate) struct Stopped {
+    pub(crate) handle: Handle<Peer>,
+    pub(crate) current: Current,
+    /// Everybody hears that all ends.
+    pub(crate) stopping: CancellationToken,
+    /// Nobody is let in any more.
+    pub(crate) bolt: Bolt,
+}
 
 /// Waits for signals and acts on them; to be spawned.
 ///
 /// # Errors
 /// When signals cannot be listened for.
 #[cfg(unix)]
-pub(crate) fn signals(
-    handle: Handle<SocketAddr>,
-    stopping: CancellationToken,
-) -> io::Result<impl Future<Output = ()> + Send> {
+pub(crate) fn signals(stopped: Stopped) -> io::Result<impl Future<Output = ()> + Send> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -41,7 +52,7 @@ pub(crate) fn signals(
                 _ = interrupt.recv() => {}
             }
         };
-        stop(&handle, &stopping, last_calls, again).await;
+        stop(&stopped, last_calls, again).await;
     })
 }
 
@@ -50,36 +61,37 @@ pub(crate) fn signals(
 /// # Errors
 /// Never here; where there are signals they may be refused.
 #[cfg(not(unix))]
-pub(crate) fn signals(
-    handle: Handle<SocketAddr>,
-    stopping: CancellationToken,
-) -> io::Result<impl Future<Output = ()> + Send> {
+pub(crate) fn signals(stopped: Stopped) -> io::Result<impl Future<Output = ()> + Send> {
     Ok(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
             let again = async {
                 drop(tokio::signal::ctrl_c().await);
             };
-            stop(&handle, &stopping, Duration::ZERO, again).await;
+            stop(&stopped, Duration::ZERO, again).await;
         }
     })
 }
 
-async fn stop(
-    handle: &Handle<SocketAddr>,
-    stopping: &CancellationToken,
-    last_calls: Duration,
-    again: impl Future<Output = ()>,
-) {
+async fn stop(stopped: &Stopped, last_calls: Duration, again: impl Future<Output = ()>) {
+    let Stopped { handle, current, stopping, bolt } = stopped;
     tracing::info!("stopping: finishing what is being worked on, a second signal ends at once");
+    service_manager::stopping();
+    current.leave();
     stopping.cancel();
-    tokio::pin!(again);
+    let in_order = async {
+        sleep(last_calls).await;
+        bolt.close().await;
+        if handle.connection_count() > 0 {
+            sleep(FIRST_WORD).await;
+        }
+        handle.graceful_shutdown(Some(current.now().config.drain));
+        // The program ends when it is through.
+        std::future::pending().await
+    };
     tokio::select! {
-        () = tokio::time::sleep(last_calls) => {}
-        () = &mut again => exit_at_once(),
+        () = in_order => {}
+        () = again => exit_at_once(),
     }
-    handle.graceful_shutdown(Some(DRAIN));
-    again.await;
-    exit_at_once();
 }
 
 #[expect(clippy::exit, reason = "a second signal means now; the store survives it by design")]

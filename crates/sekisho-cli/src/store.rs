@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho::store::cached::REVOCATIONS_POLLED_EVERY;
-use sekisho::store::{CachedStore, MemoryStore, PostgresStore, SqliteStore, Store};
+use sekisho::store::{CachedStore, MeasuredStore, MemoryStore, PostgresStore, SqliteStore, Store};
 use tokio::time::timeout;
 
 use crate::config::{Config, StoreLocation};
@@ -47,6 +47,10 @@ impl OpenStore {
             }
             Durable::Sqlite(store) => Arc::clone(store) as Arc<dyn Store>,
             Durable::Postgres(store) => Arc::clone(store) as Arc<dyn Store>,
+        };
+        let behind = match config.metrics_listen {
+            Some(_) => Arc::new(MeasuredStore::new(behind)) as Arc<dyn Store>,
+            None => behind,
         };
         let cached = Arc::new(CachedStore::new(behind));
         tokio::spawn(Arc::clone(&cached).follow(REVOCATIONS_POLLED_EVERY));

@@ -76,15 +76,19 @@ pub trait Clock: fmt::Debug + Send + Sync {
     fn now(&self) -> Timestamp;
 }
 
+/// How long it is since 1970, to the nanosecond, for what only people look at.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads time")]
+pub fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
 /// The machine's own clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads time")]
     fn now(&self) -> Timestamp {
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp(i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX))
+        Timestamp(i64::try_from(since_1970().as_secs()).unwrap_or(i64::MAX))
     }
 }
 

@@ -15,6 +15,7 @@ pub mod grant;
 pub mod identity_provider;
 mod jwks;
 pub mod mcp;
+pub mod measure;
 mod mint;
 pub mod pages;
 pub mod policy;

@@ -6,6 +6,7 @@
     reason = "a test may panic"
 )]
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,17 +15,18 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Extension};
 use axum::routing::{any, get, post};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt as _;
 use sekisho::front::{
     ClientAddress, Front, HostPolicy, OriginPolicy, READINESS_WAIT, Readiness, SLOW_STREAM_EVENTS,
     SLOW_STREAM_LONG_PAUSE, SLOW_STREAM_PATH, SLOW_STREAM_PAUSE, SLOW_STREAMS_MAX, Surfaces,
-    TraceId, TrustedProxies, URI_BYTES_MAX,
+    TraceId, TrustedProxies, UNREAD_BYTES_MAX, UNREAD_WAIT, URI_BYTES_MAX,
 };
 use sekisho::identity_provider::{IdentityProvider, LoggedIn, LoginAttempt, ProviderError};
 use sekisho::protocol::Secret;
 use sekisho::protocol::oauth::Issuer;
 use sekisho::store::{MemoryStore, Store as _, TableLimits};
+use tokio::time::{Duration, Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tower::{Layer as _, ServiceExt as _};
 
@@ -85,6 +87,13 @@ impl World {
             TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]),
         );
         Self { app, front, reached }
+    }
+
+    /// A POST to the endpoint that refuses everybody and reads nothing.
+    async fn post(&self, header: (&str, &str), version: Version, body: Body) -> Answer {
+        let request = Request::post("/mcp").version(version).header("host", OUR_HOST);
+        let request = request.header(header.0, header.1).body(body).unwrap();
+        Answer::of(self.front.layer(self.app.clone()).oneshot(request).await.unwrap()).await
     }
 
     async fn ask(&self, method: Method, target: &str, headers: &[(&str, &str)]) -> Answer {
@@ -428,4 +437,59 @@ async fn a_url_has_a_longest_length() {
     let fits = format!("/authorize?{}", "x".repeat(URI_BYTES_MAX - "/authorize?".len()));
     assert_eq!(world.ask(Method::GET, &fits, &[]).await.status, 200);
     assert_eq!(world.ask(Method::GET, &format!("{fits}x"), &[]).await.status, 414);
+}
+
+/// A body of which `bytes` come after `wait`, and its end with them.
+fn late(bytes: u64, wait: Duration) -> Body {
+    let bytes = vec![b' '; usize::try_from(bytes).unwrap()];
+    Body::from_stream(futures::stream::once(async move {
+        sleep(wait).await;
+        Ok::<_, Infallible>(bytes)
+    }))
+}
+
+/// RFC 9112 §9.6. A client that writes its head and its body one after the other is refused in between.
+#[tokio::test(start_paused = true)]
+async fn an_answer_given_before_its_body_arrived_ends_no_connection_without_a_word() {
+    let soon = UNREAD_WAIT / 2;
+    let plain = ("accept", "application/json");
+    let exact = Body::from(vec![b' '; usize::try_from(UNREAD_BYTES_MAX).unwrap() + 1]);
+    let rows = [
+        (plain, Version::HTTP_11, late(20, soon), None, soon, "it was on its way"),
+        (plain, Version::HTTP_11, late(UNREAD_BYTES_MAX, soon), None, soon, "no more than is read"),
+        (
+            plain,
+            Version::HTTP_11,
+            late(20, UNREAD_WAIT * 2),
+            Some("close"),
+            UNREAD_WAIT,
+            "it does not come",
+        ),
+        (
+            plain,
+            Version::HTTP_11,
+            late(UNREAD_BYTES_MAX + 1, soon),
+            Some("close"),
+            soon,
+            "too much came",
+        ),
+        (plain, Version::HTTP_11, exact, Some("close"), Duration::ZERO, "too much is announced"),
+        (
+            ("expect", "100-continue"),
+            Version::HTTP_11,
+            late(20, soon),
+            Some("close"),
+            Duration::ZERO,
+            "it waits for our word",
+        ),
+        (plain, Version::HTTP_2, late(20, soon), None, Duration::ZERO, "a stream of its own"),
+        (plain, Version::HTTP_11, Body::empty(), None, Duration::ZERO, "there is none"),
+    ];
+    for (header, version, body, connection, took, reason) in rows {
+        let began = Instant::now();
+        let answer = World::new().post(header, version, body).await;
+        assert_eq!(answer.status, 401, "{reason}");
+        assert_eq!(answer.header("connection"), connection, "{reason}");
+        assert_eq!(began.elapsed().as_millis(), took.as_millis(), "{reason}");
+    }
 }

@@ -1,4 +1,4 @@
-//! No secret in the log, at any level, whatever goes right or wrong.
+//! No secret in the log, at any level, nor in metrics and traces, whatever goes right or wrong.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::io::{self, Write};
@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use axum::Router;
 use sekisho::front::{Front, HostPolicy, OriginPolicy, Surfaces, TrustedProxies};
+use sekisho::measure::Registry;
+use sekisho::measure::spans::send_spans_to;
 use sekisho_protocol::oauth::Issuer;
 use testkit::scripted_provider::{Fault, Gives};
 use testkit::world::{ISSUER, VERIFIER, authorize_url, tokens};
@@ -66,6 +68,12 @@ async fn no_secret_reaches_the_log_at_any_level() {
         .finish();
     // For the whole process, and so the only test in it: what one thread listens to is shared.
     tracing::subscriber::set_global_default(subscriber).unwrap();
+    let measured = Registry::default();
+    drop(metrics::set_global_recorder(measured.clone()));
+    let traces = Log::default();
+    let traced = traces.clone();
+    let told = move |span| writeln!(traced.clone(), "{span:?}").unwrap();
+    assert!(send_spans_to(100, told));
 
     let mut world = World::new().await;
     world.app = served(&world);
@@ -128,6 +136,18 @@ async fn no_secret_reaches_the_log_at_any_level() {
         world.tokens(&last, person).await;
     }
 
+    let metrics = measured.render();
+    let traces = traces.text();
+    assert!(traces.contains("POST token") && traces.contains("sekisho.flow"), "{traces}");
+    for expected in
+        ["event=\"replay\"} 2", "outcome=\"logged_in\"", "route=\"token\"", "reason=\"client\"} 1"]
+    {
+        assert!(metrics.contains(expected), "it was measured: {expected:?}\n{metrics}");
+    }
+    for name in ["alice", "bob", "carol", &client.id, &other.id, "app.example"] {
+        assert!(!traces.contains(name), "{name} is in the traces:\n{traces}");
+        assert!(!metrics.contains(name), "{name} is in the metrics:\n{metrics}");
+    }
     let log = log.text();
     // A token in the query or in a form is no token at all, and no line; the replay of a code or of a
     // refresh token is one line of its own; what is given back afterwards is gone already.
@@ -192,5 +212,7 @@ async fn no_secret_reaches_the_log_at_any_level() {
     {
         assert!(secret.len() > 5, "{what} is long enough to be found: {secret:?}");
         assert!(!log.contains(secret), "{what} is in the log:\n{log}");
+        assert!(!traces.contains(secret), "{what} is in the traces:\n{traces}");
+        assert!(!metrics.contains(secret), "{what} is in the metrics:\n{metrics}");
     }
 }

@@ -40,7 +40,7 @@ const VARIABLES: [(&str, &str); 4] = [
 ];
 
 /// What a guarded server hears of its callers.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Introduced {
     pub(crate) is_made: bool,
     /// A token, which somebody has to give; what is told without one is part of the server.
@@ -50,14 +50,14 @@ pub(crate) struct Introduced {
 }
 
 /// A token for each caller of a server.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TokenWish {
     pub(crate) header: HeaderName,
     pub(crate) kind: TokenKind,
 }
 
 /// Whose token it is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum TokenKind {
     /// Signed by us.
     Signed { audience: Vec<String>, claims: Vec<String> },

@@ -84,7 +84,25 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key("allowed_hosts", List, Some(""), "host names we answer to, beside that of public_url"),
     key("trusted_proxies", List, Some(""), "networks whose X-Forwarded-For counts"),
-    key("metrics_listen", Text, Some(""), "where metrics are served; empty is nowhere"),
+    key(
+        "metrics_listen",
+        Text,
+        Some(""),
+        "address and port of the metrics, for those alone who may know them; empty is nowhere",
+    ),
+    key(
+        "traces_endpoint",
+        Text,
+        Some(""),
+        "the URL of a collector of OpenTelemetry that takes OTLP over HTTP; empty is none",
+    ),
+    key("traces_percent", Number, Some("100"), "of so many requests in a hundred a trace is sent"),
+    key(
+        "drain",
+        Text,
+        Some("8s"),
+        "how long what is being worked on may take when the program stops, or a server ends by other settings",
+    ),
     key("log", Text, Some("info"), "what is logged: a level, or target=level with commas"),
     key("log_format", Text, Some("pretty"), "\"pretty\" or \"json\""),
     key("upstream", Text, None, "the URL of a server to guard at /, instead of any [[server]]"),
@@ -421,6 +439,15 @@ mod tests {
         for (asked, expected, reason) in rows {
             let found = nearest(asked, KEYS.iter().map(|key| key.path));
             assert_eq!(found, expected, "{reason}: {asked}");
+        }
+    }
+
+    /// A running server looks at all of these (`ConfigFile::files`).
+    #[test]
+    fn a_setting_that_names_a_file_is_called_so() {
+        for key in [KEYS, SERVER_KEYS, RULE_KEYS, CLIENT_KEYS].concat() {
+            let names_one = key.purpose.starts_with("a file with") || key.purpose.contains("(PEM)");
+            assert!(!names_one || key.path.ends_with("_file"), "{}", key.path);
         }
     }
 

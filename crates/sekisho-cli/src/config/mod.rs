@@ -13,7 +13,9 @@ mod error;
 mod external;
 mod introduction;
 mod keys;
+mod restart;
 mod rules;
+mod schema;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -30,12 +32,16 @@ pub(crate) use duration::parse as parse_duration;
 pub(crate) use error::ConfigError;
 pub(crate) use external::{ExternalConfig, Verification};
 pub(crate) use introduction::{TokenKind, TokenWish};
+pub(crate) use restart::needing_restart;
+pub(crate) use schema::schema;
 pub(crate) use show::show;
 pub(crate) use understood::{
     Config, IdentityConfig, KeyFile, LogConfig, LogFormat, OidcConfig, Server, StoreLocation,
+    TracesConfig,
 };
 pub(crate) use upstream::Upstream;
 
+use sekisho::protocol::SecretHash;
 use written::{CONFIG_VARIABLE, ConfigFile};
 
 /// Read without being named, if it is there.
@@ -65,6 +71,26 @@ pub(crate) fn load(
     environment: impl Iterator<Item = (OsString, OsString)>,
 ) -> Result<Config, ConfigError> {
     understood::understand(&read(flags, environment)?)
+}
+
+/// What the files hold that the settings come from, as a number that is another one when any of them
+/// changes. A file that cannot be read holds nothing.
+pub(crate) fn fingerprint(
+    flags: &Flags,
+    environment: impl Iterator<Item = (OsString, OsString)>,
+) -> SecretHash {
+    let environment: Vec<_> = environment.collect();
+    let mut held = Vec::new();
+    let mut note = |text: Option<String>| {
+        let hash = text.map(|text| *SecretHash::of(text.as_bytes()).as_bytes());
+        held.extend_from_slice(&hash.unwrap_or_default());
+    };
+    note(read_file(flags, &environment).ok().flatten().map(|(_, text)| text));
+    // While the settings cannot be read they name no files.
+    if let Ok(written) = read(flags, environment.into_iter()) {
+        written.files().for_each(|path| note(read_text(&path).ok()));
+    }
+    SecretHash::of(&held)
 }
 
 /// Lays flags over environment over file over defaults.

@@ -202,9 +202,29 @@ fn a_wrong_address_gets_one_sentence() {
             "any port",
         ),
         (
-            "metrics_listen = \"127.0.0.1:9090\"",
-            "FILE, line 1: metrics_listen = \"127.0.0.1:9090\": it is reserved for metrics and not built yet: leave it out",
-            "reserved",
+            "metrics_listen = \"127.0.0.1:8000\"",
+            "FILE, line 1: metrics_listen = \"127.0.0.1:8000\": clients are served there: choose another port, that only you can reach",
+            "where clients are",
+        ),
+        (
+            "metrics_listen = \"9090\"",
+            "FILE, line 1: metrics_listen = \"9090\": it is not an address and a port: write for example \"127.0.0.1:8000\", or \"0.0.0.0:8000\" for every network",
+            "only a port",
+        ),
+        (
+            "traces_endpoint = \"127.0.0.1:4318\"",
+            "FILE, line 1: traces_endpoint = \"127.0.0.1:4318\": it is no URL of a collector: write for example \"http://127.0.0.1:4318\"",
+            "no scheme",
+        ),
+        (
+            "traces_endpoint = \"https://me:secret@collector.example\"",
+            "FILE, line 1: traces_endpoint = \"***\": it is no URL of a collector: write for example \"http://127.0.0.1:4318\"",
+            "a password in it",
+        ),
+        (
+            "traces_percent = 101",
+            "FILE, line 1: traces_percent = \"101\": it is out of range: write from 0 to 100",
+            "more than all",
         ),
     ]);
 }

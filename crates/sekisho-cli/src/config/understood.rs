@@ -34,7 +34,8 @@ use super::introduction;
 use super::read_text;
 use super::rules;
 use super::upstream::{Upstream, check_members, upstream};
-use super::written::{ConfigFile, Settings, reserved};
+use super::written::{ConfigFile, Settings};
+use crate::connections::ConnectionLimits;
 
 /// Everything `serve` needs to know.
 #[derive(Debug)]
@@ -43,6 +44,10 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     /// Where other instances reach this one, if that was said.
     pub(crate) fleet_listen: Option<SocketAddr>,
+    /// Where metrics are shown, if anywhere.
+    pub(crate) metrics_listen: Option<SocketAddr>,
+    /// Where traces are sent, if anywhere.
+    pub(crate) traces: Option<TracesConfig>,
     pub(crate) store: StoreLocation,
     pub(crate) durability: Durability,
     pub(crate) key_file: KeyFile,
@@ -63,7 +68,16 @@ pub(crate) struct Config {
     pub(crate) tables: TableLimits,
     pub(crate) wrong_tokens_per_minute: NonZeroU32,
     pub(crate) sessions: SessionLimits,
+    /// How long what is being worked on may take at the end.
+    pub(crate) drain: Duration,
     pub(crate) log: LogConfig,
+}
+
+/// Where traces are sent, and of how many requests.
+#[derive(Debug, Clone)]
+pub(crate) struct TracesConfig {
+    pub(crate) endpoint: Url,
+    pub(crate) percent: u8,
 }
 
 /// Where things are remembered.
@@ -108,6 +122,15 @@ pub(crate) struct OidcConfig {
 }
 
 impl Config {
+    /// How many connections may be open.
+    pub(crate) fn connection_limits(&self) -> ConnectionLimits {
+        ConnectionLimits {
+            most: self.connections_max,
+            most_of_one: self.connections_per_address_max,
+            proxies: self.proxies.clone(),
+        }
+    }
+
     /// Those with endpoints, and then those without.
     pub(crate) fn every_server(&self) -> impl Iterator<Item = &Server> {
         self.servers.iter().chain(&self.members_only)
@@ -170,9 +193,9 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
     let durability = choose(settings, "durability", &DURABILITIES)?;
     let key_file = key_file(settings, &store)?;
     let (hosts, origins, proxies) = callers(settings, &public_url)?;
-    if !settings.text("metrics_listen").is_empty() {
-        return Err(settings.refuse("metrics_listen", reserved("metrics")));
-    }
+    let metrics_listen = metrics_listen(settings, listen)?;
+    let traces = traces(settings)?;
+    let drain = life(settings, "drain", DRAIN_MAX)?;
     let log = log(settings)?;
     let servers = ruled(written, servers(written, &public_url)?)?;
     let (reached, members_only): (Vec<_>, Vec<_>) = servers
@@ -210,6 +233,8 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
         public_url,
         listen,
         fleet_listen,
+        metrics_listen,
+        traces,
         store,
         durability,
         key_file,
@@ -227,6 +252,7 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
         tables,
         wrong_tokens_per_minute,
         sessions,
+        drain,
         log,
     })
 }
@@ -276,6 +302,41 @@ fn fleet_listen(
             Err(settings.refuse("fleet_listen", problem))
         }
     }
+}
+
+/// Another address than that of clients, which anybody reaches.
+fn metrics_listen(
+    settings: &Settings,
+    listen: SocketAddr,
+) -> Result<Option<SocketAddr>, ConfigError> {
+    if settings.text("metrics_listen").is_empty() {
+        return Ok(None);
+    }
+    let address = settings.parse("metrics_listen", socket_address)?;
+    if address == listen {
+        let problem = "clients are served there: choose another port, that only you can reach";
+        return Err(settings.refuse("metrics_listen", problem));
+    }
+    Ok(Some(address))
+}
+
+/// A URL without a path is that of the whole collector, as OTLP has it.
+fn traces(settings: &Settings) -> Result<Option<TracesConfig>, ConfigError> {
+    let percent = number(settings, "traces_percent", 0..=100)?;
+    if settings.text("traces_endpoint").is_empty() {
+        return Ok(None);
+    }
+    let mut endpoint = settings.parse("traces_endpoint", |text| {
+        Url::parse(text)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+            .filter(|url| url.username().is_empty() && url.password().is_none())
+            .ok_or("it is no URL of a collector: write for example \"http://127.0.0.1:4318\"")
+    })?;
+    if endpoint.path() == "/" {
+        endpoint.set_path("/v1/traces");
+    }
+    Ok(Some(TracesConfig { endpoint, percent }))
 }
 
 fn socket_address(text: &str) -> Result<SocketAddr, &'static str> {
@@ -833,6 +894,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
 const REGISTRATION_TOKEN_BYTES_MIN: usize = 16;
 
+const DRAIN_MAX: Duration = Duration::from_hours(1);
 const RECHECK_MAX: Duration = DAY;
 const MODES: [(&str, bool); 2] = [("delegated", false), ("external", true)];
 const SESSIONS: [(&str, bool); 2] = [("follow", true), ("login-only", false)];

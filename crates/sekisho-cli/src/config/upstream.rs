@@ -14,7 +14,7 @@ use super::understood::{Server, choose};
 use super::written::Settings;
 
 /// What is guarded.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Upstream {
     /// The built-in fortune teller.
     Fortune,

@@ -133,6 +133,16 @@ impl ConfigFile {
         self.settings.0.insert(key, written);
     }
 
+    /// The files that settings name, but for the keys, which are followed by themselves.
+    pub(crate) fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let tables = [&self.servers, &self.clients].into_iter().flatten();
+        let all = std::iter::once(&self.settings).chain(tables.map(|(_, settings)| settings));
+        all.flat_map(|settings| {
+            let names = settings.written().filter(|key| key.ends_with("_file"));
+            names.filter(|key| *key != "key_file").map(|key| settings.path(key))
+        })
+    }
+
     /// Guards this command alone, whatever the file guards.
     pub(crate) fn overlay_command(&mut self, command: &[String]) {
         let command = Value::List(command.to_vec());
@@ -170,8 +180,16 @@ impl ConfigFile {
 }
 
 /// Beginnings of variables that are no settings and still for us alone: the database's password,
-/// an administrator's, a service manager's secrets.
-const OF_OURS: [&str; 3] = ["PG", "KC_BOOTSTRAP_", "CREDENTIALS_DIRECTORY"];
+/// an administrator's, a service manager's secrets, and its ways to speak with us.
+const OF_OURS: [&str; 7] = [
+    "PG",
+    "KC_BOOTSTRAP_",
+    "CREDENTIALS_DIRECTORY",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_",
+];
 
 /// Where a command that was typed is said to come from.
 const TYPED_COMMAND: &str = "-- COMMAND";

@@ -14,7 +14,7 @@ use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use super::finding::Finding;
-use crate::behind::Behind;
+use crate::behind::{Behind, Guarded};
 use crate::config::{Config, Server, Upstream};
 
 /// Longest that one upstream may take: a program may be fetched before it starts.
@@ -28,7 +28,7 @@ const NOT_ASKED: &str = "it hears who calls, and the doctor is nobody: it was no
 
 pub(super) async fn examine(config: &Config) -> Vec<Finding> {
     let behind = Behind::default();
-    let services = behind.services(config, None, |_, service| service);
+    let (services, _) = behind.services(config, None, &Guarded::new(), |_, service| service);
     let each = config.every_server().map(async |server| {
         // What it is made of is asked by itself.
         let service = services.get(server.resource.name.as_str());

@@ -32,6 +32,24 @@ impl Folder {
         path
     }
 
+    /// Writes other settings for a server that runs here, as an editor does: aside, and then in place.
+    pub(crate) fn change(&self, server: &Server, settings: &str) {
+        let settings = format!("listen = \"127.0.0.1:{}\"\n{settings}", server.port);
+        let aside = self.write("sekisho.toml.new", &settings);
+        std::fs::rename(aside, self.path().join("sekisho.toml")).unwrap();
+    }
+
+    /// Waits until the log of the server has a sentence so many times.
+    pub(crate) async fn logs(&self, sentence: &str, times: usize) {
+        let log = || std::fs::read_to_string(self.path().join("log")).unwrap();
+        let said = async {
+            while log().matches(sentence).count() < times {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        assert!(timeout(PATIENCE, said).await.is_ok(), "not said: {sentence}: {}", log());
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         self.clean(Command::new(PROGRAM), arguments)
     }

@@ -18,15 +18,15 @@ use crate::remote::unguarded;
 
 /// Every byte that a server at a URL got, over however many connections.
 #[derive(Clone, Default)]
-struct Record(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Record(Arc<Mutex<Vec<u8>>>);
 
 impl Record {
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
     }
 
     /// Stands before `origin` and writes down what comes; gives its own origin.
-    async fn before(&self, origin: &str) -> String {
+    pub(crate) async fn before(&self, origin: &str) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (record, origin) = (self.clone(), origin.strip_prefix("http://").unwrap().to_owned());
@@ -59,10 +59,10 @@ impl Record {
 
 /// What a client and its browser have, that is nobody else's.
 #[derive(Default)]
-struct Belongings(Vec<(&'static str, String)>);
+pub(crate) struct Belongings(pub(crate) Vec<(&'static str, String)>);
 
 /// Alice logs in at the provider for one server.
-async fn log_in(
+pub(crate) async fn log_in(
     fake: &FakeIdentityProvider,
     server: &Server,
     name: &str,
@@ -124,7 +124,7 @@ fn bearers(text: &str) -> Vec<String> {
 }
 
 /// Settings with somebody who logs people in.
-fn identity_at(fake: &FakeIdentityProvider) -> String {
+pub(crate) fn identity_at(fake: &FakeIdentityProvider) -> String {
     format!(
         "[identity]\nprovider = \"oidc\"\nissuer = \"{}\"\nclient_id = \"{CLIENT_ID}\"\n\
          client_secret = '{CLIENT_SECRET}'\n",

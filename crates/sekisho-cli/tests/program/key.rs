@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use testkit::McpClient;
 use testkit::world::{refresh_at, tokens};
 
-use crate::harness::Folder;
+use crate::harness::{Folder, http};
 use crate::person::{app, log_in, open_login};
 
 const GOOD: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -142,4 +142,16 @@ async fn what_cannot_be_rotated_is_one_sentence() {
         assert!(done.err.contains(expected), "{}", done.err);
         assert_eq!(done.err.lines().count(), 1, "{}", done.err);
     }
+}
+
+#[tokio::test]
+async fn a_server_without_the_key_that_another_process_turned_to_is_not_ready() {
+    let folder = Folder::new();
+    let server = folder.serve("").await;
+    let store = rusqlite::Connection::open(folder.path().join("sekisho.db")).unwrap();
+    store.execute("UPDATE instance SET sealing_key = 'another'", []).unwrap();
+    let answer = http().get(server.url("/readyz")).send().await.unwrap();
+    assert_eq!(answer.status(), 503);
+    let told = answer.text().await.unwrap();
+    assert_eq!(told, r#"{"status":"unavailable","failing":["key"]}"#);
 }

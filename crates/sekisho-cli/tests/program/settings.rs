@@ -1,4 +1,4 @@
-//! Wrong settings end in one sentence and code 2, reserved names say so, and help is never a fault.
+//! Wrong settings end in one sentence and code 2, and help is never a fault.
 
 use serde_json::json;
 
@@ -96,18 +96,6 @@ async fn a_wrong_key_file_is_one_sentence_and_no_start() {
     assert_eq!(done.code, Some(2));
     assert!(done.err.contains("put the key back"), "{}", done.err);
     assert!(!key.exists(), "no new key was made");
-}
-
-#[tokio::test]
-async fn names_kept_for_later_say_so() {
-    let folder = Folder::new();
-    for command in ["config schema"] {
-        let arguments: Vec<_> = command.split(' ').collect();
-        let done = folder.run(&arguments, "").await;
-        assert_eq!(done.code, Some(2), "{command}");
-        assert!(done.err.contains("is reserved for a later version"), "{command}: {}", done.err);
-        assert_eq!(done.err.lines().count(), 1, "{command}");
-    }
 }
 
 #[tokio::test]

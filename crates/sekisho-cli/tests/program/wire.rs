@@ -69,6 +69,22 @@ fn call() -> String {
     json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params }).to_string()
 }
 
+/// A client that writes head and body one after the other, as many do, is refused in between and goes on.
+#[tokio::test]
+async fn a_connection_refused_before_its_body_arrived_takes_the_next_request() {
+    let guarded = Site::open().await;
+    let head = format!("POST /mcp HTTP/1.1\r\nHost: localhost:{}\r\n", guarded.server.port);
+    let mut stream = TcpStream::connect(("127.0.0.1", guarded.server.port)).await.unwrap();
+    stream.write_all(format!("{head}Content-Length: 2\r\n\r\n").as_bytes()).await.unwrap();
+    // Long enough for an answer, if it were given at once.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let rest = format!("{{}}{head}Content-Length: 0\r\nConnection: close\r\n\r\n");
+    stream.write_all(rest.as_bytes()).await.unwrap();
+    let mut said = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut said)).await.expect("it ends").unwrap();
+    assert_eq!(said.matches("HTTP/1.1 401 ").count(), 2, "{said}");
+}
+
 /// RFC 9112 §6.3, §11.2. Whatever comes behind a request that could end in two places is no request of its own.
 #[tokio::test]
 async fn a_request_that_two_readers_could_end_differently_is_one_or_none() {

@@ -6,7 +6,7 @@ use url::Url;
 use super::{ClientMetadata, HostList, OAuthError, OAuthErrorCode, RegisteredRedirectUri};
 
 /// The rule; by default everything that can be registered.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RedirectRule {
     /// Whether private-use schemes (RFC 8252 §7.1), as desktop applications have, are out.
     pub refuses_private_use: bool,

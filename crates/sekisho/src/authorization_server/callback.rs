@@ -16,7 +16,7 @@ use super::clients::{NoClient, no_client};
 use super::flows::{self, Known, Step};
 use super::refusal::{Visitor, provider_error, see_other};
 use super::{AuthorizationServer, BROWSER_SESSION_TTL, ConsentRule};
-use crate::audit::{self, Details, Event};
+use crate::audit::{self, Details, Event, Refused};
 use crate::grant::{AuthorizationRequest, CodeGrant, GrantId, PendingLogin};
 use crate::identity_provider::{LoggedIn, LoginAttempt};
 use crate::mint;
@@ -91,7 +91,10 @@ impl AuthorizationServer {
             .is_some_and(|value| value.matches(&login.browser));
         if !is_same_browser {
             let detail = "a login came back in another browser; it is void";
-            audit::note(Event::Refused, &Details { detail: Some(&detail), ..Details::default() });
+            audit::note(
+                Event::Refused(Refused::OtherBrowser),
+                &Details { detail: Some(&detail), ..Details::default() },
+            );
             return visitor.page(StatusCode::FORBIDDEN, Problem::OtherBrowser);
         }
         let place = login.login_state.as_bytes();
@@ -111,7 +114,10 @@ impl AuthorizationServer {
             Ok(false) => {
                 let detail = "a login came back with the iss of another provider";
                 let (client, detail) = (Some(&pending.request.client_id), Some(&detail as _));
-                audit::note(Event::Refused, &Details { client, detail, ..Details::default() });
+                audit::note(
+                    Event::Refused(Refused::OtherProvider),
+                    &Details { client, detail, ..Details::default() },
+                );
                 return visitor.page(StatusCode::BAD_REQUEST, Problem::WrongProvider);
             }
             Err(error) => return self.tell_client(&pending.request, &error),
@@ -254,7 +260,10 @@ impl AuthorizationServer {
 /// Writes down somebody whom the provider knows and the operator does not want.
 pub(super) fn note_not_admitted(client: Option<&ClientId>, identity: &Identity) {
     let (user, detail) = (Some(identity), Some(&"identity.allow does not let this person in" as _));
-    audit::note(Event::Refused, &Details { client, user, detail, ..Details::default() });
+    audit::note(
+        Event::Refused(Refused::Person),
+        &Details { client, user, detail, ..Details::default() },
+    );
 }
 
 fn not_admitted() -> OAuthError {

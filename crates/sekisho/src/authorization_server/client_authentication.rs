@@ -16,7 +16,7 @@ use super::client_assertion::AssertionRefusal;
 use super::clients::caller;
 use super::refusal::Refusal;
 use super::token::read_form;
-use crate::audit::{self, Details, Event};
+use crate::audit::{self, Details, Event, Refused};
 use crate::store::Client;
 
 /// Why a client is not believed. All that is wrong with ids and secrets shares one word, so that
@@ -104,7 +104,7 @@ impl AuthorizationServer {
         believed.map_err(|reason| {
             let client = Some(&credentials.client_id);
             let details = Details { client, detail: Some(&reason), ..Details::default() };
-            audit::note(Event::Refused, &details);
+            audit::note(Event::Refused(Refused::Client), &details);
             refusal(reason, used_basic)
         })
     }

@@ -25,7 +25,7 @@ const WINDOW: Duration = Duration::from_mins(1);
 pub(super) struct Failures {
     per_window: u32,
     clock: Arc<dyn Clock>,
-    counted: Mutex<HashMap<IpAddr, Counted>>,
+    counted: Arc<Mutex<HashMap<IpAddr, Counted>>>,
 }
 
 struct Counted {
@@ -35,7 +35,13 @@ struct Counted {
 
 impl Failures {
     pub(super) fn new(per_minute: NonZeroU32, clock: Arc<dyn Clock>) -> Self {
-        Self { per_window: per_minute.get(), clock, counted: Mutex::default() }
+        Self { per_window: per_minute.get(), clock, counted: Arc::default() }
+    }
+
+    /// The same failures under the limit that is wanted from now on.
+    pub(super) fn renewed(&self, per_minute: NonZeroU32) -> Self {
+        let (clock, counted) = (Arc::clone(&self.clock), Arc::clone(&self.counted));
+        Self { per_window: per_minute.get(), clock, counted }
     }
 
     /// Counts what was refused, and puts "too many" in its place where the address had too many.

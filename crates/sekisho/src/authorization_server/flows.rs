@@ -23,6 +23,8 @@ use crate::clock::Clock;
 use crate::front::TraceId;
 use crate::front::rate::PerAddress;
 use crate::grant::{FlowId, GrantId};
+use crate::measure::spans::{self, Known as KnownOfSpan};
+use crate::measure::{LOGIN_STEPS, Limit, Places, SIGN_INS};
 use crate::mint;
 use crate::store::{FlowNote, FlowOf, FlowStep, Store};
 
@@ -97,13 +99,21 @@ pub(super) struct Flows {
     waiting: Mutex<Option<Receiver<FlowNote>>>,
     clock: Arc<dyn Clock>,
     begun: PerAddress,
+    _places: Places,
 }
 
 impl Flows {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
         let (queue, waiting) = channel(QUEUED_MAX);
+        let places = Limit::FlowNotes.has(QUEUED_MAX);
         let waiting = Mutex::new(Some(waiting));
-        Arc::new(Self { queue, waiting, clock, begun: PerAddress::new(PER_MINUTE) })
+        Arc::new(Self {
+            queue,
+            waiting,
+            clock,
+            begun: PerAddress::new(PER_MINUTE),
+            _places: places,
+        })
     }
 
     /// Who writes, for the first who asks.
@@ -133,6 +143,7 @@ impl FlowWriter {
         let mut notes = Vec::with_capacity(WRITTEN_AT_ONCE_MAX);
         while waiting.recv_many(&mut notes, WRITTEN_AT_ONCE_MAX).await > 0 {
             tokio::time::sleep(GATHERED_FOR).await;
+            Limit::FlowNotes.is_taken(waiting.len());
             while notes.len() < WRITTEN_AT_ONCE_MAX {
                 let Ok(note) = waiting.try_recv() else { break };
                 notes.push(note);
@@ -186,7 +197,11 @@ pub(super) fn begin() {
             let counted =
                 request.address.map_or(Ok(()), |address| request.flows.begun.count(address));
             *course = match counted {
-                Ok(()) => Course::Known(FlowOf::Flow(FlowId::new(mint::id()))),
+                Ok(()) => {
+                    let flow = FlowId::new(mint::id());
+                    tell_trace(&flow);
+                    Course::Known(FlowOf::Flow(flow))
+                }
                 Err(_) => Course::NotKept,
             };
         }
@@ -195,12 +210,18 @@ pub(super) fn begin() {
 
 /// The request goes on with a flow that began before, if it was kept.
 pub(super) fn resume(flow: Option<&FlowId>) {
+    flow.inspect(|flow| tell_trace(flow));
     go_on(flow.map(|flow| FlowOf::Flow(flow.clone())));
 }
 
 /// The request goes on with the flow that became this grant.
 pub(super) fn resume_by_grant(grant: &GrantId) {
     go_on(Some(FlowOf::Grant(grant.clone())));
+}
+
+/// The requests of a login are traces of their own: this is what they have in common.
+fn tell_trace(flow: &FlowId) {
+    spans::note("sekisho.flow", KnownOfSpan::Id(flow.as_str().to_owned()));
 }
 
 fn go_on(flow: Option<FlowOf>) {
@@ -226,8 +247,9 @@ pub(super) struct Known<'a> {
     pub(super) detail: Option<&'a dyn fmt::Display>,
 }
 
-/// Keeps a step of the request's flow, if it has one.
+/// Counts a step, and keeps it as one of the request's flow, if it has one.
 pub(super) fn note(step: Step, known: &Known<'_>) {
+    count(step);
     of_request(|request| {
         let Course::Known(of) = &*request.course.borrow() else { return };
         let note = FlowNote {
@@ -243,7 +265,10 @@ pub(super) fn note(step: Step, known: &Known<'_>) {
             },
         };
         // Full, or nobody writes: it is lost.
-        drop(request.flows.queue.try_send(note));
+        if request.flows.queue.try_send(note).is_err() {
+            Limit::FlowNotes.turn_away();
+        }
+        Limit::FlowNotes.is_taken(QUEUED_MAX - request.flows.queue.capacity());
     });
 }
 
@@ -252,6 +277,23 @@ pub(super) fn note(step: Step, known: &Known<'_>) {
 pub(super) fn refused_by_page(detail: &dyn fmt::Display) {
     begin();
     note(Step::Refused, &Known { detail: Some(detail), ..Known::default() });
+}
+
+fn count(step: Step) {
+    LOGIN_STEPS.counter([step.as_str().into()]).increment(1);
+    match step {
+        Step::Denied => SIGN_INS.counter(["denied".into()]).increment(1),
+        Step::ProviderFailed => SIGN_INS.counter(["provider_failed".into()]).increment(1),
+        Step::Asked
+        | Step::ConsentShown
+        | Step::Approved
+        | Step::Remembered
+        | Step::SentToProvider
+        | Step::CameBack
+        | Step::CodeGiven
+        | Step::TokenGiven
+        | Step::Refused => {}
+    }
 }
 
 fn of_request(act: impl FnOnce(&Request)) {

@@ -274,6 +274,7 @@ impl AuthorizationServer {
         sealer: Sealer,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, StoreError> {
+        crate::audit::show_counters();
         let cookies = Cookies::new(&settings.issuer, &store.instance_id().await?);
         let registrations = PerAddress::new(settings.registrations_per_minute);
         let logins = PerAddress::new(settings.logins_per_minute);
@@ -310,6 +311,44 @@ impl AuthorizationServer {
             keys,
             told_of_no_refresh_token: AtomicBool::new(false),
         }))
+    }
+
+    /// The same server by other settings, and with whoever logs people in by them: what was counted,
+    /// fetched and noted so far goes on.
+    #[must_use]
+    pub fn renewed(&self, settings: Settings, provider: Arc<dyn IdentityProvider>) -> Arc<Self> {
+        let of_minute = |limit: &PerAddress, per_minute| limit.renewed(per_minute);
+        // What is kept of a document was read by these rules.
+        let reads_alike = settings.redirects == self.settings.redirects
+            && settings.servers == self.settings.servers;
+        let documents = if reads_alike {
+            self.documents.clone()
+        } else {
+            let reach = settings.reach.clone();
+            Cached::new(reach, Arc::clone(&self.clock), CLIENT_METADATA_DOCUMENT_BYTES_MAX)
+        };
+        Arc::new(Self {
+            store: Arc::clone(&self.store),
+            provider,
+            sealer: self.sealer.clone(),
+            clock: Arc::clone(&self.clock),
+            cookies: self.cookies.clone(),
+            registrations: of_minute(&self.registrations, settings.registrations_per_minute),
+            logins: of_minute(&self.logins, settings.logins_per_minute),
+            pages: of_minute(&self.pages, settings.pages_per_minute),
+            calls: of_minute(&self.calls, settings.calls_per_minute),
+            refreshes: self.refreshes.renewed(settings.refreshes_per_minute),
+            bad_logouts: of_minute(&self.bad_logouts, BAD_LOGOUTS_PER_MINUTE),
+            machine_tokens: self.machine_tokens.renewed(MACHINE_TOKENS_PER_MINUTE),
+            assertions: self.assertions.renewed(ASSERTIONS_PER_MINUTE),
+            fetches: of_minute(&self.fetches, settings.fetches_per_minute),
+            failures: self.failures.renewed(settings.failures_per_minute),
+            flows: Arc::clone(&self.flows),
+            documents,
+            keys: self.keys.clone(),
+            told_of_no_refresh_token: AtomicBool::new(false),
+            settings,
+        })
     }
 
     /// Asks the provider about the sessions behind our grants, where somebody is to ask, and tells it

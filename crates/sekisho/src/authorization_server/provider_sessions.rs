@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use sekisho_protocol::Secret;
+use tokio_util::sync::CancellationToken;
 
 use super::AuthorizationServer;
 use crate::audit::{self, Details, Event};
@@ -182,11 +183,12 @@ impl Checked {
 }
 
 impl ProviderSessions {
-    /// Asks for as long as it is polled. While the provider answers nothing, the rests grow.
-    pub async fn follow(self) {
+    /// Asks until somebody else does, by other settings. What was begun by then is brought to its end:
+    /// the answer may hold the only token that is good. While the provider answers nothing, the rests
+    /// grow.
+    pub async fn follow(self, superseded: CancellationToken) {
         let mut rest = DUE_LOOKED_FOR_EVERY;
-        loop {
-            tokio::time::sleep(rest).await;
+        while superseded.run_until_cancelled(tokio::time::sleep(rest)).await.is_some() {
             rest = match self.check_due().await {
                 Ok(checked) if checked.is_fruitless() => (rest * 2).min(REST_MAX),
                 Ok(_) => DUE_LOOKED_FOR_EVERY,

@@ -28,6 +28,11 @@ impl PerGrant {
         Self { limit: Per::new(per_minute), counted: Cache::new(KEYS_MAX) }
     }
 
+    /// As [`Per::renewed`].
+    pub(super) fn renewed(&self, per_minute: NonZeroU32) -> Self {
+        Self { limit: self.limit.renewed(per_minute), counted: Cache::new(KEYS_MAX) }
+    }
+
     /// Counts the first request with this token, and lets those after it pass.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ use sekisho_protocol::oauth::{
 use super::refusal::Refusal;
 use super::token::{Minted, of_client};
 use super::{AuthorizationServer, Rotation};
-use crate::audit::{self, Details, Event};
+use crate::audit::{self, Details, Event, Refused};
 use crate::clock::Timestamp;
 use crate::grant::{GrantId, IssuedTokens};
 use crate::mint;
@@ -256,7 +256,7 @@ fn note_refresh(trade: &Trade<'_>) {
 }
 
 fn refuse(reason: RefreshRefusal, client: &Client) -> Refusal {
-    audit::note(Event::Refused, &of_client(client, &reason));
+    audit::note(Event::Refused(Refused::RefreshToken), &of_client(client, &reason));
     invalid_grant()
 }
 

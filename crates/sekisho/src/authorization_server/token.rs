@@ -21,7 +21,7 @@ use super::AuthorizationServer;
 use super::clients::caller;
 use super::flows::{self, Known, Step};
 use super::refusal::Refusal;
-use crate::audit::{self, Details, Event};
+use crate::audit::{self, Details, Event, Refused};
 use crate::clock::Timestamp;
 use crate::grant::{GrantId, IssuedTokens};
 use crate::mint;
@@ -231,7 +231,7 @@ fn refuse_code(reason: CodeRefusal, client: &Client) -> Refusal {
         | CodeRefusal::OtherRedirectUri
         | CodeRefusal::OtherResource
         | CodeRefusal::WrongVerifier
-        | CodeRefusal::Expired => Event::Refused,
+        | CodeRefusal::Expired => Event::Refused(Refused::Code),
     };
     audit::note(event, &of_client(client, &reason));
     flows::note(Step::Refused, &Known { detail: Some(&reason), ..Known::default() });

@@ -68,6 +68,13 @@ struct Flight<T> {
 /// What comes of a fetch; `None` until it has ended.
 type Landing<T> = watch::Receiver<Option<Result<Arc<T>, Fault>>>;
 
+impl<T> Clone for Cached<T> {
+    /// The same documents.
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
 impl<T: Send + Sync + 'static> Cached<T> {
     /// No document yet; none larger than `bytes_max` is read.
     pub(crate) fn new(reach: Reach, clock: Arc<dyn Clock>, bytes_max: usize) -> Self {

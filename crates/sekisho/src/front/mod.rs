@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! request ─▶ trace id ─▶ URI length ─▶ client address ─▶ Host ─▶ Origin, CORS ─▶ routes
-//! answer  ◀─ access log, panics caught ◀─────────────── CORS headers ◀─────────┘
+//! answer  ◀─ access log, panics caught ◀── CORS headers ◀── unread body ◀──────┘
 //! ```
 //!
 //! Each file is one rule and decides without I/O; [`Front`] asks them in this order. Nothing here
@@ -17,6 +17,7 @@ pub(crate) mod rate;
 mod service;
 mod slow_stream;
 mod trace_id;
+mod unread_body;
 
 pub use body_deadline::REQUEST_BODY_DEADLINE;
 pub use client_address::{ClientAddress, TrustedProxies};
@@ -30,3 +31,4 @@ pub use slow_stream::{
     SLOW_STREAMS_MAX,
 };
 pub use trace_id::TraceId;
+pub use unread_body::{UNREAD_BYTES_MAX, UNREAD_WAIT};

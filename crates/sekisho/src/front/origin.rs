@@ -123,8 +123,13 @@ impl Surfaces {
         Self { mcp: mcp.into_iter().collect() }
     }
 
+    /// Whether it is an endpoint of a guarded server.
+    pub(super) fn is_mcp(&self, path: &str) -> bool {
+        self.mcp.iter().any(|endpoint| endpoint == path)
+    }
+
     fn of(&self, path: &str) -> Surface {
-        if self.mcp.iter().any(|endpoint| endpoint == path) {
+        if self.is_mcp(path) {
             Surface::Mcp
         } else if path.starts_with("/.well-known/") || path == "/jwks.json" {
             Surface::Document

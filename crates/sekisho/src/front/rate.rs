@@ -5,6 +5,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use governor::clock::{Clock as _, DefaultClock};
@@ -18,12 +19,23 @@ pub(crate) const KEYS_MAX: usize = 50_000;
 
 /// A limit for each key.
 pub(crate) struct Per<K: Hash + Eq + Clone> {
-    limiter: DefaultKeyedRateLimiter<K>,
+    limiter: Arc<DefaultKeyedRateLimiter<K>>,
+    per_minute: NonZeroU32,
 }
 
 impl<K: Hash + Eq + Clone> Per<K> {
     pub(crate) fn new(per_minute: NonZeroU32) -> Self {
-        Self { limiter: RateLimiter::keyed(Quota::per_minute(per_minute)) }
+        let limiter = Arc::new(RateLimiter::keyed(Quota::per_minute(per_minute)));
+        Self { limiter, per_minute }
+    }
+
+    /// The limit that is wanted from now on: what was counted stays counted, unless it is another.
+    pub(crate) fn renewed(&self, per_minute: NonZeroU32) -> Self {
+        if self.per_minute == per_minute {
+            Self { limiter: Arc::clone(&self.limiter), per_minute }
+        } else {
+            Self::new(per_minute)
+        }
     }
 
     /// Counts one request.
@@ -55,6 +67,11 @@ impl PerAddress {
         Self(Per::new(per_minute))
     }
 
+    /// As [`Per::renewed`].
+    pub(crate) fn renewed(&self, per_minute: NonZeroU32) -> Self {
+        Self(self.0.renewed(per_minute))
+    }
+
     /// Counts one request.
     ///
     /// # Errors
@@ -78,6 +95,16 @@ impl PerAddress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_counted_stays_counted_under_the_same_limit() {
+        let limit = PerAddress::new(NonZeroU32::MIN);
+        let caller = IpAddr::V4([192, 0, 2, 1].into());
+        assert!(limit.count(caller).is_ok());
+        assert!(limit.renewed(NonZeroU32::MIN).count(caller).is_err(), "the same limit");
+        let another = limit.renewed(NonZeroU32::MAX);
+        assert!(another.count(caller).is_ok(), "another one begins anew");
+    }
 
     #[test]
     fn a_flood_from_one_network_stops_and_others_go_on() {

@@ -28,6 +28,9 @@ use super::host::{HostPolicy, HostRefusal};
 use super::origin::{Cors, OriginPolicy, Surfaces};
 use super::slow_stream::SLOW_STREAM_PATH;
 use super::trace_id::TraceId;
+use super::unread_body::Unread;
+use crate::measure::spans::{self, Known, Open};
+use crate::measure::{self, Requests};
 
 /// Longest request target that is looked at, in bytes; over it 414.
 pub const URI_BYTES_MAX: usize = 16 * 1024;
@@ -47,6 +50,7 @@ struct Rules {
     origins: OriginPolicy,
     surfaces: Surfaces,
     proxies: TrustedProxies,
+    requests: Requests,
 }
 
 /// [`Front`] around the routes.
@@ -74,7 +78,8 @@ impl Front {
         surfaces: Surfaces,
         proxies: TrustedProxies,
     ) -> Self {
-        Self { rules: Arc::new(Rules { hosts, origins, surfaces, proxies }) }
+        let requests = Requests::default();
+        Self { rules: Arc::new(Rules { hosts, origins, surfaces, proxies, requests }) }
     }
 }
 
@@ -120,6 +125,26 @@ impl Rules {
         }
         self.origins.judge(&self.surfaces, request.method(), path, request.headers())
     }
+
+    fn measure(&self, asked: &Asked, answer: &Response) {
+        let path = asked.uri.path();
+        let what = (&asked.method, path, self.surfaces.is_mcp(path));
+        self.requests.answered(what, answer.status(), asked.at.elapsed());
+    }
+
+    /// What a trace says of the request, if it is to be told at all.
+    fn span(&self, trace_id: TraceId, asked: &Asked, headers: &HeaderMap) -> Option<Open> {
+        let path = asked.uri.path();
+        let words = || measure::Asked::of(&asked.method, path, self.surfaces.is_mcp(path));
+        let span = Open::request(trace_id.bits(), headers, || {
+            let measure::Asked { method, route } = words();
+            format!("{method} {route}")
+        })?;
+        let measure::Asked { method, route } = words();
+        span.note("http.request.method", method.into());
+        span.note("http.route", route.into());
+        Some(span)
+    }
 }
 
 impl<S, B> Service<Request<B>> for FrontService<S>
@@ -138,28 +163,48 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (request, unread) = Unread::lend(request);
         let mut request = request.map(with_deadline);
         let trace_id = TraceId::of(request.headers());
         request.extensions_mut().insert(trace_id);
         let asked = Asked::of(&request);
         match trace_id.sync_scope(|| self.rules.admit(&mut request, self.peer)) {
-            Err(answer) => {
-                let answer = asked.logged(trace_id, *answer);
-                Box::pin(std::future::ready(Ok(answer)))
+            Err(mut answer) => {
+                drop(request);
+                let rules = Arc::clone(&self.rules);
+                Box::pin(trace_id.scope(async move {
+                    read_before(&mut answer, unread).await;
+                    rules.measure(&asked, &answer);
+                    Ok(asked.logged(trace_id, *answer))
+                }))
             }
             Ok(cors) => {
+                let mut span = self.rules.span(trace_id, &asked, request.headers());
                 let routes = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
+                let rules = Arc::clone(&self.rules);
                 Box::pin(trace_id.scope(async move {
-                    let mut answer = match routes.await {
+                    let mut answer = match spans::within(span.as_ref(), routes).await {
                         Ok(Ok(answer)) => answer,
                         Ok(Err(never)) => match never {},
                         Err(panic) => after_panic(panic.as_ref()),
                     };
+                    read_before(&mut answer, unread).await;
                     cors.apply(answer.headers_mut());
+                    rules.measure(&asked, &answer);
+                    if let Some(span) = &mut span {
+                        ended(span, answer.status());
+                    }
                     Ok(asked.logged(trace_id, answer))
                 }))
             }
         }
+    }
+}
+
+fn ended(span: &mut Open, status: StatusCode) {
+    span.note("http.response.status_code", Known::Number(status.as_u16().into()));
+    if status.is_server_error() {
+        span.fail();
     }
 }
 
@@ -205,6 +250,15 @@ impl Asked {
             answer.headers_mut().insert(X_TRACE_ID, value);
         }
         answer
+    }
+}
+
+async fn read_before<B>(answer: &mut Response, unread: Option<Unread<B>>)
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    if let Some(unread) = unread {
+        unread.read_before(answer).await;
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{HeaderMap, HeaderName};
 
+use crate::measure::spans::Told;
 use crate::mint;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -57,24 +58,14 @@ impl TraceId {
         Self(*SEED ^ spread)
     }
 
-    /// Reads `00-<trace id>-<parent id>-<flags>`; later versions may carry more behind it.
     fn from_traceparent(text: &str) -> Option<Self> {
-        let mut parts = text.split('-');
-        let (version, trace, parent, flags) =
-            (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let is_version_ok = version != "ff" && (version != "00" || parts.next().is_none());
-        if !is_version_ok || !is_hex(version, 2) || !is_hex(flags, 2) || !is_hex(parent, 16) {
-            return None;
-        }
-        if !is_hex(trace, 32) || parent.bytes().all(|digit| digit == b'0') {
-            return None;
-        }
-        u128::from_str_radix(trace, 16).ok().filter(|id| *id != 0).map(Self)
+        Told::parse(text).map(|told| Self(told.trace_id))
     }
-}
 
-fn is_hex(text: &str, digits: usize) -> bool {
-    text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    /// The same as a number.
+    pub(super) const fn bits(self) -> u128 {
+        self.0
+    }
 }
 
 /// The finaliser of `SplitMix64` (Steele, Lea, Flood 2014): one-to-one, so counts stay distinct.

@@ -13,6 +13,7 @@
 mod credential;
 mod held;
 mod limits;
+mod measured;
 mod merged;
 mod owners;
 mod rounds;
@@ -27,7 +28,8 @@ use sekisho_protocol::mcp::{
     result_for_handshake, result_without_cache_scope,
 };
 use serde_json::value::{RawValue, to_raw_value};
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 pub use self::credential::{
@@ -36,6 +38,7 @@ pub use self::credential::{
 };
 use self::held::{Held, HeldCalls};
 pub use self::limits::GatewayLimits;
+use self::measured::Measured;
 pub use self::merged::{MEMBERS_MAX, Merged, MergedError};
 use self::owners::Owners;
 pub use self::owners::Per;
@@ -45,6 +48,7 @@ pub use self::upstream::{
     GuardedServer, RemoteServer, RemoteServerError, RemoteTransport, StdioCommand,
 };
 use crate::mcp::{CallError, Changes, Context, InputRequest, McpService, ServerInfo, Subscription};
+use crate::measure::spans;
 
 /// An MCP server that is somebody else's: a command of the operator's, or at a URL.
 #[derive(Debug)]
@@ -52,23 +56,74 @@ pub struct Gateway {
     owners: Owners,
     held: HeldCalls,
     changes: Changes,
+    measured: Arc<Measured>,
+    _ends_when_dropped: DropGuard,
 }
 
 impl Gateway {
     /// Serves what `server` serves, with a process or session of its own for each caller as `per`
-    /// has it. Nothing is begun before somebody asks. All ends with `stopping`; whoever waits for
-    /// `tasks` waits until it has.
+    /// has it. Nothing is begun before somebody asks. All ends with `stopping`, or when nobody uses the
+    /// gateway any more; whoever waits for `tasks` waits until it has.
     pub fn new(
         server: impl Into<GuardedServer>,
         per: Per,
         limits: GatewayLimits,
-        stopping: CancellationToken,
+        stopping: &CancellationToken,
+        tasks: TaskTracker,
+    ) -> Self {
+        Self::measured(Measured::new(None), server.into(), per, limits, stopping, tasks)
+    }
+
+    /// The same, measured under this name, which must be one from the settings.
+    pub fn named(
+        name: &str,
+        server: impl Into<GuardedServer>,
+        per: Per,
+        limits: GatewayLimits,
+        stopping: &CancellationToken,
+        tasks: TaskTracker,
+    ) -> Self {
+        Self::measured(Measured::new(Some(name)), server.into(), per, limits, stopping, tasks)
+    }
+
+    fn measured(
+        measured: Measured,
+        server: GuardedServer,
+        per: Per,
+        limits: GatewayLimits,
+        stopping: &CancellationToken,
         tasks: TaskTracker,
     ) -> Self {
         let changes = Changes::default();
         let held = HeldCalls::new(&limits);
-        let owners = Owners::new(server.into(), per, limits, changes.clone(), stopping, tasks);
-        Self { owners, held, changes }
+        let measured = Arc::new(measured);
+        let of_owners = Arc::clone(&measured);
+        let ends = stopping.child_token();
+        let until = (ends.clone(), tasks);
+        let owners = Owners::new(server, per, limits, changes.clone(), until, of_owners);
+        Self { owners, held, changes, measured, _ends_when_dropped: ends.drop_guard() }
+    }
+
+    /// Makes a call, or goes on with one that waited for its client.
+    async fn carry(
+        &self,
+        method: &str,
+        params: Option<&RawValue>,
+        context: &Context,
+    ) -> Result<Box<RawValue>, CallError> {
+        let round = context.state().and_then(Round::read);
+        if let (Some(state), None) = (context.state(), &round) {
+            let Held { exchange, question } = self.held.take(context.principal(), state)?;
+            return match self.follow(exchange, Some(question), context).await? {
+                Followed::Result(result) => Ok(result),
+                Followed::Refused { error, .. } => Err(error.into()),
+            };
+        }
+        if method == "tools/call" {
+            // Nobody behind us reads another call out of it than we do.
+            ToolCallParams::parse(params)?;
+        }
+        self.ask(method, params, context, round.as_ref()).await
     }
 
     /// From a request to its answer, with what the server tells and asks before it.
@@ -202,19 +257,11 @@ impl McpService for Gateway {
         params: Option<&RawValue>,
         context: &Context,
     ) -> Result<Box<RawValue>, CallError> {
-        let round = context.state().and_then(Round::read);
-        if let (Some(state), None) = (context.state(), &round) {
-            let Held { exchange, question } = self.held.take(context.principal(), state)?;
-            return match self.follow(exchange, Some(question), context).await? {
-                Followed::Result(result) => Ok(result),
-                Followed::Refused { error, .. } => Err(error.into()),
-            };
-        }
-        if method == "tools/call" {
-            // Nobody behind us reads another call out of it than we do.
-            ToolCallParams::parse(params)?;
-        }
-        self.ask(method, params, context, round.as_ref()).await
+        let at = Instant::now();
+        let span = self.measured.span(method, params);
+        let outcome = spans::within(span.as_ref(), self.carry(method, params, context)).await;
+        self.measured.called(at, span, &outcome);
+        outcome
     }
 
     async fn notice(&self, method: &str, params: Option<&RawValue>, context: &Context) {

@@ -16,11 +16,13 @@ use tokio_util::task::TaskTracker;
 
 use super::credential;
 use super::limits::GatewayLimits;
+use super::measured::Measured;
 use super::upstream::{
     self, Carrier, Client, GuardedServer, RemoteServer, StdioCommand, Upstream,
     capabilities_for_upstream,
 };
 use crate::mcp::{Changes, Context, Whose};
+use crate::measure::{Limit, Places};
 use crate::principal::{Person, Principal};
 
 /// A process that ends within this time after its start counts as one that cannot stay.
@@ -76,6 +78,8 @@ struct Recipe {
     room: Arc<Semaphore>,
     stopping: CancellationToken,
     tasks: TaskTracker,
+    measured: Arc<Measured>,
+    _places: Places,
 }
 
 /// A server, and what all conversations with it share.
@@ -140,8 +144,8 @@ impl Owners {
         per: Per,
         limits: GatewayLimits,
         changes: Changes,
-        stopping: CancellationToken,
-        tasks: TaskTracker,
+        (stopping, tasks): (CancellationToken, TaskTracker),
+        measured: Arc<Measured>,
     ) -> Self {
         // Nobody is introduced as somebody else.
         let is_introduced = match &server {
@@ -164,7 +168,18 @@ impl Owners {
             }
         };
         let room = Arc::new(Semaphore::new(limits.upstreams_max.min(Semaphore::MAX_PERMITS)));
-        let recipe = Recipe { server, per, limits, changes, room, stopping, tasks };
+        let places = Limit::Upstreams.has(limits.upstreams_max);
+        let recipe = Recipe {
+            server,
+            per,
+            limits,
+            changes,
+            room,
+            stopping,
+            tasks,
+            measured,
+            _places: places,
+        };
         Self { recipe: Arc::new(recipe), per, places: Mutex::default() }
     }
 
@@ -196,7 +211,9 @@ impl Owners {
         let started = self.recipe.tasks.spawn(async move {
             let beginning =
                 Beginning { changes: &changes, capabilities: &capabilities, caller, told };
-            let (upstream, stop) = recipe.begin(beginning, before).await?;
+            let begun = recipe.begin(beginning, before).await;
+            recipe.measured.begun(&begun);
+            let (upstream, stop) = begun?;
             running.upstream = Some(Arc::clone(&upstream));
             running.stop = Some(stop);
             running.is_excused = false;
@@ -277,6 +294,7 @@ fn make_room(
         .filter(|(owner, _)| may_go(owner))
         .filter_map(|(owner, place)| Some((place.at_rest_since()?, owner.clone())));
     let Some((_, longest)) = at_rest.min_by_key(|(since, _)| *since) else {
+        Limit::Upstreams.turn_away();
         tracing::warn!("all servers behind us are busy: a caller is turned away");
         return Err(McpError::new(
             INTERNAL_ERROR,
@@ -339,9 +357,10 @@ impl Recipe {
         let (carrier, upstream, room) = begun.unwrap_or_else(|_| Err(slow_start()))?;
         let upstream = Arc::new(upstream);
         let watched = watch(carrier, Arc::clone(&upstream), self.limits.idle, stop.clone());
+        let counted = (Limit::Upstreams.take(), self.measured.conversation());
         self.tasks.spawn(async move {
             watched.await;
-            drop(room);
+            drop((room, counted));
         });
         Ok((upstream, stop))
     }

@@ -95,6 +95,12 @@ impl Changes {
         self.audiences.lock().unwrap_or_else(PoisonError::into_inner).push(audience);
     }
 
+    /// Says nothing there any more.
+    pub(super) fn forget(&self, audience: &Weak<dyn Audience>) {
+        let mut audiences = self.audiences.lock().unwrap_or_else(PoisonError::into_inner);
+        audiences.retain(|known| !Weak::ptr_eq(known, audience));
+    }
+
     fn say(&self, change: Change<'_>) {
         let present: Vec<Arc<dyn Audience>> = {
             let mut audiences = self.audiences.lock().unwrap_or_else(PoisonError::into_inner);

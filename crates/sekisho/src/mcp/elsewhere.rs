@@ -63,7 +63,7 @@ impl Endpoint {
             let answer = async move {
                 match endpoint {
                     Some(endpoint) => endpoint.take_passed_on(request).await,
-                    None => StatusCode::GONE.into_response(),
+                    None => StatusCode::NOT_FOUND.into_response(),
                 }
             };
             answer.boxed()

@@ -27,14 +27,13 @@ mod stdio;
 mod streamable_http;
 mod tools;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{MethodRouter, get, post};
 use tokio_util::sync::CancellationToken;
 
-use self::changes::{Audience, Change};
 pub use self::changes::{Changes, Whose};
 pub use self::input::{CallError, InputRequest, InputRequired};
 pub use self::legacy::SessionLimits;
@@ -85,7 +84,7 @@ impl Settings {
     }
 }
 
-/// The HTTP transports of one service. Cloning shares the sessions.
+/// The HTTP transports of one service. Cloning shares the sessions, and so does [`renewed`](Self::renewed).
 #[derive(Debug, Clone)]
 pub struct McpEndpoints {
     endpoint: Arc<Endpoint>,
@@ -100,8 +99,13 @@ struct Endpoint {
     stateless: Stateless,
     shutdown: CancellationToken,
     verifier: Option<Arc<dyn TokenVerifier>>,
+    /// Who is asked about those who listen already: the verifier of whichever endpoint serves now.
+    judge: Judge,
     clock: Arc<dyn Clock>,
 }
+
+/// Shared by all endpoints that served the same clients one after the other.
+type Judge = Arc<Mutex<Option<Arc<dyn TokenVerifier>>>>;
 
 impl McpEndpoints {
     /// Serves `service`. Streams ask `verifier` whether they may stay open, and end at once with
@@ -128,15 +132,55 @@ impl McpEndpoints {
             sessions,
             stateless,
             shutdown,
+            judge: Arc::new(Mutex::new(verifier.clone())),
             verifier,
             clock,
         });
-        if let Some(changes) = endpoint.service.changes() {
-            let audience = Arc::downgrade(&endpoint);
-            changes.add(audience);
-        }
+        endpoint.follow_changes();
         endpoint.take_from_elsewhere();
         Self { endpoint }
+    }
+
+    /// The same clients with their sessions and streams, served by another service or by other
+    /// settings. Whoever makes it lets it [`take_over`](Self::take_over) when it answers the first
+    /// request; what was begun before comes to its end as it was.
+    #[must_use]
+    pub fn renewed(
+        &self,
+        service: Arc<dyn McpService>,
+        settings: Settings,
+        verifier: Option<Arc<dyn TokenVerifier>>,
+    ) -> Self {
+        let former = &self.endpoint;
+        let endpoint = Arc::new(Endpoint {
+            sessions: former.sessions.limited(settings.limits.clone()),
+            stateless: former.stateless.renewed(Arc::clone(&service), &settings.limits),
+            service,
+            settings,
+            shutdown: former.shutdown.clone(),
+            verifier,
+            judge: Arc::clone(&former.judge),
+            clock: Arc::clone(&former.clock),
+        });
+        Self { endpoint }
+    }
+
+    /// From now on clients hear what changes in this service and not in that of `former`, other instances
+    /// are answered by it, and their streams stay open by this verifier.
+    pub fn take_over(&self, former: &Self) {
+        former.endpoint.forget_changes();
+        self.endpoint.follow_changes();
+        self.endpoint.take_from_elsewhere();
+        *self.endpoint.judge() = self.endpoint.verifier.clone();
+    }
+
+    /// Tells all clients that every list may be another one.
+    pub fn tell_of_other_lists(&self) {
+        if let Some(changes) = self.endpoint.service.changes() {
+            changes.tools_changed();
+            changes.prompts_changed();
+            changes.resources_changed();
+        }
     }
 
     /// Streamable HTTP: POST, GET and DELETE, for every revision.
@@ -178,17 +222,30 @@ impl Endpoint {
         if principal.expires_at.is_over(self.clock.now()) {
             return false;
         }
-        match &self.verifier {
+        let verifier = self.judge().clone();
+        match verifier {
             Some(verifier) => verifier.is_live(principal).await,
             None => true,
         }
     }
-}
 
-impl Audience for Endpoint {
-    fn hear(&self, change: Change<'_>, whose: &Whose) {
-        for session in self.sessions.all() {
-            session.hear(change, whose);
+    fn judge(&self) -> MutexGuard<'_, Option<Arc<dyn TokenVerifier>>> {
+        self.judge.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn follow_changes(&self) {
+        for audience in [self.sessions.audience(), self.stateless.audience()] {
+            if let Some(changes) = self.service.changes() {
+                changes.add(audience);
+            }
+        }
+    }
+
+    fn forget_changes(&self) {
+        for audience in [self.sessions.audience(), self.stateless.audience()] {
+            if let Some(changes) = self.service.changes() {
+                changes.forget(&audience);
+            }
         }
     }
 }

@@ -39,6 +39,7 @@ pub(super) enum Refusal {
     ServerFull,
     SessionMissing,
     SessionUnknown,
+    Stopping,
     TooManyCalls,
     TooManySessions,
     TooManyStreams,
@@ -68,7 +69,7 @@ impl Refusal {
             Self::NotAnEventStream => StatusCode::NOT_ACCEPTABLE,
             Self::NotJson | Self::Packed => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::PostOnly => StatusCode::METHOD_NOT_ALLOWED,
-            Self::ServerFull => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ServerFull | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::SessionUnknown => StatusCode::NOT_FOUND,
             Self::TooManyCalls | Self::TooManySessions | Self::TooManyStreams => {
                 StatusCode::TOO_MANY_REQUESTS
@@ -79,7 +80,7 @@ impl Refusal {
     /// When it is worth trying again.
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::TooManyCalls => Some(Duration::from_secs(1)),
+            Self::Stopping | Self::TooManyCalls => Some(Duration::from_secs(1)),
             Self::ServerFull | Self::TooManySessions | Self::TooManyStreams => {
                 Some(Duration::from_mins(1))
             }
@@ -147,6 +148,9 @@ impl Refusal {
                 invalid("the header Mcp-Session-Id is missing: begin with initialize")
             }
             Self::SessionUnknown => invalid("the session is not known: begin with initialize"),
+            Self::Stopping => {
+                McpError::new(INTERNAL_ERROR, "the server is stopping: begin anew in a moment")
+            }
             Self::TooManyCalls => invalid("too many requests are being worked on in this session"),
             Self::TooManySessions => invalid("too many sessions: end one before beginning another"),
             Self::TooManyStreams => invalid("too many streams are open in this session"),

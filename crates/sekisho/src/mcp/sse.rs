@@ -1,9 +1,11 @@
 //! A stream of messages as `text/event-stream`, open for as long as its client may listen.
 //!
-//! It ends with its last message, its session, the server, or the caller's rights: the newest
-//! token seen in the session is asked about twice a second.
+//! It ends with its last message, its session, or the caller's rights: the newest token seen in the
+//! session is asked about twice a second. When the server stops, what is being worked on is answered
+//! first; who only listens is sent away at once, with word when to come back where the revision has it.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +13,19 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderValue, header};
+use sekisho_protocol::mcp::ProtocolVersion;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::Endpoint;
 use super::legacy::{Next, Reader, Session};
+use crate::measure::{Held, MCP_STREAMS};
+
+/// When a client is to come back whose stream ends because the server stops: whoever takes its place is
+/// there by then, or another instance.
+const COME_BACK_AFTER: Duration = Duration::from_secs(1);
+/// Longest that a stream waits for answers on it when the server stops. Whoever stops it mostly has less
+/// patience.
+const SETTLE_WAIT: Duration = Duration::from_hours(1);
 
 /// How messages look on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +34,16 @@ pub(super) enum Framing {
     Numbered,
     /// Without, as HTTP+SSE has it. Its session is its stream and ends with it.
     Plain,
+}
+
+impl Framing {
+    /// Which transport looks so.
+    const fn transport(self) -> &'static str {
+        match self {
+            Self::Numbered => "streamable_http",
+            Self::Plain => "http_sse",
+        }
+    }
 }
 
 /// Answers with everything `reader` gets, after `opening`.
@@ -43,6 +64,9 @@ pub(super) fn respond(
         framing,
         opening,
         is_over: false,
+        _counted: Held::of(MCP_STREAMS.gauge([framing.transport().into()])),
+        is_leaving: false,
+        settling: None,
     };
     let chunks = futures::stream::unfold(open, |mut open| async move {
         let chunk = open.next().await?;
@@ -70,7 +94,6 @@ pub(super) fn every(period: Duration) -> Interval {
 }
 
 /// A stream being written to its client.
-#[derive(Debug)]
 struct Open {
     endpoint: Arc<Endpoint>,
     session: Arc<Session>,
@@ -78,8 +101,12 @@ struct Open {
     framing: Framing,
     opening: Option<Bytes>,
     is_over: bool,
+    is_leaving: bool,
+    /// Completes when nothing is worked on any more, once the server stops.
+    settling: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     check: Interval,
     keep_alive: Interval,
+    _counted: Held,
 }
 
 impl Open {
@@ -91,11 +118,29 @@ impl Open {
             return None;
         }
         loop {
+            let settled = async {
+                match &mut self.settling {
+                    Some(settling) => settling.await,
+                    None => std::future::pending().await,
+                }
+            };
+            let stops = self.endpoint.shutdown.cancelled();
             tokio::select! {
                 biased;
                 () = self.session.ended().cancelled() => return None,
+                () = stops, if !self.is_leaving => match self.leave() {
+                    Leaving::Now(last) => {
+                        self.is_over = true;
+                        return last;
+                    }
+                    Leaving::WhenSettled => {}
+                },
+                () = settled => {
+                    self.settling = None;
+                    self.reader.stream().finish();
+                }
                 _ = self.check.tick() => {
-                    if !self.may_go_on().await {
+                    if !may_go_on(&self.endpoint, &self.session).await {
                         return None;
                     }
                 }
@@ -120,14 +165,41 @@ impl Open {
         }
     }
 
-    async fn may_go_on(&self) -> bool {
-        let now = self.endpoint.clock.now();
-        if !self.endpoint.may_listen(self.session.principal().as_ref()).await {
-            return false;
+    /// How this stream ends now that the server stops.
+    fn leave(&mut self) -> Leaving {
+        self.is_leaving = true;
+        match self.framing {
+            // It ends with its answer, as it would.
+            Framing::Numbered if !self.session.listens_on(self.reader.stream()) => {}
+            Framing::Numbered => {
+                let version = self.session.version();
+                let may_hear = version.is_some_and(ProtocolVersion::has_priming_events);
+                return Leaving::Now(may_hear.then(|| retry(COME_BACK_AFTER)));
+            }
+            Framing::Plain => {
+                let session = Arc::clone(&self.session);
+                self.settling = Some(Box::pin(async move { session.settle(SETTLE_WAIT).await }));
+            }
         }
-        self.session.touch(now);
-        true
+        Leaving::WhenSettled
     }
+}
+
+async fn may_go_on(endpoint: &Endpoint, session: &Session) -> bool {
+    let now = endpoint.clock.now();
+    if !endpoint.may_listen(session.principal().as_ref()).await {
+        return false;
+    }
+    session.touch(now);
+    true
+}
+
+/// When a stream ends whose server stops.
+enum Leaving {
+    /// At once, with these last words.
+    Now(Option<Bytes>),
+    /// When it has what is being worked on.
+    WhenSettled,
 }
 
 impl Drop for Open {

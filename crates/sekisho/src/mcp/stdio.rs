@@ -9,7 +9,6 @@ use bytes::Bytes;
 use tokio::io::{
     AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
 };
-use tokio_util::sync::CancellationToken;
 
 use super::legacy::{
     Duplex, EventStream, Next, Reader, Retention, Session, SessionLimits, Transport,
@@ -35,8 +34,8 @@ pub async fn serve_stdio(
 ) -> io::Result<()> {
     let limits = SessionLimits::default();
     let never = Timestamp::from_unix_seconds(0);
-    let (id, ended) = (crate::mint::id(), CancellationToken::new());
-    let session = Session::new(id, Transport::Stdio, None, &limits, never, ended);
+    let id = crate::mint::id();
+    let session = Session::new(id, Transport::Stdio, None, &limits, never);
     let out = EventStream::new(&limits, Retention::None);
     session.listen_on(&out);
     if let Some(changes) = service.changes() {
@@ -46,6 +45,9 @@ pub async fn serve_stdio(
     let mut writing = tokio::spawn(write_lines(out.read(None), output));
     let request_state = RequestState::new(Sealer::ephemeral(), Arc::new(SystemClock), None);
     let stateless = Stateless::new(Arc::clone(&service), &limits, request_state);
+    if let Some(changes) = service.changes() {
+        changes.add(stateless.audience());
+    }
     let duplex = Duplex {
         session,
         sender: None,

@@ -169,6 +169,13 @@ impl Facts {
     }
 }
 
+/// Whether they were written alike: all else is made of the text.
+impl PartialEq for Expression {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
 impl Expression {
     /// Reads a condition.
     ///

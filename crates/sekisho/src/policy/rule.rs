@@ -40,7 +40,7 @@ pub struct Reach {
 }
 
 /// What a rule says of what it reaches.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub enum Says {
     /// It is allowed to a token of these scopes, if the condition holds.
     Allow {
@@ -54,7 +54,7 @@ pub enum Says {
 }
 
 /// All rules of one server.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Rules {
     server: String,
     rules: Vec<Rule>,
@@ -133,6 +133,13 @@ pub struct Explained<'a> {
     pub decision: Decision<'a>,
     /// Each rule in the order they are asked in, with its verdict.
     pub verdicts: Vec<(&'a Rule, Verdict)>,
+}
+
+/// Whether they say the same; what became of them meanwhile is nothing they say.
+impl PartialEq for Rule {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.reach == other.reach && self.says == other.says
+    }
 }
 
 impl Rule {

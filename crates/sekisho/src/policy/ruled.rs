@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::asked::{Asked, Named};
 use super::list;
 use super::rule::{Arguments, Decision, Rules, Wish};
-use crate::audit::{self, Details, Event};
+use crate::audit::{self, Details, Event, Refused};
 use crate::mcp::{CacheHint, CallError, Changes, Context, McpService, ServerInfo, Subscription};
 use crate::principal::Principal;
 
@@ -66,7 +66,7 @@ impl Ruled {
             detail: Some(&detail),
             ..Details::default()
         };
-        audit::note(Event::Refused, &details);
+        audit::note(Event::Refused(Refused::Rule), &details);
         Err(named.not_there())
     }
 

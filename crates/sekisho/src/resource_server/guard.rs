@@ -23,7 +23,7 @@ use sekisho_protocol::oauth::{ChallengeReason, OAuthErrorCode, ScopeSet, challen
 use tower::{Layer, Service};
 
 use super::{MissingScopes, RefusedTokens, TokenVerifier, VerifyError};
-use crate::audit::{self, Details, Event};
+use crate::audit::{self, Details, Event, Refused};
 use crate::front::ClientAddress;
 use crate::principal::Principal;
 
@@ -59,6 +59,7 @@ impl GuardLayer {
         scopes: ScopeSet,
         resource_metadata: &str,
     ) -> Result<Self, http::header::InvalidHeaderValue> {
+        audit::show_counters();
         let header = |reason| HeaderValue::try_from(challenge(reason, resource_metadata, &scopes));
         let no_token = header(ChallengeReason::NoToken)?;
         let invalid_token = header(ChallengeReason::InvalidToken)?;
@@ -273,7 +274,7 @@ impl Checkpoint {
                     None => &"the access token is not valid here",
                 };
                 let details = Details { detail: Some(detail), address: from, ..Details::default() };
-                audit::note(Event::Refused, &details);
+                audit::note(Event::Refused(Refused::AccessToken), &details);
             }
             Refusal::InsufficientScope(principal) => {
                 note_lack(principal, "the access token lacks a scope", address);
@@ -357,7 +358,7 @@ fn note_lack(principal: &Principal, detail: &str, address: Option<ClientAddress>
         detail: Some(&detail),
         address: address.map(|ClientAddress(address)| address),
     };
-    audit::note(Event::Refused, &details);
+    audit::note(Event::Refused(Refused::Scope), &details);
 }
 
 /// The refusal for people who read it with `curl`; clients go by status and challenge.

@@ -138,7 +138,8 @@ impl ExternalIssuer {
         asked.await.map_err(|fault| self.unavailable(fault))
     }
 
-    pub(super) fn as_str(&self) -> &str {
+    /// The text that it is known by.
+    pub fn as_str(&self) -> &str {
         &self.issuer
     }
 

@@ -6,6 +6,7 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
@@ -19,13 +20,20 @@ use crate::front::rate::{KEYS_MAX, PerAddress};
 pub struct RefusedTokens {
     limit: PerAddress,
     /// Networks that showed too many, and until when.
-    over: Cache<IpAddr, Instant>,
+    over: Arc<Cache<IpAddr, Instant>>,
 }
 
 impl RefusedTokens {
     /// A burst of that number, then as many a minute.
     pub fn new(per_minute: NonZeroU32) -> Self {
-        Self { limit: PerAddress::new(per_minute), over: Cache::new(KEYS_MAX) }
+        Self { limit: PerAddress::new(per_minute), over: Arc::new(Cache::new(KEYS_MAX)) }
+    }
+
+    /// The limit that is wanted from now on. Who has to wait goes on waiting; what was counted stays
+    /// counted, unless the limit is another.
+    #[must_use]
+    pub fn renewed(&self, per_minute: NonZeroU32) -> Self {
+        Self { limit: self.limit.renewed(per_minute), over: Arc::clone(&self.over) }
     }
 
     /// Counts one wrong token.

@@ -8,6 +8,7 @@ pub mod cached;
 mod condition;
 mod flows;
 mod grants;
+mod measured;
 pub mod memory;
 #[allow(clippy::duplicate_mod, reason = "what is in `sql/` is compiled once for each database")]
 pub mod postgres;
@@ -38,6 +39,7 @@ pub use self::grants::{
     PEOPLE_FOUND_MAX, PERSONAL_CLIENT, PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken,
     PersonalTokenAdded,
 };
+pub use self::measured::MeasuredStore;
 pub use self::memory::MemoryStore;
 pub use self::postgres::{INSTANCES_MAX, InstanceSeen, PostgresOpenError, PostgresStore};
 pub use self::sqlite::{Durability, OpenError, SqliteStore};

@@ -5,11 +5,14 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use reqwest::redirect::Policy;
 use url::Url;
+
+use crate::measure::PROVIDER_SECONDS;
+use crate::measure::spans::{self, Open};
 
 /// Largest answer that is read: 1 MiB, a hundred times what a large one is.
 pub(crate) const ANSWER_BYTES_MAX: usize = 1024 * 1024;
@@ -26,6 +29,18 @@ pub(crate) enum Endpoint {
     Keys,
     Revocation,
     Introspection,
+}
+
+impl Endpoint {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Metadata => "metadata",
+            Self::Token => "token",
+            Self::Keys => "keys",
+            Self::Revocation => "revocation",
+            Self::Introspection => "introspection",
+        }
+    }
 }
 
 impl fmt::Display for Endpoint {
@@ -121,7 +136,34 @@ impl Wire {
         self.exchange(endpoint, request).await
     }
 
+    /// Asks, and measures how long it took. That the server refused what it was asked is an answer.
     async fn exchange(
+        &self,
+        endpoint: Endpoint,
+        request: reqwest::RequestBuilder,
+    ) -> Result<Answer, Fault> {
+        let asked_at = Instant::now();
+        let mut span = Open::question(endpoint.as_str());
+        let answered = spans::within(span.as_ref(), async {
+            let mut headers = HeaderMap::new();
+            spans::tell(&mut headers);
+            self.ask(endpoint, request.headers(headers)).await
+        });
+        let answered = answered.await;
+        if let Some(span) = &mut span {
+            span.note("peer.service", "provider".into());
+            if answered.is_err() {
+                span.fail();
+            }
+        }
+        let outcome = if answered.is_ok() { "answered" } else { "failed" };
+        PROVIDER_SECONDS
+            .histogram([endpoint.as_str().into(), outcome.into()])
+            .record(asked_at.elapsed());
+        answered
+    }
+
+    async fn ask(
         &self,
         endpoint: Endpoint,
         request: reqwest::RequestBuilder,

@@ -20,6 +20,8 @@ mod limits;
 mod listening;
 #[path = "../mcp_transports/questions.rs"]
 mod questions;
+#[path = "../mcp_transports/renewed.rs"]
+mod renewed;
 #[path = "../mcp_transports/rig.rs"]
 mod rig;
 #[path = "../mcp_transports/sessions.rs"]

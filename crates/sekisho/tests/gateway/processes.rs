@@ -299,3 +299,11 @@ async fn nothing_is_left_of_a_process_that_will_not_end_and_of_what_it_started()
         until("it is gone", || !is_there(pid)).await;
     }
 }
+
+#[tokio::test]
+async fn what_a_gateway_began_ends_when_nobody_uses_it_any_more() {
+    let rig = Plan::scripted().begin();
+    rig.process_of(&caller("alice")).await;
+    rig.process_of(&caller("bob")).await;
+    rig.leave().await;
+}

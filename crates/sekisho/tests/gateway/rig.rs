@@ -84,8 +84,7 @@ impl Plan {
     pub(crate) fn begin(self) -> Rig {
         let stopping = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let gateway =
-            Gateway::new(self.server, self.per, self.limits, stopping.clone(), tasks.clone());
+        let gateway = Gateway::new(self.server, self.per, self.limits, &stopping, tasks.clone());
         Rig { gateway: Arc::new(gateway), stopping, tasks }
     }
 }
@@ -117,6 +116,14 @@ impl Rig {
         self.stopping.cancel();
         self.tasks.close();
         tokio::time::timeout(PATIENCE, self.tasks.wait()).await.expect("all processes end");
+    }
+
+    /// Uses the gateway no more, and waits until nothing is left that it began.
+    pub(crate) async fn leave(self) {
+        let Self { gateway, stopping: _stopping, tasks } = self;
+        drop(gateway);
+        tasks.close();
+        tokio::time::timeout(PATIENCE, tasks.wait()).await.expect("all processes end");
     }
 
     /// A client with a line to the gateway, of no revision yet.

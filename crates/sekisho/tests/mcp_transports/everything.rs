@@ -17,7 +17,7 @@ use crate::rig::{Gate, Rig};
 #[derive(Debug)]
 pub(crate) struct Everything {
     info: Arc<ServerInfo>,
-    changes: Changes,
+    pub(crate) changes: Changes,
     mirrored: Arc<[MirroredParam]>,
 }
 
@@ -27,6 +27,12 @@ impl Everything {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut Settings)) -> (Rig, Changes) {
+        let service = Self::new();
+        let changes = service.changes.clone();
+        (Rig::serve(Arc::new(service), Arc::new(Gate::default()), change).await, changes)
+    }
+
+    pub(crate) fn new() -> Self {
         let changes = Changes::default();
         let capabilities = json!({
             "tools": { "listChanged": true },
@@ -38,12 +44,8 @@ impl Everything {
         info.instructions = Some("Ask.".to_owned());
         let schema =
             json!({ "properties": { "region": { "type": "string", "x-mcp-header": "Region" } } });
-        let service = Self {
-            info: Arc::new(info),
-            changes: changes.clone(),
-            mirrored: mirrored_params(&schema).unwrap().into(),
-        };
-        (Rig::serve(Arc::new(service), Arc::new(Gate::default()), change).await, changes)
+        let mirrored = mirrored_params(&schema).unwrap().into();
+        Self { info: Arc::new(info), changes, mirrored }
     }
 }
 

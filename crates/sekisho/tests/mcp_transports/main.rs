@@ -13,6 +13,7 @@ mod instances;
 mod limits;
 mod listening;
 mod questions;
+mod renewed;
 mod rig;
 #[cfg(feature = "rmcp")]
 mod rmcp_service;

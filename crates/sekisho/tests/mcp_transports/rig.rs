@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
 use sekisho::clock::{Clock, Timestamp};
@@ -32,6 +33,7 @@ pub(crate) struct Rig {
     pub(crate) verifier: Arc<KnownTokens>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) shutdown: CancellationToken,
+    pub(crate) endpoints: McpEndpoints,
 }
 
 impl Rig {
@@ -56,20 +58,9 @@ impl Rig {
         let mut settings = Settings::new("/messages");
         settings.liveness_poll = Duration::from_millis(10);
         change(&mut settings);
-        let known = Arc::clone(&verifier);
-        let guard = middleware::from_fn(move |mut request: Request, next: Next| {
-            let known = Arc::clone(&known);
-            async move {
-                let token = request.headers().get("authorization");
-                let token = token.and_then(|token| token.to_str().ok()?.strip_prefix("Bearer "));
-                if let Some(principal) = token.and_then(|token| known.principal(token)) {
-                    request.extensions_mut().insert(principal);
-                }
-                next.run(request).await
-            }
-        });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
+        let first = std::cell::RefCell::new(None);
         let instance = |settings| {
             let endpoints = McpEndpoints::new(
                 Arc::clone(&service),
@@ -78,11 +69,25 @@ impl Rig {
                 shutdown.clone(),
                 Arc::clone(&clock) as _,
             );
-            endpoints.router("/").layer(guard.clone())
+            first.borrow_mut().get_or_insert_with(|| endpoints.clone());
+            guarded(&endpoints, &verifier)
         };
         let app = crate::instances::serving(settings, instance).await;
+        let endpoints = first.take().unwrap();
         tokio::spawn(async move { axum::serve(listener, app).await });
-        Self { url, clock, verifier, gate, shutdown }
+        Self { url, clock, verifier, gate, shutdown, endpoints }
+    }
+
+    /// Another service for the same clients, at another port and with another verifier.
+    pub(crate) async fn renewed(&self, service: Arc<dyn McpService>) -> Self {
+        let verifier = Arc::new(KnownTokens::new(self.clock.now()));
+        let mut settings = Settings::new("/messages");
+        settings.liveness_poll = Duration::from_millis(10);
+        let judge = Some(Arc::clone(&verifier) as _);
+        let endpoints = self.endpoints.renewed(service, settings, judge);
+        let url = at_a_port(&endpoints, &verifier).await;
+        let (clock, gate) = (Arc::clone(&self.clock), Arc::clone(&self.gate));
+        Self { url, clock, verifier, gate, shutdown: self.shutdown.clone(), endpoints }
     }
 
     /// A client that has not begun yet.
@@ -104,6 +109,32 @@ impl Rig {
     pub(crate) async fn sse(&self, token: &str) -> SseClient {
         SseClient::open(&format!("{}/sse", self.url), Some(token)).await
     }
+}
+
+/// Serves them where nobody listened before.
+async fn at_a_port(endpoints: &McpEndpoints, verifier: &Arc<KnownTokens>) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let app = guarded(endpoints, verifier);
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    url
+}
+
+/// All of them behind a guard that knows these tokens.
+fn guarded(endpoints: &McpEndpoints, verifier: &Arc<KnownTokens>) -> Router {
+    let known = Arc::clone(verifier);
+    let guard = middleware::from_fn(move |mut request: Request, next: Next| {
+        let known = Arc::clone(&known);
+        async move {
+            let token = request.headers().get("authorization");
+            let token = token.and_then(|token| token.to_str().ok()?.strip_prefix("Bearer "));
+            if let Some(principal) = token.and_then(|token| known.principal(token)) {
+                request.extensions_mut().insert(principal);
+            }
+            next.run(request).await
+        }
+    });
+    endpoints.router("/").layer(guard)
 }
 
 /// Who is who. `alice-newer` is what Alice gets when she refreshes `alice`.

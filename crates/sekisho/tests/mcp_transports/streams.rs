@@ -311,13 +311,54 @@ async fn a_stream_ends_when_the_newest_token_expires() {
     kept_sse.events.end().await;
 }
 
-/// Streams end at once when the server stops.
+/// Streams end at once when the server stops, and no session begins any more.
 #[tokio::test]
 async fn streams_end_when_the_server_stops() {
     let rig = Rig::start_with(|settings| settings.liveness_poll = Duration::from_hours(1)).await;
-    let listening = rig.session("alice").await.listen().await;
+    let mut newest = rig.session("alice").await.listen().await;
+    let listening = rig.session_of("2025-06-18", "alice").await.listen().await;
     let sse = rig.sse("alice").await;
+    assert!(newest.next().await.unwrap().data.is_some(), "the priming event");
     rig.shutdown.cancel();
+    let last = newest.next().await.unwrap();
+    assert_eq!(last.retry.as_deref(), Some("1000"), "when to come back: {last:?}");
+    newest.end().await;
     listening.end().await;
     sse.events.end().await;
+    let refused = rig.client("alice").begin("2025-11-25").await;
+    assert_eq!(refused.status, 503);
+    assert_eq!(refused.header("retry-after"), Some("1"));
+}
+
+/// What is being worked on when the server stops is answered, on every kind of stream.
+#[tokio::test]
+async fn a_call_on_a_stream_is_answered_though_the_server_stops() {
+    let rig = Rig::start().await;
+    let wait = json!({ "name": "wait", "arguments": {} });
+    let mut session = rig.session("alice").await.accepting("text/event-stream");
+    let body = session.next_request("tools/call", &wait);
+    let mut answering = session.post_for_stream(body.to_string()).await;
+    let mut modern = rig.client("alice").accepting("text/event-stream");
+    let (sender, body) = modern.next_stateless(&json!({}), "tools/call", wait.clone());
+    let mut modern = sender.post_for_stream(body.to_string()).await;
+    let mut sse = rig.sse("alice").await;
+    sse.initialize("2024-11-05").await;
+    let call = json!({ "jsonrpc": "2.0", "id": "last", "method": "tools/call", "params": wait });
+    assert_eq!(sse.post(call.to_string()).await.status, 202);
+    for _ in 0..3 {
+        rig.gate.arrived().await;
+    }
+
+    rig.shutdown.cancel();
+    (0..3).for_each(|_| rig.gate.let_through());
+    for events in [&mut answering, &mut modern, &mut sse.events] {
+        let told = loop {
+            let message = events.message().await;
+            if message.get("result").is_some() {
+                break message;
+            }
+        };
+        assert_eq!(told["result"]["content"][0]["text"], "waited", "{told}");
+    }
+    sse.events.end_in_order().await;
 }

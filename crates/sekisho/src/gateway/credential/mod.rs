@@ -120,6 +120,21 @@ impl NotIntroduced {
     }
 }
 
+/// Whether they say the same by the same names; tokens, whether they are from the same place.
+impl PartialEq for Introduction {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Nothing, Self::Nothing) => true,
+            (Self::Attributes(one), Self::Attributes(another)) => one == another,
+            (
+                Self::Token { header: one, from },
+                Self::Token { header: another, from: from_another },
+            ) => one == another && Arc::ptr_eq(from, from_another),
+            (Self::Nothing | Self::Attributes(_) | Self::Token { .. }, _) => false,
+        }
+    }
+}
+
 impl Introduction {
     /// By these tokens, in `header`.
     pub fn token(header: HeaderName, from: Arc<KeptTokens>) -> Self {

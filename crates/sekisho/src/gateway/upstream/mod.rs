@@ -40,6 +40,7 @@ use self::stateless::{For, Words};
 use super::limits::GatewayLimits;
 use super::owners::{Per, Variables};
 use crate::mcp::{Changes, Context, ServerInfo, Subscription};
+use crate::measure::spans;
 
 /// What we are called, by servers that ask.
 const CLIENT_NAME: &str =
@@ -51,7 +52,7 @@ pub(super) const CARRIED: [&str; 5] = ["tools", "prompts", "resources", "complet
 const ASKED: [&str; 3] = ["sampling", "elicitation", "roots"];
 
 /// Somebody else's server, as the operator wrote it down.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum GuardedServer {
     /// Started by us, spoken to over its standard input and output.
     Command(StdioCommand),
@@ -169,8 +170,9 @@ impl Upstream {
         let caller = context.principal().cloned();
         if let Some(words) = &self.words {
             let ear = self.connection.listen_for(Kind::Passing, caller)?;
-            let (message, headers) =
+            let (message, mut headers) =
                 words.request(ear.id, method, params, For::Client(context), supplied)?;
+            spans::tell(&mut headers);
             return Exchange::begin(ear, message, headers).await;
         }
         if self.has_logging
@@ -189,7 +191,9 @@ impl Upstream {
         let ear = self.connection.listen_for(Kind::Passing, caller)?;
         let params = params.map(|params| params_for_handshake(params, ear.id)).transpose()?;
         let message = write_request(ear.id, method, params.as_deref());
-        Exchange::begin(ear, message, HeaderMap::new()).await
+        let mut headers = HeaderMap::new();
+        spans::tell(&mut headers);
+        Exchange::begin(ear, message, headers).await
     }
 
     /// Whether each of its requests stands for itself.

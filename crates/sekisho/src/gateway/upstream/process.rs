@@ -27,7 +27,7 @@ const GRACE: Duration = Duration::from_secs(1);
 const LOG_LINE_BYTES_MAX: u64 = 2_000;
 
 /// A command that speaks MCP over its standard input and output. It comes from the operator.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct StdioCommand {
     /// The program, looked for in `PATH` if it is no path.
     pub program: OsString,

@@ -17,7 +17,7 @@ use sekisho_protocol::oauth::{Issuer, Parameters};
 use super::accounts::UserName;
 use super::password::PasswordCheck;
 use super::{LocalProvider, LoginBinding};
-use crate::audit::{self, Details, Event};
+use crate::audit::{self, Details, Event, Refused};
 use crate::front::{ClientAddress, TraceId, is_posted_by_our_page};
 use crate::pages::{self, ErrorPage, Language, LoginPage, LoginProblem, Problem};
 use crate::store::{StoreError, TryCounted};
@@ -134,7 +134,7 @@ impl LocalProvider {
         let counters = self.tries.counters(&self.sealer, address, account);
         let counted = self.store.count_try(&counters, self.clock.now()).await?;
         if let TryCounted::TooMany { wait } = counted {
-            note_refused(address, "too many tries at a password");
+            note_refused(address, Refused::TooManyPasswords, "too many tries at a password");
             return Ok(Outcome::TooManyTries { wait });
         }
         let user = match &name {
@@ -148,7 +148,7 @@ impl LocalProvider {
                 Ok(Outcome::LoggedIn { code: self.code_for(&name, &form.login_state.hash()) })
             }
             (PasswordCheck::Right | PasswordCheck::Wrong, _) => {
-                note_refused(address, "wrong name or password");
+                note_refused(address, Refused::Password, "wrong name or password");
                 Ok(Outcome::WrongNameOrPassword)
             }
             (PasswordCheck::Busy, _) => {
@@ -160,9 +160,9 @@ impl LocalProvider {
 }
 
 /// The name that was typed is left out: people type passwords there.
-fn note_refused(address: IpAddr, reason: &str) {
-    let (address, detail) = (Some(address), Some(&reason as _));
-    audit::note(Event::Refused, &Details { detail, address, ..Details::default() });
+fn note_refused(address: IpAddr, reason: Refused, detail: &str) {
+    let (address, detail) = (Some(address), Some(&detail as _));
+    audit::note(Event::Refused(reason), &Details { detail, address, ..Details::default() });
 }
 
 impl LoginForm {

@@ -11,6 +11,7 @@ use argon2::{Argon2, PasswordVerifier};
 use sekisho_protocol::Secret;
 use tokio::sync::Semaphore;
 
+use crate::measure::{Limit, Places};
 use crate::mint;
 
 /// Password checks that run at once, so that a flood of them leaves cores for everybody else.
@@ -27,6 +28,7 @@ const DECOY: &str = "$argon2id$v=19$m=19456,t=2,p=1$XGe3n5Yncsvwyock0BBdZQ$BVki3
 pub(super) struct PasswordChecker {
     running: Arc<Semaphore>,
     admitted: Arc<Semaphore>,
+    _places: Places,
 }
 
 /// What became of a check.
@@ -52,6 +54,7 @@ impl PasswordChecker {
         Self {
             running: Arc::new(Semaphore::new(at_once)),
             admitted: Arc::new(Semaphore::new(at_once + PASSWORD_CHECKS_WAITING_MAX)),
+            _places: Limit::PasswordChecks.has(at_once + PASSWORD_CHECKS_WAITING_MAX),
         }
     }
 
@@ -59,7 +62,11 @@ impl PasswordChecker {
     /// cost.
     pub(super) async fn check(&self, stored: Option<String>, password: Secret) -> PasswordCheck {
         let busy = PasswordCheck::Busy;
-        let Ok(admitted) = Arc::clone(&self.admitted).try_acquire_owned() else { return busy };
+        let Ok(admitted) = Arc::clone(&self.admitted).try_acquire_owned() else {
+            Limit::PasswordChecks.turn_away();
+            return busy;
+        };
+        let admitted = (admitted, Limit::PasswordChecks.take());
         let Ok(running) = Arc::clone(&self.running).acquire_owned().await else { return busy };
         let checked = tokio::task::spawn_blocking(move || {
             // Held until the work is done: whoever hangs up early has still used a core.

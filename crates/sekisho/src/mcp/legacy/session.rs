@@ -76,7 +76,6 @@ impl Session {
         principal: Option<Arc<Principal>>,
         limits: &SessionLimits,
         now: Timestamp,
-        ended: CancellationToken,
     ) -> Arc<Self> {
         let calls_max = limits.calls_per_session_max.min(Semaphore::MAX_PERMITS);
         Arc::new(Self {
@@ -97,7 +96,7 @@ impl Session {
             running: Mutex::default(),
             room: Arc::new(Semaphore::new(calls_max)),
             calls_max,
-            ended,
+            ended: CancellationToken::new(),
         })
     }
 
@@ -229,7 +228,7 @@ impl Session {
         !lock(&self.running).is_empty()
     }
 
-    /// Completes when the session ends or the server stops.
+    /// Completes when the session ends.
     pub(in crate::mcp) fn ended(&self) -> &CancellationToken {
         &self.ended
     }
@@ -260,6 +259,11 @@ impl Session {
         let mut streams = lock(&self.streams);
         streams.name(stream);
         streams.answering.push(Arc::clone(stream));
+    }
+
+    /// Whether this stream is for what no request asked for.
+    pub(in crate::mcp) fn listens_on(&self, stream: &Arc<EventStream>) -> bool {
+        lock(&self.streams).listening.iter().any(|known| Arc::ptr_eq(known, stream))
     }
 
     /// The stream of this number, if it can still be read.

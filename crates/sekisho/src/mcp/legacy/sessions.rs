@@ -4,7 +4,7 @@
 //! that began it; to anybody else it does not exist.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -13,7 +13,9 @@ use super::limits::SessionLimits;
 use super::session::{Session, Transport};
 use crate::clock::{Clock, Timestamp};
 use crate::fleet::Fleet;
+use crate::mcp::changes::{Audience, Change, Whose};
 use crate::mcp::refusal::Refusal;
+use crate::measure::{Limit, Places, Taken};
 use crate::principal::Principal;
 
 /// Every session of one endpoint.
@@ -23,7 +25,8 @@ pub(in crate::mcp) struct Sessions {
     clock: Arc<dyn Clock>,
     shutdown: CancellationToken,
     fleet: Option<Arc<Fleet>>,
-    table: Mutex<Table>,
+    table: Arc<Mutex<Table>>,
+    _places: Places,
 }
 
 #[derive(Debug)]
@@ -31,6 +34,8 @@ struct Table {
     sessions: HashMap<Box<str>, Arc<Session>>,
     of_person: HashMap<Person, usize>,
     swept_at: Timestamp,
+    /// As many as there are sessions, for the metrics.
+    taken: Vec<Taken>,
 }
 
 /// Issuer and subject.
@@ -43,21 +48,45 @@ impl Sessions {
         shutdown: CancellationToken,
         fleet: Option<Arc<Fleet>>,
     ) -> Self {
-        let table =
-            Table { sessions: HashMap::new(), of_person: HashMap::new(), swept_at: clock.now() };
-        Self { limits, clock, shutdown, fleet, table: Mutex::new(table) }
+        let places = Limit::McpSessions.has(limits.sessions_max);
+        let table = Table {
+            sessions: HashMap::new(),
+            of_person: HashMap::new(),
+            swept_at: clock.now(),
+            taken: Vec::new(),
+        };
+        let table = Arc::new(Mutex::new(table));
+        Self { limits, clock, shutdown, fleet, table, _places: places }
+    }
+
+    /// The same sessions under other limits. What a session took by the former ones it keeps.
+    pub(in crate::mcp) fn limited(&self, limits: SessionLimits) -> Self {
+        let (clock, table) = (Arc::clone(&self.clock), Arc::clone(&self.table));
+        let places = Limit::McpSessions.has(limits.sessions_max);
+        let (shutdown, fleet) = (self.shutdown.clone(), self.fleet.clone());
+        Self { limits, clock, shutdown, fleet, table, _places: places }
+    }
+
+    /// All sessions, as whoever hears of changes.
+    pub(in crate::mcp) fn audience(&self) -> Weak<dyn Audience> {
+        let table: Weak<Mutex<Table>> = Arc::downgrade(&self.table);
+        table
     }
 
     pub(in crate::mcp) fn limits(&self) -> &SessionLimits {
         &self.limits
     }
 
-    /// Begins a session under a name nobody can guess, by which other instances know whose it is.
+    /// Begins a session under a name nobody can guess, by which other instances know whose it is. None
+    /// begins when all is to end soon.
     pub(in crate::mcp) fn begin(
         &self,
         transport: Transport,
         principal: Option<Arc<Principal>>,
     ) -> Result<Arc<Session>, Refusal> {
+        if self.shutdown.is_cancelled() {
+            return Err(Refusal::Stopping);
+        }
         let now = self.clock.now();
         let mut table = self.lock();
         if table.sessions.len() >= self.limits.sessions_max
@@ -66,6 +95,7 @@ impl Sessions {
             table.sweep(now, self.limits.idle);
         }
         if table.sessions.len() >= self.limits.sessions_max {
+            Limit::McpSessions.turn_away();
             return Err(Refusal::ServerFull);
         }
         if let Some(principal) = &principal {
@@ -79,10 +109,10 @@ impl Sessions {
             }
             *table.of_person.entry(person).or_default() += 1;
         }
-        let ended = self.shutdown.child_token();
         let id = self.fleet.as_ref().map_or_else(crate::mint::id, |fleet| fleet.name());
-        let session = Session::new(id, transport, principal, &self.limits, now, ended);
+        let session = Session::new(id, transport, principal, &self.limits, now);
         table.sessions.insert(session.id().into(), Arc::clone(&session));
+        table.taken.push(Limit::McpSessions.take());
         Ok(session)
     }
 
@@ -115,13 +145,20 @@ impl Sessions {
         self.lock().remove(session.id());
     }
 
-    /// Everyone with a session.
-    pub(in crate::mcp) fn all(&self) -> Vec<Arc<Session>> {
-        self.lock().sessions.values().cloned().collect()
-    }
-
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Audience for Mutex<Table> {
+    fn hear(&self, change: Change<'_>, whose: &Whose) {
+        let all: Vec<Arc<Session>> = {
+            let table = self.lock().unwrap_or_else(PoisonError::into_inner);
+            table.sessions.values().cloned().collect()
+        };
+        for session in all {
+            session.hear(change, whose);
+        }
     }
 }
 
@@ -152,6 +189,7 @@ impl Table {
 
     fn remove(&mut self, id: &str) {
         let Some(session) = self.sessions.remove(id) else { return };
+        self.taken.pop();
         if let Some(principal) = session.principal() {
             let person = person(&principal);
             if let Some(count) = self.of_person.get_mut(&person) {

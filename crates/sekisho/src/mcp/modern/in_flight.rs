@@ -24,6 +24,11 @@ impl InFlight {
         Self { most, of_person: Arc::default() }
     }
 
+    /// The same requests under another limit.
+    pub(super) fn limited(&self, most: usize) -> Self {
+        Self { most, of_person: Arc::clone(&self.of_person) }
+    }
+
     /// A place for a request that goes on; `Err` if its person has no more. Nobody is not counted.
     pub(super) fn enter(&self, caller: &Caller) -> Result<Option<Place>, TooMany> {
         let Some(caller) = caller else { return Ok(None) };

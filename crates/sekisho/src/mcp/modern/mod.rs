@@ -17,7 +17,7 @@ mod request_state;
 mod stream;
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -33,6 +33,7 @@ use self::headers::Repeated;
 use self::in_flight::InFlight;
 use self::listen::Listeners;
 pub(super) use self::request_state::RequestState;
+use super::changes::Audience;
 use super::input::CallError;
 use super::legacy::{Caller, EventStream, SessionLimits};
 use super::service::{Context, Declared, McpService};
@@ -74,16 +75,11 @@ impl Stateless {
         limits: &SessionLimits,
         request_state: RequestState,
     ) -> Self {
-        let listeners = Arc::new(Listeners::default());
-        if let Some(changes) = service.changes() {
-            let audience = Arc::downgrade(&listeners);
-            changes.add(audience);
-        }
         Self {
             service,
             request_state,
             in_flight: InFlight::new(limits.calls_per_person_max),
-            listeners,
+            listeners: Arc::default(),
             limits: limits.clone(),
         }
     }
@@ -95,6 +91,23 @@ impl Stateless {
         sender: &Caller,
     ) -> Option<InstanceId> {
         self.request_state.holder_elsewhere(request, sender.as_deref())
+    }
+
+    /// Another service for the same clients, under other limits.
+    pub(super) fn renewed(&self, service: Arc<dyn McpService>, limits: &SessionLimits) -> Self {
+        Self {
+            service,
+            request_state: self.request_state.clone(),
+            in_flight: self.in_flight.limited(limits.calls_per_person_max),
+            listeners: Arc::clone(&self.listeners),
+            limits: limits.clone(),
+        }
+    }
+
+    /// All who listen, as whoever hears of changes.
+    pub(super) fn audience(&self) -> Weak<dyn Audience> {
+        let listeners: Weak<Listeners> = Arc::downgrade(&self.listeners);
+        listeners
     }
 
     /// Checks a request as far as that can be done before it is worked on; answers too what a call

@@ -24,7 +24,7 @@ use crate::seal::{Purpose, Sealed, Sealer};
 const LIFE: Duration = Duration::from_mins(15);
 
 /// Seals and opens.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::mcp) struct RequestState {
     sealer: Sealer,
     clock: Arc<dyn Clock>,

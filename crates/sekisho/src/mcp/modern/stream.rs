@@ -26,6 +26,7 @@ use crate::mcp::refusal::{Refusal, Refused};
 use crate::mcp::request::Accepts;
 use crate::mcp::service::Context;
 use crate::mcp::sse;
+use crate::measure::{Held, MCP_STREAMS};
 
 type Work = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
@@ -146,6 +147,7 @@ impl Endpoint {
             sender,
             rest,
             _place: place,
+            _counted: Held::of(MCP_STREAMS.gauge(["stateless".into()])),
         };
         let chunks = futures::stream::unfold(open, |mut open| async move {
             let chunk = open.next().await?;
@@ -176,12 +178,14 @@ struct Open {
     check: Interval,
     keep_alive: Interval,
     _place: Option<Place>,
+    _counted: Held,
 }
 
 impl Open {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            let is_open = !matches!(self.rest, Rest::Nothing);
+            // A call that is being worked on gets its answer, if nobody loses patience.
+            let only_listens = matches!(self.rest, Rest::Listening(_));
             let work = async {
                 match &mut self.rest {
                     Rest::Working(work) => work.await,
@@ -196,7 +200,7 @@ impl Open {
                     self.keep_alive.reset();
                     return Some(sse::message(None, &event.data));
                 }
-                () = self.shutdown.cancelled(), if is_open => {
+                () = self.shutdown.cancelled(), if only_listens => {
                     self.end();
                 }
                 _ = self.check.tick() => {

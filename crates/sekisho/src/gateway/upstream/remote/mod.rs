@@ -66,7 +66,20 @@ pub struct RemoteServer {
     headers: HeaderMap,
     /// Whose certificates are trusted; those of this machine, if it is nobody.
     authorities: Vec<reqwest::Certificate>,
+    /// The text that they were read from.
+    pem: Vec<u8>,
     introduction: Introduction,
+}
+
+/// Whether they are the same place, spoken to in the same way.
+impl PartialEq for RemoteServer {
+    fn eq(&self, other: &Self) -> bool {
+        self.address.url() == other.address.url()
+            && self.transport == other.transport
+            && self.headers == other.headers
+            && self.pem == other.pem
+            && self.introduction == other.introduction
+    }
 }
 
 /// How a server at a URL is spoken to.
@@ -139,7 +152,8 @@ impl RemoteServer {
             }
         }
         let (address, introduction) = (Arc::new(Address::new(url)?), Introduction::Nothing);
-        Ok(Self { address, transport, headers: kept, authorities: Vec::new(), introduction })
+        let (authorities, pem) = (Vec::new(), Vec::new());
+        Ok(Self { address, transport, headers: kept, authorities, pem, introduction })
     }
 
     /// Trusts the authorities whose certificates are in `pem`, and no other, whatever this machine trusts.
@@ -152,6 +166,7 @@ impl RemoteServer {
         if self.authorities.is_empty() {
             return Err(RemoteServerError::Authorities);
         }
+        self.pem = pem.to_vec();
         // They are looked at when a client is made of them.
         self.client(&GatewayLimits::default()).map_err(wrong)?;
         Ok(self)

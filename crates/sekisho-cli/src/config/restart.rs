@@ -1,0 +1,36 @@
+//! Which settings a running server cannot turn to: what it was opened with, and what everything it has
+//! issued is named after.
+
+use super::understood::{Config, IdentityConfig, StoreLocation};
+
+/// The names of those that differ.
+pub(crate) fn needing_restart(former: &Config, now: &Config) -> Vec<&'static str> {
+    let differs = [
+        ("public_url", former.public_url != now.public_url),
+        ("listen", former.listen != now.listen),
+        ("store", !is_same_store(&former.store, &now.store)),
+        ("durability", former.durability != now.durability),
+        ("key_file", former.key_file != now.key_file),
+        ("log", former.log.filter != now.log.filter),
+        ("log_format", former.log.format != now.log.format),
+        ("authorization.mode", is_external(former) != is_external(now)),
+        ("limits.clients_max", former.tables.clients_max != now.tables.clients_max),
+        ("limits.logins_max", former.tables.logins_max != now.tables.logins_max),
+    ];
+    differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+}
+
+fn is_external(config: &Config) -> bool {
+    matches!(config.identity, IdentityConfig::External(_))
+}
+
+fn is_same_store(one: &StoreLocation, other: &StoreLocation) -> bool {
+    match (one, other) {
+        (StoreLocation::Memory, StoreLocation::Memory) => true,
+        (StoreLocation::Sqlite(one), StoreLocation::Sqlite(other)) => one == other,
+        (StoreLocation::Postgres(one), StoreLocation::Postgres(other)) => {
+            one.matches(&other.hash())
+        }
+        (StoreLocation::Memory | StoreLocation::Sqlite(_) | StoreLocation::Postgres(_), _) => false,
+    }
+}
