@@ -46,6 +46,9 @@ export const nginxPort = port('E2E_NGINX_PORT', 8180);
 /** Built by a Go from PyPI, since Debian's may be too old. */
 export const h2spec = join(scratch, 'go', 'bin', 'h2spec');
 
+/** How many instances of the program there are; more than one stand behind nginx, on the ports after `sekishoPort`. */
+export const instances = port('E2E_INSTANCES', 1);
+
 /** Where servers listen that we guard. */
 export const upstreamPort = port('E2E_UPSTREAM_PORT', 9100);
 /** Where metrics are shown; Prometheus takes the next one. */

@@ -1,8 +1,10 @@
 // The built binary, started in a folder of its own with the settings of the guides; it can be killed and started again on the same store.
+// With E2E_INSTANCES it is that many of it behind nginx, of which a kill takes one.
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { binary, publicUrl, scratch, sekishoPort } from '../settings.mjs';
+import { binary, instances, publicUrl, scratch, sekishoPort } from '../settings.mjs';
 import { Child, mustBeFree } from './child.mjs';
+import { newDatabase, ofInstance, startNginx, writeKey } from './fleet.mjs';
 
 const START_MS_MAX = 15_000;
 
@@ -70,25 +72,65 @@ ${more}`,
     rmSync(this.folder, { recursive: true, force: true });
     mkdirSync(this.folder, { recursive: true });
     this.settings = join(this.folder, 'sekisho.toml');
+    this.written = settings;
     writeFileSync(this.settings, settings);
   }
 
+  /** Whether there may be several: where no token is issued here, there is no store by which they could find each other. */
+  get isFleet() {
+    return instances > 1 && !/^mode\s*=\s*"external"/m.test(this.written);
+  }
+
   async start() {
+    if (this.isFleet) return this.startFleet();
     await mustBeFree(sekishoPort, 'sekisho', 'E2E_PORT');
+    this.child = this.begin(this.settings);
+    await this.child.printed(/^listening on http:\/\/\S+/m, START_MS_MAX);
+  }
+
+  /** All instances and nginx; or, after a kill, the one that is missing. */
+  async startFleet() {
+    if (!this.running) {
+      const database = await newDatabase();
+      writeKey(this.folder);
+      this.running = Array.from({ length: instances }, (_, index) => {
+        const settings = index === 0 ? this.settings : join(this.folder, `sekisho-${index + 1}.toml`);
+        writeFileSync(settings, ofInstance(this.written, index + 1, database));
+        return { settings };
+      });
+      this.child = { output: '' };
+    }
+    for (const one of this.running.filter(({ child }) => !child || child.ended)) {
+      one.child = this.begin(one.settings);
+      for (const stream of [one.child.process.stdout, one.child.process.stderr]) stream.on('data', (text) => (this.child.output += text));
+      await one.child.printed(/^listening on http:\/\/\S+/m, START_MS_MAX);
+    }
+    this.nginx ??= await startNginx(this.folder);
+  }
+
+  begin(settings) {
     const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('SEKISHO_')));
-    this.child = new Child('sekisho', this.program, ['serve', '--config', this.settings], {
+    return new Child('sekisho', this.program, ['serve', '--config', settings], {
       cwd: this.folder,
       env: { ...env, NO_COLOR: '1', ...this.env },
       log: join(this.folder, 'sekisho.log'),
     });
-    await this.child.printed(/^listening on http:\/\/\S+/m, START_MS_MAX);
   }
 
+  /** Of several, the next one in turn. */
   kill9() {
-    return this.child.kill9();
+    if (!this.isFleet) return this.child.kill9();
+    this.killed = ((this.killed ?? -1) + 1) % instances;
+    return this.running[this.killed].child.kill9();
   }
 
   async stop() {
+    if (this.isFleet) {
+      await this.nginx?.stop();
+      const ended = await Promise.all(this.running.map(({ child }) => child?.stop() ?? true));
+      if (ended.includes(false)) throw new Error('an instance of sekisho did not end within 10 s of SIGTERM');
+      return;
+    }
     if (!(await this.child.stop())) throw new Error('sekisho did not end within 10 s of SIGTERM');
   }
 }

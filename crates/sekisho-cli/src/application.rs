@@ -171,6 +171,7 @@ impl Served {
         let mut settings = mcp::Settings::new(format!("{base_path}{messages_path}"));
         settings.limits = config.sessions.clone();
         settings.sealer = standing.sealer.clone();
+        settings.fleet = standing.fleet.as_ref().map(|joined| Arc::clone(&joined.fleet));
         let verifier = Some(Arc::clone(verifier));
         if let Some(Self { endpoints, ends, .. }) = known {
             let endpoints = endpoints.renewed(service, settings, verifier);

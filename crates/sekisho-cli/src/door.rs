@@ -67,6 +67,16 @@ impl Door {
     }
 }
 
+impl TryFrom<TcpListener> for Door {
+    type Error = io::Error;
+
+    /// One that is open already.
+    fn try_from(listener: TcpListener) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        Ok(Self { listener: Mutex::new(Some(listener)), address, bolt: Bolt::default() })
+    }
+}
+
 impl AddrListener<TcpStream, Peer> for Door {
     async fn bind_to(Peer(address): Peer) -> io::Result<Self> {
         let listener = Mutex::new(Some(listen(address)?));

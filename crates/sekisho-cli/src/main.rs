@@ -14,6 +14,7 @@ mod doctor;
 mod door;
 mod entrance;
 mod explain;
+mod fleet;
 mod flows;
 mod fortune;
 mod generate;

@@ -98,6 +98,9 @@ async fn serve(config: Config, settings: Settings) -> Result<(), Failure> {
     tokio::spawn(service_manager::heartbeat());
     let ended = answering.await.map_err(|error| Failure::because(&error))?;
     standing.behind.end().await;
+    if let Some(joined) = &standing.fleet {
+        joined.leave().await;
+    }
     store.close().await;
     tracing::info!("stopped");
     ended.map_err(|error| Failure::because(&error))

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::behind::Behind;
 use crate::config::{Config, KeyFile};
 use crate::connections::Connections;
+use crate::fleet::{self, Joined};
 use crate::introducing::ProviderOfNow;
 use crate::key;
 use crate::outcome::Failure;
@@ -26,6 +27,8 @@ pub(crate) struct Standing {
     pub(crate) behind: Behind,
     pub(crate) provider: ProviderOfNow,
     pub(crate) connections: Connections,
+    /// The other instances, where there may be some.
+    pub(crate) fleet: Option<Joined>,
     /// Cancelled at the first signal to stop.
     pub(crate) stopping: CancellationToken,
 }
@@ -43,7 +46,9 @@ impl Standing {
         if let KeyFile::At(path) = &config.key_file {
             tokio::spawn(key::follow(path.clone(), sealer.clone(), Arc::clone(&store)));
         }
+        let fleet = fleet::join(config, &opened, &sealer).await?;
         let standing = Self {
+            fleet,
             store,
             signing_keys: SigningKeys::new(sealer.clone()),
             sealer,

@@ -87,6 +87,14 @@ impl OpenStore {
         Ok(opened)
     }
 
+    /// The database that several instances may share, if it is one.
+    pub(crate) fn postgres(&self) -> Option<Arc<PostgresStore>> {
+        match &self.durable {
+            Durable::Postgres(store) => Some(Arc::clone(store)),
+            Durable::Nothing | Durable::Sqlite(_) => None,
+        }
+    }
+
     /// Leaves nothing to be done by whoever opens it next.
     pub(crate) async fn close(self) {
         let closed = timeout(CLOSING_WAIT, async {

@@ -25,6 +25,12 @@ const ATTACKS: &str = "1-11 13-25 27-35 37 38 40-59 61 63-70 72-84 86 88-92 94-9
 const ARROWS: &[(&str, &[&str], &str)] = &[
     ("clock", &[], "time is at the bottom"),
     ("mint", &[], "randomness is at the bottom"),
+    (
+        "fleet",
+        &["clock", "grant", "mint", "principal", "resource_server", "seal", "store"],
+        "it carries requests between instances that find each other in the store, with whom the guard \
+         let in and what it is to ask for; it knows no protocol",
+    ),
     ("seal", &["mint"], "a nonce for each sealing, and no more"),
     ("signing", &["seal"], "keys that sign, made from those that seal; it knows no claim"),
     ("fetch", &["clock"], "the one way out to strangers: it knows the time, and nobody's business"),
@@ -96,7 +102,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "mcp",
-        &["clock", "measure", "mint", "principal", "resource_server", "seal"],
+        &["clock", "fleet", "measure", "mint", "principal", "resource_server", "seal"],
         "it carries messages, and seals what clients keep for it; the checkpoint is asked only \
          whether a caller may still listen",
     ),

@@ -8,6 +8,7 @@ mod audit;
 pub mod authorization_server;
 pub mod clock;
 pub mod fetch;
+pub mod fleet;
 pub mod front;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;

@@ -1,6 +1,6 @@
 //! The operator's keys: sealing what must be read back (XChaCha20-Poly1305: pending logins, the
 //! provider's tokens), and deriving what must come out the same again (HMAC-SHA-256: the successors
-//! of a refresh token, the keys that sign).
+//! of a refresh token, the keys that sign, which counter counts somebody's tries).
 //!
 //! ```text
 //! ring:  newest ── seals, derives, opens, recognises
@@ -64,6 +64,8 @@ pub enum Derived {
     NextRefreshToken,
     /// The private key that signs who calls, for servers behind us.
     SigningKey,
+    /// Which counter of tries something belongs to.
+    TryCounter,
 }
 
 /// One key's way to derive.
@@ -95,6 +97,10 @@ pub enum Purpose {
     AccountForm,
     /// What a call of 2026-07-28 goes on with once its client has answered.
     RequestState,
+    /// What one instance passes on to another.
+    RelayedRequest,
+    /// What that one answers, part by part.
+    RelayedAnswer,
 }
 
 impl Purpose {
@@ -107,6 +113,8 @@ impl Purpose {
             Self::AccountLogin => "account-login",
             Self::AccountForm => "account-form",
             Self::RequestState => "request-state",
+            Self::RelayedRequest => "relayed-request",
+            Self::RelayedAnswer => "relayed-answer",
         }
     }
 }
@@ -117,6 +125,7 @@ impl Derived {
             Self::NextAccessToken => "next-access-token",
             Self::NextRefreshToken => "next-refresh-token",
             Self::SigningKey => "signing-key",
+            Self::TryCounter => "try-counter",
         }
     }
 }

@@ -261,6 +261,12 @@ impl McpClient {
         self
     }
 
+    /// The same client, going to another address: its session, token and count go along.
+    #[must_use]
+    pub fn at(&self, url: impl Into<String>) -> Self {
+        Self { url: url.into(), ..self.clone() }
+    }
+
     /// Sends this header from now on.
     pub fn set_header(&mut self, name: &str, value: &str) {
         self.sender.set(name, value);

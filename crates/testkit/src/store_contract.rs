@@ -32,7 +32,7 @@ use sekisho::store::{
     PERSONAL_CLIENT, PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken, PersonalTokenAdded,
     ProviderLogout, ProviderSession, REFRESH_GRACE_MAX, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX,
     RefreshExtension, RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime,
-    SessionEnd, Store, StoreError, Successors, Swept, TableLimits,
+    SessionEnd, Store, StoreError, Successors, Swept, TableLimits, TryCounted, TryCounter,
 };
 use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::{
@@ -148,6 +148,7 @@ macro_rules! store_contract {
                 the_copy_of_a_document_is_replaced_and_nothing_else_is
                 a_machine_has_one_grant_at_a_server_for_all_its_tokens
                 an_assertion_is_used_by_one_of_fifty
+                tries_count_together_whoever_counts_them
                 a_flow_is_kept_step_by_step_and_found_by_any_trace_id
                 a_flood_of_beginnings_pushes_out_no_flow_that_was_approved
                 a_flow_does_not_grow_without_end
@@ -1748,6 +1749,40 @@ pub async fn an_assertion_is_used_by_one_of_fifty(store: AnyStore) {
     store.sweep(end, NOW).await.unwrap();
     let over = store.use_assertion(&hash("an assertion"), end).await.unwrap();
     assert_eq!(over, AssertionUse::Fresh, "its own end refuses it from here on");
+}
+
+pub async fn tries_count_together_whoever_counts_them(store: AnyStore) {
+    let counter =
+        |place, burst| TryCounter { place, burst, one_more_every: Duration::from_secs(12) };
+    let (first, second) = (counter(1, 5), counter(2, 50));
+    let outcomes =
+        fifty(
+            &store,
+            |store, _| async move { store.count_try(&[first, second], NOW).await.unwrap() },
+        )
+        .await;
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == TryCounted::Allowed).count(), 5);
+    let too_many = |seconds| TryCounted::TooMany { wait: Duration::from_secs(seconds) };
+    let at = |seconds| NOW.plus(Duration::from_secs(seconds));
+    let count = async |counter: TryCounter, now| store.count_try(&[counter], now).await.unwrap();
+
+    let left = counter(2, 6);
+    assert_eq!(count(left, NOW).await, TryCounted::Allowed, "refused before it came to the second");
+    assert_eq!(count(left, NOW).await, too_many(12));
+    assert_eq!(count(first, at(5)).await, too_many(7), "what is refused does not count");
+    store.sweep(at(59), NOW).await.unwrap();
+    assert_eq!(count(first, at(12)).await, TryCounted::Allowed);
+    assert_eq!(count(first, at(12)).await, too_many(12));
+    assert_eq!(count(counter(3, 5), NOW).await, TryCounted::Allowed, "another counter");
+
+    let year = Duration::from_hours(365 * 24);
+    assert_eq!(
+        count(first, NOW.minus(year)).await,
+        too_many(12),
+        "a clock set back forgives nothing"
+    );
+    let later = NOW.minus(year).plus(Duration::from_secs(12));
+    assert_eq!(count(first, later).await, TryCounted::Allowed, "and locks nobody out");
 }
 
 // --- what the rules are told with ---------------------------------------------------------------

@@ -70,6 +70,12 @@ pub(crate) const KEYS: &[Key] = &[
         Some(""),
         "origins whose pages may call, beside our own and loopback",
     ),
+    key(
+        "fleet_listen",
+        Text,
+        None,
+        "with store = \"postgres://…\", where the other instances reach this one; default the address that the database sees it at, and a free port",
+    ),
     key("allowed_hosts", List, Some(""), "host names we answer to, beside that of public_url"),
     key("trusted_proxies", List, Some(""), "networks whose X-Forwarded-For counts"),
     key(

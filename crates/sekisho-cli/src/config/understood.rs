@@ -44,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     /// None where something in front of us ends TLS, or nobody.
     pub(crate) tls: Option<TlsConfig>,
+    /// Where other instances reach this one, if that was said.
+    pub(crate) fleet_listen: Option<SocketAddr>,
     /// Where metrics are shown, if anywhere.
     pub(crate) metrics_listen: Option<SocketAddr>,
     /// Where traces are sent, if anywhere.
@@ -180,6 +182,7 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
     } else {
         settings.parse("store", |text| store_location(settings, text))?
     };
+    let fleet_listen = fleet_listen(settings, &store)?;
     let durability = choose(settings, "durability", &DURABILITIES)?;
     let key_file = key_file(settings, &store)?;
     let (hosts, origins, proxies) = callers(settings, &public_url)?;
@@ -228,6 +231,7 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
         public_url,
         listen,
         tls,
+        fleet_listen,
         metrics_listen,
         traces,
         store,
@@ -282,6 +286,25 @@ fn addresses(settings: &Settings) -> Result<(Issuer, SocketAddr), ConfigError> {
 /// Browsers drop the default port, so that the issuer must not have it.
 fn local_url(port: u16) -> String {
     if port == 80 { "http://localhost".to_owned() } else { format!("http://localhost:{port}") }
+}
+
+/// A setting that would be ignored is never what was meant.
+fn fleet_listen(
+    settings: &Settings,
+    store: &StoreLocation,
+) -> Result<Option<SocketAddr>, ConfigError> {
+    if !settings.was_written("fleet_listen") {
+        return Ok(None);
+    }
+    let address = settings.parse("fleet_listen", socket_address)?;
+    match store {
+        StoreLocation::Postgres(_) => Ok(Some(address)),
+        StoreLocation::Memory | StoreLocation::Sqlite(_) => {
+            let problem =
+                "only with store = \"postgres://…\" are there other instances: leave it out";
+            Err(settings.refuse("fleet_listen", problem))
+        }
+    }
 }
 
 /// Another address than that of clients, which anybody reaches.

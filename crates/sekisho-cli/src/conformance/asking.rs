@@ -201,7 +201,8 @@ async fn with_state(context: &Context) -> Result<ToolResult, CallError> {
     match context.state() {
         None => {
             let state = Some(raw(&json!("kept")));
-            Err(CallError::InputRequired(InputRequired { requests: vec![confirm], state }))
+            let needed = InputRequired { requests: vec![confirm], state, is_held: false };
+            Err(CallError::InputRequired(needed))
         }
         Some(state) => {
             context.ask(confirm).await?;

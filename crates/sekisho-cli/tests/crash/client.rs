@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
@@ -27,6 +28,8 @@ pub(crate) struct MadClient {
     provider: Arc<FakeIdentityProvider>,
     chance: Chance,
     report: Arc<Report>,
+    /// How long what was ended may go on elsewhere.
+    bound: Duration,
     registered: Option<RegisteredClient>,
     families: Vec<Family>,
     ended: Vec<Family>,
@@ -38,8 +41,28 @@ impl MadClient {
         chance: Chance,
         report: Arc<Report>,
     ) -> Self {
-        let (registered, families, ended) = Default::default();
-        Self { provider, chance, report, registered, families, ended }
+        let (bound, registered, families, ended) = Default::default();
+        Self { provider, chance, report, bound, registered, families, ended }
+    }
+
+    /// One that works with several instances: what is ended may go on elsewhere for so long.
+    pub(crate) fn patient(self, bound: Duration) -> Self {
+        Self { bound, ..self }
+    }
+
+    /// Works while others are killed. What got no answer is found out about at the others.
+    pub(crate) async fn work_on(mut self, app: App, done: Arc<AtomicBool>) -> Self {
+        while !done.load(Ordering::SeqCst) && self.report.is_clean() {
+            if self.step(&app).await.is_ok() {
+                continue;
+            }
+            for mut family in std::mem::take(&mut self.families) {
+                let is_unsure = !matches!(family.stage, Stage::Coded | Stage::Alive | Stage::Ended);
+                while is_unsure && self.settle_one(&app, &mut family).await.is_err() {}
+                self.keep(family);
+            }
+        }
+        self
     }
 
     /// Works until there is no answer.
@@ -143,6 +166,13 @@ impl MadClient {
         Ok(code)
     }
 
+    /// A client and a code for it, for whoever wants to use them; none if no answer came.
+    pub(crate) async fn code(&mut self, app: &App) -> Option<(RegisteredClient, String)> {
+        let client = self.registered(app).await.ok()?;
+        let code = self.log_in(app, &client).await.ok()??;
+        Some((client, code))
+    }
+
     async fn redeem(&self, app: &App, family: &mut Family) -> Result<(), Cut> {
         family.stage = Stage::Redeeming;
         let answer = known(redeem(app, &family.client, &family.code, VERIFIER).await)?;
@@ -221,6 +251,7 @@ impl MadClient {
         count(&self.report.revocations);
         family.access.remove(index);
         family.stage = Stage::Alive;
+        tokio::time::sleep(self.bound).await;
         if self.status(app, &token).await? != 401 {
             self.report.violation("a revoked access token goes on".to_owned());
         }
@@ -308,6 +339,7 @@ impl MadClient {
 
     /// Nothing of an ended login opens anything.
     async fn must_be_void(&self, app: &App, family: &Family) -> Result<(), Cut> {
+        tokio::time::sleep(self.bound).await;
         for token in &family.access {
             let status = self.status(app, token).await?;
             if status != 401 {

@@ -12,6 +12,7 @@
 //! | `CRASH_KILLS` | 10 | how often |
 //! | `CRASH_STORE` | `sqlite:sekisho.db` | the `store` setting; a path is relative to a folder of its own; `postgres`: a database that is made for this |
 //! | `CRASH_BIN` | as built for the tests | the program |
+//! | `CRASH_FLEET_SECONDS` | 20 | how long three instances on one `PostgreSQL` database work, one of which is killed every few seconds |
 //! | `CRASH_SEED` | drawn, and printed | what is done when; not what the machine makes of it |
 #![expect(
     clippy::unwrap_used,
@@ -23,6 +24,7 @@
 mod chance;
 mod client;
 mod family;
+mod fleet;
 mod program;
 mod report;
 

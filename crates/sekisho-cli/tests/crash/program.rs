@@ -1,5 +1,5 @@
 //! The program under test, in a folder of its own: started, killed by its own process id, and
-//! started again on the same port and store.
+//! started again on the same port and store. There may be several of it on one store.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -39,7 +39,9 @@ pub(crate) fn is_unknown(status: StatusCode) -> bool {
 }
 
 pub(crate) struct Program {
-    folder: TempDir,
+    folder: Arc<TempDir>,
+    /// What its files are called.
+    name: String,
     binary: PathBuf,
     store: String,
     port: u16,
@@ -51,18 +53,17 @@ impl Program {
         binary: Option<String>,
         provider: &FakeIdentityProvider,
     ) -> Self {
-        let issuer = provider.issuer();
-        let folder = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let settings = format!(
-            "listen = \"127.0.0.1:{port}\"\nstore = \"{store}\"\nlog = \"warn\"\n\
-             [identity]\nprovider = \"oidc\"\nissuer = \"{issuer}\"\n\
-             client_id = \"{CLIENT_ID}\"\nclient_secret = \"{CLIENT_SECRET}\"\n\
-             [limits]\nlogins_per_minute = 1000000\nregistrations_per_minute = 1000000\n\
-             wrong_tokens_per_minute = 1000000\nfailures_per_minute = 1000000\n\
-             calls_per_minute = 1000000\npages_per_minute = 1000000\n"
-        );
-        std::fs::write(folder.path().join("sekisho.toml"), settings).unwrap();
+        Self::replicas(1, store, binary, provider).pop().expect("one")
+    }
+
+    /// So many instances of one service.
+    pub(crate) fn replicas(
+        many: usize,
+        store: &str,
+        binary: Option<String>,
+        provider: &FakeIdentityProvider,
+    ) -> Vec<Self> {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
         if store.starts_with("postgres") {
             // Replicas share it, so the program makes none by itself.
             make_key(&folder.path().join("sekisho.key"));
@@ -71,7 +72,38 @@ impl Program {
             || PathBuf::from(env!("CARGO_BIN_EXE_sekisho")),
             |named| std::path::absolute(workspace().join(named)).unwrap(),
         );
-        Self { folder, binary, store: store.to_owned(), port }
+        let ports: Vec<u16> = (0..many).map(|_| free_port()).collect();
+        let hosts: Vec<_> = ports.iter().map(|port| format!("\"localhost:{port}\"")).collect();
+        let more = format!(
+            "public_url = \"http://localhost:{}\"\nallowed_hosts = [{}]\n",
+            ports.first().expect("one"),
+            hosts.join(", ")
+        );
+        let one = |port: u16| {
+            let (folder, name) = (Arc::clone(&folder), format!("sekisho-{port}"));
+            let store = store.to_owned();
+            let program = Self { folder, name, binary: binary.clone(), store, port };
+            program.write_settings(&more, provider);
+            program
+        };
+        ports.into_iter().map(one).collect()
+    }
+
+    fn write_settings(&self, more: &str, provider: &FakeIdentityProvider) {
+        let (store, port, issuer) = (&self.store, self.port, provider.issuer());
+        let settings = format!(
+            "listen = \"127.0.0.1:{port}\"\nstore = \"{store}\"\nlog = \"warn\"\n{more}\
+             [identity]\nprovider = \"oidc\"\nissuer = \"{issuer}\"\n\
+             client_id = \"{CLIENT_ID}\"\nclient_secret = \"{CLIENT_SECRET}\"\n\
+             [limits]\nlogins_per_minute = 1000000\nregistrations_per_minute = 1000000\n\
+             wrong_tokens_per_minute = 1000000\nfailures_per_minute = 1000000\n\
+             calls_per_minute = 1000000\npages_per_minute = 1000000\n"
+        );
+        std::fs::write(self.settings(), settings).unwrap();
+    }
+
+    fn settings(&self) -> PathBuf {
+        self.folder.path().join(format!("{}.toml", self.name))
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -82,12 +114,13 @@ impl Program {
             }
         }
         let log = File::options().create(true).append(true).open(self.log()).unwrap();
-        command.args(arguments).current_dir(self.folder.path()).kill_on_drop(true).stderr(log);
+        command.args(arguments).arg("--config").arg(self.settings());
+        command.current_dir(self.folder.path()).kill_on_drop(true).stderr(log);
         command
     }
 
     fn log(&self) -> PathBuf {
-        self.folder.path().join("log")
+        self.folder.path().join(format!("{}.log", self.name))
     }
 
     pub(crate) fn last_words(&self) -> String {
@@ -118,9 +151,13 @@ impl Program {
         if readiness.status() != StatusCode::OK {
             report.violation(format!("/readyz after a start: {}", readiness.status()));
         }
-        let wire = Wire { url, http: http(), report: Arc::clone(report) };
-        let app = Router::new().fallback(pass_on).with_state(wire);
+        let app = app(vec![url], report);
         Running { child, _said: lines, app, dying: Arc::default() }
+    }
+
+    /// Where it answers.
+    pub(crate) fn url(&self) -> String {
+        format!("http://localhost:{}", self.port)
     }
 
     /// Whether the file is sound, where the store is one that can be asked.
@@ -158,24 +195,44 @@ impl Running {
     }
 }
 
-/// Passes on what a browser asks, and says so when there is no answer.
+/// Passes on what a browser asks, to one after the other, and says so when there is no answer. Who
+/// does not listen is passed over, as a load balancer does.
 #[derive(Clone)]
 struct Wire {
-    url: String,
+    urls: Vec<String>,
+    turn: Arc<AtomicUsize>,
     http: reqwest::Client,
     report: Arc<Report>,
+}
+
+/// The program, or several, as the testkit knows them.
+pub(crate) fn app(urls: Vec<String>, report: &Arc<Report>) -> App {
+    let wire = Wire { urls, turn: Arc::default(), http: http(), report: Arc::clone(report) };
+    Router::new().fallback(pass_on).with_state(wire)
 }
 
 async fn pass_on(State(wire): State<Wire>, request: Request) -> Response {
     wire.report.asked();
     let no_answer = || StatusCode::from_u16(NO_ANSWER).unwrap().into_response();
     let (parts, body) = request.into_parts();
-    let target = format!("{}{}", wire.url, parts.uri.path_and_query().unwrap());
+    let target = parts.uri.path_and_query().unwrap();
     let mut headers = parts.headers;
     headers.remove("host");
     let body = body.collect().await.unwrap().to_bytes();
-    let sent = wire.http.request(parts.method, target).headers(headers).body(body);
-    let Ok(answer) = sent.send().await else { return no_answer() };
+    let first = wire.turn.fetch_add(1, Ordering::Relaxed);
+    let mut answer = None;
+    for next in (0..wire.urls.len()).map(|next| (first + next) % wire.urls.len()) {
+        let target = format!("{}{target}", wire.urls.get(next).unwrap());
+        let sent = wire.http.request(parts.method.clone(), target).headers(headers.clone());
+        match sent.body(body.clone()).send().await {
+            Err(error) if error.is_connect() => {}
+            sent => {
+                answer = sent.ok();
+                break;
+            }
+        }
+    }
+    let Some(answer) = answer else { return no_answer() };
     let (status, headers) = (answer.status(), answer.headers().clone());
     let Ok(body) = answer.bytes().await else { return no_answer() };
     let mut response = Response::new(Body::from(body));
@@ -187,6 +244,10 @@ async fn pass_on(State(wire): State<Wire>, request: Request) -> Response {
 fn http() -> reqwest::Client {
     let redirects = reqwest::redirect::Policy::none();
     reqwest::Client::builder().redirect(redirects).timeout(PATIENCE).build().unwrap()
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn make_key(path: &Path) {

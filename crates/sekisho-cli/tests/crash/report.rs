@@ -15,6 +15,13 @@ pub(crate) struct Report {
     pub(crate) revocations: AtomicU64,
     /// Requests that were on their way at a kill, so that nobody knew whether they counted.
     pub(crate) unsure: AtomicU64,
+    /// MCP sessions, calls in them, and how often they had ended with their instance.
+    pub(crate) sessions: AtomicU64,
+    pub(crate) calls: AtomicU64,
+    pub(crate) unknown_sessions: AtomicU64,
+    pub(crate) lost_calls: AtomicU64,
+    /// The longest that a call took, in milliseconds.
+    pub(crate) longest_ms: AtomicU64,
     violations: Mutex<Vec<String>>,
 }
 
@@ -39,6 +46,10 @@ impl Report {
 
     pub(crate) fn killed(&self) {
         count(&self.kills);
+    }
+
+    pub(crate) fn kills(&self) -> u64 {
+        self.kills.load(Ordering::SeqCst)
     }
 
     pub(crate) fn violation(&self, what: String) {
@@ -70,7 +81,8 @@ impl Report {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         println!(
             "crash: store={} seed={} kills={} requests={} sign_ins={} refreshes={} revocations={} \
-             unsure_at_a_kill={} violations={}",
+             unsure_at_a_kill={} violations={} sessions={} calls={} sessions_unknown={} \
+             calls_lost={} longest_call_ms={}",
             self.store,
             self.seed,
             read(&self.kills),
@@ -80,6 +92,11 @@ impl Report {
             read(&self.revocations),
             read(&self.unsure),
             self.violations.lock().unwrap().len(),
+            read(&self.sessions),
+            read(&self.calls),
+            read(&self.unknown_sessions),
+            read(&self.lost_calls),
+            read(&self.longest_ms),
         );
     }
 }

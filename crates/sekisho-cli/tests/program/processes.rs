@@ -32,6 +32,11 @@ pub(crate) fn is_dead(id: &str) -> bool {
     status(id).contains("State:\tZ")
 }
 
+/// Whether it stands still (SIGSTOP).
+pub(crate) fn is_stopped(id: &str) -> bool {
+    status(id).contains("State:\tT")
+}
+
 /// Its memory, in KiB.
 pub(crate) fn resident_kib(id: &str) -> u64 {
     let status = status(id);

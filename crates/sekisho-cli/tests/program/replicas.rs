@@ -1,14 +1,19 @@
-//! Two instances of one service on one `PostgreSQL` database.
+//! Two instances of one service on one `PostgreSQL` database: each request may come to either.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use testkit::McpClient;
+use serde_json::json;
 use testkit::world::{VERIFIER, post_as, redeem, tokens};
+use testkit::{McpClient, SseClient};
 use tokio::time::{Instant, sleep};
 
 use crate::harness::{Folder, Server, free_port};
 use crate::person::{app, open_login};
+use crate::processes::is_stopped;
+
+/// After this long without a word an instance counts as gone.
+const GONE_AFTER: Duration = sekisho::fleet::GONE_AFTER;
 
 /// What design and documentation promise.
 const REVOKED_WITHIN: Duration = Duration::from_secs(1);
@@ -66,6 +71,127 @@ async fn a_revocation_at_one_instance_holds_at_the_other_within_a_second() {
     let revoked = post_as(&app(&one), &client, "/revoke", &[("token", &bought.access)]).await;
     assert_eq!(revoked.status, 200, "{revoked:?}");
     assert_eq!(refused_within(&other, &bought.access).await, 401);
+}
+
+#[tokio::test]
+async fn a_session_is_continued_listened_to_and_ended_at_either_instance() {
+    let folder = Folder::new();
+    let (one, other, password) = two(&folder).await;
+    let bought = open_login(&one).await.finish(&one, "demo", &password).await;
+    let mut here = McpClient::new(one.url("/mcp")).with_token(&bought.access);
+    assert_eq!(here.begin("2025-11-25").await.status, 200);
+    let mut there = here.at(other.url("/mcp"));
+    let told = there.notify("notifications/initialized", json!({})).await;
+    assert_eq!(told.status, 202, "{}", told.text);
+    for client in [&mut here, &mut there] {
+        let drawn = client.call_tool("fortune", json!({})).await;
+        assert!(drawn.tool_text().starts_with("今日の運勢は: "), "{}", drawn.text);
+    }
+    let mut stream = there.listen().await;
+    assert_eq!(stream.status, 200);
+    assert!(stream.next().await.is_some(), "it begins");
+
+    let stranger = open_login(&one).await.finish(&other, "demo", &password).await;
+    let thief = there.clone().with_token(&stranger.access);
+    assert_eq!(thief.end().await.status, 404, "another client's session is unknown");
+    assert_eq!(there.end().await.status, 204);
+    stream.end_in_order().await;
+    for client in [&mut here, &mut there] {
+        assert_eq!(client.request("ping", json!({})).await.status, 404, "ended everywhere");
+    }
+}
+
+#[tokio::test]
+async fn what_is_posted_at_one_instance_is_answered_on_the_stream_at_the_other() {
+    let folder = Folder::new();
+    let (one, other, password) = two(&folder).await;
+    let bought = open_login(&one).await.finish(&one, "demo", &password).await;
+    let mut client = SseClient::open(&one.url("/sse"), Some(&bought.access)).await;
+    client.messages_url = client.messages_url.replace(&one.url("/"), &other.url("/"));
+    let begun = client.initialize("2024-11-05").await;
+    assert_eq!(begun["result"]["serverInfo"]["name"], "fortune");
+    let drawn = client.request("tools/call", json!({ "name": "fortune" })).await.to_string();
+    assert!(drawn.contains("今日の運勢は: "), "{drawn}");
+
+    let revoked = McpClient::new(other.url("/mcp")).with_token("mcp_0").begin("2025-11-25").await;
+    assert_eq!(revoked.status, 401, "the guard stands before every instance");
+}
+
+#[tokio::test]
+async fn the_sessions_of_a_killed_instance_are_unknown_at_once() {
+    let folder = Folder::new();
+    let (mut one, other, password) = two(&folder).await;
+    let bought = open_login(&one).await.finish(&one, "demo", &password).await;
+    let mut here = McpClient::new(one.url("/mcp")).with_token(&bought.access);
+    here.initialize("2025-11-25").await;
+    let mut client = here.at(other.url("/mcp"));
+    let mut stream = client.listen().await;
+    assert!(stream.next().await.is_some(), "it begins");
+    let events = SseClient::open(&one.url("/sse"), Some(&bought.access)).await;
+    let messages_url = events.messages_url.replace(&one.url("/"), &other.url("/"));
+
+    one.kill().await;
+    assert_eq!(stream.next().await, None, "the stream ends");
+    let gone = client.request("ping", json!({})).await;
+    assert_eq!(gone.status, 404, "{}", gone.text);
+    let posted = events.post_to(&messages_url, r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#).await;
+    assert_eq!(posted.status, 404, "{}", posted.text);
+    client.initialize("2025-11-25").await;
+    assert_eq!(client.request("ping", json!({})).await.status, 200, "and clients begin anew");
+}
+
+#[tokio::test]
+async fn an_instance_that_just_began_is_known_to_all() {
+    let folder = Folder::new();
+    let (one, other, password) = two(&folder).await;
+    let bought = open_login(&one).await.finish(&one, "demo", &password).await;
+    drop(other);
+    for _ in 0..3 {
+        let begun = again(&folder).await;
+        let mut there = McpClient::new(begun.url("/mcp")).with_token(&bought.access);
+        assert_eq!(there.begin("2025-11-25").await.status, 200);
+        let answer = there.at(one.url("/mcp")).request("ping", json!({})).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+}
+
+/// One more instance, with the settings of those before.
+async fn again(folder: &Folder) -> Server {
+    let settings = std::fs::read_to_string(folder.path().join("sekisho.toml")).unwrap();
+    let (_, settings) = settings.split_once('\n').expect("the port, and what all share");
+    let port = free_port();
+    let known = "allowed_hosts = [";
+    let settings = settings.replace(known, &format!("{known}\"localhost:{port}\", "));
+    folder.serve_at(port, &settings).await
+}
+
+#[tokio::test]
+async fn nothing_hangs_on_an_instance_that_stands_still() {
+    let folder = Folder::new();
+    let (one, other, password) = two(&folder).await;
+    let bought = open_login(&one).await.finish(&one, "demo", &password).await;
+    let mut here = McpClient::new(one.url("/mcp")).with_token(&bought.access);
+    here.initialize("2025-11-25").await;
+    let mut client = here.at(other.url("/mcp"));
+    assert_eq!(client.request("ping", json!({})).await.status, 200, "they know each other");
+
+    one.signal("STOP").await;
+    while !is_stopped(&one.id()) {
+        sleep(Duration::from_millis(5)).await;
+    }
+    let begun = Instant::now();
+    let lost = client.request("ping", json!({})).await;
+    assert_eq!(lost.status, 502, "{}", lost.text);
+    assert!(begun.elapsed() < 3 * GONE_AFTER, "{:?}", begun.elapsed());
+    assert_eq!(client.request("ping", json!({})).await.status, 404, "its sessions are unknown");
+
+    one.signal("CONT").await;
+    let mut back = client.clone();
+    let given_up_at = Instant::now() + 3 * GONE_AFTER;
+    while back.request("ping", json!({})).await.status != 200 {
+        assert!(Instant::now() < given_up_at, "it only slept, and is found again");
+        sleep(Duration::from_millis(100)).await;
+    }
 }
 
 #[tokio::test]

@@ -146,6 +146,7 @@ impl Gateway {
                         let held = Held { exchange, question };
                         let held = self.held.keep(context.principal(), held)?;
                         needed.state = to_raw_value(&held).ok();
+                        needed.is_held = true;
                         return Err(CallError::InputRequired(needed));
                     }
                 }

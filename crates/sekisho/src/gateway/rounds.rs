@@ -43,7 +43,7 @@ impl Round {
         let asked = requests.iter().map(|request| request.key.clone().into_owned()).collect();
         let theirs = needed.request_state.map(ToOwned::to_owned);
         let state = to_raw_value(&Self { asked, theirs }).map_err(|_| McpError::internal())?;
-        Ok(InputRequired { requests, state: Some(state) })
+        Ok(InputRequired { requests, state: Some(state), is_held: false })
     }
 
     /// The round that a client comes back for; nothing if its state is of another kind.

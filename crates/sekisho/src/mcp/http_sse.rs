@@ -20,10 +20,7 @@ pub(super) async fn open(State(endpoint): State<Arc<Endpoint>>, request: Request
 
 /// POST: a message from the client; its answer, if any, goes to the stream.
 pub(super) async fn post(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Response {
-    match endpoint.take_posted(request).await {
-        Ok(()) => StatusCode::ACCEPTED.into_response(),
-        Err(refused) => refused.into_response(),
-    }
+    endpoint.take_posted(request).await.unwrap_or_else(Refused::into_response)
 }
 
 impl Endpoint {
@@ -40,17 +37,23 @@ impl Endpoint {
         Ok(sse::respond(self, session, stream.read(None), Framing::Plain, opening))
     }
 
-    async fn take_posted(self: &Arc<Self>, request: Request) -> Result<(), Refused> {
+    async fn take_posted(self: &Arc<Self>, request: Request) -> Result<Response, Refused> {
         let (head, body) = request.into_parts();
         require_json(&head.headers)?;
         let id = session_id(head.uri.query()).ok_or(Refusal::SessionUnknown)?;
+        if let Some(holder) = self.holder_elsewhere(&id) {
+            let body = read_body(body, self.sessions.limits()).await?;
+            return Ok(self.pass_on(&holder, Transport::HttpSse, &head, &body).await?);
+        }
         let find = || self.sessions.find(Transport::HttpSse, &id, caller(&head.extensions));
         let session = find().ok_or(Refusal::SessionUnknown)?;
         let body = read_body(body, self.sessions.limits()).await?;
         let out = session.stream(1).ok_or(Refusal::SessionUnknown)?;
         let reader_wait = self.sessions.limits().reader_wait;
         let sender = caller(&head.extensions).cloned();
-        Duplex { session, sender, out, reader_wait, stateless: None }.accept(&self.service, &body)
+        Duplex { session, sender, out, reader_wait, stateless: None }
+            .accept(&self.service, &body)?;
+        Ok(StatusCode::ACCEPTED.into_response())
     }
 }
 

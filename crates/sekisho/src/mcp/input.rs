@@ -31,6 +31,9 @@ pub struct InputRequired {
     pub requests: Vec<InputRequest>,
     /// What the service wants to have back when the client calls again. The client cannot read it.
     pub state: Option<Box<RawValue>>,
+    /// Whether that state is worth something in this process alone, since something waits in it. Where
+    /// there are several instances the client's next call is brought back here.
+    pub is_held: bool,
 }
 
 /// One thing to ask a client for.

@@ -11,6 +11,7 @@
 //! A request without a principal is nobody's, and so is its session.
 
 mod changes;
+mod elsewhere;
 mod era;
 mod http_sse;
 mod input;
@@ -37,7 +38,7 @@ pub use self::changes::{Changes, Whose};
 pub use self::input::{CallError, InputRequest, InputRequired};
 pub use self::legacy::SessionLimits;
 use self::legacy::Sessions;
-use self::modern::Stateless;
+use self::modern::{RequestState, Stateless};
 #[cfg(feature = "rmcp")]
 pub use self::rmcp_service::RmcpService;
 pub use self::service::{CacheHint, Context, McpService, Peer, ServerInfo, Subscription};
@@ -46,6 +47,7 @@ pub use self::stdio::serve_stdio;
 pub use self::streamable_http::Posts;
 pub use self::tools::{Tool, Tools};
 use crate::clock::Clock;
+use crate::fleet::Fleet;
 use crate::principal::Principal;
 use crate::resource_server::TokenVerifier;
 use crate::seal::Sealer;
@@ -64,6 +66,8 @@ pub struct Settings {
     pub sealer: Sealer,
     /// How often each open stream asks whether its caller may still listen.
     pub liveness_poll: Duration,
+    /// The other instances that serve the same clients, if there may be some.
+    pub fleet: Option<Arc<Fleet>>,
 }
 
 impl Settings {
@@ -75,6 +79,7 @@ impl Settings {
             keep_alive: Duration::from_secs(15),
             sealer: Sealer::ephemeral(),
             liveness_poll: Duration::from_millis(500),
+            fleet: None,
         }
     }
 }
@@ -112,10 +117,15 @@ impl McpEndpoints {
         shutdown: CancellationToken,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let sessions = Sessions::new(settings.limits.clone(), Arc::clone(&clock), shutdown.clone());
-        let sealer = settings.sealer.clone();
-        let stateless =
-            Stateless::new(Arc::clone(&service), &settings.limits, sealer, Arc::clone(&clock));
+        let fleet = settings.fleet.clone();
+        let sessions = Sessions::new(
+            settings.limits.clone(),
+            Arc::clone(&clock),
+            shutdown.clone(),
+            fleet.clone(),
+        );
+        let request_state = RequestState::new(settings.sealer.clone(), Arc::clone(&clock), fleet);
+        let stateless = Stateless::new(Arc::clone(&service), &settings.limits, request_state);
         let endpoint = Arc::new(Endpoint {
             service,
             settings,
@@ -127,6 +137,7 @@ impl McpEndpoints {
             clock,
         });
         endpoint.follow_changes();
+        endpoint.take_from_elsewhere();
         Self { endpoint }
     }
 
@@ -154,11 +165,12 @@ impl McpEndpoints {
         Self { endpoint }
     }
 
-    /// From now on clients hear what changes in this service and not in that of `former`, and their
-    /// streams stay open by this verifier.
+    /// From now on clients hear what changes in this service and not in that of `former`, other instances
+    /// are answered by it, and their streams stay open by this verifier.
     pub fn take_over(&self, former: &Self) {
         former.endpoint.forget_changes();
         self.endpoint.follow_changes();
+        self.endpoint.take_from_elsewhere();
         self.endpoint.judge().clone_from(&self.endpoint.verifier);
     }
 

@@ -18,9 +18,13 @@ use crate::resource_server::MissingScopes;
 /// A reason. Somebody else's session has none of its own: it is unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Refusal {
+    /// Another instance had the session, and ended before it answered.
+    AnswerLost,
     BatchUnserved,
     BodyBroken,
-    BodyTooLarge { bytes_max: usize },
+    BodyTooLarge {
+        bytes_max: usize,
+    },
     BodyTooSlow,
     HeaderTwice(&'static str),
     IdInUse,
@@ -40,7 +44,9 @@ pub(super) enum Refusal {
     TooManySessions,
     TooManyStreams,
     Unreadable(MessageError),
-    VersionUnserved { requested: String },
+    VersionUnserved {
+        requested: String,
+    },
 }
 
 impl Refusal {
@@ -56,6 +62,7 @@ impl Refusal {
             | Self::SessionMissing
             | Self::Unreadable(_)
             | Self::VersionUnserved { .. } => StatusCode::BAD_REQUEST,
+            Self::AnswerLost => StatusCode::BAD_GATEWAY,
             Self::InsufficientScope(_) => StatusCode::FORBIDDEN,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -77,7 +84,8 @@ impl Refusal {
             Self::ServerFull | Self::TooManySessions | Self::TooManyStreams => {
                 Some(Duration::from_mins(1))
             }
-            Self::BatchUnserved
+            Self::AnswerLost
+            | Self::BatchUnserved
             | Self::BodyBroken
             | Self::BodyTooLarge { .. }
             | Self::BodyTooSlow
@@ -102,6 +110,10 @@ impl Refusal {
     pub(super) fn to_mcp_error(&self) -> McpError {
         let invalid = |message: &'static str| McpError::new(INVALID_REQUEST, message);
         match self {
+            Self::AnswerLost => McpError::new(
+                INTERNAL_ERROR,
+                "the server ended before it answered: whether this was done is not known",
+            ),
             Self::BatchUnserved => invalid("an array of messages is served under 2025-03-26 only"),
             Self::BodyBroken => invalid("the body could not be read to its end"),
             Self::BodyTooLarge { bytes_max } => {

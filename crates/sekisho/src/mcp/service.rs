@@ -391,7 +391,11 @@ impl Context {
             Client::Nobody => return Err(unreachable_client().into()),
             Client::Request(_) => {
                 let state = self.state().map(ToOwned::to_owned);
-                return Err(CallError::InputRequired(InputRequired { requests: unknown, state }));
+                return Err(CallError::InputRequired(InputRequired {
+                    requests: unknown,
+                    state,
+                    is_held: false,
+                }));
             }
             Client::Session(session) => {
                 let session = session.upgrade().ok_or_else(unreachable_client)?;

@@ -13,7 +13,7 @@ use tokio::io::{
 use super::legacy::{
     Duplex, EventStream, Next, Reader, Retention, Session, SessionLimits, Transport,
 };
-use super::modern::Stateless;
+use super::modern::{RequestState, Stateless};
 use super::refusal::{Refusal, Refused};
 use super::service::McpService;
 use super::sse::keep_on_one_line;
@@ -34,7 +34,8 @@ pub async fn serve_stdio(
 ) -> io::Result<()> {
     let limits = SessionLimits::default();
     let never = Timestamp::from_unix_seconds(0);
-    let session = Session::new(Transport::Stdio, None, &limits, never);
+    let id = crate::mint::id();
+    let session = Session::new(id, Transport::Stdio, None, &limits, never);
     let out = EventStream::new(&limits, Retention::None);
     session.listen_on(&out);
     if let Some(changes) = service.changes() {
@@ -42,8 +43,8 @@ pub async fn serve_stdio(
         changes.add(session);
     }
     let mut writing = tokio::spawn(write_lines(out.read(None), output));
-    let sealer = Sealer::ephemeral();
-    let stateless = Stateless::new(Arc::clone(&service), &limits, sealer, Arc::new(SystemClock));
+    let request_state = RequestState::new(Sealer::ephemeral(), Arc::new(SystemClock), None);
+    let stateless = Stateless::new(Arc::clone(&service), &limits, request_state);
     if let Some(changes) = service.changes() {
         changes.add(stateless.audience());
     }

@@ -29,6 +29,7 @@ use super::modern::Answer;
 use super::refusal::{Refusal, Refused};
 use super::request::{Accepts, caller, only, read_body, require_json};
 use super::sse::{self, Framing};
+use crate::fleet::InstanceId;
 
 /// Names the session, on every request after `initialize` and on its answer.
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -64,12 +65,20 @@ impl Service<Request> for Posts {
 
 /// GET: a stream for what no request asked for, or the rest of one that was cut.
 pub(super) async fn get(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Response {
-    endpoint.open_stream(&request).unwrap_or_else(|refusal| Refused::from(refusal).into_response())
+    let answer = match endpoint.asked_elsewhere(&request) {
+        Some(holder) => endpoint.pass_on_alone(&holder, request).await,
+        None => endpoint.open_stream(&request),
+    };
+    answer.unwrap_or_else(|refusal| Refused::from(refusal).into_response())
 }
 
 /// DELETE: the end of a session.
 pub(super) async fn delete(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Response {
-    endpoint.end_session(&request).unwrap_or_else(|refusal| Refused::from(refusal).into_response())
+    let answer = match endpoint.asked_elsewhere(&request) {
+        Some(holder) => endpoint.pass_on_alone(&holder, request).await,
+        None => endpoint.end_session(&request),
+    };
+    answer.unwrap_or_else(|refusal| Refused::from(refusal).into_response())
 }
 
 impl Endpoint {
@@ -85,6 +94,14 @@ impl Endpoint {
             match era::of_request(Some(&head.headers), request) {
                 Ok(Era::Handshake) => {}
                 Ok(Era::Stateless(meta)) => {
+                    if let Some(holder) = self.stateless.holder_elsewhere(request, &sender) {
+                        let passed =
+                            self.pass_on(&holder, Transport::StreamableHttp, &head, &body).await;
+                        // Where the holder is gone, so is the call: that is said here.
+                        if !matches!(passed, Err(Refusal::SessionUnknown)) {
+                            return passed.map_err(|refusal| refuse(refusal, &request.id));
+                        }
+                    }
                     return self
                         .take_stateless(&head.headers, sender, request, meta, accepts)
                         .await;
@@ -101,6 +118,12 @@ impl Endpoint {
             let session = self.sessions.begin(Transport::StreamableHttp, sender.clone());
             let session = session.map_err(|refusal| refuse(refusal, &request.id))?;
             return Ok(self.initialize(session, &sender, request, accepts).await);
+        }
+        if let Ok(id) = session_id(&head.headers)
+            && let Some(holder) = self.holder_elsewhere(id)
+        {
+            let passed = self.pass_on(&holder, Transport::StreamableHttp, &head, &body).await;
+            return passed.map_err(|refusal| Refused { refusal, id: request_id(&incoming) });
         }
         let find = || {
             require_served_version(&head.headers)?;
@@ -254,10 +277,26 @@ impl Endpoint {
         headers: &HeaderMap,
         caller: Option<&Arc<crate::principal::Principal>>,
     ) -> Result<Arc<Session>, Refusal> {
-        let id = only(headers, &SESSION_ID, "Mcp-Session-Id")?;
-        let id = id.ok_or(Refusal::SessionMissing)?;
-        let session = self.sessions.find(Transport::StreamableHttp, id, caller);
+        let session = self.sessions.find(Transport::StreamableHttp, session_id(headers)?, caller);
         session.ok_or(Refusal::SessionUnknown)
+    }
+
+    /// Who has the session of a request without a message, if that is another instance.
+    fn asked_elsewhere(&self, request: &Request) -> Option<InstanceId> {
+        let headers = request.headers();
+        if era::is_stateless(headers) {
+            return None;
+        }
+        self.holder_elsewhere(session_id(headers).ok()?)
+    }
+
+    async fn pass_on_alone(
+        &self,
+        holder: &InstanceId,
+        request: Request,
+    ) -> Result<Response, Refusal> {
+        let (head, _) = request.into_parts();
+        self.pass_on(holder, Transport::StreamableHttp, &head, &[]).await
     }
 }
 
@@ -347,6 +386,19 @@ impl Drop for Ending {
     fn drop(&mut self) {
         self.0.finish();
     }
+}
+
+fn request_id(incoming: &Incoming<'_>) -> Option<RequestId> {
+    match incoming {
+        Incoming::Single(Message::Request(request)) => Some(request.id.clone()),
+        Incoming::Single(Message::Notification(_) | Message::Response(_)) | Incoming::Batch(_) => {
+            None
+        }
+    }
+}
+
+fn session_id(headers: &HeaderMap) -> Result<&str, Refusal> {
+    only(headers, &SESSION_ID, "Mcp-Session-Id")?.ok_or(Refusal::SessionMissing)
 }
 
 fn refuse(refusal: Refusal, id: &RequestId) -> Refused {

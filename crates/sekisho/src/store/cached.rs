@@ -20,7 +20,8 @@ use super::{
     CodeRedemption, DueSessions, Flow, FlowNote, FoundPerson, GrantsOf, KeyClaim, ListedGrant,
     LocalUser, LoggedOut, LoginBegun, LoginRecord, PersonalToken, PersonalTokenAdded,
     ProviderLogout, ProviderSession, RefreshExtension, RefreshRotation, RefreshToken,
-    RememberedConsent, Revocation, RotationTime, SessionEnd, Store, StoreError, Swept,
+    RememberedConsent, Revocation, RotationTime, SessionEnd, Store, StoreError, Swept, TryCounted,
+    TryCounter,
 };
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
@@ -599,6 +600,14 @@ impl Store for CachedStore {
         expires_at: Timestamp,
     ) -> Result<AssertionUse, StoreError> {
         self.behind.use_assertion(assertion, expires_at).await
+    }
+
+    async fn count_try(
+        &self,
+        counters: &[TryCounter],
+        now: Timestamp,
+    ) -> Result<TryCounted, StoreError> {
+        self.behind.count_try(counters, now).await
     }
 
     async fn begin_account_session(

@@ -12,7 +12,8 @@ use super::{
     CodeRedemption, DueSessions, Flow, FlowNote, FoundPerson, GrantsOf, KeyClaim, ListedGrant,
     LocalUser, LoggedOut, LoginBegun, LoginRecord, PersonalToken, PersonalTokenAdded,
     ProviderLogout, ProviderSession, RefreshExtension, RefreshRotation, RefreshToken,
-    RememberedConsent, Revocation, RotationTime, SessionEnd, Store, StoreError, Swept,
+    RememberedConsent, Revocation, RotationTime, SessionEnd, Store, StoreError, Swept, TryCounted,
+    TryCounter,
 };
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
@@ -147,6 +148,7 @@ verbs! {
     fn sweep_idle_clients(unused_since: Timestamp) -> Swept;
     fn issue_to_machine(grant: &Grant, tokens: &IssuedTokens) -> ();
     fn use_assertion(assertion: &SecretHash, expires_at: Timestamp) -> AssertionUse;
+    fn count_try(counters: &[TryCounter], now: Timestamp) -> TryCounted;
     fn claim_keys(newest_first: &[KeyId]) -> KeyClaim;
     fn note_flows(notes: &[FlowNote]) -> ();
     fn list_flows(trace_id: Option<&str>) -> Vec<Flow>;

@@ -17,6 +17,7 @@ use sekisho_protocol::oauth::ClientId;
 
 use self::flows::Flows;
 use self::provider_sessions::ProviderSessions;
+use super::tries::TryRow;
 use super::{
     ASSERTIONS_MAX, AccessToken, AccountSessionBegun, AssertionUse, CLIENTS_LISTED_MAX,
     CONSENTS_KEPT, ClaimedSession, Client, ClientOrigin, CodeIssue, CodeRecord, CodeRedemption,
@@ -26,7 +27,7 @@ use super::{
     PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken, PersonalTokenAdded, ProviderLogout,
     ProviderSession, REFRESH_GRACE_MAX, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshExtension,
     RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime, SessionEnd, Store,
-    StoreError, Successors, Swept, TableLimits,
+    StoreError, Successors, Swept, TableLimits, TryCounted, TryCounter,
 };
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
@@ -531,6 +532,23 @@ impl Store for MemoryStore {
         Ok(AssertionUse::Fresh)
     }
 
+    async fn count_try(
+        &self,
+        counters: &[TryCounter],
+        now: Timestamp,
+    ) -> Result<TryCounted, StoreError> {
+        let mut tables = self.tables();
+        for counter in counters {
+            let known = tables.tries.get(&counter.place).copied();
+            let (row, counted) = counter.count(known, now);
+            tables.tries.insert(counter.place, row);
+            if counted != TryCounted::Allowed {
+                return Ok(counted);
+            }
+        }
+        Ok(TryCounted::Allowed)
+    }
+
     async fn claim_keys(&self, newest_first: &[KeyId]) -> Result<KeyClaim, StoreError> {
         let mut tables = self.tables();
         if tables.sealing_key.as_ref().is_some_and(|noted| !newest_first.contains(noted)) {
@@ -581,6 +599,7 @@ struct Tables {
     /// Until when each could be sent again.
     logout_messages: HashMap<SecretHash, Timestamp>,
     assertions: HashMap<SecretHash, Timestamp>,
+    tries: HashMap<u32, TryRow>,
     sealing_key: Option<KeyId>,
     flows: Flows,
 }
@@ -1049,6 +1068,7 @@ impl Tables {
     fn sweep(&mut self, now: Timestamp, unused_clients_before: Timestamp, room: &mut Room) {
         self.logins.retain(|_, row| !room.takes(row.expires_at.is_over(now)));
         self.browser_sessions.retain(|_, row| !room.takes(row.expires_at.is_over(now)));
+        self.tries.retain(|_, row| !room.takes(row.full_at.is_over(now)));
         self.assertions.retain(|_, expires_at| !room.takes(expires_at.is_over(now)));
         self.consents.retain(|_, given_at| !room.takes(given_at.plus(CONSENTS_KEPT).is_over(now)));
         self.sweep_grants(now, room);

@@ -14,6 +14,7 @@ pub mod memory;
 pub mod postgres;
 #[allow(clippy::duplicate_mod, reason = "what is in `sql/` is compiled once for each database")]
 pub mod sqlite;
+mod tries;
 
 use std::fmt;
 use std::sync::Arc;
@@ -40,8 +41,9 @@ pub use self::grants::{
 };
 pub use self::measured::MeasuredStore;
 pub use self::memory::MemoryStore;
-pub use self::postgres::{PostgresOpenError, PostgresStore};
+pub use self::postgres::{INSTANCES_MAX, InstanceSeen, PostgresOpenError, PostgresStore};
 pub use self::sqlite::{Durability, OpenError, SqliteStore};
+pub use self::tries::{TryCounted, TryCounter};
 
 /// The issuer of our own accounts, as [`Identity::issuer`] has it.
 pub const LOCAL_ISSUER: &str = "local";
@@ -760,6 +762,12 @@ pub trait Store: fmt::Debug + Send + Sync {
         assertion: &SecretHash,
         expires_at: Timestamp,
     ) -> Result<AssertionUse, StoreError>;
+    /// Counts a try at each of these counters in their order, up to the first that has none left.
+    async fn count_try(
+        &self,
+        counters: &[TryCounter],
+        now: Timestamp,
+    ) -> Result<TryCounted, StoreError>;
     /// Notes the first of these keys as the one that seals from now on, provided that the one
     /// noted before is among them or there is none.
     async fn claim_keys(&self, newest_first: &[KeyId]) -> Result<KeyClaim, StoreError>;

@@ -93,7 +93,10 @@ impl McpService for Everything {
             }
             ("tools/call", Some("left")) => {
                 let requests = vec![InputRequest::sampling("s", &json!({}))];
-                Err(CallError::InputRequired(InputRequired { requests, state: None }))
+                Err(CallError::InputRequired(InputRequired {
+                    requests,
+                    ..InputRequired::default()
+                }))
             }
             ("resources/read", _) => {
                 Err(McpError::resource_not_found(params["uri"].as_str().unwrap()).into())

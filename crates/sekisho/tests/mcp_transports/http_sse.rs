@@ -4,6 +4,7 @@ use http::{Method, StatusCode};
 use serde_json::json;
 use testkit::SseClient;
 
+use crate::instances::SESSION_ID_LETTERS;
 use crate::rig::{Rig, VERSIONS};
 
 const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
@@ -20,7 +21,10 @@ async fn the_first_event_says_where_to_post() {
     assert_eq!((endpoint.name.as_deref(), endpoint.id), (Some("endpoint"), None));
     let uri = endpoint.data.unwrap();
     let id = uri.strip_prefix("/deep/messages?sessionId=").expect(&uri);
-    assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{uri}");
+    assert!(
+        id.len() == SESSION_ID_LETTERS && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "{uri}"
+    );
 }
 
 /// T2, T4: any version with a handshake may be agreed upon here.

@@ -9,6 +9,7 @@
 
 mod everything;
 mod http_sse;
+mod instances;
 mod limits;
 mod listening;
 mod questions;

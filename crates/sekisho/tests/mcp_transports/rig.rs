@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
 use sekisho::clock::{Clock, Timestamp};
@@ -57,14 +58,23 @@ impl Rig {
         let mut settings = Settings::new("/messages");
         settings.liveness_poll = Duration::from_millis(10);
         change(&mut settings);
-        let endpoints = McpEndpoints::new(
-            service,
-            settings,
-            Some(Arc::clone(&verifier) as _),
-            shutdown.clone(),
-            Arc::clone(&clock) as _,
-        );
-        let url = at_a_port(&endpoints, &verifier).await;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let first = std::cell::RefCell::new(None);
+        let instance = |settings| {
+            let endpoints = McpEndpoints::new(
+                Arc::clone(&service),
+                settings,
+                Some(Arc::clone(&verifier) as _),
+                shutdown.clone(),
+                Arc::clone(&clock) as _,
+            );
+            first.borrow_mut().get_or_insert_with(|| endpoints.clone());
+            guarded(&endpoints, &verifier)
+        };
+        let app = crate::instances::serving(settings, instance).await;
+        let endpoints = first.take().unwrap();
+        tokio::spawn(async move { axum::serve(listener, app).await });
         Self { url, clock, verifier, gate, shutdown, endpoints }
     }
 
@@ -103,6 +113,15 @@ impl Rig {
 
 /// Serves them where nobody listened before.
 async fn at_a_port(endpoints: &McpEndpoints, verifier: &Arc<KnownTokens>) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let app = guarded(endpoints, verifier);
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    url
+}
+
+/// All of them behind a guard that knows these tokens.
+fn guarded(endpoints: &McpEndpoints, verifier: &Arc<KnownTokens>) -> Router {
     let known = Arc::clone(verifier);
     let guard = middleware::from_fn(move |mut request: Request, next: Next| {
         let known = Arc::clone(&known);
@@ -115,11 +134,7 @@ async fn at_a_port(endpoints: &McpEndpoints, verifier: &Arc<KnownTokens>) -> Str
             next.run(request).await
         }
     });
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let app = endpoints.router("/").layer(guard);
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    url
+    endpoints.router("/").layer(guard)
 }
 
 /// Who is who. `alice-newer` is what Alice gets when she refreshes `alice`.

@@ -4,6 +4,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use testkit::McpClient;
 
+use crate::instances::SESSION_ID_LETTERS;
 use crate::rig::{Rig, VERSIONS};
 
 const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
@@ -38,7 +39,7 @@ async fn a_session_id_is_random_hex_and_new_each_time() {
     let (one, two) = (one.session.unwrap(), two.session.unwrap());
     assert_ne!(one, two);
     for id in [one, two] {
-        assert_eq!(id.len(), 32, "{id}");
+        assert_eq!(id.len(), SESSION_ID_LETTERS, "{id}");
         assert!(id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
     }
 }

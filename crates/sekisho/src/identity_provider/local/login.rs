@@ -20,7 +20,7 @@ use super::{LocalProvider, LoginBinding};
 use crate::audit::{self, Details, Event, Refused};
 use crate::front::{ClientAddress, TraceId, is_posted_by_our_page};
 use crate::pages::{self, ErrorPage, Language, LoginPage, LoginProblem, Problem};
-use crate::store::StoreError;
+use crate::store::{StoreError, TryCounted};
 
 /// Largest form that is read: 8 KiB.
 pub const LOGIN_FORM_BYTES_MAX: usize = 8 * 1024;
@@ -131,7 +131,9 @@ impl LocalProvider {
     ) -> Result<Outcome, LoginRefusal> {
         let name = UserName::parse(&form.username).ok();
         let account = name.as_ref().map_or("", UserName::as_str);
-        if let Err(wait) = self.tries.count(address, account) {
+        let counters = self.tries.counters(&self.sealer, address, account);
+        let counted = self.store.count_try(&counters, self.clock.now()).await?;
+        if let TryCounted::TooMany { wait } = counted {
             note_refused(address, Refused::TooManyPasswords, "too many tries at a password");
             return Ok(Outcome::TooManyTries { wait });
         }

@@ -71,6 +71,7 @@ struct Streams {
 
 impl Session {
     pub(in crate::mcp) fn new(
+        id: String,
         transport: Transport,
         principal: Option<Arc<Principal>>,
         limits: &SessionLimits,
@@ -78,7 +79,7 @@ impl Session {
     ) -> Arc<Self> {
         let calls_max = limits.calls_per_session_max.min(Semaphore::MAX_PERMITS);
         Arc::new(Self {
-            id: crate::mint::id().into(),
+            id: id.into(),
             transport,
             principal: principal.map(Mutex::new),
             version: OnceLock::new(),
@@ -99,7 +100,7 @@ impl Session {
         })
     }
 
-    /// 32 hex digits.
+    /// Hex digits.
     pub(in crate::mcp) fn id(&self) -> &str {
         &self.id
     }

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::limits::SessionLimits;
 use super::session::{Session, Transport};
 use crate::clock::{Clock, Timestamp};
+use crate::fleet::Fleet;
 use crate::mcp::changes::{Audience, Change, Whose};
 use crate::mcp::refusal::Refusal;
 use crate::measure::{Limit, Places, Taken};
@@ -23,6 +24,7 @@ pub(in crate::mcp) struct Sessions {
     limits: SessionLimits,
     clock: Arc<dyn Clock>,
     shutdown: CancellationToken,
+    fleet: Option<Arc<Fleet>>,
     table: Arc<Mutex<Table>>,
     _places: Places,
 }
@@ -44,6 +46,7 @@ impl Sessions {
         limits: SessionLimits,
         clock: Arc<dyn Clock>,
         shutdown: CancellationToken,
+        fleet: Option<Arc<Fleet>>,
     ) -> Self {
         let places = Limit::McpSessions.has(limits.sessions_max);
         let table = Table {
@@ -52,14 +55,16 @@ impl Sessions {
             swept_at: clock.now(),
             taken: Vec::new(),
         };
-        Self { limits, clock, shutdown, table: Arc::new(Mutex::new(table)), _places: places }
+        let table = Arc::new(Mutex::new(table));
+        Self { limits, clock, shutdown, fleet, table, _places: places }
     }
 
     /// The same sessions under other limits. What a session took by the former ones it keeps.
     pub(in crate::mcp) fn limited(&self, limits: SessionLimits) -> Self {
         let (clock, table) = (Arc::clone(&self.clock), Arc::clone(&self.table));
         let places = Limit::McpSessions.has(limits.sessions_max);
-        Self { limits, clock, shutdown: self.shutdown.clone(), table, _places: places }
+        let (shutdown, fleet) = (self.shutdown.clone(), self.fleet.clone());
+        Self { limits, clock, shutdown, fleet, table, _places: places }
     }
 
     /// All sessions, as whoever hears of changes.
@@ -72,7 +77,8 @@ impl Sessions {
         &self.limits
     }
 
-    /// Begins a session under a name nobody can guess. None begins when all is to end soon.
+    /// Begins a session under a name nobody can guess, by which other instances know whose it is. None
+    /// begins when all is to end soon.
     pub(in crate::mcp) fn begin(
         &self,
         transport: Transport,
@@ -103,7 +109,8 @@ impl Sessions {
             }
             *table.of_person.entry(person).or_default() += 1;
         }
-        let session = Session::new(transport, principal, &self.limits, now);
+        let id = self.fleet.as_ref().map_or_else(crate::mint::id, |fleet| fleet.name());
+        let session = Session::new(id, transport, principal, &self.limits, now);
         table.sessions.insert(session.id().into(), Arc::clone(&session));
         table.taken.push(Limit::McpSessions.take());
         Ok(session)

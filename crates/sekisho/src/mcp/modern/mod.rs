@@ -32,13 +32,12 @@ use serde_json::value::RawValue;
 use self::headers::Repeated;
 use self::in_flight::InFlight;
 use self::listen::Listeners;
-use self::request_state::RequestState;
+pub(super) use self::request_state::RequestState;
 use super::changes::Audience;
 use super::input::CallError;
 use super::legacy::{Caller, EventStream, SessionLimits};
 use super::service::{Context, Declared, McpService};
-use crate::clock::Clock;
-use crate::seal::Sealer;
+use crate::fleet::InstanceId;
 
 /// Serves one service without sessions.
 #[derive(Debug)]
@@ -74,16 +73,24 @@ impl Stateless {
     pub(super) fn new(
         service: Arc<dyn McpService>,
         limits: &SessionLimits,
-        sealer: Sealer,
-        clock: Arc<dyn Clock>,
+        request_state: RequestState,
     ) -> Self {
         Self {
             service,
-            request_state: RequestState::new(sealer, clock),
+            request_state,
             in_flight: InFlight::new(limits.calls_per_person_max),
             listeners: Arc::default(),
             limits: limits.clone(),
         }
+    }
+
+    /// Where the call waits that this request goes on with, if that is another instance.
+    pub(super) fn holder_elsewhere(
+        &self,
+        request: &Request<'_>,
+        sender: &Caller,
+    ) -> Option<InstanceId> {
+        self.request_state.holder_elsewhere(request, sender.as_deref())
     }
 
     /// Another service for the same clients, under other limits.
@@ -219,7 +226,7 @@ impl Stateless {
                 for request in &needed.requests {
                     context.require(request.capability())?;
                 }
-                let state = self.request_state.seal(checked, needed.state);
+                let state = self.request_state.seal(checked, &needed);
                 answer::input_required(&needed.requests, &state, &server_info)
             }
         }

@@ -15,7 +15,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Checked, wrong_params};
 use crate::clock::{Clock, Timestamp};
-use crate::mcp::input::Inputs;
+use crate::fleet::{Fleet, InstanceId};
+use crate::mcp::input::{InputRequired, Inputs};
 use crate::principal::Principal;
 use crate::seal::{Purpose, Sealed, Sealer};
 
@@ -24,9 +25,10 @@ const LIFE: Duration = Duration::from_mins(15);
 
 /// Seals and opens.
 #[derive(Debug, Clone)]
-pub(super) struct RequestState {
+pub(in crate::mcp) struct RequestState {
     sealer: Sealer,
     clock: Arc<dyn Clock>,
+    fleet: Option<Arc<Fleet>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -34,6 +36,18 @@ struct Kept {
     until: i64,
     answers: HashMap<String, Box<RawValue>>,
     state: Option<Box<RawValue>>,
+    /// A name of the instance that alone can go on with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    held_by: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Brought<'a> {
+    #[serde(borrow, default)]
+    input_responses: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    request_state: Option<&'a RawValue>,
 }
 
 /// Whether calls of this method may end with a question.
@@ -42,8 +56,27 @@ pub(super) fn may_need_input(method: &str) -> bool {
 }
 
 impl RequestState {
-    pub(super) fn new(sealer: Sealer, clock: Arc<dyn Clock>) -> Self {
-        Self { sealer, clock }
+    pub(in crate::mcp) fn new(
+        sealer: Sealer,
+        clock: Arc<dyn Clock>,
+        fleet: Option<Arc<Fleet>>,
+    ) -> Self {
+        Self { sealer, clock, fleet }
+    }
+
+    /// Who holds the call that a request goes on with, if that is another instance.
+    pub(super) fn holder_elsewhere(
+        &self,
+        request: &Request<'_>,
+        principal: Option<&Principal>,
+    ) -> Option<InstanceId> {
+        let fleet = self.fleet.as_ref()?;
+        let params = request.params.filter(|params| {
+            may_need_input(&request.method) && params.get().contains("requestState")
+        })?;
+        let brought: Brought<'_> = serde_json::from_str(params.get()).ok()?;
+        let kept = self.open(brought.request_state?, request, principal).ok()?;
+        fleet.holder_elsewhere(&kept.held_by?)
     }
 
     /// What a request brings along of answers and state; nothing if it is a first call.
@@ -56,14 +89,6 @@ impl RequestState {
         request: &Request<'_>,
         principal: Option<&Principal>,
     ) -> Result<Option<Inputs>, McpError> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Brought<'a> {
-            #[serde(borrow, default)]
-            input_responses: Option<&'a RawValue>,
-            #[serde(borrow, default)]
-            request_state: Option<&'a RawValue>,
-        }
         let Some(params) = request.params.filter(|params| {
             may_need_input(&request.method)
                 && (params.get().contains("inputResponses")
@@ -76,7 +101,10 @@ impl RequestState {
             .map_err(|_| wrong_params("inputResponses and requestState come once"))?;
         let mut inputs = match brought.request_state {
             None => Inputs::default(),
-            Some(state) => self.open(state, request, principal)?,
+            Some(state) => {
+                let Kept { answers, state, .. } = self.open(state, request, principal)?;
+                Inputs { answers, state }
+            }
         };
         if let Some(answers) = brought.input_responses {
             let answers: HashMap<String, Box<RawValue>> = serde_json::from_str(answers.get())
@@ -95,7 +123,7 @@ impl RequestState {
         state: &RawValue,
         request: &Request<'_>,
         principal: Option<&Principal>,
-    ) -> Result<Inputs, McpError> {
+    ) -> Result<Kept, McpError> {
         let text: Option<String> = serde_json::from_str(state.get()).ok();
         let sealed = text.and_then(|text| Sealed::from_text(&text));
         let place = place(principal, &request.method, request.params);
@@ -104,20 +132,21 @@ impl RequestState {
         });
         let kept =
             kept.filter(|kept| !Timestamp::from_unix_seconds(kept.until).is_over(self.clock.now()));
-        let kept = kept.ok_or_else(|| {
+        kept.ok_or_else(|| {
             wrong_params("requestState is not ours, not for this call, or too old: call again")
-        })?;
-        Ok(Inputs { answers: kept.answers, state: kept.state })
+        })
     }
 
     /// The state for the client to bring along next time.
-    pub(super) fn seal(&self, checked: &Checked, state: Option<Box<RawValue>>) -> String {
+    pub(super) fn seal(&self, checked: &Checked, needed: &InputRequired) -> String {
         let Checked { method, params, context, .. } = checked;
         let principal = context.principal().map(AsRef::as_ref);
         let place = place(principal, method, params.as_deref());
         let answers = context.inputs().map(|inputs| inputs.answers.clone()).unwrap_or_default();
         let until = self.clock.now().plus(LIFE).unix_seconds();
-        let kept = Kept { until, answers, state };
+        let fleet = self.fleet.as_ref().filter(|_| needed.is_held);
+        let held_by = fleet.map(|fleet| fleet.name());
+        let kept = Kept { until, answers, state: needed.state.clone(), held_by };
         self.sealer.seal_value(Purpose::RequestState, &place, &kept).to_text()
     }
 }

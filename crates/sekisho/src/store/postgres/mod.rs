@@ -10,6 +10,7 @@ mod condition;
 mod flows;
 #[path = "../sql/grants.rs"]
 mod grants;
+mod instances;
 mod open;
 #[path = "../sql/provider_sessions.rs"]
 mod provider_sessions;
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use sekisho_protocol::Secret;
 
+pub use self::instances::{INSTANCES_MAX, InstanceSeen};
 pub use self::open::PostgresOpenError;
 use self::verbs::Uncounted;
 use super::{Condition, SchemaAge, StoreError, TableLimits};

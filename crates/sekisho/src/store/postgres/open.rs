@@ -274,7 +274,7 @@ pub(super) const MIGRATIONS_TABLE: &str = "CREATE TABLE IF NOT EXISTS _sqlx_migr
 )";
 
 /// Every schema there ever was, oldest first. Never changed once released, only added to.
-const MIGRATIONS: [Migration; 10] = [
+const MIGRATIONS: [Migration; 11] = [
     (1, "tables", include_str!("../../../migrations/postgres/0001_tables.sql")),
     (2, "refresh", include_str!("../../../migrations/postgres/0002_refresh.sql")),
     (3, "clients", include_str!("../../../migrations/postgres/0003_clients.sql")),
@@ -293,6 +293,11 @@ const MIGRATIONS: [Migration; 10] = [
     (8, "claims", include_str!("../../../migrations/postgres/0008_claims.sql")),
     (9, "described", include_str!("../../../migrations/postgres/0009_described.sql")),
     (10, "leases", include_str!("../../../migrations/postgres/0010_leases.sql")),
+    (
+        11,
+        "instances and tries",
+        include_str!("../../../migrations/postgres/0011_instances_and_tries.sql"),
+    ),
 ];
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::grant::{CodeGrant, FlowId, Grant, GrantId};
 use crate::principal::{Claims, Identity, Principal};
 use crate::seal::Sealed;
+use crate::store::tries::TryRow;
 use crate::store::{
     AccessToken, ClaimedSession, Client, ClientOrigin, CodeRecord, Contents, Due, Flow, FoundBy,
     FoundPerson, LastNoted, ListedGrant, LocalUser, LoginRecord, Personal, ProviderSession,
@@ -58,6 +59,11 @@ pub(super) fn contents(row: Row<'_>) -> Result<Contents, StoreError> {
         logins: count(row.read("logins")?),
         sealing_key: row.read("sealing_key")?,
     })
+}
+
+pub(super) fn tries(row: Row<'_>) -> Result<TryRow, StoreError> {
+    let row = Columns { row, table: "tries" };
+    Ok(TryRow { full_at: row.time("until")?, counted_at: row.time("counted_at")? })
 }
 
 /// How an origin is written down.

@@ -58,13 +58,14 @@ macro_rules! unneeded {
 }
 
 /// In this order: what hangs on something goes before it.
-fn rules(now: Timestamp, unused_clients_before: Timestamp) -> [Rule; 18] {
+fn rules(now: Timestamp, unused_clients_before: Timestamp) -> [Rule; 19] {
     let ago = |time| Some(now.minus(time));
     let at = Some(now);
     [
         rule!(Text, "id", "flows", { "begun_at <= $2" }, ago(FLOWS_KEPT)),
         rule!(Hash, "login_state", "logins", { "expires_at <= $2" }, at),
         rule!(Hash, "browser", "browser_sessions", { "expires_at <= $2" }, at),
+        rule!(Number, "place", "tries", { "until <= $2" }, at),
         rule!(Hash, "assertion", "assertions", { "expires_at <= $2" }, at),
         rule!(Hash, "token", "access_tokens", { "expires_at <= $2" }, at),
         rule!(Hash, "token", "refresh_tokens", { "expires_at <= $2 AND is_spent = FALSE" }, at),

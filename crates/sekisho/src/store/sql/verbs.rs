@@ -22,7 +22,7 @@ use crate::store::{
     LocalUser, LoggedOut, LoginBegun, LoginRecord, PERSONAL_CLIENT, PersonalToken,
     PersonalTokenAdded, ProviderLogout, ProviderSession, REVOCATIONS_READ_MAX, RefreshExtension,
     RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime, SessionEnd, Store,
-    StoreError, Swept,
+    StoreError, Swept, TryCounted, TryCounter,
 };
 use async_trait::async_trait;
 use sekisho_protocol::SecretHash;
@@ -727,6 +727,39 @@ impl Store for SqlStore {
             .await?;
         step.commit().await?;
         Ok(if known > 0 { AssertionUse::Replayed } else { AssertionUse::Full })
+    }
+
+    async fn count_try(
+        &self,
+        counters: &[TryCounter],
+        now: Timestamp,
+    ) -> Result<TryCounted, StoreError> {
+        let mut step = self.begin().await?;
+        let mut counted = TryCounted::Allowed;
+        for counter in counters {
+            let place = i64::from(counter.place);
+            let known = query("SELECT until, counted_at FROM tries WHERE place = $1")
+                .bind(place)
+                .fetch_optional(&mut step, rows::tries)
+                .await?;
+            let (row, outcome) = counter.count(known, now);
+            query(
+                "INSERT INTO tries (place, until, counted_at) VALUES ($1, $2, $3)
+                 ON CONFLICT (place) DO UPDATE SET
+                    until = excluded.until, counted_at = excluded.counted_at",
+            )
+            .bind(place)
+            .bind(row.full_at.unix_seconds())
+            .bind(row.counted_at.unix_seconds())
+            .execute(&mut step)
+            .await?;
+            if outcome != TryCounted::Allowed {
+                counted = outcome;
+                break;
+            }
+        }
+        step.commit().await?;
+        Ok(counted)
     }
 
     async fn claim_keys(&self, newest_first: &[KeyId]) -> Result<KeyClaim, StoreError> {
