@@ -26,12 +26,6 @@ async fn a_wrong_setting_is_one_sentence_and_no_start() {
              (os error 2)): name a readable file",
         ),
         (
-            "[tls]",
-            &["config", "check"],
-            "sekisho.toml, line 1: tls: it is reserved for serving https without a proxy in front \
-             and not built yet: leave it out",
-        ),
-        (
             "",
             &["serve", "--store", "postgres://db"],
             "--store = \"postgres://***\": it names no database: write \
