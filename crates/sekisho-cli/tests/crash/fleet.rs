@@ -132,8 +132,10 @@ impl Talker {
             let answer =
                 self.post(Some(session), id, "tools/call", json!({ "name": "fortune" })).await;
             count(&self.report.calls);
-            let is_ours =
-                |body: &Value| body["id"] == id && body["result"]["content"][0]["type"] == "text";
+            let is_text = |body: &Value| {
+                body.pointer("/result/content/0/type").is_some_and(|kind| kind == "text")
+            };
+            let is_ours = |body: &Value| body["id"] == id && is_text(body);
             match answer.status.as_u16() {
                 // Whoever it went to was killed, and nobody knows what became of it.
                 _ if is_unknown(answer.status) => {}

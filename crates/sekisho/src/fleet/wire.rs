@@ -258,18 +258,18 @@ mod tests {
     #[test]
     fn a_request_opens_for_the_instance_it_is_for_and_by_our_key_alone() {
         let sealer = Sealer::ephemeral();
-        let sealed = seal_request(&sealer, &id("a"), &head(), b"body");
-        let (opened, body) = open_request(&sealer, &id("a"), sealed.clone()).unwrap();
+        let request = seal_request(&sealer, &id("a"), &head(), b"body");
+        let (opened, body) = open_request(&sealer, &id("a"), request.clone()).unwrap();
         assert_eq!((opened.number, body.as_slice()), (7, b"body".as_slice()));
         let headers = opened.headers.to_map();
         assert_eq!(headers.get(http::header::PRAGMA).unwrap().as_bytes(), b"\xe9\xff");
         assert_eq!(headers.get(http::header::AUTHORIZATION), None, "no token travels");
 
-        let mut altered = sealed.clone();
+        let mut altered = request.clone();
         *altered.last_mut().unwrap() ^= 1;
         assert!(open_request(&sealer, &id("a"), altered).is_err(), "altered");
-        assert!(open_request(&sealer, &id("c"), sealed.clone()).is_err(), "for somebody else");
-        assert!(open_request(&Sealer::ephemeral(), &id("a"), sealed).is_err(), "another key");
+        assert!(open_request(&sealer, &id("c"), request.clone()).is_err(), "for somebody else");
+        assert!(open_request(&Sealer::ephemeral(), &id("a"), request).is_err(), "another key");
     }
 
     #[test]
@@ -281,9 +281,10 @@ mod tests {
         writing.write(Kind::Data(b"two"), &mut second);
 
         let mut reading = Parts::new(&sealer, "b", 7);
-        let mut come = first[..5].to_vec();
+        let (begin, rest) = first.split_at(5);
+        let mut come = begin.to_vec();
         assert!(matches!(reading.read(&mut come), Ok(None)), "not all there");
-        come.extend_from_slice(&first[5..]);
+        come.extend_from_slice(rest);
         assert!(matches!(reading.read(&mut come), Ok(Some(Part::Data(data))) if data == b"one"));
         assert!(matches!(reading.read(&mut first.clone()), Err(Foreign)), "the first once more");
 
