@@ -9,8 +9,8 @@
 //! What an instance holds in memory (a session with its streams, a call that waits for its client) has
 //! the instance's name in its own, and a request about it that comes to another is passed on, whole.
 //! The caller was checked where the request came in; the token stays there. Instances find each other
-//! in the store ([`members`]), and know each other by the key alone: what is not sealed by it, or was
-//! seen before, is nothing ([`wire`], [`door`]).
+//! in the store (`members`), and know each other by the key alone: what is not sealed by it, or was
+//! seen before, is nothing (`wire`, `door`).
 
 mod door;
 mod members;
