@@ -86,14 +86,17 @@ impl RegisteredRedirectUri {
         if text.contains('#') {
             return Err(RedirectUriError::Fragment);
         }
-        if !url.username().is_empty() || url.password().is_some() {
+        // Empty ones too, of which the URL parser says nothing.
+        let authority = authority(text, url.scheme());
+        let has_userinfo = authority.is_some_and(|authority| authority.contains('@'));
+        if has_userinfo || !url.username().is_empty() || url.password().is_some() {
             return Err(RedirectUriError::Userinfo);
         }
         if has_dot_segments(text) {
             return Err(RedirectUriError::DotSegments);
         }
         match url.scheme() {
-            "https" if url.host_str().is_some_and(|host| !host.is_empty()) => {}
+            "https" if authority.is_some_and(|authority| !authority.is_empty()) => {}
             "https" => return Err(RedirectUriError::Malformed),
             "http" if is_written_loopback(text) => {}
             "http" => return Err(RedirectUriError::PlainHttp),
@@ -165,6 +168,11 @@ impl<'a> LoopbackUri<'a> {
 
 fn is_written_loopback(text: &str) -> bool {
     LoopbackUri::parse(text).is_some()
+}
+
+/// What is written between `//` and the path.
+fn authority<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
+    text.get(scheme.len()..)?.strip_prefix("://")?.split(['/', '?']).next()
 }
 
 fn has_dot_segments(text: &str) -> bool {
@@ -257,6 +265,11 @@ mod tests {
             ("http://localhost:6274/oauth/callback", Ok(()), "localhost"),
             ("cursor://anysphere.cursor-mcp/oauth/callback", Ok(()), "private use, as Cursor"),
             ("com.example.app:/oauth", Ok(()), "private use, reverse domain"),
+            ("https://@app.example/cb", Err(Userinfo), "credentials, empty"),
+            ("attp://@", Err(Userinfo), "empty credentials of nobody"),
+            ("https:@app.example/cb", Err(Malformed), "no host in its place"),
+            ("https:///app.example/cb", Err(Malformed), "nor here"),
+            ("app:/cb?to=me@here://x@y", Ok(()), "an address in a query"),
             ("http://evil.example/cb", Err(PlainHttp), "plain http off loopback"),
             ("http://127.0.0.1.evil.example/cb", Err(PlainHttp), "looks like loopback"),
             ("http://localhost.evil.example/cb", Err(PlainHttp), "looks like localhost"),
