@@ -14,6 +14,7 @@ pub(crate) fn needing_restart(former: &Config, now: &Config) -> Vec<&'static str
         ("store", !is_same_store(&former.store, &now.store)),
         ("durability", former.durability != now.durability),
         ("key_file", former.key_file != now.key_file),
+        ("fleet_listen", former.fleet_listen != now.fleet_listen),
         ("metrics_listen", former.metrics_listen != now.metrics_listen),
         ("traces_endpoint", traces(former) != traces(now)),
         ("log", former.log.filter != now.log.filter),

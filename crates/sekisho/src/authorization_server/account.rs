@@ -127,6 +127,8 @@ impl AuthorizationServer {
         let now = self.clock.now();
         let idle_until = now.plus(SESSION_IDLE);
         let found = self.store.use_account_session(&value.hash(), now, idle_until).await?;
+        // Who may not come in any more has no page left either.
+        let found = found.filter(|identity| self.providers.admit(identity));
         Ok(found.map(|identity| Session { value, identity }))
     }
 

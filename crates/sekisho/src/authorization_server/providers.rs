@@ -146,9 +146,9 @@ impl Providers {
     }
 
     /// The one whose people have this issuer. What is remembered of a provider that is not there any
-    /// more belongs to the only one, which may have got another issuer, and to none of several.
+    /// more is nobody's: its tokens go to no other, and its people log in anew.
     pub(super) fn of_issuer(&self, issuer: &str) -> Option<&Provider> {
-        self.iter().find(|one| one.seam.issuer() == issuer).or_else(|| self.only())
+        self.iter().find(|one| one.seam.issuer() == issuer)
     }
 
     /// Whether this person, or the machine that is none, may come in or stay.

@@ -272,14 +272,17 @@ async fn people_of_a_provider_that_is_gone_do_not_come_back() {
     let answer = world.redeem(&client, &code, testkit::world::VERIFIER).await;
     let refresh = testkit::world::tokens(&answer).refresh;
 
+    // Whether one is left or several: none of them is asked about somebody else's people.
     let third = Arc::new(ScriptedProvider::called("third", "https://third.test"));
-    let idp = ScriptedProvider::called("idp", testkit::scripted_provider::PROVIDER);
-    let beside = vec![Provider::from(third).called("third", "Third")];
-    let builder = World::builder().with_choice(idp, beside).over(Arc::clone(&world.store));
-    let later = builder.by(&world.clock).build().await;
-    let refused = later.refresh(&client, &refresh).await;
-    assert_eq!((refused.status.as_u16(), refused.error()), (400, "invalid_grant".to_owned()));
-    world.clock.advance(Duration::from_mins(16));
-    let checked = later.server.provider_sessions().check_due().await.unwrap();
-    assert_eq!(checked, Checked { failed: 1, ..Checked::default() }, "nobody can be asked");
+    let third = Provider::from(third).called("third", "Third");
+    for beside in [vec![], vec![third]] {
+        let idp = ScriptedProvider::called("idp", testkit::scripted_provider::PROVIDER);
+        let builder = World::builder().with_choice(idp, beside).over(Arc::clone(&world.store));
+        let later = builder.by(&world.clock).build().await;
+        let refused = later.refresh(&client, &refresh).await;
+        assert_eq!((refused.status.as_u16(), refused.error()), (400, "invalid_grant".to_owned()));
+        world.clock.advance(Duration::from_mins(16));
+        let checked = later.server.provider_sessions().check_due().await.unwrap();
+        assert_eq!(checked, Checked { failed: 1, ..Checked::default() }, "nobody can be asked");
+    }
 }
