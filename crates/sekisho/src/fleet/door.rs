@@ -25,8 +25,11 @@ use crate::resource_server::MissingScopes;
 
 /// The only path.
 pub(super) const PATH: &str = "/relay";
-/// How long a request may take to arrive.
-const BODY_WAIT: Duration = Duration::from_secs(30);
+/// How long a request may take to arrive, from one instance to another.
+const BODY_WAIT: Duration = Duration::from_secs(5);
+/// Requests that arrive at once; the others wait for a place as long as for a body. Whose they are is
+/// known when they are there, so that strangers can have all of these, and no more memory than that.
+pub(super) const ARRIVING_MAX: usize = 64;
 /// What may come in front of a body: head, and what sealing adds.
 const HEAD_BYTES_MAX: usize = 1024 * 1024;
 /// Instances of which is remembered what they sent; over it, the first among them is forgotten.
@@ -49,8 +52,11 @@ async fn take(
     State((fleet, bytes_max)): State<(Arc<Fleet>, usize)>,
     request: Request,
 ) -> Result<Response, StatusCode> {
-    let body = timeout(BODY_WAIT, Limited::new(request.into_body(), bytes_max).collect()).await;
-    let sealed = body.map_err(|_| StatusCode::REQUEST_TIMEOUT)?;
+    let arriving = async {
+        let _place = fleet.arriving.acquire().await;
+        Limited::new(request.into_body(), bytes_max).collect().await
+    };
+    let sealed = timeout(BODY_WAIT, arriving).await.map_err(|_| StatusCode::REQUEST_TIMEOUT)?;
     let sealed = sealed.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?.to_bytes().to_vec();
     let (head, body) =
         wire::open_request(&fleet.sealer, &fleet.me, sealed).map_err(|_| StatusCode::GONE)?;

@@ -31,6 +31,7 @@ use futures::future::BoxFuture;
 use http_body_util::Full;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use tokio::sync::Semaphore;
 
 use self::door::Senders;
 use self::members::Members;
@@ -79,6 +80,7 @@ pub struct Fleet {
     /// Requests that we passed on so far: each has its number.
     sent: AtomicU64,
     senders: Mutex<Senders>,
+    arriving: Semaphore,
     services: RwLock<HashMap<String, Arc<Taking>>>,
     http: Client<HttpConnector, Full<Bytes>>,
 }
@@ -94,6 +96,7 @@ impl Fleet {
             members: Members::default(),
             sent: AtomicU64::new(0),
             senders: Mutex::default(),
+            arriving: Semaphore::new(door::ARRIVING_MAX),
             services: RwLock::default(),
             http: relay::client(),
         }
