@@ -14,9 +14,9 @@ use sekisho_protocol::oauth::{
 use super::AuthorizationServer;
 use super::client_assertion::MISSING_KEY_COOL_DOWN;
 use super::refusal::Refusal;
-use super::token::{Minted, of_client};
-use crate::audit::{self, Details, Event, Refused};
-use crate::grant::{Grant, GrantId, IssuedTokens};
+use super::token::of_client;
+use crate::audit::{self, Event, Refused};
+use crate::grant::{Grant, GrantId};
 use crate::identity_provider::id_jag::{IdJag, IdJagError};
 use crate::mint;
 use crate::principal::Identity;
@@ -108,7 +108,7 @@ impl AuthorizationServer {
 
     /// The condition of the provider that they also log in at, if it is one.
     fn lets_in(&self, identity: &Identity) -> bool {
-        let provider = self.providers.iter().find(|one| one.seam.issuer() == identity.issuer);
+        let provider = self.providers.of_issuer(&identity.issuer);
         provider.is_none_or(|provider| provider.admission.admits(identity))
     }
 
@@ -119,32 +119,15 @@ impl AuthorizationServer {
         identity: Identity,
         scope: ScopeSet,
     ) -> Result<Response, Refusal> {
-        let now = self.clock.now();
         let grant = Grant {
             id: GrantId::new(mint::id()),
             client_id: client.id.clone(),
             identity,
             scope: scope.clone(),
             resource: server.resource.clone(),
-            created_at: now,
+            created_at: self.clock.now(),
         };
-        let access = mint::access_token();
-        let stored = IssuedTokens {
-            access: access.hash(),
-            access_expires_at: now.plus(self.settings.access_token_ttl),
-            refresh: None,
-            scope,
-        };
-        self.store.issue_to_machine(&grant, &stored).await?;
-        let details = Details {
-            client: Some(&client.id),
-            user: Some(&grant.identity),
-            grant: Some(&grant.id),
-            detail: Some(&"by the word of an identity provider (ID-JAG)"),
-            ..Details::default()
-        };
-        audit::note(Event::Token, &details);
-        Ok(Minted { access, refresh: None, stored }.answer(now))
+        self.issue_alone(&grant, scope, "by the word of an identity provider (ID-JAG)").await
     }
 }
 

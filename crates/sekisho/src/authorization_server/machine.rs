@@ -12,10 +12,7 @@ use sekisho_protocol::oauth::{
 
 use super::AuthorizationServer;
 use super::refusal::Refusal;
-use super::token::Minted;
-use crate::audit::{self, Details, Event};
-use crate::grant::{Grant, GrantId, IssuedTokens};
-use crate::mint;
+use crate::grant::{Grant, GrantId};
 use crate::principal::Identity;
 use crate::store::{Client, ClientOrigin};
 
@@ -33,33 +30,16 @@ impl AuthorizationServer {
             OAuthError::new(OAuthErrorCode::InvalidTarget, &reason.to_string())
         })?;
         let scope = machine_scope(client, server, request.scope.as_deref())?;
-        let now = self.clock.now();
         let grant = Grant {
             id: GrantId::of_machine(&client.id, &server.resource),
             client_id: client.id.clone(),
             identity: Identity::of_machine(&client.id, client.metadata.client_name.as_deref()),
             scope: client.metadata.scope.restricted_to(&server.all_scopes()),
             resource: server.resource.clone(),
-            created_at: now,
+            created_at: self.clock.now(),
         };
         self.machine_tokens.count(&grant.id).map_err(Refusal::TooMany)?;
-        let access = mint::access_token();
-        let stored = IssuedTokens {
-            access: access.hash(),
-            access_expires_at: now.plus(self.settings.access_token_ttl),
-            refresh: None,
-            scope,
-        };
-        self.store.issue_to_machine(&grant, &stored).await?;
-        let details = Details {
-            client: Some(&client.id),
-            user: Some(&grant.identity),
-            grant: Some(&grant.id),
-            detail: Some(&"a machine"),
-            ..Details::default()
-        };
-        audit::note(Event::Token, &details);
-        Ok(Minted { access, refresh: None, stored }.answer(now))
+        self.issue_alone(&grant, scope, "a machine").await
     }
 }
 

@@ -23,7 +23,7 @@ use super::flows::{self, Known, Step};
 use super::refusal::Refusal;
 use crate::audit::{self, Details, Event, Refused};
 use crate::clock::Timestamp;
-use crate::grant::{GrantId, IssuedTokens};
+use crate::grant::{Grant, GrantId, IssuedTokens};
 use crate::mint;
 use crate::store::{Client, CodeRecord, CodeRedemption};
 
@@ -201,6 +201,36 @@ impl AuthorizationServer {
             scope,
         };
         Minted { access, refresh, stored }
+    }
+}
+
+impl AuthorizationServer {
+    /// Issues the one token of a grant that is begun by it. There is none to renew it: whoever could prove
+    /// its right once can do so again. `how` is for the audit trail.
+    pub(super) async fn issue_alone(
+        &self,
+        grant: &Grant,
+        scope: ScopeSet,
+        how: &'static str,
+    ) -> Result<Response, Refusal> {
+        let now = grant.created_at;
+        let access = mint::access_token();
+        let stored = IssuedTokens {
+            access: access.hash(),
+            access_expires_at: now.plus(self.settings.access_token_ttl),
+            refresh: None,
+            scope,
+        };
+        self.store.issue_to_machine(grant, &stored).await?;
+        let details = Details {
+            client: Some(&grant.client_id),
+            user: Some(&grant.identity),
+            grant: Some(&grant.id),
+            detail: Some(&how),
+            ..Details::default()
+        };
+        audit::note(Event::Token, &details);
+        Ok(Minted { access, refresh: None, stored }.answer(now))
     }
 }
 

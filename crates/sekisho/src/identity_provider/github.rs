@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sekisho_protocol::Secret;
-use sekisho_protocol::oauth::{CodeChallenge, CodeVerifier};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Map;
@@ -311,9 +310,7 @@ impl GitHubProvider {
         &self,
         step: impl Future<Output = Result<T, Fault>> + Send,
     ) -> Result<T, ProviderError> {
-        let patience = self.wire.patience();
-        let outcome = tokio::time::timeout(patience, step).await;
-        outcome.unwrap_or(Err(Fault::TooSlow(patience))).map_err(ProviderError::from)
+        self.wire.in_time(step).await.map_err(ProviderError::from)
     }
 }
 
@@ -324,11 +321,7 @@ impl IdentityProvider for GitHubProvider {
     }
 
     async fn authorization_url(&self, attempt: &LoginAttempt) -> Result<String, ProviderError> {
-        let challenge = CodeVerifier::parse(attempt.code_verifier.reveal())
-            .map(|verifier| CodeChallenge::of(&verifier))
-            .ok_or_else(|| ProviderError::Unacceptable {
-                reason: "our own code_verifier is malformed".into(),
-            })?;
+        let challenge = attempt.code_challenge()?;
         let mut url = url(&format!("{}/login/oauth/authorize", self.settings.issuer))?;
         url.query_pairs_mut()
             .append_pair("client_id", &self.settings.client_id)

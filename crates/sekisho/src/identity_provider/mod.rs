@@ -13,6 +13,7 @@ pub mod preset;
 use std::fmt;
 
 use async_trait::async_trait;
+use sekisho_protocol::oauth::{CodeChallenge, CodeVerifier};
 use sekisho_protocol::{Secret, SecretHash};
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,16 @@ pub struct LoginAttempt {
     pub nonce: Secret,
     /// Our PKCE verifier (64 hex digits).
     pub code_verifier: Secret,
+}
+
+impl LoginAttempt {
+    /// What the provider hears of the verifier (RFC 7636 §4.2).
+    fn code_challenge(&self) -> Result<CodeChallenge, ProviderError> {
+        let verifier = CodeVerifier::parse(self.code_verifier.reveal());
+        verifier.map(|verifier| CodeChallenge::of(&verifier)).ok_or_else(|| {
+            ProviderError::Unacceptable { reason: "our own code_verifier is malformed".into() }
+        })
+    }
 }
 
 /// Tokens of the identity provider. They never leave the server side, and are stored sealed.

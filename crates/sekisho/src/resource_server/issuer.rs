@@ -134,7 +134,7 @@ impl ExternalIssuer {
     /// # Errors
     /// When the server has said nothing of an introspection endpoint, or cannot be asked.
     pub async fn check_introspection(self: &Arc<Self>) -> Result<(), IssuerUnavailable> {
-        let asked = self.in_time(async { self.introspection_endpoint().await.map(|_| ()) });
+        let asked = self.wire.in_time(async { self.introspection_endpoint().await.map(|_| ()) });
         asked.await.map_err(|fault| self.unavailable(fault))
     }
 
@@ -169,7 +169,7 @@ impl ExternalIssuer {
             self.refresh_beside();
             return Ok(keys);
         }
-        let fetched = self.in_time(self.keys.no_older_than(KEYS_FRESH_FOR, self.fetch_keys()));
+        let fetched = self.wire.in_time(self.keys.no_older_than(KEYS_FRESH_FOR, self.fetch_keys()));
         fetched.await.or_else(|fault| self.keys.younger_than(KEYS_KEPT_FOR).ok_or(fault))
     }
 
@@ -180,7 +180,7 @@ impl ExternalIssuer {
         let issuer = Arc::clone(self);
         tokio::spawn(async move {
             let fetch = issuer.keys.no_older_than(KEYS_FRESH_FOR, issuer.fetch_keys());
-            if let Err(fault) = issuer.in_time(fetch).await {
+            if let Err(fault) = issuer.wire.in_time(fetch).await {
                 let error = &fault as &dyn std::error::Error;
                 tracing::warn!(error, "the issuer's keys cannot be fetched anew: keeping the old");
             }
@@ -206,21 +206,23 @@ impl ExternalIssuer {
         client: &IntrospectionClient,
         token: &Secret,
     ) -> Result<Opinion, Fault> {
-        self.in_time(async {
-            let (url, authentication) = self.introspection_endpoint().await?;
-            let (id, secret) = (client.id.as_str(), client.secret.reveal());
-            let mut form = vec![("token", token.reveal()), ("token_type_hint", "access_token")];
-            let credentials = match authentication {
-                ClientAuthentication::Basic => Some((id, secret)),
-                ClientAuthentication::Post | ClientAuthentication::Public => {
-                    form.extend([("client_id", id), ("client_secret", secret)]);
-                    None
-                }
-            };
-            let answer = self.wire.post(Endpoint::Introspection, url, &form, credentials).await?;
-            read_introspection(&answer)
-        })
-        .await
+        self.wire
+            .in_time(async {
+                let (url, authentication) = self.introspection_endpoint().await?;
+                let (id, secret) = (client.id.as_str(), client.secret.reveal());
+                let mut form = vec![("token", token.reveal()), ("token_type_hint", "access_token")];
+                let credentials = match authentication {
+                    ClientAuthentication::Basic => Some((id, secret)),
+                    ClientAuthentication::Post | ClientAuthentication::Public => {
+                        form.extend([("client_id", id), ("client_secret", secret)]);
+                        None
+                    }
+                };
+                let answer =
+                    self.wire.post(Endpoint::Introspection, url, &form, credentials).await?;
+                read_introspection(&answer)
+            })
+            .await
     }
 
     async fn introspection_endpoint(
@@ -264,15 +266,6 @@ impl ExternalIssuer {
             }
         }
         Err(last)
-    }
-
-    /// Holds a whole step, however many exchanges it has, to our patience.
-    async fn in_time<T>(
-        &self,
-        step: impl Future<Output = Result<T, Fault>> + Send,
-    ) -> Result<T, Fault> {
-        let patience = self.wire.patience();
-        timeout(patience, step).await.unwrap_or(Err(Fault::TooSlow(patience)))
     }
 }
 

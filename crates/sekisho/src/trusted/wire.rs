@@ -120,6 +120,15 @@ impl Wire {
         self.patience
     }
 
+    /// Holds a whole step, however many exchanges it has, to our patience.
+    pub(crate) async fn in_time<T>(
+        &self,
+        step: impl Future<Output = Result<T, Fault>> + Send,
+    ) -> Result<T, Fault> {
+        let outcome = tokio::time::timeout(self.patience, step).await;
+        outcome.unwrap_or(Err(Fault::TooSlow(self.patience)))
+    }
+
     /// Fetches a document.
     pub(crate) async fn get(&self, endpoint: Endpoint, url: Url) -> Result<Answer, Fault> {
         Box::pin(self.exchange(endpoint, self.client.get(url))).await

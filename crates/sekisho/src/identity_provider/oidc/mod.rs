@@ -19,7 +19,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sekisho_protocol::Secret;
-use sekisho_protocol::oauth::{CodeChallenge, CodeVerifier};
 use serde::de::DeserializeOwned;
 use url::Url;
 
@@ -322,14 +321,11 @@ impl OidcProvider {
         })
     }
 
-    /// Holds a whole step, however many exchanges it has, to our patience.
     async fn in_time<T>(
         &self,
         step: impl Future<Output = Result<T, Fault>> + Send,
     ) -> Result<T, ProviderError> {
-        let patience = self.wire.patience();
-        let outcome = tokio::time::timeout(patience, step).await;
-        outcome.unwrap_or(Err(Fault::TooSlow(patience))).map_err(ProviderError::from)
+        self.wire.in_time(step).await.map_err(ProviderError::from)
     }
 }
 
@@ -341,11 +337,7 @@ impl IdentityProvider for OidcProvider {
 
     async fn authorization_url(&self, attempt: &LoginAttempt) -> Result<String, ProviderError> {
         let metadata = self.in_time(self.metadata(FRESH_FOR)).await?;
-        let challenge = CodeVerifier::parse(attempt.code_verifier.reveal())
-            .map(|verifier| CodeChallenge::of(&verifier))
-            .ok_or_else(|| ProviderError::Unacceptable {
-                reason: "our own code_verifier is malformed".into(),
-            })?;
+        let challenge = attempt.code_challenge()?;
         let scopes = self.scopes(&metadata).join(" ");
         let mut url = metadata.authorization_endpoint.clone();
         url.query_pairs_mut()
