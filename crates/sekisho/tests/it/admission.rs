@@ -15,6 +15,8 @@ use testkit::scripted_provider::identity;
 use testkit::world::{VERIFIER, authorize_url, tokens};
 use testkit::{Browser, ManualClock, Tokens, World};
 
+use crate::account;
+
 const RECHECK: Duration = Duration::from_mins(15);
 
 fn groups(names: &[&str]) -> Claims {
@@ -50,6 +52,25 @@ async fn who_is_not_let_in_gets_nothing_and_the_client_hears_that_they_were_refu
         assert!(world.store.list_grants(&theirs, None).await.unwrap().is_empty(), "{person}");
         assert!(world.store.find_people(&identity(person).subject).await.unwrap().is_empty());
     }
+}
+
+#[tokio::test]
+async fn who_is_not_let_in_any_more_has_no_account_page_to_make_tokens_on() {
+    let clock = Arc::new(ManualClock::default());
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(TableLimits::default()));
+    let before = World::builder().over(Arc::clone(&store)).by(&clock).build().await;
+    before.provider.say_of("alice", groups(&["staff"]));
+    let [mut alice, mut bob] = [Browser::default(), Browser::default()];
+    account::log_in(&before, &mut alice, "alice").await;
+    account::log_in(&before, &mut bob, "bob").await;
+    assert!(bob.open(&before.app, "/account").await.body.contains("Log out"));
+
+    let mut builder = World::builder().over(store).by(&clock);
+    builder.admission = only("'staff' in user.groups");
+    let after = builder.build().await;
+    let page = bob.open(&after.app, "/account").await;
+    assert!(page.body.contains("/account/login") && !page.body.contains("Log out"), "{page:?}");
+    assert!(alice.open(&after.app, "/account").await.body.contains("Log out"));
 }
 
 #[tokio::test]
