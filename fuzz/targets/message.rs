@@ -4,8 +4,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use sekisho_protocol::mcp::{
-    Addressed, Incoming, InitializeParams, InputRequiredResult, List, Message, PageAsked, Request,
-    RequestMeta, StatelessWords, ToolCallParams, params_for_handshake, params_for_stateless,
+    Addressed, Incoming, InitializeParams, InputRequiredResult, List, Message, PageAsked,
+    ParamMembers, Request, RequestMeta, StatelessWords, ToolCallParams, params_for_handshake,
     params_with_cursor, progress_token_in, progress_under, result_for_handshake, result_with_tools,
     result_without_cache_scope, subscription_id_in, write_request, write_result,
 };
@@ -85,13 +85,17 @@ fn read_request(request: &Request<'_>) {
     let words = StatelessWords {
         protocol_version: "2026-07-28",
         client_capabilities: &none,
-        client_info: &none,
+        client_info: none.get(),
         log_level: None,
         progress_token: 7,
         input_responses: None,
         request_state: None,
     };
-    if let Ok(rewritten) = params_for_stateless(params, &words) {
+    if let Ok(members) = ParamMembers::read(params)
+        && let Ok(rewritten) = members.for_stateless(&words)
+    {
+        let _ = (members.text("cursor"), members.text("name"));
+        let rewritten = RawValue::from_string(rewritten).expect("an object of our own");
         if let Some(params) = params {
             stays(params, &rewritten);
         }
@@ -102,7 +106,7 @@ fn read_request(request: &Request<'_>) {
 }
 
 fn is_written_as_read(method: &str, params: Option<&RawValue>) {
-    let written = write_request(7, method, params);
+    let written = write_request(7, method, params.map(RawValue::get));
     let Ok(Incoming::Single(Message::Request(again))) = Incoming::parse(&written) else {
         // It may be too deep by the one level that is around it.
         return;

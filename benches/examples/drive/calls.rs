@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use crate::load::{self, Outcome, Slice};
 use crate::report::Report;
-use crate::target::{self, Scenario, Target};
-use crate::{Arguments, LOAD_CORE, Result, SERVER_CORE, procfs};
+use crate::target::{Scenario, Target};
+use crate::{Arguments, Chapter, LOAD_CORE, Result, SERVER_CORE, line_up, overview, procfs};
 
 /// Share of either core that others may take before a turn is disturbed.
 pub(crate) const FOREIGN_SHARE_MAX: f64 = 0.10;
+/// Everybody has so much to do before anything counts, since some become faster by it.
+const WARM_UP: Slice = Slice { warm_up: Duration::ZERO, counted: Duration::from_millis(1_500) };
+const WARM_UP_CONNECTIONS: usize = 32;
 
 /// What one turn of one server showed.
 #[derive(Debug, Clone, Copy)]
@@ -30,9 +33,16 @@ pub(crate) struct Turn {
 }
 
 /// Measures every scenario with every server, round by round.
-pub(crate) async fn measure(arguments: &Arguments, folder: &Path) -> Result<String> {
+pub(crate) async fn measure(arguments: &Arguments, folder: &Path) -> Result<Chapter> {
     let mut report = Report::default();
-    let targets = target::start_all(arguments, folder, &mut report).await?;
+    let targets = line_up::start_all(arguments, folder, &mut report).await?;
+    for target in &targets {
+        for scenario in Scenario::ALL {
+            if target.takes_part_in(scenario, WARM_UP_CONNECTIONS) {
+                take_turn(target, scenario, WARM_UP_CONNECTIONS, WARM_UP).await?;
+            }
+        }
+    }
     let warm_up = Duration::from_secs_f64(arguments.seconds * 0.2);
     let slice = Slice { warm_up, counted: Duration::from_secs_f64(arguments.seconds) };
     let mut patience = Duration::from_secs_f64(arguments.patience);
@@ -45,7 +55,7 @@ pub(crate) async fn measure(arguments: &Arguments, folder: &Path) -> Result<Stri
                     let Some(target) = targets.get((round + turn) % targets.len()) else {
                         continue;
                     };
-                    if target.takes_part_in(scenario) {
+                    if target.takes_part_in(scenario, connections) {
                         let turn = loop {
                             let turn = take_turn(target, scenario, connections, slice).await?;
                             if turn.foreign_share <= FOREIGN_SHARE_MAX || patience.is_zero() {
@@ -63,7 +73,8 @@ pub(crate) async fn measure(arguments: &Arguments, folder: &Path) -> Result<Stri
     for target in &targets {
         report.add_peak_memory(target.name, procfs::resident_kib(target.server.pid())?.1);
     }
-    report.markdown()
+    let tables = overview::markdown(&report)? + &report.markdown()?;
+    Ok(Chapter { tables, plots: overview::plots(&report) })
 }
 
 async fn take_turn(

@@ -13,12 +13,14 @@ use tokio::task::JoinSet;
 
 use crate::Result;
 
-/// How many decimal digits a counter has in a request.
-pub(crate) const COUNTER_DIGITS: usize = 10;
 /// What stands in a request where its counter goes.
-pub(crate) const COUNTER: &str = "##########";
+pub(crate) const COUNTER: &str = "############";
+/// How many decimal digits a counter has in a request. The first is never 0: a number that begins with it
+/// is no JSON.
+pub(crate) const COUNTER_DIGITS: usize = COUNTER.len();
 
-/// Counters handed to one connection of one slice, so that no two requests ever share one.
+/// Counters handed to one connection of one slice, so that no two requests ever share one. A whole
+/// measurement has some 40,000 such connections.
 const COUNTERS_PER_CONNECTION: u64 = 200_000;
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -147,7 +149,7 @@ async fn repeat(
     begin: Instant,
     end: Instant,
 ) -> Result<(Vec<Duration>, usize)> {
-    static NEXT_COUNTER: AtomicU64 = AtomicU64::new(2_000_000_000);
+    static NEXT_COUNTER: AtomicU64 = AtomicU64::new(200_000_000_000);
     let mut counter = NEXT_COUNTER.fetch_add(COUNTERS_PER_CONNECTION, Ordering::Relaxed);
     let mut latencies = Vec::with_capacity(16 * 1024);
     let mut in_all = 0;
@@ -237,12 +239,31 @@ impl Connection {
     pub(crate) async fn ask_until(&mut self, request: &str, marker: &[u8]) -> Result<()> {
         self.stream.write_all(request.as_bytes()).await?;
         self.buffer = Vec::with_capacity(1024);
+        self.hear(marker).await.map(drop)
+    }
+
+    /// Reads on until `marker` has come; gives all that came since the request.
+    pub(crate) async fn hear(&mut self, marker: &[u8]) -> Result<String> {
         while !contains(&self.buffer, marker) {
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 return Err(format!("no stream: {}", self.buffer.escape_ascii()).into());
             }
         }
-        Ok(())
+        Ok(String::from_utf8_lossy(&self.buffer).into_owned())
+    }
+
+    /// Sends a request whose answer may have nothing to say yet.
+    pub(crate) async fn ask_without_waiting(&mut self, request: &str) -> Result<()> {
+        Ok(self.stream.write_all(request.as_bytes()).await?)
+    }
+
+    /// Whether the connection is open, and what it has said, if anything, is not a refusal.
+    pub(crate) fn is_held_open(&mut self) -> bool {
+        let mut head = [0; 12];
+        match self.stream.try_read(&mut head) {
+            Ok(count) => count > 0 && head.starts_with(b"HTTP/1.1 200"),
+            Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
+        }
     }
 
     /// Reads an answer that never ended to its end: what came after its head, and whether its last
@@ -265,7 +286,7 @@ pub(crate) async fn once(
     mut template: Template,
     expected: Expected,
 ) -> Result<(String, String)> {
-    static NEXT_COUNTER: AtomicU64 = AtomicU64::new(1_000_000_000);
+    static NEXT_COUNTER: AtomicU64 = AtomicU64::new(100_000_000_000);
     let counter = NEXT_COUNTER.fetch_add(1, Ordering::Relaxed);
     let mut stream = TcpStream::connect(address).await?;
     let mut buffer = Vec::new();

@@ -3,11 +3,12 @@
 //! Sends cookies back wherever they came from, which a browser would not.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::header::{COOKIE, LOCATION, ORIGIN, SET_COOKIE};
-use reqwest::{Client, Response, Url, redirect};
+use reqwest::{Client, Response, StatusCode, Url, redirect};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -17,12 +18,52 @@ const REDIRECT_URI: &str = "http://127.0.0.1:9/callback";
 const CODE_VERIFIER: &str = "a-verifier-that-guards-nothing-but-a-benchmark";
 const STEPS_MAX: usize = 12;
 
+/// Whom one logs in for: a server, by the path of its endpoint, and the scope that it wants.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Audience {
+    /// Where it is.
+    pub path: &'static str,
+    /// What its tokens need.
+    pub scope: &'static str,
+}
+
+/// What a client has after a login.
+#[derive(Debug, Clone)]
+pub(crate) struct SignedIn {
+    /// Its own name.
+    pub client_id: String,
+    /// What opens the door.
+    pub access_token: String,
+    /// What is traded for the next pair.
+    pub refresh_token: String,
+}
+
 /// Logs `username` in at the authorization server `issuer`; gives an access token.
 pub(crate) async fn log_in(issuer: &str, username: &str, password: &str) -> Result<String> {
-    let mut browser = Browser::new(issuer)?;
+    let audience = Audience { path: "/mcp", scope: "fortune" };
+    let from = Ipv4Addr::LOCALHOST;
+    Ok(sign_in(issuer, username, password, audience, from).await?.access_token)
+}
+
+/// The same for any server of it, from any loopback address; gives all that is got.
+pub(crate) async fn sign_in(
+    issuer: &str,
+    username: &str,
+    password: &str,
+    audience: Audience,
+    from: Ipv4Addr,
+) -> Result<SignedIn> {
+    let mut browser = Browser::new(issuer, from)?;
     let client_id = browser.register().await?;
-    let code = browser.authorize(&client_id, username, password).await?;
-    browser.redeem(&client_id, &code).await
+    let code = browser.authorize(&client_id, username, password, audience).await?;
+    let answer = browser.redeem(&client_id, &code).await?;
+    let status = answer.status();
+    let body: Value = answer.json().await?;
+    Ok(SignedIn {
+        access_token: member(&body, "access_token", status)?,
+        refresh_token: member(&body, "refresh_token", status)?,
+        client_id,
+    })
 }
 
 struct Browser {
@@ -32,8 +73,9 @@ struct Browser {
 }
 
 impl Browser {
-    fn new(issuer: &str) -> Result<Self> {
-        let http = Client::builder().redirect(redirect::Policy::none()).no_proxy().build()?;
+    fn new(issuer: &str, from: Ipv4Addr) -> Result<Self> {
+        let http = Client::builder().redirect(redirect::Policy::none()).no_proxy();
+        let http = http.local_address(IpAddr::from(from)).build()?;
         Ok(Self { http, issuer: issuer.parse()?, cookies: BTreeMap::new() })
     }
 
@@ -46,7 +88,8 @@ impl Browser {
             "response_types": ["code"],
         });
         let answer = self.http.post(self.issuer.join("/register")?).json(&metadata).send().await?;
-        text_member(answer, "client_id").await
+        let status = answer.status();
+        member(&answer.json().await?, "client_id", status)
     }
 
     /// Walks from `/authorize` over whatever redirects and forms come, back to the client.
@@ -55,17 +98,18 @@ impl Browser {
         client_id: &str,
         username: &str,
         password: &str,
+        audience: Audience,
     ) -> Result<String> {
         let mut at = self.issuer.join("/authorize")?;
         at.query_pairs_mut()
             .append_pair("response_type", "code")
             .append_pair("client_id", client_id)
             .append_pair("redirect_uri", REDIRECT_URI)
-            .append_pair("scope", "fortune")
+            .append_pair("scope", audience.scope)
             .append_pair("state", "benchmark")
             .append_pair("code_challenge", &URL_SAFE_NO_PAD.encode(Sha256::digest(CODE_VERIFIER)))
             .append_pair("code_challenge_method", "S256")
-            .append_pair("resource", self.issuer.join("/mcp")?.as_str());
+            .append_pair("resource", self.issuer.join(audience.path)?.as_str());
         let mut answer = self.get(&at).await?;
         for _ in 0..STEPS_MAX {
             self.keep_cookies(&answer);
@@ -88,7 +132,7 @@ impl Browser {
         Err("the login does not come to an end".into())
     }
 
-    async fn redeem(&self, client_id: &str, code: &str) -> Result<String> {
+    async fn redeem(&self, client_id: &str, code: &str) -> Result<Response> {
         let form = [
             ("grant_type", "authorization_code"),
             ("code", code),
@@ -96,8 +140,7 @@ impl Browser {
             ("client_id", client_id),
             ("code_verifier", CODE_VERIFIER),
         ];
-        let answer = self.http.post(self.issuer.join("/token")?).form(&form).send().await?;
-        text_member(answer, "access_token").await
+        Ok(self.http.post(self.issuer.join("/token")?).form(&form).send().await?)
     }
 
     async fn get(&self, at: &Url) -> Result<Response> {
@@ -140,9 +183,7 @@ impl Browser {
     }
 }
 
-async fn text_member(answer: Response, name: &str) -> Result<String> {
-    let status = answer.status();
-    let body: Value = answer.json().await?;
+fn member(body: &Value, name: &str, status: StatusCode) -> Result<String> {
     let member = body.get(name).and_then(Value::as_str);
     // The body is not shown: had it a token under another name, it would be in a log.
     Ok(member.ok_or_else(|| format!("no {name} in an answer with status {status}"))?.to_owned())

@@ -8,12 +8,17 @@
 
 mod calls;
 mod gateway;
+mod line_up;
 mod load;
 mod login;
+mod overview;
+mod peers;
+mod plot;
 mod procfs;
 mod report;
 mod server;
 mod signins;
+mod soak;
 mod streams;
 mod target;
 mod tokens;
@@ -41,6 +46,12 @@ struct Arguments {
     /// Folder for the tables.
     #[arg(long)]
     out: PathBuf,
+    /// Folder for the pictures; the one for the tables without it.
+    #[arg(long)]
+    plots: Option<PathBuf>,
+    /// The checkout below which `e2e/install` put other people's servers.
+    #[arg(long, default_value = ".")]
+    checkout: PathBuf,
     /// How often each server has its turn in each row.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -68,6 +79,9 @@ struct Arguments {
     /// Live grants in the store that is looked into.
     #[arg(long, default_value_t = 1_000_000)]
     tokens: usize,
+    /// Minutes of the soak.
+    #[arg(long, default_value_t = 60)]
+    minutes: u64,
     /// What to measure.
     #[arg(
         long,
@@ -78,7 +92,20 @@ struct Arguments {
     parts: Vec<Part>,
 }
 
-/// A chapter of the report.
+/// What a part tells: tables, and pictures of some of them.
+#[derive(Debug, Default)]
+struct Chapter {
+    tables: String,
+    plots: Vec<plot::Plot>,
+}
+
+impl From<String> for Chapter {
+    fn from(tables: String) -> Self {
+        Self { tables, plots: Vec::new() }
+    }
+}
+
+/// A part of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
     /// Calls and refusals, answers a second.
@@ -91,6 +118,8 @@ enum Part {
     Tokens,
     /// Somebody else's server, through us and through others.
     Gateway,
+    /// Everything mixed for a long time, and whether memory is flat.
+    Soak,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -103,15 +132,19 @@ async fn main() -> Result<()> {
     for part in &arguments.parts {
         let folder = folder.path().join(format!("{part:?}"));
         std::fs::create_dir(&folder)?;
-        let tables = match part {
+        let Chapter { tables, plots } = match part {
             Part::Calls => calls::measure(&arguments, &folder).await?,
             Part::Streams => streams::measure(&arguments, &folder).await?,
             Part::Signins => signins::measure(&arguments, &folder).await?,
-            Part::Tokens => tokens::measure(&arguments, &folder).await?,
+            Part::Tokens => tokens::measure(&arguments, &folder).await?.into(),
             Part::Gateway => gateway::measure(&arguments, &folder).await?,
+            Part::Soak => soak::measure(&arguments, &folder).await?.into(),
         };
         std::io::stdout().write_all(tables.as_bytes())?;
         text.push_str(&tables);
+        for plot in plots {
+            plot.write(arguments.plots.as_ref().unwrap_or(&arguments.out))?;
+        }
     }
     Ok(std::fs::write(arguments.out.join("report.md"), text)?)
 }

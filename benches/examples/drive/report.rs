@@ -7,26 +7,37 @@ use std::time::Duration;
 
 use crate::Result;
 use crate::calls::Turn;
+use crate::peers::Standing;
 use crate::target::{Scenario, is_json};
 
-const LIMIT: &str = "bare";
+pub(crate) const LIMIT: &str = "bare";
 
 /// The servers of one row, each with its turns in the order of the rounds.
 type Row = Vec<(&'static str, Vec<Turn>)>;
+
+/// A server beside what was asked of it.
+#[derive(Debug)]
+pub(crate) struct Stood {
+    pub name: &'static str,
+    pub standing: Standing,
+    pub idle_kib: u64,
+    pub peak_kib: u64,
+    pub answer: String,
+}
 
 /// All that was seen.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     turns: BTreeMap<(Scenario, usize), Row>,
-    servers: Vec<(&'static str, u64, String)>,
-    peaks: Vec<(&'static str, u64)>,
+    /// The servers, in the order of their start.
+    pub servers: Vec<Stood>,
+    /// Why somebody is not among them.
+    pub absent: Vec<String>,
     first_starts: Vec<Duration>,
     later_starts: Vec<Duration>,
     idle_kib: Vec<(&'static str, u64)>,
     /// Turns that were measured again because something else disturbed them.
     pub repeated_turns: u32,
-    /// Size of the program.
-    pub binary_bytes: u64,
 }
 
 impl Report {
@@ -44,16 +55,34 @@ impl Report {
         }
     }
 
-    pub(crate) fn add_server(&mut self, name: &'static str, kib: u64, answer: &str) {
-        self.servers.push((name, kib, answer.to_owned()));
+    pub(crate) fn add_peak_memory(&mut self, name: &'static str, kib: u64) {
+        if let Some(server) = self.servers.iter_mut().find(|server| server.name == name) {
+            server.peak_kib = kib;
+        }
     }
 
-    pub(crate) fn add_peak_memory(&mut self, name: &'static str, kib: u64) {
-        self.peaks.push((name, kib));
+    /// The turns of one server, and those of the limit in the same rounds.
+    pub(crate) fn turns_beside_limit(
+        &self,
+        scenario: Scenario,
+        connections: usize,
+        name: &str,
+    ) -> (&[Turn], &[Turn]) {
+        let row = self.turns.get(&(scenario, connections));
+        let of = |name: &str| {
+            let found = row.and_then(|row| row.iter().find(|(known, _)| *known == name));
+            found.map(|(_, turns)| turns.as_slice()).unwrap_or_default()
+        };
+        (of(name), of(LIMIT))
     }
 
     pub(crate) fn add_start(&mut self, is_first: bool, after: Duration) {
         if is_first { self.first_starts.push(after) } else { self.later_starts.push(after) }
+    }
+
+    /// Starts of the program after the first in a folder.
+    pub(crate) fn later_starts_ms(&self) -> Vec<f64> {
+        self.later_starts.iter().map(|start| micros(*start) / 1000.0).collect()
     }
 
     /// Memory of the program two seconds after its start, before any request but one.
@@ -141,20 +170,12 @@ impl Report {
     }
 
     fn write_servers(&self, text: &mut String) -> Result<()> {
-        writeln!(text, "### Memory and answers\n")?;
-        writeln!(text, "| server | idle, before load | peak under load | an answer |")?;
-        writeln!(text, "|---|--:|--:|---|")?;
-        for (name, kib, answer) in &self.servers {
-            let peak = self.peaks.iter().find(|(known, _)| known == name);
-            let peak = peak.map_or(0, |(_, kib)| *kib);
+        writeln!(text, "### Answers\n")?;
+        writeln!(text, "| server | an answer |")?;
+        writeln!(text, "|---|---|")?;
+        for Stood { name, answer, .. } in &self.servers {
             let kind = if is_json(answer) { "JSON" } else { "event stream" };
-            writeln!(
-                text,
-                "| {name} | {} | {} | {} bytes, {kind} |",
-                mebibytes(*kib),
-                mebibytes(peak),
-                answer.len(),
-            )?;
+            writeln!(text, "| {name} | {} bytes, {kind} |", answer.len())?;
         }
         writeln!(text)?;
         if self.first_starts.is_empty() {
@@ -173,7 +194,6 @@ impl Report {
         for (when, kib) in &self.idle_kib {
             writeln!(text, "| memory, idle, {when} | {} |", mebibytes(*kib))?;
         }
-        writeln!(text, "| stripped binary | {} |", mebibytes(self.binary_bytes / 1024))?;
         writeln!(text)?;
         Ok(())
     }
@@ -210,7 +230,7 @@ impl Report {
 
 /// The middle of some figures, with the smallest and the largest.
 pub(crate) struct Spread {
-    median: f64,
+    pub median: f64,
     min: f64,
     max: f64,
 }

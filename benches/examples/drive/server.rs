@@ -1,6 +1,7 @@
 //! The servers that are measured: each a process of its own, pinned to the server's core, ended when
 //! it goes out of scope.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,14 +9,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::{Result, SERVER_CORE};
+use crate::{Result, SERVER_CORE, procfs};
 
-const START_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Patience with whoever is slow to start.
+const START_WAIT_MAX: Duration = Duration::from_secs(180);
+const END_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// A running server.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
+    /// What is looked at: the child, or what it has started.
+    measured: u32,
     stdout: PathBuf,
     /// Where it listens.
     pub address: SocketAddr,
@@ -32,13 +37,31 @@ impl Server {
         folder: &Path,
     ) -> Result<Self> {
         let mut command = pinned(program);
-        command.args(arguments).current_dir(folder).stdin(Stdio::null());
+        command.args(arguments);
+        Self::spawn(command, address, folder)
+    }
+
+    /// The same for a server of others, named by its whole command; it ends when this driver ends.
+    pub(crate) fn start_of_others(
+        words: &[OsString],
+        address: SocketAddr,
+        folder: &Path,
+    ) -> Result<Self> {
+        let mut command = pinned(Path::new("setpriv"));
+        command.args(["--pdeathsig", "TERM"]).args(words);
+        Self::spawn(command, address, folder)
+    }
+
+    /// The same, with a command that says on which cores it runs.
+    pub(crate) fn spawn(mut command: Command, address: SocketAddr, folder: &Path) -> Result<Self> {
+        command.current_dir(folder).stdin(Stdio::null());
         let stdout = folder.join("stdout");
         command.stdout(File::create(&stdout)?);
         command.stderr(File::create(folder.join("stderr"))?);
         let began_at = Instant::now();
-        let mut server =
-            Self { child: command.spawn()?, stdout, address, first_answer_after: Duration::ZERO };
+        let child = command.spawn()?;
+        let (measured, first_answer_after) = (child.id(), Duration::ZERO);
+        let mut server = Self { child, measured, stdout, address, first_answer_after };
         server.wait_for_answer(began_at)?;
         server.first_answer_after = began_at.elapsed();
         Ok(server)
@@ -57,13 +80,35 @@ impl Server {
 
     /// Its process.
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.measured
+    }
+
+    /// Looks at what its process has started from now on, where that is only a script.
+    pub(crate) fn look_behind_the_script(&mut self) -> Result<()> {
+        self.measured = procfs::only_child(self.child.id())?;
+        Ok(())
+    }
+
+    pub(crate) fn first_answer_ms(&self) -> f64 {
+        self.first_answer_after.as_secs_f64() * 1000.0
     }
 
     /// SIGTERM.
     pub(crate) fn terminate(&self) -> Result<()> {
-        let sent = Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status()?;
-        if sent.success() { Ok(()) } else { Err(format!("kill: {sent}").into()) }
+        signal(self.pid(), "-TERM")
+    }
+
+    /// SIGTERM, and waits until it is gone.
+    pub(crate) async fn end(mut self) -> Result<()> {
+        self.terminate()?;
+        let began_at = Instant::now();
+        while began_at.elapsed() < END_WAIT_MAX {
+            if self.child.try_wait()?.is_some() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Err(format!("{} did not end in {END_WAIT_MAX:?}", self.address).into())
     }
 
     /// Waits until it has said something on its standard output.
@@ -101,9 +146,25 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // Nothing is left to be done where this fails: the process is gone already.
+        let is_gone = !matches!(self.child.try_wait(), Ok(None));
+        if self.measured != self.child.id() && !is_gone {
+            let _ = Command::new("kill").arg("-KILL").arg(self.measured.to_string()).status();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// All that the server of that folder has said.
+pub(crate) fn log(folder: &Path) -> Result<String> {
+    let said = std::fs::read_to_string(folder.join("stdout"))?;
+    Ok(said + &std::fs::read_to_string(folder.join("stderr"))?)
+}
+
+/// Sends a signal, such as `-TERM`.
+pub(crate) fn signal(pid: u32, name: &str) -> Result<()> {
+    let sent = Command::new("kill").arg(name).arg(pid.to_string()).status()?;
+    if sent.success() { Ok(()) } else { Err(format!("kill: {sent}").into()) }
 }
 
 /// A command that runs on the server's core only.

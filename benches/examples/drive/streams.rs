@@ -2,6 +2,7 @@
 //! them, how they end at SIGTERM, and what is given back when they are gone. All that one person
 //! has, one stream a session where there are sessions; `[limits]` are raised for it.
 
+use std::error::Error;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,10 +10,14 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use crate::load::{self, Connection, Slice};
+use crate::peers::Peer;
+use crate::plot::Plot;
 use crate::report::{mebibytes, micros};
 use crate::target::{self, Scenario, Target};
-use crate::{Arguments, Result, procfs};
+use crate::{Arguments, Chapter, Result, procfs};
 
+/// Streams of a server of others: each costs what it costs, and some open them slowly.
+const STREAMS_OF_OTHERS_MAX: usize = 1_000;
 /// Streams that are opened at the same time.
 const BATCH: usize = 250;
 /// How long nothing happens before memory is looked at.
@@ -33,6 +38,8 @@ enum Kind {
     Listen,
     /// `GET /mcp` of `bare`.
     Bare,
+    /// `GET /mcp` of a session of a server of others, which may say nothing until it has news.
+    Other,
 }
 
 /// An open stream, and the session it is the only one of.
@@ -46,6 +53,7 @@ struct Stream {
 #[derive(Debug)]
 struct Seen {
     name: &'static str,
+    count: usize,
     idle_kib: u64,
     open_kib: u64,
     alone: Latency,
@@ -72,7 +80,7 @@ struct Ended {
 }
 
 /// Measures all kinds, one after the other.
-pub(crate) async fn measure(arguments: &Arguments, folder: &Path) -> Result<String> {
+pub(crate) async fn measure(arguments: &Arguments, folder: &Path) -> Result<Chapter> {
     let mut seen = Vec::new();
     if let Some(program) = &arguments.sekisho {
         let program = program.canonicalize()?;
@@ -87,23 +95,54 @@ pub(crate) async fn measure(arguments: &Arguments, folder: &Path) -> Result<Stri
     seen.push(measure_kind(arguments, Kind::Listen, target).await?);
     let bare = target::start_bare(&peers.join("bare"), None, &folder.join("bare-streams"))?;
     seen.push(measure_kind(arguments, Kind::Bare, bare).await?);
-    write(arguments, &seen)
+    let rmcp = peers.join("rmcp_peer");
+    let rmcp = target::start_rmcp(&rmcp, "rmcp", "session", &folder.join("rmcp"))?;
+    seen.push(measure_kind(arguments, Kind::Other, rmcp).await?);
+    let mut absent = Vec::new();
+    for peer in [Peer::FastMcp, Peer::TypeScript, Peer::Go] {
+        match peer.find(&arguments.checkout) {
+            Ok(installed) => {
+                let folder = folder.join(peer.name());
+                let target = target::start_peer(&installed, peer.name(), "sessions", &folder)?;
+                seen.push(measure_kind(arguments, Kind::Other, target).await?);
+            }
+            Err(reason) => absent.push(reason),
+        }
+    }
+    let each = seen.iter().map(|seen| (seen.name, seen.each_kib()));
+    let title = "Memory of an open stream (less is better)";
+    let plot = Plot::new("streams", title, each, |kib| format!("{kib:.1} KiB"));
+    Ok(Chapter { tables: write(arguments, &seen, &absent)?, plots: vec![plot] })
+}
+
+impl Seen {
+    /// What an open stream has added.
+    fn each_kib(&self) -> f64 {
+        ratio(self.open_kib.saturating_sub(self.idle_kib), u64::try_from(self.count).unwrap_or(1))
+    }
 }
 
 async fn measure_kind(arguments: &Arguments, kind: Kind, target: Target) -> Result<Seen> {
-    let failed = |error| format!("streams of {kind:?}: {error}");
+    let failed = |error: Box<dyn Error + Send + Sync>| format!("streams of {kind:?}: {error}");
     let pid = target.server.pid();
     tokio::time::sleep(SETTLE).await;
     let idle_kib = procfs::resident_kib(pid)?.0;
     let alone = refused(arguments, &target).await?;
-    let mut streams = open(&target, kind, arguments.streams).await.map_err(failed)?;
+    let count = match kind {
+        Kind::Other => arguments.streams.min(STREAMS_OF_OTHERS_MAX),
+        Kind::Session | Kind::HttpSse | Kind::Listen | Kind::Bare => arguments.streams,
+    };
+    let mut streams = open(&target, kind, count).await.map_err(failed)?;
     tokio::time::sleep(SETTLE).await;
+    if kind == Kind::Other && !streams.iter_mut().all(|stream| stream.connection.is_held_open()) {
+        return Err(failed("not all are held open".into()).into());
+    }
     let open_kib = procfs::resident_kib(pid)?.0;
     let beside = refused(arguments, &target).await?;
     let name = target.name;
-    // What `bare` keeps is known, and it knows no signals.
-    if kind == Kind::Bare {
-        return Ok(Seen { name, idle_kib, open_kib, alone, beside, gone: None });
+    // What `bare` keeps is known, and it knows no signals; what others do with theirs is theirs.
+    if matches!(kind, Kind::Bare | Kind::Other) {
+        return Ok(Seen { name, count, idle_kib, open_kib, alone, beside, gone: None });
     }
     for opened in (0..arguments.streams_in_all).step_by(arguments.streams) {
         if opened > 0 {
@@ -114,7 +153,7 @@ async fn measure_kind(arguments: &Arguments, kind: Kind, target: Target) -> Resu
     let closed = given_back(pid, idle_kib, Duration::from_secs(arguments.give_back)).await?;
     let streams = open(&target, kind, arguments.streams).await.map_err(failed)?;
     let ended = end(&target, kind, streams).await?;
-    Ok(Seen { name, idle_kib, open_kib, alone, beside, gone: Some((closed, ended)) })
+    Ok(Seen { name, count, idle_kib, open_kib, alone, beside, gone: Some((closed, ended)) })
 }
 
 /// The latency of a 401 on one connection.
@@ -146,7 +185,7 @@ async fn open(target: &Target, kind: Kind, count: usize) -> Result<Vec<Stream>> 
 
 async fn open_one(address: std::net::SocketAddr, wire: target::Wire, kind: Kind) -> Result<Stream> {
     let mut session = None;
-    if kind == Kind::Session {
+    if matches!(kind, Kind::Session | Kind::Other) {
         let mut connection = Connection::open(address).await?;
         let begun = connection.ask(&wire.initialize()).await?;
         let id = load::header(&begun.head, "mcp-session-id").ok_or("no session")?.to_owned();
@@ -157,8 +196,13 @@ async fn open_one(address: std::net::SocketAddr, wire: target::Wire, kind: Kind)
         Kind::Session | Kind::Bare => (wire.get("/mcp", session.as_deref()), b"data:"),
         Kind::HttpSse => (wire.get("/sse", None), b"event: endpoint"),
         Kind::Listen => (wire.listen(), b"subscriptions/acknowledged"),
+        Kind::Other => (wire.get("/mcp", session.as_deref()), b""),
     };
     let mut connection = Connection::open(address).await?;
+    if kind == Kind::Other {
+        connection.ask_without_waiting(&request).await?;
+        return Ok(Stream { connection, session });
+    }
     connection.ask_until(&request, marker).await?;
     Ok(Stream { connection, session })
 }
@@ -221,23 +265,26 @@ fn ratio(kib: u64, of_kib: u64) -> f64 {
     float(kib) / float(of_kib).max(1.0)
 }
 
-fn write(arguments: &Arguments, seen: &[Seen]) -> Result<String> {
+fn write(arguments: &Arguments, seen: &[Seen], absent: &[String]) -> Result<String> {
     let mut text = String::new();
     let (count, in_all) = (arguments.streams, arguments.streams_in_all);
     writeln!(text, "### {count} open streams\n")?;
+    for absent in absent {
+        writeln!(text, "{absent}.\n")?;
+    }
     writeln!(
         text,
-        "| stream | idle | with {count} | each | 401 alone, p50 / p99 | 401 beside them | \
+        "| stream | open | idle | with them | each | 401 alone, p50 / p99 | 401 beside them | \
          after {in_all} | of idle | after | at SIGTERM all ended within | cleanly |"
     )?;
-    writeln!(text, "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")?;
+    writeln!(text, "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")?;
     for seen in seen {
-        let grown = seen.open_kib.saturating_sub(seen.idle_kib);
-        let each = ratio(grown, u64::try_from(count)?);
+        let each = seen.each_kib();
         write!(
             text,
-            "| {} | {} | {} | **{each:.1}** KiB | {:.0} / {:.0} µs | {:.0} / {:.0} µs |",
+            "| {} | {} | {} | {} | **{each:.1}** KiB | {:.0} / {:.0} µs | {:.0} / {:.0} µs |",
             seen.name,
+            seen.count,
             mebibytes(seen.idle_kib),
             mebibytes(seen.open_kib),
             micros(seen.alone.p50),

@@ -7,14 +7,13 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::load::{self, COUNTER, COUNTER_DIGITS, Connection, Expected, Template};
-use crate::report::Report;
+use crate::peers::{Installed, Standing};
 use crate::server::{self, Server};
-use crate::{Arguments, Result, login, procfs};
+use crate::{Result, login};
 
 const PEER_TOKEN: &str = "mcp_5e1f5e1f5e1f5e1f5e1f5e1f5e1f5e1f5e1f5e1f5e1f5e1f5e1f5e1f5e1f5e1f";
 const PROTOCOL_VERSION: &str = "2025-11-25";
@@ -38,11 +37,8 @@ clients_max = 1000000
 logins_max = 1000000
 refreshes_per_minute = 1000000
 ";
-const USERNAME: &str = "bench";
-const PASSWORD: &str = "correct horse battery staple";
-/// How often the program is started, fresh and again, to see how soon it answers.
-const STARTS: usize = 7;
-const IDLE: Duration = Duration::from_secs(2);
+pub(crate) const USERNAME: &str = "bench";
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,14 +73,33 @@ pub(crate) struct Target {
     pub name: &'static str,
     /// Its process.
     pub server: Server,
+    /// As it stood before anybody asked.
+    pub standing: Standing,
+    /// What it is asked.
+    pub scenarios: Vec<Scenario>,
+    /// Its connections at once, at most.
+    pub connections_max: usize,
     token: String,
     sessions: Vec<String>,
 }
 
 impl Target {
-    /// Whether it has a turn: rmcp has no 401 of its own, its bearer check is the one of `bare`.
-    pub(crate) fn takes_part_in(&self, scenario: Scenario) -> bool {
-        scenario == Scenario::Call || !self.name.starts_with("rmcp")
+    /// One that has a token and is asked everything.
+    pub(crate) fn new(name: &'static str, server: Server, standing: Standing, token: &str) -> Self {
+        let scenarios = Scenario::ALL.to_vec();
+        let (token, sessions) = (token.to_owned(), Vec::new());
+        Self { name, server, standing, scenarios, connections_max: usize::MAX, token, sessions }
+    }
+
+    pub(crate) fn takes_part_in(&self, scenario: Scenario, connections: usize) -> bool {
+        self.scenarios.contains(&scenario) && connections <= self.connections_max
+    }
+
+    /// Whether it answers the 2026-07-28 form of a call.
+    pub(crate) async fn speaks_stateless(&self) -> Result<bool> {
+        let mut connection = Connection::open(self.server.address).await?;
+        let reply = connection.ask(&self.wire().call()).await?;
+        Ok(reply.status == 200 && reply.body.contains("\"result\""))
     }
 
     /// The request for the connection numbered `at`.
@@ -112,7 +127,7 @@ impl Target {
     }
 
     /// Begins `count` sessions; keeps none where the server gives none.
-    async fn begin_sessions(&mut self, count: usize) -> Result<()> {
+    pub(crate) async fn begin_sessions(&mut self, count: usize) -> Result<()> {
         let wire = self.wire();
         let mut connection = Connection::open(self.server.address).await?;
         for _ in 0..count {
@@ -130,11 +145,23 @@ impl Target {
 pub(crate) struct Wire {
     host: String,
     token: String,
+    below: &'static str,
 }
 
 impl Wire {
     pub(crate) fn new(address: SocketAddr, token: String) -> Self {
-        Self { host: host_of(address), token }
+        Self { host: host_of(address), token, below: "" }
+    }
+
+    /// The same for the server that is below that path.
+    pub(crate) fn below(self, below: &'static str) -> Self {
+        Self { below, ..self }
+    }
+
+    /// A message to wherever a stream says that messages go.
+    pub(crate) fn say(&self, endpoint: &str, body: &str) -> String {
+        let authorization = format!("Bearer {}", self.token);
+        load::request("POST", endpoint, &self.host, &common_headers(Some(&authorization)), body)
     }
 
     pub(crate) fn initialize(&self) -> String {
@@ -168,11 +195,16 @@ impl Wire {
 
     /// `tools/call fortune` of 2026-07-28.
     pub(crate) fn call(&self) -> String {
-        let params = format!(r#"{{"name":"fortune","arguments":{{}},"_meta":{META}}}"#);
+        self.call_of("fortune")
+    }
+
+    /// The same with another tool.
+    pub(crate) fn call_of(&self, tool: &str) -> String {
+        let params = format!(r#"{{"name":"{tool}","arguments":{{}},"_meta":{META}}}"#);
         let headers = [
             ("MCP-Protocol-Version", STATELESS_VERSION),
             ("Mcp-Method", "tools/call"),
-            ("Mcp-Name", "fortune"),
+            ("Mcp-Name", tool),
         ];
         self.request("POST", "/mcp", &headers, &message("1", "tools/call", &params))
     }
@@ -184,11 +216,16 @@ impl Wire {
         self.request("POST", "/mcp", &of_session(session), &body)
     }
 
+    /// Any message in a session.
+    pub(crate) fn say_in(&self, session: &str, body: &str) -> String {
+        self.request("POST", "/mcp", &of_session(session), body)
+    }
+
     fn request(&self, method: &str, path: &str, more: &[(&str, &str)], body: &str) -> String {
         let authorization = format!("Bearer {}", self.token);
         let mut headers = common_headers(Some(&authorization));
         headers.extend(more);
-        load::request(method, path, &self.host, &headers, body)
+        load::request(method, &format!("{}{path}", self.below), &self.host, &headers, body)
     }
 }
 
@@ -235,7 +272,7 @@ fn common_headers(authorization: Option<&str>) -> Vec<(&str, &str)> {
 }
 
 /// A request of JSON-RPC; its id is a number, or [`COUNTER`] where it is to be one.
-fn message(id: &str, method: &str, params: &str) -> String {
+pub(crate) fn message(id: &str, method: &str, params: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#)
 }
 
@@ -258,7 +295,7 @@ impl Default for Answers {
 }
 
 impl Answers {
-    async fn of(target: &Target) -> Result<Self> {
+    pub(crate) async fn of(target: &Target) -> Result<Self> {
         let address = target.server.address;
         let of = async |scenario: Scenario| {
             load::once(address, target.request(scenario, 0), scenario.expected()).await
@@ -268,61 +305,6 @@ impl Answers {
         let challenge = load::header(&head, "www-authenticate").ok_or("a 401 has no challenge")?;
         Ok(Self { call, challenge: challenge.to_owned(), refusal })
     }
-}
-
-/// Starts everybody, with one session or more each.
-pub(crate) async fn start_all(
-    arguments: &Arguments,
-    folder: &Path,
-    report: &mut Report,
-) -> Result<Vec<Target>> {
-    let mut targets = Vec::new();
-    let mut answers = Answers::default();
-    if let Some(program) = &arguments.sekisho {
-        let program = program.canonicalize()?;
-        report.binary_bytes = std::fs::metadata(&program)?.len();
-        time_starts(&program, folder, report).await?;
-        let mut sekisho = start_sekisho(&program, &folder.join("measured"), "sekisho").await?;
-        sekisho.begin_sessions(arguments.sessions).await?;
-        answers = Answers::of(&sekisho).await?;
-        targets.push(sekisho);
-    }
-    let peers = arguments.peers.canonicalize()?;
-    targets.push(start_bare(&peers.join("bare"), Some(answers), &folder.join("bare"))?);
-    for (name, mode) in [("rmcp, JSON", "json"), ("rmcp, sessions", "session")] {
-        let mut peer = start_rmcp(&peers.join("rmcp_peer"), name, mode, &folder.join(mode))?;
-        peer.begin_sessions(arguments.sessions).await?;
-        targets.push(peer);
-    }
-    tokio::time::sleep(IDLE).await;
-    for target in &targets {
-        let (_, call) = load::once(
-            target.server.address,
-            target.request(Scenario::Call, 0),
-            Scenario::Call.expected(),
-        )
-        .await?;
-        report.add_server(target.name, procfs::resident_kib(target.server.pid())?.0, &call);
-    }
-    Ok(targets)
-}
-
-/// How soon the program answers after its start, and what it holds when nobody asks.
-async fn time_starts(program: &Path, folder: &Path, report: &mut Report) -> Result<()> {
-    for start in 0..STARTS {
-        let folder = folder.join(format!("start-{start}"));
-        let address = write_settings(&folder, "")?;
-        for is_first in [true, false] {
-            // The first answer comes before the account is made; the next start shall find it.
-            let server = Server::start_and_listen(program, address, &folder).await?;
-            report.add_start(is_first, server.first_answer_after);
-            if start == 0 {
-                tokio::time::sleep(IDLE).await;
-                report.add_idle(is_first, procfs::resident_kib(server.pid())?.0);
-            }
-        }
-    }
-    Ok(())
 }
 
 /// The program with an account that is logged in.
@@ -336,7 +318,8 @@ pub(crate) async fn start_sekisho(
     let server = Server::start(program, &["serve"], address, folder)?;
     let issuer = format!("http://localhost:{}", address.port());
     let token = login::log_in(&issuer, USERNAME, PASSWORD).await?;
-    Ok(Target { name, server, token, sessions: Vec::new() })
+    let standing = Standing::of_program(program, &server)?;
+    Ok(Target::new(name, server, standing, &token))
 }
 
 /// The program in front of `upstream`, written as the settings have it, with so many people logged in;
@@ -374,7 +357,8 @@ pub(crate) fn write_settings(folder: &Path, more: &str) -> Result<SocketAddr> {
     Ok(address)
 }
 
-fn add_user(program: &Path, folder: &Path, name: &str) -> Result<()> {
+/// An account in the store of `folder`.
+pub(crate) fn add_user(program: &Path, folder: &Path, name: &str) -> Result<()> {
     let mut command = server::pinned(program);
     command.args(["user", "add", name]).current_dir(folder).stdin(Stdio::piped());
     let mut child = command.stdout(Stdio::null()).spawn()?;
@@ -403,7 +387,8 @@ pub(crate) fn start_bare(
         ["--refusal", &answers.refusal],
     ];
     let server = Server::start(program, options.as_flattened(), address, folder)?;
-    Ok(Target { name: "bare", server, token: PEER_TOKEN.to_owned(), sessions: Vec::new() })
+    let standing = Standing::of_program(program, &server)?;
+    Ok(Target::new("bare", server, standing, PEER_TOKEN))
 }
 
 /// The library around a service that tells of changes.
@@ -413,17 +398,40 @@ pub(crate) fn start_listening(program: &Path, folder: &Path) -> Result<Target> {
     let listen = address.to_string();
     let options = ["--listen", &listen, "--token", PEER_TOKEN];
     let server = Server::start(program, &options, address, folder)?;
-    let name = "`subscriptions/listen`";
-    Ok(Target { name, server, token: PEER_TOKEN.to_owned(), sessions: Vec::new() })
+    let standing = Standing::of_program(program, &server)?;
+    Ok(Target::new("`subscriptions/listen`", server, standing, PEER_TOKEN))
 }
 
-fn start_rmcp(program: &Path, name: &'static str, mode: &str, folder: &Path) -> Result<Target> {
+/// The official Rust SDK behind the bearer check of `bare`, so that it has no 401 of its own.
+pub(crate) fn start_rmcp(
+    program: &Path,
+    name: &'static str,
+    mode: &str,
+    folder: &Path,
+) -> Result<Target> {
     std::fs::create_dir_all(folder)?;
     let address = server::free_address()?;
     let listen = address.to_string();
     let options = [["--listen", &listen], ["--token", PEER_TOKEN], ["--mode", mode]];
     let server = Server::start(program, options.as_flattened(), address, folder)?;
-    Ok(Target { name, server, token: PEER_TOKEN.to_owned(), sessions: Vec::new() })
+    let standing = Standing::of_program(program, &server)?;
+    let mut target = Target::new(name, server, standing, PEER_TOKEN);
+    target.scenarios = vec![Scenario::Call];
+    Ok(target)
+}
+
+/// A server of others, in one of its ways.
+pub(crate) fn start_peer(
+    installed: &Installed,
+    name: &'static str,
+    way: &str,
+    folder: &Path,
+) -> Result<Target> {
+    let address = server::free_address()?;
+    let port = address.port().to_string();
+    let server = installed.start(&[&port, PEER_TOKEN, way], address, folder)?;
+    let standing = installed.standing(&server);
+    Ok(Target::new(name, server, standing, PEER_TOKEN))
 }
 
 /// Whether a body is one JSON document, as opposed to an event stream.

@@ -7,7 +7,7 @@ use axum::Router;
 use axum_server::accept::NoDelayAcceptor;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Serves `app` until the process is ended; says on standard output when it listens.
 pub(crate) async fn serve(listen: SocketAddr, app: Router) -> std::io::Result<()> {

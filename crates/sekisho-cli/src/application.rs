@@ -127,6 +127,9 @@ impl Application {
     pub(crate) fn begin(&self, standing: &Standing, former: Option<&Self>) {
         standing.connections.limit(self.config.connection_limits());
         self.issuer.begin(former.map(|former| &former.issuer), standing);
+        for new in self.served.values().filter(|now| !now.goes_on) {
+            new.endpoints.begin();
+        }
         let Some(former) = former else { return };
         for (name, before) in &former.served {
             match self.served.get(name).filter(|now| now.goes_on) {

@@ -25,11 +25,12 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::door::{Door, Peer};
+use crate::untaken::Untaken;
 
 /// How long a request's head may take, and how long a connection may be idle between requests.
 const HEAD_WAIT: Duration = Duration::from_secs(15);
-/// How long the other end may leave what is written to it unread. What waits for it in a stream is
-/// bounded anyway; this gives the connection back.
+/// How long the other end may leave what is written to it unread, or a piece of an answer over HTTP/2
+/// untaken. What waits for it in a stream is bounded anyway; this gives the connection back.
 const READ_WAIT: Duration = Duration::from_secs(30);
 /// Header fields of a request.
 const HEADERS_MAX: usize = 100;
@@ -154,7 +155,9 @@ impl Connections {
         };
         // Without it each event of a stream can wait for 40 ms.
         stream.set_nodelay(true)?;
-        Ok(Connection { stream, stuck: None, place })
+        // One connection of a proxy's may be many people's, of whom one is slow.
+        let untaken = place.address.is_some().then(Untaken::default);
+        Ok(Connection { stream, stuck: None, untaken, place })
     }
 
     /// Counts a connection that a proxy passes on as one of `client`.
@@ -162,12 +165,8 @@ impl Connections {
     /// # Errors
     /// When that address has its share already.
     pub(crate) fn count(&self, connection: &mut Connection, client: IpAddr) -> io::Result<()> {
-        let limits = self.limits.load();
-        if limits.proxies.is_trusted(client) {
-            return Ok(());
-        }
         let address = ClientAddress(client).network();
-        if !lock(&self.open).share(address, limits.most_of_one) {
+        if !lock(&self.open).share(address, self.limits.load().most_of_one) {
             return Err(self.too_many());
         }
         connection.place.address = Some(address);
@@ -265,10 +264,17 @@ pub(crate) struct Connection {
     stream: TcpStream,
     /// Runs while nothing more can be written; there is none while all goes well.
     stuck: Option<Pin<Box<Sleep>>>,
+    /// None where nobody is to be found out.
+    untaken: Option<Untaken>,
     place: Place,
 }
 
 impl Connection {
+    /// By what its answers over HTTP/2 are to be watched.
+    pub(crate) fn untaken(&self) -> Option<&Untaken> {
+        self.untaken.as_ref()
+    }
+
     /// Passes on how writing went, unless it has been stuck for too long.
     fn unless_stuck<T>(
         &mut self,
@@ -280,19 +286,25 @@ impl Connection {
             return written;
         }
         let stuck = self.stuck.get_or_insert_with(|| Box::pin(sleep(READ_WAIT)));
-        stuck
-            .as_mut()
-            .poll(context)
-            .map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "the other end does not read")))
+        stuck.as_mut().poll(context).map(|()| Err(does_not_read()))
     }
 }
 
+fn does_not_read() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the other end does not read")
+}
+
 impl AsyncRead for Connection {
+    /// Whoever takes nothing answers to pings at least ([`HTTP2_PING_EVERY`]), and is found out by that.
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let untaken = self.untaken.as_ref().and_then(Untaken::since);
+        if untaken.is_some_and(|since| since.elapsed() > READ_WAIT) {
+            return Poll::Ready(Err(does_not_read()));
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }

@@ -16,6 +16,7 @@ use tower::Service;
 
 use crate::application::Application;
 use crate::shortcut::Shortcut;
+use crate::untaken::Untaken;
 
 /// Where the application of the moment is found. Clones are the same place.
 #[derive(Clone)]
@@ -51,7 +52,7 @@ impl Current {
 
     /// The service for the requests of one connection.
     pub(crate) fn for_peer(&self, peer: SocketAddr) -> ForPeer {
-        ForPeer { current: self.clone(), peer }
+        ForPeer { current: self.clone(), peer, caller: Caller::Peer, untaken: None }
     }
 }
 
@@ -60,13 +61,39 @@ impl Current {
 pub(crate) struct ForPeer {
     current: Current,
     peer: SocketAddr,
+    caller: Caller,
+    untaken: Option<Untaken>,
 }
 
+/// Whose a connection is, and whether its requests may say more of that (`X-Forwarded-For`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// Its other end's: its requests may, if that is a trusted proxy.
+    Peer,
+    /// This one's, as a trusted proxy says, and that is all.
+    Told(SocketAddr),
+    /// This one's, as a trusted proxy says: if that is another one, its requests may.
+    Proxy(SocketAddr),
+    /// Nobody knows whose but the trusted proxy, which does not say. What the requests say is anybody's.
+    Unknown,
+}
+
+const X_FORWARDED_FOR: &str = "x-forwarded-for";
+
 impl ForPeer {
-    /// The same for a connection that somebody passes on for this one.
+    /// The same for a connection that is this one's.
     #[must_use]
-    pub(crate) fn on_behalf_of(self, peer: SocketAddr) -> Self {
-        Self { peer, ..self }
+    pub(crate) fn on_behalf_of(self, caller: Caller) -> Self {
+        match caller {
+            Caller::Told(peer) | Caller::Proxy(peer) => Self { peer, caller, ..self },
+            Caller::Peer | Caller::Unknown => Self { caller, ..self },
+        }
+    }
+
+    /// The same, whose answers over HTTP/2 are watched by this.
+    #[must_use]
+    pub(crate) fn watched_by(self, untaken: Option<Untaken>) -> Self {
+        Self { untaken, ..self }
     }
 }
 
@@ -84,10 +111,19 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        if matches!(self.caller, Caller::Told(_) | Caller::Unknown) {
+            request.headers_mut().remove(X_FORWARDED_FOR);
+        }
         let Place { application, is_leaving } = &*self.current.0;
-        let is_last = is_leaving.load(Ordering::Relaxed) && request.version() <= Version::HTTP_11;
+        let version = request.version();
+        let is_last = is_leaving.load(Ordering::Relaxed) && version <= Version::HTTP_11;
         let answer = application.load().answering.clone().for_peer(self.peer).call(request);
+        if version == Version::HTTP_2
+            && let Some(untaken) = self.untaken.clone()
+        {
+            return Box::pin(async move { Ok(answer.await?.map(|body| untaken.watch(body))) });
+        }
         if !is_last {
             return answer;
         }

@@ -25,9 +25,10 @@ use tokio_rustls::server::TlsStream;
 
 use crate::config::{Config, ProxyProtocol};
 use crate::connections::{Connection, Connections, Turning};
-use crate::current::ForPeer;
+use crate::current::{Caller, ForPeer};
 use crate::proxy_header;
 use crate::tls::CHALLENGE;
+use crate::untaken::Untaken;
 
 /// How long a TLS handshake may take, from the first byte on.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
@@ -45,6 +46,8 @@ pub(crate) struct Entrance {
 struct Headers {
     /// Whether it was said that one has none: once, since it is the same with each connection.
     were_missed: Arc<AtomicBool>,
+    /// Whether what they name may be a proxy in its turn, which is believed by what it writes.
+    is_chained: bool,
 }
 
 impl Entrance {
@@ -52,26 +55,31 @@ impl Entrance {
     pub(crate) fn by(config: &Config, connections: Connections, tls: Option<TlsAcceptor>) -> Self {
         let headers = match config.proxy_protocol {
             ProxyProtocol::Spoken => Some(Headers::default()),
+            ProxyProtocol::Chained => Some(Headers { is_chained: true, ..Headers::default() }),
             ProxyProtocol::Unspoken => None,
         };
         Self { connections, headers, tls }
     }
 
     /// Also gives whose connection it is, if somebody is believed who says so.
-    async fn admit(self, stream: TcpStream) -> io::Result<(Wire, Option<SocketAddr>)> {
+    async fn admit(self, stream: TcpStream) -> io::Result<(Wire, Caller)> {
         let turning = if self.tls.is_some() { Turning::Closed } else { Turning::Answered };
         let peer = stream.peer_addr()?.ip().to_canonical();
         let mut connection = self.connections.admit(stream, turning)?;
-        let client = match &self.headers {
+        let caller = match &self.headers {
             Some(headers) if self.connections.trust(peer) => {
                 headers.read(peer, &mut connection).await?
             }
-            Some(_) | None => None,
+            Some(_) | None => Caller::Peer,
         };
-        if let Some(client) = client {
-            self.connections.count(&mut connection, client.ip())?;
+        match caller {
+            Caller::Proxy(client) if self.connections.trust(client.ip()) => {}
+            Caller::Told(client) | Caller::Proxy(client) => {
+                self.connections.count(&mut connection, client.ip())?;
+            }
+            Caller::Peer | Caller::Unknown => {}
         }
-        let Some(tls) = self.tls else { return Ok((Wire::Plain(connection), client)) };
+        let Some(tls) = self.tls else { return Ok((Wire::Plain(connection), caller)) };
         let stream = timeout(HANDSHAKE_WAIT, tls.accept(connection)).await.map_err(|_| {
             io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake takes too long")
         })?;
@@ -81,19 +89,19 @@ impl Entrance {
             stream.shutdown().await?;
             return Err(io::Error::other("an authority looked for a proof"));
         }
-        Ok((Wire::Tls(Box::new(stream)), client))
+        Ok((Wire::Tls(Box::new(stream)), caller))
     }
 }
 
 impl Headers {
-    async fn read(
-        &self,
-        proxy: IpAddr,
-        connection: &mut Connection,
-    ) -> io::Result<Option<SocketAddr>> {
+    async fn read(&self, proxy: IpAddr, connection: &mut Connection) -> io::Result<Caller> {
         proxy_header::read(connection)
             .await
-            .map(|client| client.map(|at| SocketAddr::new(at.ip().to_canonical(), at.port())))
+            .map(|client| {
+                let Some(at) = client else { return Caller::Unknown };
+                let at = SocketAddr::new(at.ip().to_canonical(), at.port());
+                if self.is_chained { Caller::Proxy(at) } else { Caller::Told(at) }
+            })
             .map_err(|error| {
                 if !self.were_missed.swap(true, Ordering::Relaxed) {
                     tracing::warn!(
@@ -115,8 +123,9 @@ impl Accept<TcpStream, ForPeer> for Entrance {
     fn accept(&self, stream: TcpStream, service: ForPeer) -> Self::Future {
         let admitted = self.clone().admit(stream);
         Box::pin(async move {
-            let (wire, client) = admitted.await?;
-            Ok((wire, client.into_iter().fold(service, ForPeer::on_behalf_of)))
+            let (wire, caller) = admitted.await?;
+            let service = service.on_behalf_of(caller).watched_by(wire.untaken().cloned());
+            Ok((wire, service))
         })
     }
 }
@@ -125,6 +134,15 @@ impl Accept<TcpStream, ForPeer> for Entrance {
 pub(crate) enum Wire {
     Plain(Connection),
     Tls(Box<TlsStream<Connection>>),
+}
+
+impl Wire {
+    fn untaken(&self) -> Option<&Untaken> {
+        match self {
+            Self::Plain(stream) => stream.untaken(),
+            Self::Tls(stream) => stream.get_ref().0.untaken(),
+        }
+    }
 }
 
 impl AsyncRead for Wire {

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum_server::Handle;
 use sekisho::fleet::Fleet;
@@ -16,6 +17,9 @@ use crate::connections::{ConnectionLimits, Connections, accepting};
 use crate::door::Door;
 use crate::outcome::Failure;
 use crate::store::OpenStore;
+
+/// How long a connection has to show that it is another instance's.
+const PROOF_WAIT: Duration = Duration::from_secs(2);
 
 /// Our place among the instances.
 pub(crate) struct Joined {
@@ -50,10 +54,15 @@ pub(crate) async fn join(
 
     let most = config.connection_limits().most;
     let proxies = TrustedProxies::default();
-    let connections = Connections::new(ConnectionLimits { most, most_of_one: most, proxies });
+    // Strangers at one address must not have them all; several instances may be at one.
+    let most_of_one = most.div_ceil(2);
+    let connections = Connections::new(ConnectionLimits { most, most_of_one, proxies });
     let door = Door::try_from(listener).map_err(|error| Failure::because(&error))?;
     let answering = fleet.door(config.sessions.body_bytes_max).into_make_service();
-    tokio::spawn(accepting(door, connections, Handle::new()).serve(answering));
+    // HTTP/2 would keep the connection of whoever was turned away.
+    let door = accepting(door, connections, Handle::new());
+    let door = door.http1_only().first_request_timeout(PROOF_WAIT);
+    tokio::spawn(door.serve(answering));
     tokio::spawn(Arc::clone(&fleet).follow(Arc::clone(&store)));
     Ok(Some(Joined { fleet, store }))
 }

@@ -12,7 +12,7 @@ use sekisho::identity_provider::local::LocalProvider;
 use sekisho::principal::WantedClaims;
 use sekisho::protocol::oauth::ProtectedResource;
 use sekisho::resource_server::{
-    ExternalIssuer, IntrospectedTokens, OwnTokens, SignedTokens, TokenVerifier,
+    Admitting, ExternalIssuer, IntrospectedTokens, OwnTokens, SignedTokens, TokenVerifier,
 };
 use sekisho::store::Store;
 use tokio_util::sync::CancellationToken;
@@ -68,7 +68,10 @@ impl Issuer {
 
 /// Who checks tokens, for each guarded server.
 pub(crate) enum Verifiers {
-    Own(Arc<dyn Store>),
+    Own {
+        store: Arc<dyn Store>,
+        admitting: Admitting,
+    },
     External {
         issuer: Arc<ExternalIssuer>,
         by: Verification,
@@ -85,9 +88,10 @@ impl Verifiers {
         clock: &Arc<dyn Clock>,
     ) -> Arc<dyn TokenVerifier> {
         match self {
-            Self::Own(store) => {
+            Self::Own { store, admitting } => {
                 let resource = resource.resource.clone();
-                Arc::new(OwnTokens::new(Arc::clone(store), resource, Arc::clone(clock)))
+                let verifier = OwnTokens::new(Arc::clone(store), resource, Arc::clone(clock));
+                Arc::new(verifier.admitting(admitting.clone()))
             }
             Self::External { issuer, by: Verification::Jwt, audience, claims } => {
                 let verifier = SignedTokens::new(Arc::clone(issuer), resource);
@@ -148,12 +152,16 @@ pub(crate) async fn issuing(
         .map_err(|error| Failure::because(&error))?,
     };
     let is_elsewhere = config.identity.providers().iter().any(|one| !one.kind.is_local());
+    let admitting = {
+        let server = Arc::clone(&server);
+        Admitting::those(move |person| server.admits(person))
+    };
     let asked = Arc::clone(store);
     let keys = (sealer.clone(), Arc::clone(store));
     Ok(Issuing {
         routes: server.browser_routes().merge(server.client_routes()).merge(pages),
         authorization_server: config.public_url.as_str().to_owned(),
-        verifiers: Verifiers::Own(Arc::clone(store)),
+        verifiers: Verifiers::Own { store: Arc::clone(store), admitting },
         readiness: readiness
             .needing("store", move || {
                 let store = Arc::clone(&asked);

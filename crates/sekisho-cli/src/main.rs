@@ -42,6 +42,7 @@ mod telemetry;
 mod tls;
 mod token;
 mod traces;
+mod untaken;
 mod user;
 
 use std::process::ExitCode;

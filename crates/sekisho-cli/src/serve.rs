@@ -34,10 +34,14 @@ use crate::reload::{self, Hangups, Settings};
 use crate::standing::Standing;
 use crate::stopping::Stopped;
 use crate::traces::Traces;
-use crate::{memory, service_manager, stopping, telemetry, tls};
+use crate::{service_manager, stopping, telemetry, tls};
 
 /// How often what has expired is removed from the store.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
+/// How long a thread beside the workers is kept without work. What waits for the disk has another
+/// thread go on with the requests, each time one that is idle: the longer they are kept, the more there
+/// are among whom the work goes round, and the allocator keeps memory for each.
+const IDLE_THREAD_KEPT: Duration = Duration::from_millis(250);
 /// How long a client that never finished a login is kept.
 const UNUSED_CLIENTS_KEPT: Duration = Duration::from_hours(24);
 
@@ -55,7 +59,9 @@ pub(crate) fn run(config: Config, settings: Settings) -> Result<(), Failure> {
 
 /// Threads for everything that is async.
 pub(crate) fn runtime() -> Result<Runtime, Failure> {
-    Runtime::new().map_err(|error| Failure::Run(format!("cannot start threads: {error}")))
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    let runtime = threads.enable_all().thread_keep_alive(IDLE_THREAD_KEPT).build();
+    runtime.map_err(|error| Failure::Run(format!("cannot start threads: {error}")))
 }
 
 async fn serve(config: Config, settings: Settings) -> Result<(), Failure> {
@@ -88,7 +94,6 @@ async fn serve(config: Config, settings: Settings) -> Result<(), Failure> {
     let standing = Arc::new(standing);
     tokio::spawn(reload::follow(settings, current.clone(), Arc::clone(&standing), hangups));
     tokio::spawn(sweep(Arc::clone(&standing.store), current.clone()));
-    tokio::spawn(memory::give_back());
     if let Some(metrics) = metrics {
         tokio::spawn(metrics.serve());
     }

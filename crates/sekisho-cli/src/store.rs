@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho::store::cached::REVOCATIONS_POLLED_EVERY;
-use sekisho::store::{CachedStore, MeasuredStore, MemoryStore, PostgresStore, SqliteStore, Store};
+use sekisho::store::{
+    CachedStore, Measured, MeasuredStore, MemoryStore, PostgresStore, SqliteStore, Store,
+};
 use tokio::time::timeout;
 
 use crate::config::{Config, StoreLocation};
@@ -49,7 +51,7 @@ impl OpenStore {
             Durable::Postgres(store) => Arc::clone(store) as Arc<dyn Store>,
         };
         let behind = match config.metrics_listen {
-            Some(_) => Arc::new(MeasuredStore::new(behind)) as Arc<dyn Store>,
+            Some(_) => Arc::new(MeasuredStore::new(Measured, behind)) as Arc<dyn Store>,
             None => behind,
         };
         let cached = Arc::new(CachedStore::new(behind));

@@ -24,7 +24,8 @@ const ATTACKS: &str = "1-11 13-25 27-35 37 38 40-59 61 63-70 72-84 86 88-92 94-9
 /// Who may know whom in `crates/sekisho/src`, and why the arrows are no more than these.
 const ARROWS: &[(&str, &[&str], &str)] = &[
     ("clock", &[], "time is at the bottom"),
-    ("mint", &[], "randomness is at the bottom"),
+    ("mint", &["simulation"], "randomness is at the bottom; a test may say what is drawn"),
+    ("simulation", &[], "it stands for the machine, in tests alone"),
     (
         "fleet",
         &["clock", "grant", "mint", "principal", "resource_server", "seal", "store"],
@@ -113,7 +114,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "gateway",
-        &["clock", "mcp", "measure", "mint", "principal", "signing"],
+        &["clock", "mcp", "measure", "mint", "principal", "signing", "simulation"],
         "an MCP service made of somebody else's: it knows callers, says who they are by a key of ours \
          or a token that others give it, and knows neither clients' tokens nor transports",
     ),
@@ -229,8 +230,16 @@ fn every_file_that_a_document_links_to_exists() {
     for document in documents() {
         let folder = Path::new(&document).parent().unwrap().to_path_buf();
         for target in links(&read(&document)) {
-            let path = target.split('#').next().unwrap_or_default();
-            if !path.is_empty() && !root().join(&folder).join(path).exists() {
+            let (path, heading) = target.split_once('#').unwrap_or((&target, ""));
+            let file = if path.is_empty() {
+                root().join(&document)
+            } else {
+                root().join(&folder).join(path)
+            };
+            let is_there = file.exists()
+                && (heading.is_empty()
+                    || headings(&std::fs::read_to_string(file).unwrap()).any(|it| it == heading));
+            if !is_there {
                 missing.push(format!("{document}: {target}"));
             }
         }
@@ -454,6 +463,17 @@ fn links(text: &str) -> Vec<String> {
         .map(|(target, _)| target.to_owned())
         .filter(|target| !target.contains("://") && !target.starts_with("mailto:"))
         .collect()
+}
+
+/// What the headings of a document are called in links.
+fn headings(text: &str) -> impl Iterator<Item = String> {
+    text.lines().filter(|line| line.starts_with('#')).map(|line| {
+        let said = line.trim_start_matches('#').trim().to_lowercase();
+        said.chars()
+            .filter(|letter| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_'))
+            .map(|letter| if letter == ' ' { '-' } else { letter })
+            .collect()
+    })
 }
 
 fn documents() -> Vec<String> {

@@ -25,6 +25,8 @@ pub mod principal;
 pub mod resource_server;
 pub mod seal;
 pub mod signing;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod store;
 mod trusted;
 

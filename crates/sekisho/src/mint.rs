@@ -47,10 +47,14 @@ pub(crate) fn id() -> String {
     hex::<16>()
 }
 
-/// Random bytes from the operating system.
+/// Random bytes from the operating system; in a simulation, from its seed.
 #[expect(clippy::expect_used, reason = "without randomness nothing here is safe to continue")]
 pub(crate) fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
+    #[cfg(feature = "simulation")]
+    if crate::simulation::fill(&mut bytes) {
+        return bytes;
+    }
     getrandom::fill(&mut bytes).expect("the operating system gives random numbers");
     bytes
 }

@@ -99,6 +99,8 @@ pub enum Purpose {
     RequestState,
     /// What one instance passes on to another.
     RelayedRequest,
+    /// That it is an instance which does so.
+    RelayProof,
     /// What that one answers, part by part.
     RelayedAnswer,
 }
@@ -114,6 +116,7 @@ impl Purpose {
             Self::AccountForm => "account-form",
             Self::RequestState => "request-state",
             Self::RelayedRequest => "relayed-request",
+            Self::RelayProof => "relay-proof",
             Self::RelayedAnswer => "relayed-answer",
         }
     }

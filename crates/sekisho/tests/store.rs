@@ -131,14 +131,14 @@ async fn looking_at_a_database_makes_and_changes_nothing() {
     let store: Arc<dyn Store> =
         Arc::new(PostgresStore::open(&url, TableLimits::default()).await.unwrap());
     is_looked_at(looked().await.unwrap(), &store, async || looked().await.unwrap()).await;
-    testkit::postgres::execute(&url, "DELETE FROM sekisho._sqlx_migrations WHERE version = 11");
-    let older = SchemaAge::Older { found: 10, known: 11 };
+    testkit::postgres::execute(&url, "DELETE FROM sekisho._sqlx_migrations WHERE version = 12");
+    let older = SchemaAge::Older { found: 11, known: 12 };
     for _ in 0..2 {
         assert_eq!(looked().await.unwrap(), Condition { schema: older, contents: None });
     }
     testkit::postgres::execute(
         &url,
-        "UPDATE sekisho._sqlx_migrations SET version = 12 WHERE version = 1",
+        "UPDATE sekisho._sqlx_migrations SET version = 13 WHERE version = 1",
     );
     let refused = looked().await.unwrap_err().to_string();
     assert!(refused.contains("newer version"), "{refused}");
@@ -155,8 +155,8 @@ async fn looking_at_a_file_makes_and_changes_nothing() {
     let store = file.open().await;
     is_looked_at(looked().await.unwrap(), &any(&store), async || looked().await.unwrap()).await;
     let raw = Connection::open(&file.path).unwrap();
-    raw.execute("DELETE FROM _sqlx_migrations WHERE version = 11", ()).unwrap();
-    let older = SchemaAge::Older { found: 10, known: 11 };
+    raw.execute("DELETE FROM _sqlx_migrations WHERE version = 12", ()).unwrap();
+    let older = SchemaAge::Older { found: 11, known: 12 };
     for _ in 0..2 {
         assert_eq!(looked().await.unwrap(), Condition { schema: older, contents: None });
     }
@@ -168,14 +168,14 @@ async fn looking_at_a_file_makes_and_changes_nothing() {
 /// An empty store of today, and the same with something in it.
 async fn is_looked_at(empty: Condition, store: &Arc<dyn Store>, look: impl AsyncFn() -> Condition) {
     let nothing = Contents { clients: 0, logins: 0, sealing_key: None };
-    assert_eq!(empty, Condition { schema: SchemaAge::Current(11), contents: Some(nothing) });
+    assert_eq!(empty, Condition { schema: SchemaAge::Current(12), contents: Some(nothing) });
     store.register_client(&client("client", NOW)).await.unwrap();
     let keys = Sealer::ephemeral().key_ids();
     store.claim_keys(&keys).await.unwrap();
     let sealing_key = Some(keys[0].as_str().to_owned());
     let something = Contents { clients: 1, logins: 0, sealing_key };
     let found = look().await;
-    assert_eq!(found, Condition { schema: SchemaAge::Current(11), contents: Some(something) });
+    assert_eq!(found, Condition { schema: SchemaAge::Current(12), contents: Some(something) });
 }
 
 fn account(name: &str) -> LocalUser {
@@ -269,7 +269,7 @@ async fn a_file_that_is_not_ours_is_refused_with_a_remedy_and_left_alone() {
     let rows: [(&str, File, &[&str]); 6] = [
         ("garbage", File::holding(&[b'x'; 5000]), &["not an SQLite database", "backup"]),
         ("another program's", File::made_by(foreign), &["another program", "another file"]),
-        ("newer", File::ours_after(newer).await, &["newer version", "schema 9999", "up to 11"]),
+        ("newer", File::ours_after(newer).await, &["newer version", "schema 9999", "up to 12"]),
         ("altered", File::ours_after(altered).await, &["another schema 1", "backup"]),
         ("in no folder", File::new().named("none/sekisho.db"), &["cannot create", "folder exists"]),
         ("a folder", File::new().named("."), &["cannot open", "permissions"]),

@@ -12,6 +12,7 @@
 )]
 
 mod browser;
+pub mod chance;
 mod client_key;
 pub mod clock;
 pub mod document_host;
@@ -25,6 +26,7 @@ mod verifier;
 pub mod world;
 
 pub use browser::{Answer, Browser};
+pub use chance::Chance;
 pub use client_key::ClientKey;
 pub use clock::ManualClock;
 pub use document_host::DocumentHost;

@@ -62,6 +62,8 @@ pub enum Gives {
     NoRefreshToken,
     /// One access token for as long as the session lives; the refresh token ends with the browser's.
     OneAccessToken,
+    /// A token that is asked with itself and stays as it is. Of each person the newest two are good.
+    NewestTwo,
 }
 
 #[derive(Debug, Clone)]
@@ -205,20 +207,40 @@ impl ScriptedProvider {
         let number = self.next_session.fetch_add(1, Ordering::SeqCst);
         let refresh_token = format!("idp-refresh-token-{number}");
         let id_token = format!("idp-id-token-of-{}", session.person);
-        self.sessions.lock().unwrap().insert(refresh_token.clone(), session);
         let gives = *self.gives.lock().unwrap();
+        if gives == Gives::NewestTwo {
+            return self.lasting(number, session);
+        }
+        self.sessions.lock().unwrap().insert(refresh_token.clone(), session);
         ProviderTokens {
             access_token: Secret::new(match gives {
                 Gives::OneAccessToken => "idp-access-token".to_owned(),
-                Gives::OfflineAccess | Gives::SessionOnly | Gives::NoRefreshToken => {
-                    format!("idp-access-token-{number}")
-                }
+                Gives::OfflineAccess
+                | Gives::SessionOnly
+                | Gives::NoRefreshToken
+                | Gives::NewestTwo => format!("idp-access-token-{number}"),
             }),
             refresh_token: (gives != Gives::NoRefreshToken).then(|| Secret::new(refresh_token)),
             id_token: Some(Secret::new(id_token)),
             expires_at: *self.access_tokens_end_at.lock().unwrap(),
             is_offline: gives == Gives::OfflineAccess,
         }
+    }
+
+    fn lasting(&self, number: usize, session: Session) -> ProviderTokens {
+        let person = session.person.clone();
+        let token = format!("{LASTING}{number:06}");
+        let mut sessions = self.sessions.lock().unwrap();
+        sessions.insert(token.clone(), session);
+        let of_person = |(token, session): (&String, &Session)| {
+            (session.person == person && token.starts_with(LASTING)).then(|| token.clone())
+        };
+        let mut theirs: Vec<String> = sessions.iter().filter_map(of_person).collect();
+        theirs.sort();
+        for older in theirs.iter().rev().skip(2) {
+            sessions.remove(older);
+        }
+        asked_with_itself(&token)
     }
 
     /// `person` opens `location` and is logged in without a question (they have a session); gives
@@ -344,6 +366,14 @@ impl IdentityProvider for ScriptedProvider {
         self.stop_at(Pause::BeforeRenewal).await;
         self.check_fault()?;
         let refused = |reason: &str| ProviderError::Refused { reason: reason.to_owned() };
+        if refresh_token.reveal().starts_with(LASTING) {
+            let sessions = self.sessions.lock().unwrap();
+            let session = sessions.get(refresh_token.reveal()).ok_or_else(|| refused("dropped"))?;
+            let is_there = !self.disabled.lock().unwrap().contains(&session.person);
+            return is_there
+                .then(|| asked_with_itself(refresh_token.reveal()))
+                .ok_or_else(|| refused("user disabled"));
+        }
         let session = self.sessions.lock().unwrap().remove(refresh_token.reveal());
         // Used twice: a provider that rotates takes that for theft.
         let session = session.ok_or_else(|| refused("invalid_grant: no such refresh token"))?;
@@ -388,6 +418,10 @@ impl IdentityProvider for ScriptedProvider {
         Ok(ProviderToken { token: Secret::new(token), ends_at })
     }
 
+    fn drops_older_tokens(&self, refresh_token: &Secret) -> bool {
+        refresh_token.reveal().starts_with(LASTING)
+    }
+
     fn sends_logouts(&self) -> bool {
         true
     }
@@ -429,6 +463,19 @@ impl IdentityProvider for ScriptedProvider {
 
     async fn check(&self) -> Result<(), ProviderError> {
         self.check_fault()
+    }
+}
+
+/// Before a token that stays as it is.
+const LASTING: &str = "idp-lasting-token-";
+
+fn asked_with_itself(token: &str) -> ProviderTokens {
+    ProviderTokens {
+        access_token: Secret::new(token),
+        refresh_token: Some(Secret::new(token)),
+        id_token: None,
+        expires_at: None,
+        is_offline: true,
     }
 }
 

@@ -14,9 +14,13 @@
 
 mod flows;
 mod people;
+mod vouched;
+
+use self::vouched::used;
 
 pub use self::flows::*;
 pub use self::people::*;
+pub use self::vouched::*;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +30,7 @@ use sekisho::grant::{AuthorizationRequest, CodeGrant, Grant, GrantId, IssuedToke
 use sekisho::principal::{Claims, Identity, Principal};
 use sekisho::seal::{KeyId, Sealed, Sealer};
 use sekisho::store::{
-    AccessToken, AssertionUse, CLIENTS_LISTED_MAX, CONSENTS_KEPT, ClaimedSession, Client,
+    AccessToken, Admitted, AssertionUse, CLIENTS_LISTED_MAX, CONSENTS_KEPT, ClaimedSession, Client,
     ClientOrigin, CodeIssue, CodeRecord, CodeRedemption, Due, DueSessions, FoundBy, GrantsOf,
     KeyClaim, LOCAL_ISSUER, LastNoted, LocalUser, LoggedOut, LoginBegun, LoginRecord,
     PERSONAL_CLIENT, PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken, PersonalTokenAdded,
@@ -41,7 +45,8 @@ use sekisho_protocol::oauth::{
 };
 
 /// The limits that the rules expect the store to be opened with.
-pub const LIMITS: TableLimits = TableLimits { clients_max: 3, logins_max: 3 };
+pub const LIMITS: TableLimits =
+    TableLimits { clients_max: 3, logins_max: 3, assertions_per_share_max: 3 };
 
 /// Makes a module `$name` with one test per rule. `$open` is an async function from
 /// [`TableLimits`] to the store and whatever must live as long as it (a temporary folder).
@@ -148,6 +153,9 @@ macro_rules! store_contract {
                 the_copy_of_a_document_is_replaced_and_nothing_else_is
                 a_machine_has_one_grant_at_a_server_for_all_its_tokens
                 an_assertion_is_used_by_one_of_fifty
+                a_full_share_of_assertions_leaves_the_others_theirs
+                a_companys_word_ends_with_its_persons_logout
+                a_companys_word_ends_when_its_person_is_gone
                 tries_count_together_whoever_counts_them
                 a_flow_is_kept_step_by_step_and_found_by_any_trace_id
                 a_flood_of_beginnings_pushes_out_no_flow_that_was_approved
@@ -424,7 +432,8 @@ pub async fn tokens_carry_what_was_granted(store: AnyStore) {
         };
         let resource = grant.resource.clone();
         let last_noted = LastNoted::new(None);
-        let expected = AccessToken { principal: Arc::new(principal), resource, last_noted };
+        let (principal, admitted) = (Arc::new(principal), Admitted::default());
+        let expected = AccessToken { principal, resource, last_noted, admitted };
         let found = store.find_access_token(&access_of(name)).await.unwrap().unwrap();
         assert_eq!(*found, expected);
         let (token, expires_at) = narrowed.refresh.unwrap();
@@ -1736,18 +1745,19 @@ pub async fn a_machine_has_one_grant_at_a_server_for_all_its_tokens(store: AnySt
 
 pub async fn an_assertion_is_used_by_one_of_fifty(store: AnyStore) {
     let end = NOW.plus(Duration::from_mins(10));
-    let used = fifty(&store, |store, _| async move {
-        store.use_assertion(&hash("an assertion"), end).await.unwrap()
+    let outcomes = fifty(&store, |store, _| async move {
+        store.use_assertion(&used("an assertion", "a", end)).await.unwrap()
     })
     .await;
-    assert_eq!(used.iter().filter(|used| **used == AssertionUse::Fresh).count(), 1);
-    assert!(used.iter().all(|used| *used != AssertionUse::Full));
-    assert_eq!(store.use_assertion(&hash("another"), end).await.unwrap(), AssertionUse::Fresh);
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == AssertionUse::Fresh).count(), 1);
+    assert!(outcomes.iter().all(|outcome| *outcome != AssertionUse::Full));
+    let another = store.use_assertion(&used("another", "a", end)).await.unwrap();
+    assert_eq!(another, AssertionUse::Fresh);
     store.sweep(end.minus(Duration::from_secs(1)), NOW).await.unwrap();
-    let again = store.use_assertion(&hash("an assertion"), end).await.unwrap();
+    let again = store.use_assertion(&used("an assertion", "a", end)).await.unwrap();
     assert_eq!(again, AssertionUse::Replayed, "it is remembered to its end");
     store.sweep(end, NOW).await.unwrap();
-    let over = store.use_assertion(&hash("an assertion"), end).await.unwrap();
+    let over = store.use_assertion(&used("an assertion", "a", end)).await.unwrap();
     assert_eq!(over, AssertionUse::Fresh, "its own end refuses it from here on");
 }
 

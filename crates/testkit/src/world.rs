@@ -15,7 +15,7 @@ use sekisho::authorization_server::{
 use sekisho::clock::Clock;
 use sekisho::policy::Admission;
 use sekisho::principal::Principal;
-use sekisho::resource_server::{GuardLayer, OwnTokens, metadata_routes};
+use sekisho::resource_server::{Admitting, GuardLayer, OwnTokens, metadata_routes};
 use sekisho::seal::Sealer;
 use sekisho::store::{MemoryStore, Store, TableLimits};
 use sekisho_protocol::oauth::{
@@ -120,11 +120,13 @@ impl WorldBuilder {
         ));
         for guarded in settings.servers.iter() {
             for endpoint in ["mcp", "sse"] {
+                let of_now = Arc::clone(&server);
                 let verifier = OwnTokens::new(
                     Arc::clone(&store),
                     guarded.resource.clone(),
                     Arc::clone(&shared_clock),
-                );
+                )
+                .admitting(Admitting::those(move |person| of_now.admits(person)));
                 let metadata = guarded.metadata_url(&settings.issuer, endpoint);
                 let guard =
                     GuardLayer::new(Arc::new(verifier), guarded.scopes.clone(), &metadata).unwrap();

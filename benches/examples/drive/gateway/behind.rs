@@ -12,9 +12,9 @@ use crate::Result;
 use crate::load::{contains, position};
 
 /// The tool whose call says one thing and then nothing, for as long as its caller stays.
-pub(super) const STAYING_TOOL: &str = "stay";
+pub(crate) const STAYING_TOOL: &str = "stay";
 /// What it says.
-pub(super) const STAYING_WORD: &[u8] = b"still here";
+pub(crate) const STAYING_WORD: &[u8] = b"still here";
 
 const RESULT: &str = r#"{"content":[{"type":"text","text":"今日の運勢は: 大吉"}],"isError":false}"#;
 const STATELESS_RESULT: &str = r#"{"resultType":"complete","content":[{"type":"text","text":"今日の運勢は: 大吉"}],"isError":false,"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"constant","version":"1"}}}"#;
@@ -30,7 +30,7 @@ const STREAM: &str = concat!(
 );
 
 /// Answers from now on, for as long as this driver runs; says where.
-pub(super) async fn listen() -> Result<SocketAddr> {
+pub(crate) async fn listen() -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     tokio::spawn(async move {

@@ -9,7 +9,7 @@
 //!
 //! So the server behind costs the same whoever is in front of it, and nothing of the core that is measured.
 
-mod behind;
+pub(crate) mod behind;
 mod open;
 mod pipes;
 mod tables;
@@ -23,22 +23,22 @@ use self::ways::Form;
 use crate::calls::{FOREIGN_SHARE_MAX, observe};
 use crate::load::{self, Slice};
 use crate::target::Scenario;
-use crate::{Arguments, Result};
+use crate::{Arguments, Chapter, Result};
 
 /// Measures calls, streams and pipes, one after the other.
-pub(crate) async fn measure(arguments: &Arguments, folder: &Path) -> Result<String> {
+pub(crate) async fn measure(arguments: &Arguments, folder: &Path) -> Result<Chapter> {
     let behind = behind::listen().await?;
-    let mut text = calls(arguments, &folder.join("calls"), behind).await?;
-    text += &pipes::measure(arguments, &folder.join("pipes")).await?;
-    text += &open::measure(arguments, &folder.join("open"), behind).await?;
-    Ok(text)
+    let mut chapter = calls(arguments, &folder.join("calls"), behind).await?;
+    chapter.tables += &pipes::measure(arguments, &folder.join("pipes")).await?;
+    chapter.tables += &open::measure(arguments, &folder.join("open"), behind).await?;
+    Ok(chapter)
 }
 
 async fn calls(
     arguments: &Arguments,
     folder: &Path,
     behind: std::net::SocketAddr,
-) -> Result<String> {
+) -> Result<Chapter> {
     let ways = ways::start_all(arguments, folder, behind).await?;
     let counted = Duration::from_secs_f64(arguments.seconds);
     let slice = Slice { warm_up: counted / 5, counted };
@@ -69,5 +69,5 @@ async fn calls(
             }
         }
     }
-    seen.markdown()
+    Ok(Chapter { tables: seen.markdown()?, plots: Form::ALL.map(|form| seen.plot(form)).into() })
 }

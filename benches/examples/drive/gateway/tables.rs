@@ -7,7 +7,11 @@ use super::pipes;
 use super::ways::{DIRECT, Form, NGINX};
 use crate::Result;
 use crate::calls::Turn;
+use crate::plot::{Plot, grouped};
 use crate::report::{Spread, micros};
+
+/// Connections of the picture.
+const AT_ONCE: usize = 32;
 
 /// Everybody's turns of one row, in the order of the rounds.
 type Row = Vec<(&'static str, Vec<Turn>)>;
@@ -60,6 +64,20 @@ impl Calls {
             writeln!(text)?;
         }
         Ok(text)
+    }
+
+    /// Everybody's rate.
+    pub(super) fn plot(&self, form: Form) -> Plot {
+        let (name, how) = match form {
+            Form::Session => ("gateway", "in a session"),
+            Form::Stateless => ("gateway-2026", "in the 2026-07-28 form"),
+        };
+        let row = self.0.get(&(form, AT_ONCE)).map(Vec::as_slice).unwrap_or_default();
+        let rates =
+            row.iter().map(|(name, turns)| (*name, spread(turns, |turn| turn.per_second).median));
+        let title =
+            format!("Answers through a gateway, {how}, {AT_ONCE} connections (more is better)");
+        Plot::new(name, title, rates, |value| format!("{}/s", grouped(value)))
     }
 }
 

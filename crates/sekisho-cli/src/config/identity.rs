@@ -9,6 +9,7 @@ use sekisho::identity_provider::preset::{
     Lack, PRESETS, Preset, PresetIssuer, PresetProtocol, preset,
 };
 use sekisho::policy::Admission;
+use sekisho::principal::EmailDomains;
 use sekisho::protocol::Secret;
 use sekisho::protocol::oauth::ScopeSet;
 use url::Url;
@@ -38,6 +39,8 @@ pub(crate) struct ProviderConfig {
     pub(crate) kind: ProviderKind,
     pub(crate) session: SessionRule,
     pub(crate) admission: Admission,
+    /// For which domains of addresses it alone speaks.
+    pub(crate) email_domains: Vec<String>,
     pub(crate) lacks: &'static [Lack],
 }
 
@@ -140,6 +143,13 @@ pub(super) fn providers(written: &ConfigFile) -> Result<Vec<ProviderConfig>, Con
     Ok(all)
 }
 
+/// Which of them is believed about whose addresses.
+pub(super) fn believed(providers: &[ProviderConfig]) -> EmailDomains {
+    providers.iter().fold(EmailDomains::default(), |domains, provider| {
+        domains.bind(provider.issuer(), provider.email_domains.iter().cloned())
+    })
+}
+
 impl ProviderConfig {
     fn issuer(&self) -> &str {
         match &self.kind {
@@ -187,7 +197,8 @@ fn provider(settings: &Settings, name: String) -> Result<ProviderConfig, ConfigE
     };
     let session = session(settings)?;
     let admission = rules::admission(settings)?;
-    Ok(ProviderConfig { name, label, kind, session, admission, lacks })
+    let email_domains = email_domains(settings)?;
+    Ok(ProviderConfig { name, label, kind, session, admission, email_domains, lacks })
 }
 
 /// Longest label that fits on a button.
@@ -209,6 +220,7 @@ fn local(settings: &Settings) -> Result<(), ConfigError> {
         "identity.client_secret",
         "identity.client_secret_file",
         "identity.scopes",
+        "identity.email_domains",
         "identity.session",
         "identity.recheck",
     ];
@@ -333,6 +345,24 @@ fn scopes(settings: &Settings, preset: &Preset) -> Result<Vec<String>, ConfigErr
         return Err(settings.refuse(SCOPES, problem));
     }
     Ok(scopes)
+}
+
+fn email_domains(settings: &Settings) -> Result<Vec<String>, ConfigError> {
+    const DOMAINS: &str = "identity.email_domains";
+    let domains = settings.list(DOMAINS);
+    let is_plain = |domain: &&String| {
+        let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b".-".contains(&byte);
+        domain.contains('.') && !domain.starts_with('.') && domain.bytes().all(is_letter)
+    };
+    match domains.iter().find(|domain| !is_plain(domain)) {
+        None => Ok(domains.to_vec()),
+        Some(other) => {
+            let problem = format!(
+                "{other:?} is no domain: write what stands behind the @, as in corp.example"
+            );
+            Err(settings.refuse(DOMAINS, problem))
+        }
+    }
 }
 
 /// Whether the provider is asked again during a grant's life, and how often.

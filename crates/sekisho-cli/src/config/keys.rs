@@ -82,7 +82,7 @@ pub(crate) const KEYS: &[Key] = &[
         "proxy_protocol",
         Text,
         Some("off"),
-        "whether trusted_proxies say by the PROXY protocol whose connection they pass on: \"on\", \"off\"",
+        "whether trusted_proxies say by the PROXY protocol whose connection they pass on: \"on\", \"chained\" (before proxies that write X-Forwarded-For), \"off\"",
     ),
     key(
         "metrics_listen",
@@ -147,6 +147,12 @@ pub(crate) const KEYS: &[Key] = &[
         Text,
         None,
         "who may log in at all, a condition over user, such as \"'staff' in user.groups\"; default everybody",
+    ),
+    key(
+        "identity.email_domains",
+        List,
+        Some(""),
+        "domains for whose addresses this provider speaks, and for no others; empty: for all that no other names",
     ),
     key(
         "identity.session",

@@ -2,7 +2,7 @@
 //! issued is named after.
 
 use super::identity::IdentityConfig;
-use super::understood::{Config, StoreLocation};
+use super::understood::{Config, StoreLocation, TracesConfig};
 
 /// The names of those that differ.
 pub(crate) fn needing_restart(former: &Config, now: &Config) -> Vec<&'static str> {
@@ -16,18 +16,26 @@ pub(crate) fn needing_restart(former: &Config, now: &Config) -> Vec<&'static str
         ("key_file", former.key_file != now.key_file),
         ("fleet_listen", former.fleet_listen != now.fleet_listen),
         ("metrics_listen", former.metrics_listen != now.metrics_listen),
-        ("traces_endpoint", traces(former) != traces(now)),
+        ("traces_endpoint", traced(former, |to| &to.endpoint) != traced(now, |to| &to.endpoint)),
+        ("traces_percent", traced(former, |to| &to.percent) != traced(now, |to| &to.percent)),
         ("log", former.log.filter != now.log.filter),
         ("log_format", former.log.format != now.log.format),
         ("authorization.mode", is_external(former) != is_external(now)),
+        ("limits.body_bytes_max", is_other_at_the_door(former, now)),
         ("limits.clients_max", former.tables.clients_max != now.tables.clients_max),
         ("limits.logins_max", former.tables.logins_max != now.tables.logins_max),
     ];
     differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
 }
 
-fn traces(config: &Config) -> Option<(&str, u8)> {
-    config.traces.as_ref().map(|traces| (traces.endpoint.as_str(), traces.percent))
+fn traced<T>(config: &Config, what: impl FnOnce(&TracesConfig) -> &T) -> Option<&T> {
+    config.traces.as_ref().map(what)
+}
+
+/// Where there may be other instances, how much they may pass on is said once, when the door opens.
+fn is_other_at_the_door(former: &Config, now: &Config) -> bool {
+    matches!(now.store, StoreLocation::Postgres(_))
+        && former.sessions.body_bytes_max != now.sessions.body_bytes_max
 }
 
 fn is_external(config: &Config) -> bool {

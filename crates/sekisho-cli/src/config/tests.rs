@@ -152,7 +152,7 @@ fn a_wrong_name_gets_one_sentence() {
         ),
         (
             "proxy_protocol = \"v2\"\ntrusted_proxies = [\"10.0.0.1\"]",
-            "FILE, line 1: proxy_protocol = \"v2\": it is not one of the choices: write \"on\" or \"off\"",
+            "FILE, line 1: proxy_protocol = \"v2\": it is not one of the choices: write \"on\" or \"chained\" or \"off\"",
             "both versions or none",
         ),
         (
@@ -1583,4 +1583,29 @@ fn documents_of_clients_are_taken_unless_somebody_says_otherwise() {
             "a list for nothing",
         ),
     ]);
+}
+
+#[test]
+fn what_takes_a_restart_is_named_one_by_one() {
+    let fleet = "store = \"postgres://u@db/x\"\nkey_file = \"key\"\n";
+    let traced = "traces_endpoint = \"http://127.0.0.1:4318\"\n";
+    let body = "[limits]\nbody_bytes_max = 5000000\n";
+    let rows: [(String, String, &[&str], &str); 5] = [
+        (traced.into(), format!("{traced}traces_percent = 7\n"), &["traces_percent"], "its share"),
+        (
+            traced.into(),
+            "traces_endpoint = \"http://127.0.0.1:4319\"\n".into(),
+            &["traces_endpoint"],
+            "and its place",
+        ),
+        (String::new(), body.into(), &[], "nobody passes anything on"),
+        (fleet.into(), format!("{fleet}{body}"), &["limits.body_bytes_max"], "others may"),
+        (fleet.into(), fleet.into(), &[], "nothing differs"),
+    ];
+    for (former, now, expected, reason) in rows {
+        let given = Given::file(&former);
+        let former = given.load().unwrap();
+        let now = given.beside("sekisho.toml", &now).load().unwrap();
+        assert_eq!(needing_restart(&former, &now), expected, "{reason}");
+    }
 }

@@ -28,7 +28,7 @@ use super::clients::clients;
 use super::duration;
 use super::error::{ConfigError, Origin};
 use super::external;
-use super::identity::{IdentityConfig, providers};
+use super::identity::{IdentityConfig, believed, providers};
 use super::introduction;
 use super::read_text;
 use super::rules;
@@ -142,6 +142,8 @@ impl Server {
 pub(crate) enum ProxyProtocol {
     /// They do, at the beginning of each.
     Spoken,
+    /// They do, and what they name may be a trusted proxy that writes `X-Forwarded-For`.
+    Chained,
     /// They do not.
     Unspoken,
 }
@@ -187,7 +189,7 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
     let key_file = key_file(settings, &store)?;
     let (hosts, origins, proxies) = callers(settings, &public_url)?;
     let proxy_protocol = choose(settings, "proxy_protocol", &PROXY_PROTOCOLS)?;
-    if proxy_protocol == ProxyProtocol::Spoken && proxies.is_empty() {
+    if proxy_protocol != ProxyProtocol::Unspoken && proxies.is_empty() {
         let problem = "nobody is believed: name the proxy in trusted_proxies";
         return Err(settings.refuse("proxy_protocol", problem));
     }
@@ -211,11 +213,13 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
     };
     let mut authorization = authorization(settings, public_url.clone(), &servers)?;
     let every_server = || servers.iter().chain(&members_only);
-    let claims = rules::claims(every_server(), identity.providers());
+    let claims = rules::claims(every_server(), identity.providers())
+        .believing(believed(identity.providers()));
     let as_written = every_server().zip(in_this_order);
     let as_written = as_written.filter_map(|(server, there)| Some((server, there?)));
     introduction::check(settings, as_written, &identity)?;
     authorization.publishes_keys = every_server().any(|server| server.upstream.is_signed_for());
+    authorization.id_jag_claims = claims.clone();
     authorization.clients = clients(&written.clients, &authorization.servers.scopes())?;
     let client_idle_ttl = life_or_for_ever(settings, "authorization.client_idle_ttl")?;
     let connections_max = number(settings, "limits.connections_max", 1..=1_000_000)?;
@@ -224,6 +228,7 @@ pub(super) fn understand(written: &ConfigFile) -> Result<Config, ConfigError> {
     let tables = TableLimits {
         clients_max: number(settings, "limits.clients_max", 1..=1_000_000_000)?,
         logins_max: number(settings, "limits.logins_max", 1..=1_000_000_000)?,
+        ..TableLimits::default()
     };
     let wrong_tokens_per_minute = rate(settings, "limits.wrong_tokens_per_minute")?;
     let sessions = session_limits(settings)?;
@@ -835,7 +840,10 @@ const CONSENTS: [(&str, ConsentRule); 2] =
     [("always", ConsentRule::Always), ("remember", ConsentRule::Remember)];
 const ROTATIONS: [(&str, Rotation); 2] =
     [("always", Rotation::Always), ("off", Rotation::PublicClients)];
-const PROXY_PROTOCOLS: [(&str, ProxyProtocol); 2] =
-    [("on", ProxyProtocol::Spoken), ("off", ProxyProtocol::Unspoken)];
+const PROXY_PROTOCOLS: [(&str, ProxyProtocol); 3] = [
+    ("on", ProxyProtocol::Spoken),
+    ("chained", ProxyProtocol::Chained),
+    ("off", ProxyProtocol::Unspoken),
+];
 const LOG_FORMATS: [(&str, LogFormat); 2] =
     [("pretty", LogFormat::Pretty), ("json", LogFormat::Json)];

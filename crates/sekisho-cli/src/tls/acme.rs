@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -156,9 +156,4 @@ async fn follow(state: &mut State, acquired: &Acquired, pause: &mut Duration) ->
             Err(_) => return "it takes too long".to_owned(),
         }
     }
-}
-
-/// Understands what rustls-acme keeps: a key and its chain, one after the other.
-pub(super) fn understood(pem: &[u8]) -> Option<Certificate> {
-    Certificate::of_one_text(pem, &aws_lc_rs::default_provider())
 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rustls_acme::{AccountCache, CertCache};
 
-use super::acme::{Acquired, understood};
-use super::certificate::CertificateError;
+use super::acme::Acquired;
+use super::certificate::{Certificate, CertificateError};
 
 /// Largest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
@@ -68,7 +68,7 @@ impl CertCache for AcmeFolder {
         let bytes = read(self.certificate(domains, directory))?;
         // What cannot be understood is as good as none: another is asked for.
         let Some(bytes) = bytes else { return Ok(None) };
-        let Some(certificate) = understood(&bytes) else { return Ok(None) };
+        let Some(certificate) = Certificate::of_one_text(&bytes) else { return Ok(None) };
         self.acquired.turn_to(certificate);
         Ok(Some(bytes))
     }
@@ -79,7 +79,7 @@ impl CertCache for AcmeFolder {
         directory: &str,
         bytes: &[u8],
     ) -> Result<(), FolderError> {
-        if let Some(certificate) = understood(bytes) {
+        if let Some(certificate) = Certificate::of_one_text(bytes) {
             self.acquired.turn_to(certificate);
         }
         write(self.certificate(domains, directory), bytes)

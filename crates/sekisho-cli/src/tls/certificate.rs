@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::client::verify_server_name;
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::ParsedCertificate;
@@ -138,13 +138,13 @@ impl Contents {
 }
 
 impl Certificate {
-    /// A key and its chain in one text.
-    pub(super) fn of_one_text(pem: &[u8], provider: &CryptoProvider) -> Option<Self> {
+    /// A key and its chain in one text, which is what rustls-acme keeps.
+    pub(super) fn of_one_text(pem: &[u8]) -> Option<Self> {
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
         let chain = chain.ok()?;
         let (not_before, not_after) = validity(chain.first()?)?;
         let key = PrivateKeyDer::from_pem_slice(pem).ok()?;
-        let key = CertifiedKey::from_der(chain, key, provider).ok()?;
+        let key = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).ok()?;
         Some(Self { key: Arc::new(key), not_before, not_after })
     }
 
@@ -215,7 +215,6 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
     use rcgen::{CertificateParams, CertifiedKey as Made, KeyPair, date_time_ymd};
-    use rustls::crypto::aws_lc_rs;
 
     use super::*;
 

@@ -8,9 +8,8 @@ use axum::body::Body;
 use axum::http::Request;
 use axum::http::header::CONTENT_TYPE;
 use testkit::world::{VERIFIER, authorize_url, call, redeem, tokens};
-use testkit::{Answer, App, Browser, FakeIdentityProvider, RegisteredClient};
+use testkit::{Answer, App, Browser, Chance, FakeIdentityProvider, RegisteredClient};
 
-use crate::chance::Chance;
 use crate::family::{Family, Stage};
 use crate::program::is_unknown;
 use crate::report::{Report, count};

@@ -14,10 +14,9 @@ use sekisho::clock::SystemClock;
 use sekisho::fleet::GONE_AFTER;
 use serde_json::{Value, json};
 use testkit::world::{VERIFIER, redeem, tokens};
-use testkit::{Answer, App, FakeIdentityProvider};
+use testkit::{Answer, App, Chance, FakeIdentityProvider, chance};
 use tokio::time::{Instant, sleep};
 
-use crate::chance::{self, Chance};
 use crate::client::MadClient;
 use crate::program::{Program, app, is_unknown};
 use crate::report::{Report, count};

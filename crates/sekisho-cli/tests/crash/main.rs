@@ -21,7 +21,6 @@
     reason = "a test that meets the unexpected must stop"
 )]
 
-mod chance;
 mod client;
 mod family;
 mod fleet;
@@ -32,12 +31,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chance::Chance;
 use client::MadClient;
 use program::Program;
 use report::Report;
 use sekisho::clock::SystemClock;
-use testkit::FakeIdentityProvider;
+use testkit::{Chance, FakeIdentityProvider, chance};
 
 /// How many clients work at once.
 const CLIENTS: u64 = 8;

@@ -91,6 +91,22 @@ impl Connection {
         taken
     }
 
+    /// Does nothing but answer pings until the other end has enough; how many there were.
+    async fn answer_pings(&mut self) -> usize {
+        let (mut read, mut answered) = (Vec::new(), 0);
+        while self.0.read_buf(&mut read).await.is_ok_and(|bytes| bytes > 0) {
+            let pings: Vec<_> = frames(&read)
+                .filter(|(kind, _)| *kind == PING)
+                .map(|(_, payload)| frame(PING, 1, 0, payload))
+                .collect();
+            for ping in pings.iter().skip(answered) {
+                let _ = self.0.write_all(ping).await;
+            }
+            answered = pings.len();
+        }
+        answered
+    }
+
     /// Reads to the end; the error code of the last GOAWAY, if one came.
     async fn last_word(&mut self) -> Option<u32> {
         let mut said = Vec::new();
@@ -181,6 +197,37 @@ async fn a_flood_of_frames_that_ask_for_nothing_costs_no_memory() {
     }
     let log = std::fs::metadata(folder.path().join("log")).unwrap().len();
     assert!(log < 10_000, "nor a log of {log} bytes");
+}
+
+/// Case 102: a client that lets nothing of an answer come, or a few bytes and no more, and is there all the same.
+#[tokio::test]
+async fn answers_that_nobody_takes_end_the_connection() {
+    let (folder, behind) = (Folder::new(), Folder::new());
+    let server = folder.serve("").await;
+    let proxied = behind.serve("trusted_proxies = [\"127.0.0.1\"]\n").await;
+    let rows = [
+        (&server, 0_u32, true, "nothing"),
+        (&server, 1, true, "one byte"),
+        (&server, 100, true, "a part of it"),
+        (&proxied, 0, false, "a proxy's, of whose callers one is slow"),
+    ];
+    let ends = rows.map(|(server, window, ends, reason)| async move {
+        let mut connection = Connection::open(server).await;
+        let mut small = vec![0, 4];
+        small.extend(window.to_be_bytes());
+        connection.0.write_all(&frame(SETTINGS, 0, 0, &small)).await.unwrap();
+        let path = "/.well-known/oauth-authorization-server";
+        let head = head(server, "GET", path);
+        let ask = frame(HEADERS, END_HEADERS | END_STREAM, 1, &head);
+        connection.0.write_all(&ask).await.unwrap();
+        let pings = timeout(PATIENCE, connection.answer_pings());
+        match pings.await {
+            Ok(pings) => assert!(ends && (1..=3).contains(&pings), "{reason}: {pings} pings"),
+            Err(_) => assert!(!ends, "{reason}: it goes on"),
+        }
+    });
+    futures::future::join_all(ends).await;
+    is_well(&server).await;
 }
 
 /// A connection has so many requests at once, whoever opens more is refused and may try again.

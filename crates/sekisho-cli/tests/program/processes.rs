@@ -37,6 +37,11 @@ pub(crate) fn is_stopped(id: &str) -> bool {
     status(id).contains("State:\tT")
 }
 
+/// How many threads it has.
+pub(crate) fn threads_of(id: &str) -> usize {
+    read_dir(format!("/proc/{id}/task")).unwrap().count()
+}
+
 /// Its memory, in KiB.
 pub(crate) fn resident_kib(id: &str) -> u64 {
     let status = status(id);

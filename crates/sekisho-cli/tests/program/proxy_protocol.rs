@@ -61,6 +61,36 @@ async fn limits_count_whoever_a_trusted_proxy_names() {
     }
 }
 
+/// Whoever is in a network that is trusted, or comes where the proxy says of nobody whose it is, may write
+/// any address: only the operator can say that it is one.
+#[tokio::test]
+async fn what_a_request_says_of_its_caller_counts_in_a_chain_alone() {
+    let inside = b"PROXY TCP4 10.5.5.5 10.0.0.1 4455 80\r\n".as_slice();
+    let rows = [
+        ("on", inside, "429", "the header has said whose it is"),
+        ("on", b"PROXY UNKNOWN\r\n", "429", "nobody has"),
+        ("chained", inside, "401", "a proxy before the proxy"),
+        ("chained", b"PROXY UNKNOWN\r\n", "429", "nobody has, in a chain either"),
+    ];
+    for (spoken, header, status, reason) in rows {
+        let (folder, port) = (Folder::new(), free_port());
+        let settings = format!(
+            "trusted_proxies = [\"127.0.0.2\", \"10.0.0.0/8\"]\nproxy_protocol = \"{spoken}\"\n\
+             [limits]\nwrong_tokens_per_minute = 1\n"
+        );
+        let server = folder.serve_at(port, &settings).await;
+        let wrong = String::from_utf8_lossy(WRONG).replace("HOST", &format!("localhost:{port}"));
+        for (forwarded, status) in [("203.0.113.1", "401"), ("203.0.113.2", status)] {
+            let head = format!("Host: localhost:{port}\r\n");
+            let more = format!("{head}X-Forwarded-For: {forwarded}\r\n");
+            let request = wrong.replace(&head, &more);
+            let bytes = [header, request.as_bytes()].concat();
+            let said = said_to(from("127.0.0.2", &server).await, &bytes).await;
+            assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{reason}: {said}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_strangers_header_is_refused_and_a_proxy_without_one_too() {
     let folder = Folder::new();

@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde_json::json;
 use testkit::world::{VERIFIER, post_as, redeem, tokens};
 use testkit::{McpClient, SseClient};
-use tokio::time::{Instant, sleep};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::harness::{Folder, Server, free_port};
 use crate::person::{app, open_login};
@@ -56,6 +58,39 @@ async fn a_login_begun_at_one_instance_is_finished_at_the_other() {
     for server in [&one, &other] {
         assert_eq!(refused_within(server, &bought.access).await, 401, "the replay ends its grant");
     }
+}
+
+/// Whoever does not show the key where instances reach each other has no place there for long, in whatever
+/// protocol they come.
+#[tokio::test]
+async fn a_stranger_at_the_port_of_the_instances_loses_the_connection() {
+    let (folder, port) = (Folder::new(), free_port());
+    let key = folder
+        .write("sekisho.key", "7f3b1c9ad0e25846b1f7093c6ae84d152e90fb7746c3a8d15f0c2b9e84d36a17");
+    std::fs::set_permissions(key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let database = testkit::postgres::database();
+    let settings =
+        format!("store = \"{}\"\nfleet_listen = \"127.0.0.1:{port}\"\n", database.reveal());
+    let server = folder.serve(&settings).await;
+    let second = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".as_slice();
+    let rows = [
+        (b"".as_slice(), "", "says nothing"),
+        (b"POST /relay HTTP/1.1\r\n", "", "begins and does not end"),
+        (b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", "HTTP/1.1 410 ", "asks for something"),
+        (b"POST /relay HTTP/1.1\r\nhost: x\r\n\r\n", "HTTP/1.1 410 ", "has no proof"),
+        (second, "", "speaks HTTP/2"),
+    ];
+    for (words, expected, reason) in rows {
+        let mut stranger = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        stranger.write_all(words).await.unwrap();
+        let mut said = Vec::new();
+        let ended = timeout(Duration::from_secs(30), stranger.read_to_end(&mut said)).await;
+        // Bytes that were not read reset the connection.
+        drop(ended.unwrap_or_else(|_| panic!("{reason}: it goes on")));
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.starts_with(expected) && !said.contains("\0\0"), "{reason}: {said:?}");
+    }
+    drop(server);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::edits::Edits;
 use super::error::McpError;
 use super::log_level::LogLevel;
-use super::message::write_text;
+use super::message::{text_of, write_text};
 
 /// What every member of `_meta` that is for the next server alone begins with.
 const OF_ONE_HOP: &str = "io.modelcontextprotocol/";
@@ -45,13 +45,7 @@ pub fn params_for_handshake(
         return Ok(Cow::Borrowed(params));
     }
     let mut rewritten = Object::begin();
-    for (name, value) in members.iter().filter(|(name, _)| !name.starts_with(OF_ONE_HOP)) {
-        if name == PROGRESS_TOKEN && value.get() != "null" {
-            rewritten.add(name, &progress_token.to_string());
-        } else {
-            rewritten.add(name, value.get());
-        }
-    }
+    rewritten.add_meta(&members, progress_token);
     let mut edits = Edits::of(params);
     edits.replace(meta, rewritten.end());
     edits.finish().map(Cow::Owned).ok_or_else(wrong)
@@ -64,8 +58,8 @@ pub struct StatelessWords<'a> {
     pub protocol_version: &'static str,
     /// What the client can do: an object.
     pub client_capabilities: &'a RawValue,
-    /// What the one who asks is called: an object.
-    pub client_info: &'a RawValue,
+    /// What the one who asks is called: the text of an object.
+    pub client_info: &'a str,
     /// From which level on log messages are wanted.
     pub log_level: Option<LogLevel>,
     /// What progress is reported under, if the client asked for it.
@@ -76,58 +70,73 @@ pub struct StatelessWords<'a> {
     pub request_state: Option<&'a RawValue>,
 }
 
-/// `params` for a server without a handshake: all it was told by one stands in `_meta`. What a
-/// client of this revision wrote there for us stays here.
-///
-/// # Errors
-/// −32602 if `params` or `_meta` is no object that names its members once.
-pub fn params_for_stateless(
-    params: Option<&RawValue>,
-    words: &StatelessWords<'_>,
-) -> Result<Box<RawValue>, McpError> {
-    let wrong = || McpError::invalid_params("params and params._meta are objects without doubles");
-    let mut members = match params {
-        None => Vec::new(),
-        Some(params) => {
-            let Members(members) = serde_json::from_str(params.get()).map_err(|_| wrong())?;
-            members
+/// `params` by their members, each named once.
+#[derive(Debug)]
+pub struct ParamMembers<'a>(Members<'a>);
+
+impl<'a> ParamMembers<'a> {
+    /// Reads `params`; none are an object without members.
+    ///
+    /// # Errors
+    /// −32602 if it is no object that names its members once.
+    pub fn read(params: Option<&'a RawValue>) -> Result<Self, McpError> {
+        let Some(params) = params else { return Ok(Self(Members(Vec::new()))) };
+        serde_json::from_str(params.get()).map(Self).map_err(|_| doubled())
+    }
+
+    /// The member that is called so, as it came.
+    pub fn get(&self, name: &str) -> Option<&'a RawValue> {
+        let Members(members) = &self.0;
+        members.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
+    }
+
+    /// The text in the member that is called so; `null` is as good as nothing.
+    ///
+    /// # Errors
+    /// −32602 if it is no text.
+    pub fn text(&self, name: &str) -> Result<Option<Cow<'a, str>>, McpError> {
+        let Some(value) = self.get(name).filter(|value| value.get() != "null") else {
+            return Ok(None);
+        };
+        let text = text_of(value);
+        text.map(Some).ok_or_else(|| McpError::invalid_params(format!("params.{name} is a text")))
+    }
+
+    /// The text of them for a server without a handshake: all it was told by one stands in `_meta`. What a
+    /// client of this revision wrote there for us stays here.
+    ///
+    /// # Errors
+    /// −32602 if `_meta` is no object that names its members once.
+    pub fn for_stateless(&self, words: &StatelessWords<'_>) -> Result<String, McpError> {
+        let Self(Members(members)) = self;
+        let meta = self.get("_meta").map(|meta| serde_json::from_str(meta.get()));
+        let Members(meta) = meta.transpose().map_err(|_| doubled())?.unwrap_or_default();
+        let mut out = Object::begin();
+        for (name, value) in members {
+            if !matches!(&**name, "_meta" | "inputResponses" | "requestState") {
+                out.add(name, value.get());
+            }
         }
-    };
-    let mut meta = Vec::new();
-    if let Some(at) = members.iter().position(|(name, _)| name == "_meta") {
-        let (_, raw) = members.remove(at);
-        let Members(read) = serde_json::from_str(raw.get()).map_err(|_| wrong())?;
-        meta = read;
-    }
-    let mut out = Object::begin();
-    for (name, value) in members {
-        if name != "inputResponses" && name != "requestState" {
-            out.add(&name, value.get());
+        if let Some(responses) = words.input_responses {
+            out.add("inputResponses", responses.get());
         }
-    }
-    if let Some(responses) = words.input_responses {
-        out.add("inputResponses", responses.get());
-    }
-    if let Some(state) = words.request_state {
-        out.add("requestState", state.get());
-    }
-    let mut inside = Object::begin();
-    let version = format!("\"{}\"", words.protocol_version);
-    inside.add("io.modelcontextprotocol/protocolVersion", &version);
-    inside.add("io.modelcontextprotocol/clientCapabilities", words.client_capabilities.get());
-    inside.add("io.modelcontextprotocol/clientInfo", words.client_info.get());
-    if let Some(level) = words.log_level {
-        inside.add("io.modelcontextprotocol/logLevel", &format!("\"{}\"", level.as_str()));
-    }
-    for (name, value) in meta.iter().filter(|(name, _)| !name.starts_with(OF_ONE_HOP)) {
-        if name == PROGRESS_TOKEN && value.get() != "null" {
-            inside.add(name, &words.progress_token.to_string());
-        } else {
-            inside.add(name, value.get());
+        if let Some(state) = words.request_state {
+            out.add("requestState", state.get());
         }
+        let mut inside = out.open("_meta");
+        inside.add_text("io.modelcontextprotocol/protocolVersion", words.protocol_version);
+        inside.add("io.modelcontextprotocol/clientCapabilities", words.client_capabilities.get());
+        inside.add("io.modelcontextprotocol/clientInfo", words.client_info);
+        if let Some(level) = words.log_level {
+            inside.add_text("io.modelcontextprotocol/logLevel", level.as_str());
+        }
+        inside.add_meta(&meta, words.progress_token);
+        Ok(inside.close().end())
     }
-    out.add("_meta", &inside.end());
-    RawValue::from_string(out.end()).map_err(|_| wrong())
+}
+
+fn doubled() -> McpError {
+    McpError::invalid_params("params and params._meta are objects without doubles")
 }
 
 /// A result of 2026-07-28 for a client with a handshake, which knows nothing of what that revision
@@ -204,25 +213,66 @@ fn without<'a>(
 }
 
 /// An object being written, its values as they came.
-struct Object(Vec<u8>);
+struct Object {
+    text: Vec<u8>,
+    is_empty: bool,
+}
 
 impl Object {
     fn begin() -> Self {
-        Self(vec![b'{'])
+        Self::within(Vec::with_capacity(512))
+    }
+
+    /// One that begins where `text` ends.
+    fn within(mut text: Vec<u8>) -> Self {
+        text.push(b'{');
+        Self { text, is_empty: true }
     }
 
     fn add(&mut self, name: &str, value: &str) {
-        if self.0.len() > 1 {
-            self.0.push(b',');
-        }
-        write_text(name, &mut self.0);
-        self.0.push(b':');
-        self.0.extend_from_slice(value.as_bytes());
+        self.name(name);
+        self.text.extend_from_slice(value.as_bytes());
     }
 
-    fn end(mut self) -> String {
-        self.0.push(b'}');
-        String::from_utf8(self.0).unwrap_or_default()
+    fn add_text(&mut self, name: &str, value: &str) {
+        self.name(name);
+        write_text(value, &mut self.text);
+    }
+
+    /// What a client's `_meta` says for whoever is behind the next server too, with progress under this token,
+    /// if it asked for any.
+    fn add_meta(&mut self, meta: &[(Cow<'_, str>, &RawValue)], progress_token: u64) {
+        for (name, value) in meta.iter().filter(|(name, _)| !name.starts_with(OF_ONE_HOP)) {
+            if name == PROGRESS_TOKEN && value.get() != "null" {
+                self.add(name, &progress_token.to_string());
+            } else {
+                self.add(name, value.get());
+            }
+        }
+    }
+
+    /// The object that the member called so is.
+    fn open(mut self, name: &str) -> Self {
+        self.name(name);
+        Self::within(self.text)
+    }
+
+    fn name(&mut self, name: &str) {
+        if !std::mem::take(&mut self.is_empty) {
+            self.text.push(b',');
+        }
+        write_text(name, &mut self.text);
+        self.text.push(b':');
+    }
+
+    /// The object around this one, which is its last member.
+    fn close(mut self) -> Self {
+        self.text.push(b'}');
+        Self { is_empty: false, ..self }
+    }
+
+    fn end(self) -> String {
+        String::from_utf8(self.close().text).unwrap_or_default()
     }
 }
 
@@ -268,6 +318,7 @@ impl<'a> Progress<'a> {
 }
 
 /// The members of an object in their order, each named once.
+#[derive(Debug, Default)]
 struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Members<'de> {
@@ -349,12 +400,12 @@ mod tests {
     #[test]
     fn a_request_without_a_handshake_says_all_that_one_would_have_said() {
         const OWN: &str = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"io.modelcontextprotocol/clientInfo":{"name":"s"}"#;
-        let (none, info, given) = (raw("{}"), raw(r#"{"name":"s"}"#), raw(r#"{"k":{"a" : 1}}"#));
+        let (none, given) = (raw("{}"), raw(r#"{"k":{"a" : 1}}"#));
         let state = raw(r#""theirs""#);
         let first = StatelessWords {
             protocol_version: "2026-07-28",
             client_capabilities: &none,
-            client_info: &info,
+            client_info: r#"{"name":"s"}"#,
             log_level: None,
             progress_token: 7,
             input_responses: None,
@@ -394,11 +445,14 @@ mod tests {
         ];
         for (params, words, expected, reason) in rows {
             let params = params.map(raw);
-            let written = params_for_stateless(params.as_deref(), &words).unwrap();
-            assert_eq!(written.get(), expected, "{reason}");
+            let members = ParamMembers::read(params.as_deref()).unwrap();
+            assert_eq!(members.for_stateless(&words).unwrap(), expected, "{reason}");
         }
         for wrong in ["[]", r#"{"a":1,"a":2}"#, r#"{"_meta":1}"#] {
-            assert!(params_for_stateless(Some(&raw(wrong)), &first).is_err(), "{wrong}");
+            let wrong = raw(wrong);
+            let members = ParamMembers::read(Some(&wrong));
+            let written = members.and_then(|members| members.for_stateless(&first));
+            assert!(written.is_err(), "{wrong}");
         }
     }
 

@@ -365,16 +365,16 @@ pub fn write_error(id: Option<&RequestId>, error: &McpError) -> Vec<u8> {
     out
 }
 
-/// A request of ours, by a number we chose.
-pub fn write_request(id: u64, method: &str, params: Option<&RawValue>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(80 + params.map_or(0, |params| params.get().len()));
+/// A request of ours, by a number we chose; `params` are the text of an object.
+pub fn write_request(id: u64, method: &str, params: Option<&str>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(80 + params.map_or(0, str::len));
     out.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
     out.extend_from_slice(id.to_string().as_bytes());
     out.extend_from_slice(br#","method":"#);
     write_text(method, &mut out);
     if let Some(params) = params {
         out.extend_from_slice(br#","params":"#);
-        out.extend_from_slice(params.get().as_bytes());
+        out.extend_from_slice(params.as_bytes());
     }
     out.push(b'}');
     out

@@ -27,7 +27,7 @@ pub use error::{
     UNSUPPORTED_PROTOCOL_VERSION,
 };
 pub use forwarded::{
-    StatelessWords, params_for_handshake, params_for_stateless, progress_token_in, progress_under,
+    ParamMembers, StatelessWords, params_for_handshake, progress_token_in, progress_under,
     result_for_handshake, result_with_tools, result_without_cache_scope, subscription_id_in,
 };
 pub use initialize::{InitializeParams, InitializeResult};

@@ -20,7 +20,7 @@ use super::clients::NoClient;
 use crate::clock::Timestamp;
 use crate::fetch::{Fault, Standing};
 use crate::jwks::{KeySet, SIGNING_ALGORITHMS, Wanted};
-use crate::store::{AssertionUse, Client, ClientOrigin, StoreError};
+use crate::store::{AssertionShare, AssertionUse, Client, ClientOrigin, StoreError, UsedAssertion};
 
 /// How old fetched keys may be when one is missing: what made-up key ids cost is one fetch in this
 /// time.
@@ -163,12 +163,24 @@ impl AuthorizationServer {
         ends: Timestamp,
     ) -> Result<(), AssertionRefusal> {
         self.assertions.count(&client.id).map_err(AssertionRefusal::TooMany)?;
-        let name = SecretHash::of(format!("{}\n{jti}", client.id).as_bytes());
-        match self.store.use_assertion(&name, ends).await? {
+        let id = SecretHash::of(format!("{}\n{jti}", client.id).as_bytes());
+        let share = self.share_of(client).await?;
+        match self.store.use_assertion(&UsedAssertion { id, share, expires_at: ends }).await? {
             AssertionUse::Fresh => Ok(()),
             AssertionUse::Replayed => Err(AssertionRefusal::Replayed),
             AssertionUse::Full => Err(AssertionRefusal::TooMany(MISSING_KEY_COOL_DOWN)),
         }
+    }
+
+    /// Anybody can register clients and sign with them, so those have no share in what others need.
+    async fn share_of(&self, client: &Client) -> Result<AssertionShare, StoreError> {
+        if client.origin == ClientOrigin::Preregistered {
+            return Ok(AssertionShare::of_preregistered(&client.id));
+        }
+        Ok(match self.standing_of(&client.id).await? {
+            Standing::Known => AssertionShare::of_clients_in_use(),
+            Standing::Stranger => AssertionShare::of_strangers(),
+        })
     }
 }
 

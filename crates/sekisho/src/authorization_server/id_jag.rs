@@ -14,13 +14,13 @@ use sekisho_protocol::oauth::{
 use super::AuthorizationServer;
 use super::client_assertion::MISSING_KEY_COOL_DOWN;
 use super::refusal::Refusal;
-use super::token::of_client;
+use super::token::{Alone, of_client};
 use crate::audit::{self, Event, Refused};
 use crate::grant::{Grant, GrantId};
 use crate::identity_provider::id_jag::{IdJag, IdJagError};
 use crate::mint;
 use crate::principal::Identity;
-use crate::store::{AssertionUse, Client, ClientOrigin};
+use crate::store::{AssertionShare, AssertionUse, Client, ClientOrigin, UsedAssertion};
 
 /// Why a verified assertion gives no token. On the wire they share a word, since they are shaped like
 /// theft.
@@ -67,7 +67,9 @@ impl AuthorizationServer {
         if !self.lets_in(&jag.identity) {
             return Err(refuse(IdJagRefusal::NotAdmitted));
         }
-        match self.store.use_assertion(&jag.id, jag.ends_at).await? {
+        let share = AssertionShare::of_issuer(&jag.identity.issuer);
+        let used = UsedAssertion { id: jag.id, share, expires_at: jag.ends_at };
+        match self.store.use_assertion(&used).await? {
             AssertionUse::Fresh => {}
             AssertionUse::Replayed => return Err(refuse(IdJagRefusal::Replayed)),
             AssertionUse::Full => return Err(Refusal::TooMany(MISSING_KEY_COOL_DOWN)),
@@ -127,7 +129,7 @@ impl AuthorizationServer {
             resource: server.resource.clone(),
             created_at: self.clock.now(),
         };
-        self.issue_alone(&grant, scope, "by the word of an identity provider (ID-JAG)").await
+        self.issue_alone(&grant, scope, Alone::Vouched).await
     }
 }
 

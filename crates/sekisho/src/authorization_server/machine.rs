@@ -12,6 +12,7 @@ use sekisho_protocol::oauth::{
 
 use super::AuthorizationServer;
 use super::refusal::Refusal;
+use super::token::Alone;
 use crate::grant::{Grant, GrantId};
 use crate::principal::Identity;
 use crate::store::{Client, ClientOrigin};
@@ -39,7 +40,7 @@ impl AuthorizationServer {
             created_at: self.clock.now(),
         };
         self.machine_tokens.count(&grant.id).map_err(Refusal::TooMany)?;
-        self.issue_alone(&grant, scope, "a machine").await
+        self.issue_alone(&grant, scope, Alone::Machine).await
     }
 }
 

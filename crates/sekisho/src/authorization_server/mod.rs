@@ -40,8 +40,7 @@ mod revoke;
 mod token;
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -62,6 +61,7 @@ use crate::grant::GrantId;
 use crate::identity_provider::id_jag::IdJagIssuers;
 use crate::identity_provider::local::LoginBinding;
 use crate::jwks::KeySet;
+use crate::principal::{Identity, WantedClaims};
 use crate::seal::Sealer;
 use crate::store::{Client, Store, StoreError};
 
@@ -146,6 +146,8 @@ pub struct Settings {
     pub client_secret_ttl: Option<Duration>,
     /// The issuers whose word is taken that a client may act for somebody (ID-JAG).
     pub id_jag_issuers: Vec<String>,
+    /// Which claims of theirs are kept: those that rules ask about.
+    pub id_jag_claims: WantedClaims,
     /// Whether there are keys at `/jwks.json`, which the metadata then names.
     pub publishes_keys: bool,
     /// Registrations from one address in a minute.
@@ -185,6 +187,7 @@ impl Settings {
             rotation: Rotation::Always,
             client_secret_ttl: None,
             id_jag_issuers: Vec::new(),
+            id_jag_claims: WantedClaims::default(),
             publishes_keys: false,
             registrations_per_minute: PER_MINUTE_DEFAULT,
             logins_per_minute: PER_MINUTE_DEFAULT,
@@ -288,7 +291,7 @@ impl AuthorizationServer {
         let documents =
             Cached::new(reach.clone(), Arc::clone(&clock), CLIENT_METADATA_DOCUMENT_BYTES_MAX);
         let keys = Cached::new(reach.clone(), Arc::clone(&clock), JWKS_BYTES_MAX);
-        let id_jag = IdJagIssuers::new(&settings.id_jag_issuers, &clock);
+        let id_jag = vouching(&settings, &clock);
         Ok(Arc::new(Self {
             settings,
             store,
@@ -330,7 +333,7 @@ impl AuthorizationServer {
         Arc::new(Self {
             store: Arc::clone(&self.store),
             providers: providers.into(),
-            id_jag: IdJagIssuers::new(&settings.id_jag_issuers, &self.clock),
+            id_jag: vouching(&settings, &self.clock),
             sealer: self.sealer.clone(),
             clock: Arc::clone(&self.clock),
             cookies: self.cookies.clone(),
@@ -359,7 +362,7 @@ impl AuthorizationServer {
             providers: self.providers.clone(),
             sealer: self.sealer.clone(),
             clock: Arc::clone(&self.clock),
-            is_out: AtomicBool::new(false),
+            out: Mutex::default(),
         }
     }
 
@@ -435,6 +438,20 @@ impl AuthorizationServer {
         }
         routes.with_state(Arc::clone(self))
     }
+
+    /// Whether this person may have what they were granted before, by the conditions of the provider that
+    /// they came from. Of one that is not among the settings any more, those alone stay for whom it may
+    /// vouch.
+    pub fn admits(&self, identity: &Identity) -> bool {
+        self.providers.admit(identity)
+            || (self.providers.of_issuer(&identity.issuer).is_none()
+                && self.settings.id_jag_issuers.contains(&identity.issuer))
+    }
+}
+
+/// Whose word counts by these settings.
+fn vouching(settings: &Settings, clock: &Arc<dyn Clock>) -> IdJagIssuers {
+    IdJagIssuers::new(&settings.id_jag_issuers, clock).keeping(settings.id_jag_claims.clone())
 }
 
 /// Tells a provider with pages of its own whether a request comes from the browser that approved

@@ -14,9 +14,9 @@
 //! session of its person here: a provider may end all of them with one. Never asks on behalf of a request: `/token` and the
 //! guard do not wait for a provider.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -27,12 +27,13 @@ use super::{AuthorizationServer, Provider, Providers};
 use crate::audit::{self, Details, Event};
 use crate::clock::{Clock, Timestamp};
 use crate::grant::GrantId;
-use crate::identity_provider::{LoggedIn, ProviderError, StoredProviderTokens};
+use crate::identity_provider::{LoggedIn, ProviderError, ProviderTokens, StoredProviderTokens};
 use crate::mint;
 use crate::principal::{Claims, Identity};
 use crate::seal::{Purpose, Sealed, Sealer};
 use crate::store::{
-    ClaimedSession, Due, DueSessions, ProviderSession, SessionEnd, Store, StoreError,
+    CLOCKS_APART_MAX, ClaimedSession, Due, DueSessions, GrantsOf, ProviderSession, SessionEnd,
+    Store, StoreError,
 };
 
 /// How a grant depends on the person's session at the identity provider.
@@ -69,12 +70,19 @@ const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
 /// The longest rest while the provider answers nothing at all.
 const REST_MAX: Duration = Duration::from_secs(15);
 
+/// Of so many sessions of one provider that are asked about together, all without an answer: it is not asked
+/// about others this time, and holds nobody of another one up.
+const SILENT_FROM: usize = 4;
+
 /// A session that fails this often in a row, while others do not, is told of once.
 const FAILURES_TOLD_OF: u32 = 5;
 
 /// Why a grant ends without its person's doing.
 const OVER: &str = "the session at the identity provider is over";
 const NOT_ADMITTED: &str = "identity.allow does not let this person in any more";
+
+/// With how many other tokens of a person it is asked whether they are there: as many as GitHub keeps.
+const OTHERS_ASKED_MAX: usize = 10;
 
 /// How often a farewell is tried: over some five minutes.
 const FAREWELLS_MAX: u32 = 8;
@@ -154,7 +162,8 @@ pub struct ProviderSessions {
     pub(super) providers: Providers,
     pub(super) sealer: Sealer,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) is_out: AtomicBool,
+    /// The issuers that answered nothing last time.
+    pub(super) out: Mutex<BTreeSet<String>>,
 }
 
 /// What became of the sessions that were due.
@@ -205,17 +214,19 @@ impl ProviderSessions {
         }
     }
 
-    /// Asks about every session that is due, a few at a time, until none is left or a whole lot got
-    /// no answer.
+    /// Asks about every session that is due, a few at a time, until none is left or no provider answers.
     ///
     /// # Errors
     /// When the store fails. What was claimed by then is due again after [`LEASE`].
     pub async fn check_due(&self) -> Result<Checked, StoreError> {
         let mut all = Checked::default();
+        let mut silent = BTreeSet::new();
         loop {
             let now = self.clock.now();
             let longest = self.providers.iter().map(|one| one.session.recheck()).max();
-            let horizon = now.plus(longest.unwrap_or(RECHECK_DEFAULT).max(LEASE));
+            // What another instance claimed a moment ago, by a clock that is ahead, is not due yet.
+            let farthest = longest.unwrap_or(RECHECK_DEFAULT).max(LEASE + CLOCKS_APART_MAX);
+            let horizon = now.plus(farthest);
             let is_followed = |one: &Provider| one.session != SessionRule::LoginOnly;
             let which = if self.providers.iter().any(is_followed) {
                 DueSessions::All
@@ -226,51 +237,79 @@ impl ProviderSessions {
                 .store
                 .claim_provider_sessions(now, horizon, now.plus(LEASE), CHECKS_AT_ONCE_MAX, which)
                 .await?;
-            let mut these = Checked::default();
-            let mut reason = None;
-            for outcome in join_all(claimed.iter().map(|one| self.check_by_rule(one))).await {
+            let asked = claimed.iter().map(|one| self.check_by_rule(one, &silent));
+            let mut heard: BTreeMap<&str, (Checked, Option<String>)> = BTreeMap::new();
+            for (one, outcome) in claimed.iter().zip(join_all(asked).await) {
+                let (checked, reason) = heard.entry(&one.issuer).or_default();
                 match outcome? {
-                    Outcome::Alive => these.alive += 1,
-                    Outcome::Ended => these.ended += 1,
+                    Outcome::Alive => checked.alive += 1,
+                    Outcome::Ended => checked.ended += 1,
                     Outcome::Failed(why) => {
-                        these.failed += 1;
+                        checked.failed += 1;
                         reason.get_or_insert(why);
                     }
                     Outcome::Lost => {}
                 }
             }
-            self.tell_of_change(these, reason.as_deref());
-            all.alive += these.alive;
-            all.ended += these.ended;
-            all.failed += these.failed;
-            if these.is_fruitless() || claimed.len() < usize::from(CHECKS_AT_ONCE_MAX) {
+            for (issuer, (checked, reason)) in heard {
+                self.tell_of_change(issuer, checked, reason.as_deref());
+                if checked.is_fruitless() && checked.failed >= SILENT_FROM {
+                    silent.insert(issuer.to_owned());
+                }
+                all.alive += checked.alive;
+                all.ended += checked.ended;
+                all.failed += checked.failed;
+            }
+            let mut followed = self.providers.iter().filter(|one| is_followed(one));
+            let is_none_left = claimed.len() < usize::from(CHECKS_AT_ONCE_MAX);
+            let is_all_silent =
+                !silent.is_empty() && followed.all(|one| silent.contains(one.seam.issuer()));
+            if is_none_left || is_all_silent {
                 return Ok(all);
             }
         }
     }
 
-    /// One line when the provider falls silent and one when it answers again, however many sessions
+    /// One line when a provider falls silent and one when it answers again, however many sessions
     /// there are.
-    fn tell_of_change(&self, these: Checked, reason: Option<&str>) {
+    fn tell_of_change(&self, issuer: &str, these: Checked, reason: Option<&str>) {
+        let mut out = self.out();
         if these.is_fruitless() {
-            if !self.is_out.swap(true, Ordering::Relaxed) {
+            if out.insert(issuer.to_owned()) {
                 tracing::warn!(
+                    issuer,
                     reason,
                     "the identity provider does not say whether sessions live on: grants stay, \
                      asking again"
                 );
             }
-        } else if these != Checked::default() && self.is_out.swap(false, Ordering::Relaxed) {
-            tracing::info!("the identity provider says again whether sessions live on");
+        } else if these != Checked::default() && out.remove(issuer) {
+            tracing::info!(issuer, "the identity provider says again whether sessions live on");
         }
     }
 
-    /// A session of a provider that nobody asks again waits for the next time, in case the rule changes.
-    async fn check_by_rule(&self, claimed: &ClaimedSession) -> Result<Outcome, StoreError> {
+    fn out(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A session of a provider that nobody asks, or nobody can ask, again waits for the next time, in case the
+    /// settings change; one of a provider that is `silent` for as long as if it had been asked about.
+    async fn check_by_rule(
+        &self,
+        claimed: &ClaimedSession,
+        silent: &BTreeSet<String>,
+    ) -> Result<Outcome, StoreError> {
+        if claimed.due != Due::Question {
+            return self.check(claimed).await;
+        }
         let rule = self.providers.of_issuer(&claimed.issuer).map(|provider| provider.session);
-        if claimed.due == Due::Question && rule == Some(SessionRule::LoginOnly) {
+        if matches!(rule, None | Some(SessionRule::LoginOnly)) {
             let next = Some(next_check(self.clock.now(), SessionRule::LoginOnly.recheck()));
             self.store.renew_provider_session(claimed, &claimed.tokens, next).await?;
+            return Ok(Outcome::Lost);
+        }
+        if silent.contains(&claimed.issuer) {
+            self.ask_later(claimed).await?;
             return Ok(Outcome::Lost);
         }
         self.check(claimed).await
@@ -299,8 +338,7 @@ impl ProviderSessions {
                 error = &reason as &dyn Error,
                 "the provider could not be told that a session is not needed any more"
             );
-            let next = self.clock.now().plus(retry_after(claimed.failures));
-            self.store.postpone_provider_session(claimed, next).await?;
+            self.ask_later(claimed).await?;
             return Ok(Outcome::Lost);
         }
         self.store.forget_provider_session(claimed).await?;
@@ -330,7 +368,15 @@ impl ProviderSessions {
             let _ = self.store.renew_provider_session(claimed, &claimed.tokens, None).await?;
             return Ok(Outcome::Lost);
         };
-        let tokens = match provider.seam.renew(&refresh_token).await {
+        let asked = match provider.seam.renew(&refresh_token).await {
+            Err(ProviderError::Refused { reason })
+                if provider.seam.drops_older_tokens(&refresh_token) =>
+            {
+                self.renew_by_another(provider, claimed, reason).await?
+            }
+            asked => asked,
+        };
+        let tokens = match asked {
             Ok(tokens) => tokens,
             Err(ProviderError::Refused { reason }) => {
                 return self.end(claimed, &reason, OVER).await;
@@ -350,6 +396,8 @@ impl ProviderSessions {
         match provider.seam.confirm(&tokens, &claimed.subject).await {
             Err(ProviderError::Refused { reason }) => self.end(claimed, &reason, OVER).await,
             Ok(Some(person)) if !provider.admission.admits(&person) => {
+                // All else of theirs is judged by what is known now, too.
+                self.store.describe_person(&person, self.clock.now()).await?;
                 self.end(claimed, NOT_ADMITTED, NOT_ADMITTED).await
             }
             Ok(Some(person)) => {
@@ -367,6 +415,37 @@ impl ProviderSessions {
             }
             Ok(None) => Ok(Outcome::Alive),
         }
+    }
+
+    /// Where a person's older tokens end for the sake of newer ones: a newer one of the same person is as
+    /// good to ask with, and is this session's from now on. Without any the no counts, for `reason`.
+    async fn renew_by_another(
+        &self,
+        provider: &Provider,
+        claimed: &ClaimedSession,
+        reason: String,
+    ) -> Result<Result<ProviderTokens, ProviderError>, StoreError> {
+        let (issuer, subject) = (claimed.issuer.clone(), claimed.subject.clone());
+        let of = GrantsOf::Person { issuer, subject };
+        let mut theirs = self.store.list_grants(&of, None).await?;
+        theirs.retain(|grant| grant.id != claimed.grant_id && grant.personal.is_none());
+        for grant in theirs.iter().rev().take(OTHERS_ASKED_MAX) {
+            let Some(session) = self.store.find_provider_session(&grant.id).await? else {
+                continue;
+            };
+            let its = self.open_at(&grant.id, &session.tokens);
+            let Some(its) = its.and_then(|its| its.refresh_token).map(Secret::new) else {
+                continue;
+            };
+            if !provider.seam.drops_older_tokens(&its) {
+                continue;
+            }
+            match provider.seam.renew(&its).await {
+                Err(ProviderError::Refused { .. }) => {}
+                asked => return Ok(asked),
+            }
+        }
+        Ok(Err(ProviderError::Refused { reason }))
     }
 
     /// `reason` is for whoever looks after the server, `word` for the audit trail.
@@ -409,16 +488,21 @@ impl ProviderSessions {
         Ok(Outcome::Ended)
     }
 
+    /// `false` if another process claimed it meanwhile.
+    async fn ask_later(&self, claimed: &ClaimedSession) -> Result<bool, StoreError> {
+        let check_at = self.clock.now().plus(retry_after(claimed.failures));
+        self.store.postpone_provider_session(claimed, check_at).await
+    }
+
     async fn postpone(
         &self,
         claimed: &ClaimedSession,
         reason: String,
     ) -> Result<Outcome, StoreError> {
-        let check_at = self.clock.now().plus(retry_after(claimed.failures));
-        if !self.store.postpone_provider_session(claimed, check_at).await? {
+        if !self.ask_later(claimed).await? {
             return Ok(Outcome::Lost);
         }
-        if claimed.failures + 1 == FAILURES_TOLD_OF && !self.is_out.load(Ordering::Relaxed) {
+        if claimed.failures + 1 == FAILURES_TOLD_OF && !self.out().contains(&claimed.issuer) {
             tracing::warn!(
                 grant.id = claimed.grant_id.as_str(),
                 reason,

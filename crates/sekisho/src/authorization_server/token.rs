@@ -206,12 +206,12 @@ impl AuthorizationServer {
 
 impl AuthorizationServer {
     /// Issues the one token of a grant that is begun by it. There is none to renew it: whoever could prove
-    /// its right once can do so again. `how` is for the audit trail.
+    /// its right once can do so again.
     pub(super) async fn issue_alone(
         &self,
         grant: &Grant,
         scope: ScopeSet,
-        how: &'static str,
+        by: Alone,
     ) -> Result<Response, Refusal> {
         let now = grant.created_at;
         let access = mint::access_token();
@@ -221,7 +221,16 @@ impl AuthorizationServer {
             refresh: None,
             scope,
         };
-        self.store.issue_to_machine(grant, &stored).await?;
+        let how = match by {
+            Alone::Machine => {
+                self.store.issue_to_machine(grant, &stored).await?;
+                "a machine"
+            }
+            Alone::Vouched => {
+                self.store.issue_vouched(grant, &stored).await?;
+                "by the word of an identity provider (ID-JAG)"
+            }
+        };
         let details = Details {
             client: Some(&grant.client_id),
             user: Some(&grant.identity),
@@ -232,6 +241,15 @@ impl AuthorizationServer {
         audit::note(Event::Token, &details);
         Ok(Minted { access, refresh: None, stored }.answer(now))
     }
+}
+
+/// By what a token is given that no code stands behind.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Alone {
+    /// A client's own right.
+    Machine,
+    /// Somebody's word for a person.
+    Vouched,
 }
 
 /// Tokens in both forms: as the client gets them, and as the store keeps them.

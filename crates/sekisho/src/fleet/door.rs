@@ -1,7 +1,7 @@
 //! Where the other instances come in: takes what was sealed for us by our key, each once.
 //!
 //! It belongs on a listener of its own, which no client has to reach. Strangers hear 410 there and
-//! nothing else; what they send is read within limits.
+//! nothing else, before anything is read of what they send, and lose their connection.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, PoisonError};
@@ -13,13 +13,14 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
-use http::{Method, StatusCode, Uri};
+use http::header::CONNECTION;
+use http::{HeaderValue, Method, StatusCode, Uri};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Limited};
 use tokio::time::timeout;
 
 use super::Fleet;
-use super::wire::{self, AnswerHead, Head, Kind, PART_BYTES_MAX, Parts};
+use super::wire::{self, AnswerHead, Head, Kind, PART_BYTES_MAX, PROOF, Parts, Proof};
 use crate::principal::Principal;
 use crate::resource_server::MissingScopes;
 
@@ -27,8 +28,7 @@ use crate::resource_server::MissingScopes;
 pub(super) const PATH: &str = "/relay";
 /// How long a request may take to arrive, from one instance to another.
 const BODY_WAIT: Duration = Duration::from_secs(5);
-/// Requests that arrive at once; the others wait for a place as long as for a body. Whose they are is
-/// known when they are there, so that strangers can have all of these, and no more memory than that.
+/// Requests of other instances that arrive at once; the others wait for a place as long as for a body.
 pub(super) const ARRIVING_MAX: usize = 64;
 /// What may come in front of a body: head, and what sealing adds.
 const HEAD_BYTES_MAX: usize = 1024 * 1024;
@@ -43,7 +43,7 @@ impl Fleet {
         let bytes_max = body_bytes_max.saturating_add(HEAD_BYTES_MAX);
         Router::new()
             .route(PATH, post(take))
-            .fallback(|| async { StatusCode::GONE })
+            .fallback(|| async { Refused::Foreign })
             .with_state((Arc::clone(self), bytes_max))
     }
 }
@@ -51,23 +51,56 @@ impl Fleet {
 async fn take(
     State((fleet, bytes_max)): State<(Arc<Fleet>, usize)>,
     request: Request,
-) -> Result<Response, StatusCode> {
+) -> Result<Response, Refused> {
+    // First of all: whoever has not the key takes no place of those who have.
+    let shown = request.headers().get(PROOF);
+    let proof = wire::open_proof(&fleet.sealer, &fleet.me, shown).map_err(|_| Refused::Foreign)?;
+    // Counted before it is read, so that one proof has one place.
+    if !fleet.senders.lock().unwrap_or_else(PoisonError::into_inner).is_new(&proof) {
+        tracing::warn!(instance = proof.from, "what was passed on came twice");
+        return Err(Refused::Repeated);
+    }
     let arriving = async {
         let _place = fleet.arriving.acquire().await;
         Limited::new(request.into_body(), bytes_max).collect().await
     };
-    let sealed = timeout(BODY_WAIT, arriving).await.map_err(|_| StatusCode::REQUEST_TIMEOUT)?;
-    let sealed = sealed.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?.to_bytes().to_vec();
-    let (head, body) =
-        wire::open_request(&fleet.sealer, &fleet.me, sealed).map_err(|_| StatusCode::GONE)?;
-    if !fleet.senders.lock().unwrap_or_else(PoisonError::into_inner).is_new(&head) {
-        tracing::warn!(instance = head.from, "what was passed on came twice");
-        return Err(StatusCode::CONFLICT);
+    let sealed = timeout(BODY_WAIT, arriving).await.map_err(|_| Refused::Late)?;
+    let sealed = sealed.map_err(|_| Refused::Large)?.to_bytes().to_vec();
+    let opened = wire::open_request(&fleet.sealer, &fleet.me, sealed);
+    let (head, body) = opened.map_err(|_| Refused::Foreign)?;
+    if head.proof != proof {
+        return Err(Refused::Foreign);
     }
-    let taking = fleet.service(&head.service).ok_or(StatusCode::GONE)?;
-    let parts = Parts::new(&fleet.sealer, &head.from, head.number);
-    let request = as_it_was(head, body).ok_or(StatusCode::GONE)?;
+    let taking = fleet.service(&head.service).ok_or(Refused::Foreign)?;
+    let parts = Parts::new(&fleet.sealer, &proof.from, proof.number);
+    let request = as_it_was(head, body).ok_or(Refused::Foreign)?;
     Ok(sealed_answer(taking(request).await, parts).await)
+}
+
+/// Why nothing is taken in. Nobody is told more than a status, and whoever cannot be one of us has no
+/// connection any more.
+#[derive(Debug, Clone, Copy)]
+enum Refused {
+    /// It is not sealed by our key for us, or for nothing that we serve.
+    Foreign,
+    /// It came before.
+    Repeated,
+    /// It did not arrive in time.
+    Late,
+    /// It is more than anybody sends.
+    Large,
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let status = match self {
+            Self::Foreign => StatusCode::GONE,
+            Self::Repeated => StatusCode::CONFLICT,
+            Self::Late => StatusCode::REQUEST_TIMEOUT,
+            Self::Large => StatusCode::PAYLOAD_TOO_LARGE,
+        };
+        (status, [(CONNECTION, HeaderValue::from_static("close"))]).into_response()
+    }
 }
 
 /// The request as it came to the other instance, with its caller.
@@ -151,20 +184,20 @@ struct Window {
 
 impl Senders {
     /// Whether this is the first time that it comes. What comes so late that nobody knows is not.
-    fn is_new(&mut self, head: &Head) -> bool {
-        if !self.known.contains_key(&head.from) {
+    fn is_new(&mut self, proof: &Proof) -> bool {
+        if !self.known.contains_key(&proof.from) {
             if self.order.len() >= SENDERS_MAX
                 && let Some(first) = self.order.pop_front()
             {
                 self.known.remove(&first);
             }
-            self.order.push_back(head.from.clone());
+            self.order.push_back(proof.from.clone());
         }
         let window = self
             .known
-            .entry(head.from.clone())
+            .entry(proof.from.clone())
             .or_insert_with(|| Window { newest: 0, came: Box::new([false; BEHIND_MAX]) });
-        window.note(head.number)
+        window.note(proof.number)
     }
 }
 

@@ -69,6 +69,12 @@ impl Members {
         table.members.get(id).map(|member| member.reached.clone())
     }
 
+    /// Those that live.
+    pub(super) fn all(&self) -> Vec<InstanceId> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.members.keys().cloned().collect()
+    }
+
     /// Takes in what the store has at `now`, and gives the rows of those that are gone.
     fn see(&self, me: &InstanceId, rows: Vec<InstanceSeen>, now: Instant) -> Vec<InstanceSeen> {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);

@@ -68,7 +68,7 @@ impl fmt::Display for InstanceId {
 }
 
 /// Takes a request that another instance passed on, behind whatever guards the service.
-pub(crate) type Taking = Box<dyn Fn(Request) -> BoxFuture<'static, Response> + Send + Sync>;
+pub(crate) type Taking = Arc<dyn Fn(Request) -> BoxFuture<'static, Response> + Send + Sync>;
 
 /// One instance, and what it knows of the others.
 pub struct Fleet {
@@ -81,7 +81,7 @@ pub struct Fleet {
     sent: AtomicU64,
     senders: Mutex<Senders>,
     arriving: Semaphore,
-    services: RwLock<HashMap<String, Arc<Taking>>>,
+    services: RwLock<HashMap<String, Taking>>,
     http: Client<HttpConnector, Full<Bytes>>,
 }
 
@@ -119,13 +119,18 @@ impl Fleet {
         (!is_ours).then(|| InstanceId(holder.to_owned()))
     }
 
+    /// Who else lives.
+    pub(crate) fn others(&self) -> Vec<InstanceId> {
+        self.members.all()
+    }
+
     /// From now on `taking` takes what others pass on for the service of this name.
     pub(crate) fn serve(&self, service: &str, taking: Taking) {
         let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
-        services.insert(service.to_owned(), Arc::new(taking));
+        services.insert(service.to_owned(), taking);
     }
 
-    fn service(&self, name: &str) -> Option<Arc<Taking>> {
+    fn service(&self, name: &str) -> Option<Taking> {
         self.services.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 }

@@ -20,13 +20,16 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio_util::sync::CancellationToken;
 
-use super::wire::{self, Caller, Head, Part, Parts};
+use super::wire::{self, Caller, Head, PROOF, Part, Parts, Proof};
 use super::{CONNECT_WAIT, Fleet, InstanceId, door};
 use crate::principal::Principal;
 use crate::resource_server::MissingScopes;
 
 /// How long an unused connection is kept: less than the other end keeps it.
 const IDLE: Duration = Duration::from_secs(10);
+/// How long the other end may be silent before it is asked whether it is there, and how often.
+const PROBE_AFTER: Duration = Duration::from_secs(15);
+const PROBES_MAX: u32 = 3;
 
 /// A request as it came, behind the guard.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +59,10 @@ pub(super) fn client() -> Client<HttpConnector, Full<Bytes>> {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     connector.set_connect_timeout(Some(CONNECT_WAIT));
+    // An instance may live, and be seen to by the database, that this one cannot reach any more.
+    connector.set_keepalive(Some(PROBE_AFTER));
+    connector.set_keepalive_interval(Some(PROBE_AFTER));
+    connector.set_keepalive_retries(Some(PROBES_MAX));
     Client::builder(TokioExecutor::new())
         .pool_idle_timeout(IDLE)
         .pool_timer(TokioTimer::new())
@@ -74,9 +81,10 @@ impl Fleet {
     ) -> Result<Response, NotRelayed> {
         let reached = self.find(to).await.ok_or(NotRelayed::Gone)?;
         let number = self.sent.fetch_add(1, Ordering::Relaxed) + 1;
+        let proof = Proof { from: self.me.as_str().to_owned(), number };
+        let shown = wire::seal_proof(&self.sealer, to, &proof);
         let head = Head {
-            from: self.me.as_str().to_owned(),
-            number,
+            proof,
             service: request.service.to_owned(),
             method: request.method.as_str().to_owned(),
             uri: request.uri.to_owned(),
@@ -85,6 +93,7 @@ impl Fleet {
         };
         let sealed = wire::seal_request(&self.sealer, to, &head, request.body);
         let asking = Request::post(format!("http://{}{}", reached.address, door::PATH))
+            .header(PROOF, shown)
             .body(Full::new(Bytes::from(sealed)))
             .map_err(|_| NotRelayed::Gone)?;
         let parts = Parts::new(&self.sealer, self.me.as_str(), number);

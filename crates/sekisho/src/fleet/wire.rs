@@ -1,10 +1,13 @@
 //! What travels between two instances, sealed: nobody on the way reads, alters, repeats or redirects it.
 //!
 //! ```text
-//! request: sealed for one instance, once:  length of the head │ head (JSON) │ body
+//! request: a header, before all else:      sealed (who, which number)
+//!          sealed for one instance, once:  length of the head │ head (JSON) │ body
 //! answer:  parts in their order, each      length │ sealed (kind │ …)      head, data …, end
 //! ```
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::{ClientId, ScopeSet};
@@ -21,12 +24,24 @@ pub(super) const PART_BYTES_MAX: usize = 64 * 1024;
 /// What sealing adds at most, with room to spare.
 const SEALED_MORE_MAX: usize = 256;
 
-/// The head of a request.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Head {
+/// Which of all requests one is: shown in a header, so that nothing is read for whoever has not our key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Proof {
     pub(super) from: String,
     /// Counts what that instance passed on.
     pub(super) number: u64,
+}
+
+/// Where a [`Proof`] stands.
+pub(super) const PROOF: HeaderName = HeaderName::from_static("sekisho-relay");
+/// Longest value of that header.
+const PROOF_BYTES_MAX: usize = 512;
+
+/// The head of a request.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Head {
+    #[serde(flatten)]
+    pub(super) proof: Proof,
     pub(super) service: String,
     pub(super) method: String,
     pub(super) uri: String,
@@ -126,6 +141,26 @@ impl From<Caller> for Principal {
         let token = SecretHash::from_bytes(token);
         Self { identity, client_id, grant_id, scopes, token, expires_at }
     }
+}
+
+/// For that instance alone, as the value of a header.
+pub(super) fn seal_proof(sealer: &Sealer, to: &InstanceId, proof: &Proof) -> HeaderValue {
+    let shown = sealer.seal(Purpose::RelayProof, to.as_str().as_bytes(), &json(proof));
+    let text = URL_SAFE_NO_PAD.encode(shown.as_bytes());
+    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// What this header shows to us.
+pub(super) fn open_proof(
+    sealer: &Sealer,
+    me: &InstanceId,
+    come: Option<&HeaderValue>,
+) -> Result<Proof, Foreign> {
+    let come = come.filter(|value| value.len() <= PROOF_BYTES_MAX).ok_or(Foreign)?;
+    let shown = URL_SAFE_NO_PAD.decode(come.as_bytes()).map_err(|_| Foreign)?;
+    let shown = Sealed::from_bytes(shown);
+    let plain = sealer.open(Purpose::RelayProof, me.as_str().as_bytes(), &shown);
+    serde_json::from_slice(&plain.map_err(|_| Foreign)?).map_err(|_| Foreign)
 }
 
 /// A request, for that instance alone.
@@ -245,8 +280,7 @@ mod tests {
             (http::header::PRAGMA, HeaderValue::from_bytes(b"\xe9\xff").unwrap()),
         ]);
         Head {
-            from: "b".to_owned(),
-            number: 7,
+            proof: Proof { from: "b".to_owned(), number: 7 },
             service: "/messages".to_owned(),
             method: "POST".to_owned(),
             uri: "/mcp".to_owned(),
@@ -260,7 +294,7 @@ mod tests {
         let sealer = Sealer::ephemeral();
         let request = seal_request(&sealer, &id("a"), &head(), b"body");
         let (opened, body) = open_request(&sealer, &id("a"), request.clone()).unwrap();
-        assert_eq!((opened.number, body.as_slice()), (7, b"body".as_slice()));
+        assert_eq!((opened.proof, body.as_slice()), (head().proof, b"body".as_slice()));
         let headers = opened.headers.to_map();
         assert_eq!(headers.get(http::header::PRAGMA).unwrap().as_bytes(), b"\xe9\xff");
         assert_eq!(headers.get(http::header::AUTHORIZATION), None, "no token travels");
@@ -270,6 +304,28 @@ mod tests {
         assert!(open_request(&sealer, &id("a"), altered).is_err(), "altered");
         assert!(open_request(&sealer, &id("c"), request.clone()).is_err(), "for somebody else");
         assert!(open_request(&Sealer::ephemeral(), &id("a"), request).is_err(), "another key");
+    }
+
+    #[test]
+    fn a_proof_is_for_one_instance_and_by_our_key_alone() {
+        let (sealer, proof) = (Sealer::ephemeral(), head().proof);
+        let shown = seal_proof(&sealer, &id("a"), &proof);
+        assert_eq!(open_proof(&sealer, &id("a"), Some(&shown)).unwrap(), proof);
+        let request = seal_request(&sealer, &id("a"), &head(), b"");
+        let other = HeaderValue::from_str(&URL_SAFE_NO_PAD.encode(request)).unwrap();
+        let long = HeaderValue::from_str(&"a".repeat(PROOF_BYTES_MAX + 1)).unwrap();
+        let nothing = HeaderValue::from_static("");
+        let rows = [
+            (&sealer, "a", None, "nothing"),
+            (&sealer, "a", Some(&nothing), "next to nothing"),
+            (&sealer, "a", Some(&long), "too much"),
+            (&sealer, "a", Some(&other), "something else of ours"),
+            (&sealer, "c", Some(&shown), "for somebody else"),
+            (&Sealer::ephemeral(), "a", Some(&shown), "another key"),
+        ];
+        for (sealer, me, shown, reason) in rows {
+            assert!(open_proof(sealer, &id(me), shown).is_err(), "{reason}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! The command or the URL comes from the operator and from nobody else. A client's token never gets here: the
 //! guard takes it out of the request.
 
+mod complaints;
 mod credential;
 mod held;
 mod limits;
@@ -96,7 +97,7 @@ impl Gateway {
         stopping: &CancellationToken,
         tasks: TaskTracker,
     ) -> Self {
-        let changes = Changes::default();
+        let changes = Changes::heard_by_each_instance();
         let held = HeldCalls::new(&limits);
         let measured = Arc::new(measured);
         let of_owners = Arc::clone(&measured);

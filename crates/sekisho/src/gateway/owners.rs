@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::complaints::Complaints;
 use super::credential;
 use super::limits::GatewayLimits;
 use super::measured::Measured;
@@ -65,6 +66,8 @@ pub(super) struct Owners {
     recipe: Arc<Recipe>,
     per: Per,
     places: Mutex<HashMap<Owner, Arc<Place>>>,
+    /// Of callers that cannot be introduced.
+    unintroduced: Complaints,
 }
 
 /// How a conversation is begun, and what it may take.
@@ -180,7 +183,8 @@ impl Owners {
             measured,
             _places: places,
         };
-        Self { recipe: Arc::new(recipe), per, places: Mutex::default() }
+        let unintroduced = Complaints::default();
+        Self { recipe: Arc::new(recipe), per, places: Mutex::default(), unintroduced }
     }
 
     /// The process of this caller, started if it does not run. A start goes on when its caller
@@ -189,7 +193,12 @@ impl Owners {
         let capabilities = self.capabilities(context);
         let caller = context.principal();
         let told = self.recipe.server.introduce(caller).await.map_err(|reason| {
-            tracing::warn!(%reason, "the server behind us is not asked, as it cannot be told who calls");
+            if let Some(times) = self.unintroduced.is_due() {
+                tracing::warn!(
+                    %reason, times,
+                    "the server behind us is not asked, as it cannot be told who calls"
+                );
+            }
             reason.to_mcp_error()
         })?;
         let owner = self.owner(context, &capabilities, told.clone());

@@ -234,10 +234,12 @@ impl GitHubProvider {
             None
         };
         let mut rest = Map::new();
-        if self.claims.iter().any(|claim| claim == GROUPS)
-            && let Some(groups) = self.groups(access_token).await?
-        {
-            rest.insert(GROUPS.to_owned(), groups.into());
+        let mut has_unread_groups = false;
+        if self.claims.iter().any(|claim| claim == GROUPS) {
+            match self.groups(access_token).await? {
+                Some(groups) => _ = rest.insert(GROUPS.to_owned(), groups.into()),
+                None => has_unread_groups = true,
+            }
         }
         rest.insert("login".to_owned(), user.login.clone().into());
         let description = Description {
@@ -248,7 +250,11 @@ impl GitHubProvider {
             rest,
         };
         let issuer = self.settings.issuer.clone();
-        Ok(described(issuer, user.id.to_string(), description, &self.claims))
+        let mut person = described(issuer, user.id.to_string(), description, &self.claims);
+        if has_unread_groups {
+            person.claims = person.claims.in_part();
+        }
+        Ok(person)
     }
 
     /// Organisations and teams; nothing if they are too many, since half of them would be others.
@@ -349,6 +355,11 @@ impl IdentityProvider for GitHubProvider {
 
     async fn renew(&self, refresh_token: &Secret) -> Result<ProviderTokens, ProviderError> {
         self.in_time(self.ask_again(refresh_token)).await
+    }
+
+    /// It keeps ten of an OAuth app for each person.
+    fn drops_older_tokens(&self, refresh_token: &Secret) -> bool {
+        refresh_token.reveal().starts_with(ASKS_WITH_ITSELF)
     }
 
     async fn confirm(

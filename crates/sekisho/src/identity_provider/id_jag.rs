@@ -65,6 +65,7 @@ pub enum IdJagError {
 #[derive(Debug)]
 pub struct IdJagIssuers {
     issuers: Vec<TrustedIssuer>,
+    claims: WantedClaims,
     clock: Arc<dyn Clock>,
 }
 
@@ -107,6 +108,13 @@ enum OneOrMany {
     Many(Vec<String>),
 }
 
+/// Whose word it must be, for whom, and when.
+struct Expected<'a> {
+    issuer: &'a str,
+    audience: &'a str,
+    now: Timestamp,
+}
+
 /// What is wrong with an assertion. Never holds a part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 enum Flaw {
@@ -133,7 +141,15 @@ impl IdJagIssuers {
             keys_at: Fetched::new(Arc::clone(clock)),
             keys: Fetched::new(Arc::clone(clock)),
         });
-        Self { issuers: issuers.collect(), clock: Arc::clone(clock) }
+        let issuers = issuers.collect();
+        Self { issuers, claims: WantedClaims::default(), clock: Arc::clone(clock) }
+    }
+
+    /// Keeps these claims of a person, beside who they are.
+    #[must_use]
+    pub fn keeping(mut self, claims: WantedClaims) -> Self {
+        self.claims = claims;
+        self
     }
 
     /// Whether nobody is trusted.
@@ -150,14 +166,13 @@ impl IdJagIssuers {
         let issuer = issuer.map_err(|flaw| unacceptable(flaw.into()))?;
         let known = self.issuers.iter().find(|one| one.issuer == issuer);
         let known = known.ok_or_else(|| unacceptable(Flaw::Untrusted))?;
-        let verified = tokio::time::timeout(PROVIDER_PATIENCE, known.verify(assertion));
-        let claims =
-            verified.await.unwrap_or(Err(Unverified::Fault(Fault::TooSlow(PROVIDER_PATIENCE))));
+        let claims = Unverified::within(PROVIDER_PATIENCE, known.verify(assertion)).await;
         let claims = claims.map_err(|unverified| match unverified {
             Unverified::Flaw(flaw) => unacceptable(flaw.into()),
             Unverified::Fault(fault) => IdJagError::Unavailable(Box::new(fault)),
         })?;
-        claims.judge(&known.issuer, audience, self.clock.now()).map_err(unacceptable)
+        let expected = Expected { issuer: &known.issuer, audience, now: self.clock.now() };
+        claims.judge(&expected, &self.claims).map_err(unacceptable)
     }
 }
 
@@ -234,7 +249,8 @@ fn read_place(answer: &Answer, issuer: &str) -> Result<Url, Fault> {
 }
 
 impl Claims {
-    fn judge(self, issuer: &str, audience: &str, now: Timestamp) -> Result<IdJag, Flaw> {
+    fn judge(self, expected: &Expected<'_>, wanted: &WantedClaims) -> Result<IdJag, Flaw> {
+        let Expected { issuer, audience, now } = *expected;
         if self.iss != issuer {
             return Err(trusted::Flaw::Issuer.into());
         }
@@ -258,8 +274,11 @@ impl Claims {
         // An issuer has no line break, so that joining is unambiguous.
         let id = SecretHash::of(format!("id-jag\n{}\n{}", self.iss, self.jti).as_bytes());
         let ends_at = self.exp.0.saturating_add(CLOCK_SKEW_SECONDS_MAX + 1);
+        let mut identity = described(self.iss, self.sub, self.description, wanted);
+        // It says what it needs to, and a login would have said more.
+        identity.claims = identity.claims.in_part();
         Ok(IdJag {
-            identity: described(self.iss, self.sub, self.description, &WantedClaims::default()),
+            identity,
             client_id: self.client_id,
             resources: match self.resource {
                 None => Vec::new(),

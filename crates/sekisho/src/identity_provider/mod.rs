@@ -192,6 +192,13 @@ pub trait IdentityProvider: fmt::Debug + Send + Sync {
         Err(ProviderError::Unacceptable { reason: "it trades no tokens".into() })
     }
 
+    /// Whether it ends tokens of this kind for the sake of newer ones of the same person, so that its no
+    /// about one says nothing of the person while another is good. Renewing one leaves it as it is.
+    fn drops_older_tokens(&self, refresh_token: &Secret) -> bool {
+        let _ = refresh_token;
+        false
+    }
+
     /// Whether the provider may post logout tokens to `/auth/logout`.
     fn sends_logouts(&self) -> bool {
         false

@@ -11,6 +11,7 @@ use crate::principal::{Person, Principal};
 pub struct Changes {
     audiences: Arc<Mutex<Vec<Weak<dyn Audience>>>>,
     whose: Whose,
+    is_heard_by_each: bool,
 }
 
 /// Whom something concerns.
@@ -52,10 +53,20 @@ pub(super) trait Audience: fmt::Debug + Send + Sync {
 }
 
 impl Changes {
+    /// For a service of which every instance hears by itself what changes. Else an instance that is told
+    /// something passes it on to the clients of the others.
+    pub fn heard_by_each_instance() -> Self {
+        Self { is_heard_by_each: true, ..Self::default() }
+    }
+
     /// The same clients, of whom only those hear whom it concerns.
     #[must_use]
     pub fn of(&self, whose: Whose) -> Self {
-        Self { audiences: Arc::clone(&self.audiences), whose }
+        Self { whose, ..self.clone() }
+    }
+
+    pub(super) fn is_heard_by_each(&self) -> bool {
+        self.is_heard_by_each
     }
 
     /// The list of tools is another one.
@@ -144,5 +155,12 @@ impl Change<'_> {
             Self::Resources => "notifications/resources/list_changed",
             Self::Resource(_) => "notifications/resources/updated",
         }
+    }
+
+    /// What is told by the notification of this name, with this URI.
+    pub(super) fn by_method<'a>(method: &str, uri: Option<&'a str>) -> Option<Change<'a>> {
+        let lists = [Change::Tools, Change::Prompts, Change::Resources];
+        let any = lists.into_iter().chain(uri.map(Change::Resource));
+        any.into_iter().find(|change| change.method() == method)
     }
 }

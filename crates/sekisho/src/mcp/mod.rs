@@ -27,14 +27,16 @@ mod stdio;
 mod streamable_http;
 mod tools;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{MethodRouter, get, post};
 use tokio_util::sync::CancellationToken;
 
+use self::changes::Audience;
 pub use self::changes::{Changes, Whose};
+use self::elsewhere::ClientsElsewhere;
 pub use self::input::{CallError, InputRequest, InputRequired};
 pub use self::legacy::SessionLimits;
 use self::legacy::Sessions;
@@ -97,6 +99,7 @@ struct Endpoint {
     settings: Settings,
     sessions: Sessions,
     stateless: Stateless,
+    elsewhere: Option<Arc<ClientsElsewhere>>,
     shutdown: CancellationToken,
     verifier: Option<Arc<dyn TokenVerifier>>,
     /// Who is asked about those who listen already: the verifier of whichever endpoint serves now.
@@ -109,7 +112,7 @@ type Judge = Arc<Mutex<Option<Arc<dyn TokenVerifier>>>>;
 
 impl McpEndpoints {
     /// Serves `service`. Streams ask `verifier` whether they may stay open, and end at once with
-    /// `shutdown`.
+    /// `shutdown`. Where there are other instances, they are answered from [`begin`](Self::begin) on.
     pub fn new(
         service: Arc<dyn McpService>,
         settings: Settings,
@@ -127,6 +130,7 @@ impl McpEndpoints {
         let request_state = RequestState::new(settings.sealer.clone(), Arc::clone(&clock), fleet);
         let stateless = Stateless::new(Arc::clone(&service), &settings.limits, request_state);
         let endpoint = Arc::new(Endpoint {
+            elsewhere: ClientsElsewhere::new(&settings),
             service,
             settings,
             sessions,
@@ -137,8 +141,13 @@ impl McpEndpoints {
             clock,
         });
         endpoint.follow_changes();
-        endpoint.take_from_elsewhere();
         Self { endpoint }
+    }
+
+    /// Takes from now on what other instances pass on. Whoever puts something together that may never
+    /// answer anybody does not call it before all is there.
+    pub fn begin(&self) {
+        self.endpoint.take_from_elsewhere();
     }
 
     /// The same clients with their sessions and streams, served by another service or by other
@@ -155,6 +164,7 @@ impl McpEndpoints {
         let endpoint = Arc::new(Endpoint {
             sessions: former.sessions.limited(settings.limits.clone()),
             stateless: former.stateless.renewed(Arc::clone(&service), &settings.limits),
+            elsewhere: ClientsElsewhere::new(&settings),
             service,
             settings,
             shutdown: former.shutdown.clone(),
@@ -233,8 +243,24 @@ impl Endpoint {
         self.judge.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// All who hear what changes in this service.
+    fn audiences(&self) -> Vec<Weak<dyn Audience>> {
+        let mut audiences = Vec::from(self.own_audiences());
+        let is_heard_by_each = self.service.changes().is_none_or(Changes::is_heard_by_each);
+        if let Some(elsewhere) = self.elsewhere.as_ref().filter(|_| !is_heard_by_each) {
+            let elsewhere: Weak<ClientsElsewhere> = Arc::downgrade(elsewhere);
+            audiences.push(elsewhere);
+        }
+        audiences
+    }
+
+    /// Those of this instance.
+    fn own_audiences(&self) -> [Weak<dyn Audience>; 2] {
+        [self.sessions.audience(), self.stateless.audience()]
+    }
+
     fn follow_changes(&self) {
-        for audience in [self.sessions.audience(), self.stateless.audience()] {
+        for audience in self.audiences() {
             if let Some(changes) = self.service.changes() {
                 changes.add(audience);
             }
@@ -242,7 +268,7 @@ impl Endpoint {
     }
 
     fn forget_changes(&self) {
-        for audience in [self.sessions.audience(), self.stateless.audience()] {
+        for audience in self.audiences() {
             if let Some(changes) = self.service.changes() {
                 changes.forget(&audience);
             }

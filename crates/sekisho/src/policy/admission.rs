@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use super::expression::{Expression, Facts, Outcome};
-use super::rule::user;
+use super::expression::{Expression, Outcome};
+use super::rule::person;
 use crate::principal::Identity;
 
 /// Who may log in.
@@ -25,7 +25,7 @@ impl Admission {
         let Some(condition) = self.condition.as_ref().filter(|_| !identity.is_machine()) else {
             return true;
         };
-        match condition.decide(&Facts::default().with("user", user(identity)).scene()) {
+        match condition.decide(&person(identity).scene()) {
             Outcome::Yes => true,
             Outcome::No | Outcome::Unknown => false,
             Outcome::Failed(reason) => {
@@ -54,6 +54,47 @@ mod tests {
     use crate::principal::Claims;
 
     const CORP: &str = "user.email.endsWith('@corp.com')";
+
+    /// What a company's word leaves out is no answer, neither yes nor no.
+    #[test]
+    fn what_was_not_said_of_a_person_is_not_taken_for_nothing() {
+        let person = |claims: Claims| Identity {
+            issuer: "https://idp.example".into(),
+            subject: "1".into(),
+            name: None,
+            email: None,
+            email_verified: false,
+            claims,
+        };
+        let nothing = person(Claims::default().in_part());
+        let claims = [("groups", json!(["staff"])), ("tenant", json!("a"))];
+        let claims: Claims =
+            claims.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let some = person(claims.in_part());
+        let known = person(Claims::default());
+        let rows = [
+            ("!('banned' in user.groups)", &known, true, "there are none"),
+            ("!('banned' in user.groups)", &nothing, false, "nobody said"),
+            ("!('banned' in user.groups)", &some, true, "somebody did"),
+            ("!('banned' in user['groups'])", &nothing, false, "written otherwise"),
+            ("!has(user.groups) || !('banned' in user.groups)", &nothing, false, "asked first"),
+            ("!has(user.claims.banned)", &known, true, "it is not there"),
+            ("!has(user.claims.banned)", &nothing, false, "nobody said"),
+            ("!has(user['claims'].banned)", &nothing, false, "written otherwise"),
+            ("!has(user.claims.banned)", &some, false, "of another claim"),
+            ("has(user.claims.tenant)", &some, true, "of this one"),
+            ("user.email != 'a@b.example'", &known, true, "no address"),
+            ("user.email != 'a@b.example'", &nothing, false, "nobody said"),
+            ("!user.email_verified", &nothing, false, "nor this"),
+            ("user.name != 'Bob'", &nothing, false, "nor this"),
+            ("'staff' in user.groups || user.subject == '1'", &nothing, true, "it does not matter"),
+            ("user.issuer == 'https://idp.example'", &nothing, true, "this is always said"),
+        ];
+        for (condition, identity, expected, reason) in rows {
+            let admission = Admission::only(Expression::parse(condition, Scope::Login).unwrap());
+            assert_eq!(admission.admits(identity), expected, "{condition}: {reason}");
+        }
+    }
 
     #[test]
     fn whoever_the_condition_does_not_know_stays_out() {

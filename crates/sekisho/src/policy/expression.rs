@@ -5,7 +5,8 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, LazyLock};
 
-use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue, operators};
+use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue, SelectExpr, operators};
+use cel::objects::Key;
 use cel::{Context, Env, ExecutionError, Program, Value};
 
 /// Longest condition.
@@ -37,6 +38,15 @@ pub struct Expression {
     variables: Vec<&'static str>,
     /// Whether a claim may be of any kind, or not there.
     asks_about_claims: bool,
+    /// What it asks of a person whether it is there.
+    tests: Vec<Tested>,
+}
+
+/// Something of a person.
+#[derive(Debug, PartialEq, Eq)]
+enum Tested {
+    Member(String),
+    Claim(String),
 }
 
 /// Why a condition cannot be used.
@@ -116,7 +126,10 @@ pub(super) enum Outcome {
 
 /// What is known of a request, by variable. What is not among it is not known yet.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Facts(Vec<(&'static str, Value)>);
+pub(super) struct Facts {
+    known: Vec<(&'static str, Value)>,
+    is_person_in_part: bool,
+}
 
 /// The same, as conditions ask for it: made once for all rules that are asked.
 pub(super) struct Scene<'a> {
@@ -152,12 +165,31 @@ static LANGUAGE: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
 impl Facts {
     pub(super) fn know(&mut self, variable: &'static str, value: Value) {
-        self.0.push((variable, value));
+        self.known.push((variable, value));
+    }
+
+    /// Of the person there may be more than anybody here knows.
+    pub(super) fn of_a_person_in_part(mut self) -> Self {
+        self.is_person_in_part = true;
+        self
+    }
+
+    /// Whether it is known of the person.
+    fn tell(&self, tested: &Tested) -> bool {
+        let user = self.known.iter().find(|(variable, _)| *variable == "user");
+        let user = user.map(|(_, value)| value);
+        match tested {
+            Tested::Member(name) => user.and_then(|user| member(user, name)).is_some(),
+            Tested::Claim(name) => {
+                let claims = user.and_then(|user| member(user, "claims"));
+                claims.and_then(|claims| member(claims, name)).is_some()
+            }
+        }
     }
 
     pub(super) fn scene(&self) -> Scene<'_> {
         let mut context = Context::with_env(Arc::clone(&LANGUAGE));
-        for (variable, value) in &self.0 {
+        for (variable, value) in &self.known {
             context.add_variable_from_value(*variable, value.clone());
         }
         Scene { facts: self, context }
@@ -167,6 +199,11 @@ impl Facts {
         self.know(variable, value);
         self
     }
+}
+
+fn member<'a>(of: &'a Value, name: &str) -> Option<&'a Value> {
+    let Value::Map(members) = of else { return None };
+    members.map.get(&Key::String(Arc::new(name.to_owned())))
 }
 
 /// Whether they were written alike: all else is made of the text.
@@ -206,9 +243,9 @@ impl Expression {
         }
         let mut reading = Reading { scope, ..Reading::default() };
         reading.walk(program.expression(), &mut Vec::new())?;
-        let Reading { claims, variables, asks_about_claims, .. } = reading;
+        let Reading { claims, variables, asks_about_claims, tests, .. } = reading;
         let text = text.to_owned();
-        let expression = Self { text, program, claims, variables, asks_about_claims };
+        let expression = Self { text, program, claims, variables, asks_about_claims, tests };
         expression.try_out(scope)?;
         Ok(expression)
     }
@@ -230,6 +267,14 @@ impl Expression {
 
     /// What it says of these facts. Never panics, whatever the language does.
     pub(super) fn decide(&self, scene: &Scene<'_>) -> Outcome {
+        // "It is not there" would be an answer, and nobody knows.
+        let is_unknown = |tested: &&Tested| !scene.facts.tell(tested);
+        if scene.facts.is_person_in_part
+            && let Some(Tested::Member(name) | Tested::Claim(name)) =
+                self.tests.iter().find(is_unknown)
+        {
+            return Outcome::Failed(format!("nobody said whether there is {name:?}"));
+        }
         let decided = catch_unwind(AssertUnwindSafe(|| self.program.execute(&scene.context)));
         match decided {
             Ok(Ok(Value::Bool(true))) => Outcome::Yes,
@@ -261,7 +306,7 @@ impl Expression {
 
     /// An error may come of what is not known: then nothing is said.
     fn lacks_facts(&self, facts: &Facts) -> bool {
-        let is_known = |variable: &&&str| facts.0.iter().any(|(known, _)| known == *variable);
+        let is_known = |variable: &&&str| facts.known.iter().any(|(known, _)| known == *variable);
         !self.variables.iter().all(|variable| is_known(&variable))
     }
 
@@ -369,6 +414,7 @@ struct Reading {
     claims: Vec<String>,
     variables: Vec<&'static str>,
     asks_about_claims: bool,
+    tests: Vec<Tested>,
 }
 
 impl Default for Reading {
@@ -378,6 +424,7 @@ impl Default for Reading {
             claims: Vec::new(),
             variables: Vec::new(),
             asks_about_claims: false,
+            tests: Vec::new(),
         }
     }
 }
@@ -393,7 +440,15 @@ impl Reading {
                 "client" => Err(ExpressionError::Whole { of: "client", known: CLIENT.join(", ") }),
                 _ => Ok(()),
             }),
-            Expr::Select(select) => self.read_member(&select.operand, &select.field, bound),
+            Expr::Select(select) => {
+                let SelectExpr { operand, field, test } = select;
+                if *test && is_claims(operand, bound) {
+                    self.tests.push(Tested::Claim(field.clone()));
+                } else if *test && is_user(operand, bound) {
+                    self.tests.push(Tested::Member(field.clone()));
+                }
+                self.read_member(operand, field, bound)
+            }
             Expr::Call(call) if call.func_name == operators::INDEX => {
                 match (call.args.first(), call.args.get(1).map(|index| &index.expr)) {
                     (Some(operand), Some(Expr::Literal(LiteralValue::String(name)))) => {
@@ -515,12 +570,8 @@ impl Reading {
 
 /// Whether it is `user.claims`, written either way.
 fn is_claims(node: &IdedExpr, bound: &[String]) -> bool {
-    let is_user = |node: &IdedExpr| {
-        matches!(&node.expr, Expr::Ident(name) if name == "user")
-            && !bound.iter().any(|name| name == "user")
-    };
     if let Expr::Select(select) = &node.expr {
-        return select.field == "claims" && is_user(&select.operand);
+        return select.field == "claims" && is_user(&select.operand, bound);
     }
     let Expr::Call(call) = &node.expr else { return false };
     let [operand, index] = call.args.as_slice() else { return false };
@@ -528,7 +579,12 @@ fn is_claims(node: &IdedExpr, bound: &[String]) -> bool {
         &index.expr,
         Expr::Literal(LiteralValue::String(name)) if name.inner() == "claims"
     );
-    call.func_name == operators::INDEX && names_claims && is_user(operand)
+    call.func_name == operators::INDEX && names_claims && is_user(operand, bound)
+}
+
+fn is_user(node: &IdedExpr, bound: &[String]) -> bool {
+    matches!(&node.expr, Expr::Ident(name) if name == "user")
+        && !bound.iter().any(|name| name == "user")
 }
 
 fn member_of(of: &'static str, name: &str, known: &[&str]) -> ExpressionError {

@@ -245,8 +245,7 @@ impl Rules {
 
     /// What is known of a caller, whatever they want.
     pub(super) fn facts_about(&self, caller: &Principal) -> Facts {
-        Facts::default()
-            .with("user", user(&caller.identity))
+        person(&caller.identity)
             .with("client", client(&caller.client_id))
             .with("server", of_text(&self.server))
     }
@@ -336,8 +335,15 @@ fn facts(wish: Wish<'_>, arguments: &Arguments, caller: Facts) -> Facts {
     facts
 }
 
-/// A person as conditions see them. An address that nobody verified is not there.
-pub(super) fn user(identity: &Identity) -> Value {
+/// What is known of a person.
+pub(super) fn person(identity: &Identity) -> Facts {
+    let facts = Facts::default().with("user", user(identity));
+    if identity.claims.are_in_part() { facts.of_a_person_in_part() } else { facts }
+}
+
+/// A person as conditions see them. An address that nobody verified is not there. Of whom more may be
+/// to say, there is nothing where nothing was said: no condition takes that for an answer.
+fn user(identity: &Identity) -> Value {
     let email = identity.email.as_deref().filter(|_| identity.email_verified).unwrap_or_default();
     let groups = match identity.claims.find("groups").map(of_json) {
         Some(Value::List(groups)) => Value::List(groups),
@@ -355,6 +361,14 @@ pub(super) fn user(identity: &Identity) -> Value {
         ("groups", groups),
         ("claims", of_members(claims)),
     ];
+    let is_known = |name: &str| match name {
+        _ if !identity.claims.are_in_part() => true,
+        "name" => identity.name.is_some(),
+        "email" | "email_verified" => !email.is_empty(),
+        "groups" => identity.claims.find("groups").is_some(),
+        _ => true,
+    };
+    let members = members.into_iter().filter(|(name, _)| is_known(name));
     of_members(members.map(|(name, value)| (name.to_owned(), value)))
 }
 

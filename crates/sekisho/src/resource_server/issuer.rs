@@ -13,7 +13,6 @@ use sekisho_protocol::Secret;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use tokio::time::timeout;
 use url::Url;
 
 use crate::clock::{Clock, Timestamp};
@@ -195,9 +194,7 @@ impl ExternalIssuer {
         token: &Secret,
     ) -> Result<(C, Arc<KeySet>), Unverified> {
         let verified = self.keys.verify(keys, token, TokenKind::Access, self.fetch_keys());
-        let patience = self.wire.patience();
-        let verified = timeout(patience, verified).await;
-        verified.unwrap_or(Err(Unverified::Fault(Fault::TooSlow(patience))))
+        Unverified::within(self.wire.patience(), verified).await
     }
 
     /// What the server says of a token, as it says it: an object that has `active`.

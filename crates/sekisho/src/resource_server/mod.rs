@@ -20,7 +20,7 @@ pub use issuer::{
     KEYS_FRESH_FOR, KEYS_KEPT_FOR,
 };
 pub use metadata::{metadata_documents, metadata_routes};
-pub use own_tokens::OwnTokens;
+pub use own_tokens::{Admitting, OwnTokens};
 pub use refused_tokens::RefusedTokens;
 pub use signed_tokens::{SignedTokens, VERIFIED_TOKENS_MAX};
 

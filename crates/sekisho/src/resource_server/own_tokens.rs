@@ -1,5 +1,6 @@
 //! Verifies the tokens that our own authorization server stored, for one resource.
 
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,8 +11,8 @@ use tokio::sync::Semaphore;
 
 use super::{TokenVerifier, VerifyError};
 use crate::clock::{Clock, Timestamp};
-use crate::principal::Principal;
-use crate::store::{AccessToken, Store};
+use crate::principal::{Identity, Principal};
+use crate::store::{AccessToken, Judge, Store};
 
 /// Last uses that are being written down at once. Beyond it a use goes unnoted until the next one.
 const NOTES_AT_ONCE_MAX: usize = 64;
@@ -24,18 +25,52 @@ pub struct OwnTokens {
     resource: ResourceUri,
     clock: Arc<dyn Clock>,
     notes: Arc<Semaphore>,
+    admitting: Option<Admitting>,
+}
+
+/// Who of those that tokens were given to may be here now. Asked once for each token and description of
+/// its person.
+#[derive(Clone)]
+pub struct Admitting {
+    judge: Judge,
+    admits: Arc<dyn Fn(&Identity) -> bool + Send + Sync>,
+}
+
+impl Admitting {
+    /// Those for whom this holds.
+    pub fn those(admits: impl Fn(&Identity) -> bool + Send + Sync + 'static) -> Self {
+        Self { judge: Judge::new(), admits: Arc::new(admits) }
+    }
+}
+
+impl fmt::Debug for Admitting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admitting").field("judge", &self.judge).finish_non_exhaustive()
+    }
 }
 
 impl OwnTokens {
     /// A verifier for the server whose canonical URI is `resource`.
     pub fn new(store: Arc<dyn Store>, resource: ResourceUri, clock: Arc<dyn Clock>) -> Self {
         let notes = Arc::new(Semaphore::new(NOTES_AT_ONCE_MAX));
-        Self { store, resource, clock, notes }
+        Self { store, resource, clock, notes, admitting: None }
     }
 
-    /// Bound to this resource and not over. Unknown, foreign and expired are one answer.
+    /// Refuses the tokens of everybody else, whatever they were given before.
+    #[must_use]
+    pub fn admitting(mut self, those: Admitting) -> Self {
+        self.admitting = Some(those);
+        self
+    }
+
+    /// Bound to this resource, not over, and of somebody who may be here. Unknown, foreign and expired
+    /// are one answer.
     fn opens(&self, token: &AccessToken, now: Timestamp) -> bool {
-        token.resource == self.resource && !token.principal.expires_at.is_over(now)
+        token.resource == self.resource
+            && !token.principal.expires_at.is_over(now)
+            && self.admitting.as_ref().is_none_or(|Admitting { judge, admits }| {
+                token.admitted.by(*judge, || admits(&token.principal.identity))
+            })
     }
 
     /// Has the use of a grant written down, at most once an hour and beside the request: who calls

@@ -21,7 +21,7 @@ use super::{
     LocalUser, LoggedOut, LoginBegun, LoginRecord, PersonalToken, PersonalTokenAdded,
     ProviderLogout, ProviderSession, RefreshExtension, RefreshRotation, RefreshToken,
     RememberedConsent, Revocation, RotationTime, SessionEnd, Store, StoreError, Swept, TryCounted,
-    TryCounter,
+    TryCounter, UsedAssertion,
 };
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
@@ -594,12 +594,12 @@ impl Store for CachedStore {
         self.behind.issue_to_machine(grant, tokens).await
     }
 
-    async fn use_assertion(
-        &self,
-        assertion: &SecretHash,
-        expires_at: Timestamp,
-    ) -> Result<AssertionUse, StoreError> {
-        self.behind.use_assertion(assertion, expires_at).await
+    async fn issue_vouched(&self, grant: &Grant, tokens: &IssuedTokens) -> Result<(), StoreError> {
+        self.behind.issue_vouched(grant, tokens).await
+    }
+
+    async fn use_assertion(&self, assertion: &UsedAssertion) -> Result<AssertionUse, StoreError> {
+        self.behind.use_assertion(assertion).await
     }
 
     async fn count_try(
@@ -653,7 +653,7 @@ mod tests {
 
     use super::*;
     use crate::principal::{Claims, Principal};
-    use crate::store::{LastNoted, MemoryStore, TableLimits};
+    use crate::store::{Admitted, LastNoted, MemoryStore, TableLimits};
 
     #[test]
     fn cache_and_index_stay_within_their_limits() {
@@ -733,6 +733,7 @@ mod tests {
         };
         let resource = ResourceUri::new("http://localhost:8000/mcp");
         let last_noted = LastNoted::new(None);
-        Arc::new(AccessToken { principal: Arc::new(principal), resource, last_noted })
+        let (principal, admitted) = (Arc::new(principal), Admitted::default());
+        Arc::new(AccessToken { principal, resource, last_noted, admitted })
     }
 }

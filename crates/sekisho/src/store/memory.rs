@@ -19,7 +19,7 @@ use self::flows::Flows;
 use self::provider_sessions::ProviderSessions;
 use super::tries::TryRow;
 use super::{
-    ASSERTIONS_MAX, AccessToken, AccountSessionBegun, AssertionUse, CLIENTS_LISTED_MAX,
+    AccessToken, AccountSessionBegun, Admitted, AssertionShare, AssertionUse, CLIENTS_LISTED_MAX,
     CONSENTS_KEPT, ClaimedSession, Client, ClientOrigin, CodeIssue, CodeRecord, CodeRedemption,
     DueSessions, FAREWELLS_KEPT, FLOWS_KEPT, Flow, FlowNote, FoundBy, FoundPerson,
     GRANTS_LISTED_MAX, GrantsOf, KeyClaim, LOCAL_ISSUER, LastNoted, ListedGrant, LocalUser,
@@ -27,7 +27,7 @@ use super::{
     PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken, PersonalTokenAdded, ProviderLogout,
     ProviderSession, REFRESH_GRACE_MAX, REVOCATIONS_KEPT, REVOCATIONS_READ_MAX, RefreshExtension,
     RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime, SessionEnd, Store,
-    StoreError, Successors, Swept, TableLimits, TryCounted, TryCounter,
+    StoreError, Successors, Swept, TableLimits, TryCounted, TryCounter, UsedAssertion,
 };
 use crate::clock::Timestamp;
 use crate::grant::{Grant, GrantId, IssuedTokens};
@@ -516,19 +516,26 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn use_assertion(
-        &self,
-        assertion: &SecretHash,
-        expires_at: Timestamp,
-    ) -> Result<AssertionUse, StoreError> {
+    async fn issue_vouched(&self, grant: &Grant, tokens: &IssuedTokens) -> Result<(), StoreError> {
         let mut tables = self.tables();
-        if tables.assertions.contains_key(assertion) {
+        tables.is_written_down(&grant.identity);
+        let row = GrantRow { is_vouched: true, ..GrantRow::new(grant) };
+        insert_new(&mut tables.grants, grant.id.clone(), row)?;
+        tables.insert_tokens(&grant.id, tokens);
+        Ok(())
+    }
+
+    async fn use_assertion(&self, assertion: &UsedAssertion) -> Result<AssertionUse, StoreError> {
+        let UsedAssertion { id, share, expires_at } = assertion;
+        let mut tables = self.tables();
+        if tables.assertions.values().any(|used| used.contains_key(id)) {
             return Ok(AssertionUse::Replayed);
         }
-        if count(tables.assertions.len()) >= ASSERTIONS_MAX {
+        let used = tables.assertions.entry(*share).or_default();
+        if count(used.len()) >= self.limits.assertions_per_share_max {
             return Ok(AssertionUse::Full);
         }
-        tables.assertions.insert(*assertion, expires_at);
+        used.insert(*id, *expires_at);
         Ok(AssertionUse::Fresh)
     }
 
@@ -598,7 +605,7 @@ struct Tables {
     gone: HashSet<Person>,
     /// Until when each could be sent again.
     logout_messages: HashMap<SecretHash, Timestamp>,
-    assertions: HashMap<SecretHash, Timestamp>,
+    assertions: HashMap<AssertionShare, HashMap<SecretHash, Timestamp>>,
     tries: HashMap<u32, TryRow>,
     sealing_key: Option<KeyId>,
     flows: Flows,
@@ -614,6 +621,8 @@ struct GrantRow {
     personal: Option<Personal>,
     /// The provider's session of the login that made it, if it is a personal token.
     session: Option<GrantId>,
+    /// Whether it stands on somebody's word, and no session is kept of it.
+    is_vouched: bool,
     access_tokens: HashSet<SecretHash>,
     refresh_tokens: HashSet<SecretHash>,
 }
@@ -625,6 +634,7 @@ impl GrantRow {
             last_used_at: None,
             personal: None,
             session: None,
+            is_vouched: false,
             access_tokens: HashSet::new(),
             refresh_tokens: HashSet::new(),
         }
@@ -776,7 +786,8 @@ impl Tables {
         };
         let resource = owner.grant.resource.clone();
         let last_noted = LastNoted::new(owner.last_used_at);
-        let access = AccessToken { principal: Arc::new(principal), resource, last_noted };
+        let (principal, admitted) = (Arc::new(principal), Admitted::default());
+        let access = AccessToken { principal, resource, last_noted, admitted };
         owner.access_tokens.insert(tokens.access);
         self.access_tokens.insert(tokens.access, Arc::new(access));
         if let Some((refresh, expires_at)) = tokens.refresh {
@@ -824,6 +835,7 @@ impl Tables {
         for grant in theirs {
             self.log_revocation(Revocation::Grant(grant), now);
         }
+        self.end_vouched(&issuer, &subject, now);
         self.gone.insert(Person { issuer, subject });
         SessionEnd::PersonGone { personal_tokens }
     }
@@ -856,6 +868,7 @@ impl Tables {
                     principal: Arc::new(principal),
                     resource: access.resource.clone(),
                     last_noted: LastNoted::new(row.last_used_at),
+                    admitted: Admitted::default(),
                 });
             }
         }
@@ -902,10 +915,25 @@ impl Tables {
                 ended.push(session.grant_id);
             }
         }
+        for subject in &people {
+            ended.extend(self.end_vouched(&logout.issuer, subject, now));
+        }
         self.browser_sessions.retain(|_, row| {
             row.identity.issuer != logout.issuer || !people.contains(&row.identity.subject)
         });
         LoggedOut::Ended(ended)
+    }
+
+    /// Ends what this person was given on somebody's word, of which no session is kept.
+    fn end_vouched(&mut self, issuer: &str, subject: &str, now: Timestamp) -> Vec<GrantId> {
+        let is_theirs =
+            |row: &&GrantRow| row.is_vouched && is_person(&row.grant.identity, issuer, subject);
+        let theirs = self.grants.values().filter(is_theirs);
+        let theirs: Vec<_> = theirs.map(|row| row.grant.id.clone()).collect();
+        for grant in &theirs {
+            self.end_grants(&GrantsOf::One(grant.clone()), now);
+        }
+        theirs
     }
 
     fn has_personal_tokens(&self, session: &GrantId) -> bool {
@@ -1069,7 +1097,10 @@ impl Tables {
         self.logins.retain(|_, row| !room.takes(row.expires_at.is_over(now)));
         self.browser_sessions.retain(|_, row| !room.takes(row.expires_at.is_over(now)));
         self.tries.retain(|_, row| !room.takes(row.full_at.is_over(now)));
-        self.assertions.retain(|_, expires_at| !room.takes(expires_at.is_over(now)));
+        self.assertions.retain(|_, used| {
+            used.retain(|_, expires_at| !room.takes(expires_at.is_over(now)));
+            !used.is_empty()
+        });
         self.consents.retain(|_, given_at| !room.takes(given_at.plus(CONSENTS_KEPT).is_over(now)));
         self.sweep_grants(now, room);
         let Self { codes, grants, .. } = self;

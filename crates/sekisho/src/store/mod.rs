@@ -4,6 +4,8 @@
 //! `Ok(None)` means "there is none"; `Err` means "the store is broken", and callers answer 503.
 //! Only hashes of tokens, codes and client secrets arrive here, and sealed bytes.
 
+mod admitted;
+mod around;
 pub mod cached;
 mod condition;
 mod flows;
@@ -29,6 +31,8 @@ use crate::grant::{CodeGrant, Grant, GrantId, IssuedTokens};
 use crate::principal::{Claims, Identity, Principal};
 use crate::seal::{KeyId, Sealed};
 
+pub use self::admitted::{Admitted, Judge};
+pub use self::around::{Around, StoreWithin};
 pub use self::cached::CachedStore;
 pub use self::condition::{Condition, Contents, SchemaAge};
 pub use self::flows::{
@@ -39,7 +43,7 @@ pub use self::grants::{
     PEOPLE_FOUND_MAX, PERSONAL_CLIENT, PERSONAL_TOKENS_PER_PERSON_MAX, Personal, PersonalToken,
     PersonalTokenAdded,
 };
-pub use self::measured::MeasuredStore;
+pub use self::measured::{Measured, MeasuredStore};
 pub use self::memory::MemoryStore;
 pub use self::postgres::{INSTANCES_MAX, InstanceSeen, PostgresOpenError, PostgresStore};
 pub use self::sqlite::{Durability, OpenError, SqliteStore};
@@ -95,9 +99,48 @@ pub enum ClientOrigin {
 /// The most clients that one call of [`Store::list_clients`] gives.
 pub const CLIENTS_LISTED_MAX: u16 = 256;
 
-/// The most assertions that are remembered at once: those of clients last ten minutes at most, those by
-/// which somebody vouches for a person an hour.
-pub const ASSERTIONS_MAX: u64 = 100_000;
+/// Whose share of the remembered assertions one takes: each has room for
+/// [`TableLimits::assertions_per_share_max`], so that nobody's flood keeps others out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AssertionShare(SecretHash);
+
+impl AssertionShare {
+    /// One for all clients to whom nobody has allowed anything yet.
+    pub fn of_strangers() -> Self {
+        Self::called("strangers")
+    }
+
+    /// One for all clients that registered themselves and have a grant.
+    pub fn of_clients_in_use() -> Self {
+        Self::called("clients in use")
+    }
+
+    /// One for each client that the operator wrote down.
+    pub fn of_preregistered(client: &ClientId) -> Self {
+        Self::called(&format!("client\n{client}"))
+    }
+
+    /// One for each identity provider that vouches for people.
+    pub fn of_issuer(issuer: &str) -> Self {
+        Self::called(&format!("issuer\n{issuer}"))
+    }
+
+    fn called(name: &str) -> Self {
+        Self(SecretHash::of(name.as_bytes()))
+    }
+}
+
+/// An assertion that is about to be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UsedAssertion {
+    /// The hash of whose it is and its `jti`.
+    pub id: SecretHash,
+    /// Whose room it takes.
+    pub share: AssertionShare,
+    /// How long it is remembered: those of clients last ten minutes at most, those by which somebody
+    /// vouches for a person an hour.
+    pub expires_at: Timestamp,
+}
 
 /// What became of an attempt to use a client's assertion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +149,7 @@ pub enum AssertionUse {
     Fresh,
     /// Used before.
     Replayed,
-    /// Too many are remembered already; this one was not looked at.
+    /// Its share is full; it was not used.
     Full,
 }
 
@@ -146,6 +189,8 @@ pub struct AccessToken {
     pub resource: ResourceUri,
     /// When the use of its grant was last written down.
     pub last_noted: LastNoted,
+    /// Whether its person may be here, by the settings of the moment.
+    pub admitted: Admitted,
 }
 
 /// A refresh token that was not yet traded, or was.
@@ -338,6 +383,9 @@ pub enum DueSessions {
     Farewells,
 }
 
+/// How far the clocks of two instances on one store may be apart.
+pub const CLOCKS_APART_MAX: Duration = Duration::from_secs(30);
+
 /// A session that is due, and ours alone to ask about until the lease is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimedSession {
@@ -426,11 +474,14 @@ pub struct TableLimits {
     pub clients_max: u64,
     /// Logins on their way. Over it, a new one is refused.
     pub logins_max: u64,
+    /// Used assertions that are remembered at once of one [`AssertionShare`]. Over it, a new one is
+    /// refused.
+    pub assertions_per_share_max: u64,
 }
 
 impl Default for TableLimits {
     fn default() -> Self {
-        Self { clients_max: 100_000, logins_max: 100_000 }
+        Self { clients_max: 100_000, logins_max: 100_000, assertions_per_share_max: 100_000 }
     }
 }
 
@@ -756,12 +807,12 @@ pub trait Store: fmt::Debug + Send + Sync {
         grant: &Grant,
         tokens: &IssuedTokens,
     ) -> Result<(), StoreError>;
-    /// Remembers that an assertion was used, by the hash of whose it is and its `jti`, until its end.
-    async fn use_assertion(
-        &self,
-        assertion: &SecretHash,
-        expires_at: Timestamp,
-    ) -> Result<AssertionUse, StoreError>;
+    /// Stores a grant with the one token of it, on the word of somebody who vouches for its person.
+    /// [`log_out_at_provider`](Self::log_out_at_provider) ends it with all of that person's sessions,
+    /// and so does the end of the last one that says that they are there.
+    async fn issue_vouched(&self, grant: &Grant, tokens: &IssuedTokens) -> Result<(), StoreError>;
+    /// Remembers that an assertion was used, until its end.
+    async fn use_assertion(&self, assertion: &UsedAssertion) -> Result<AssertionUse, StoreError>;
     /// Counts a try at each of these counters in their order, up to the first that has none left.
     async fn count_try(
         &self,

@@ -1,9 +1,11 @@
 //! A server's signing keys, as its `jwks_uri` answers, and what they verify.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sekisho_protocol::Secret;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use super::fetched::Fetched;
 use super::jwt::{self, Flaw, TokenKind};
@@ -17,6 +19,17 @@ pub(crate) enum Unverified {
     Flaw(Flaw),
     /// It cannot be said: the newest keys cannot be had.
     Fault(Fault),
+}
+
+impl Unverified {
+    /// What comes of `verifying`, if it comes in time.
+    pub(crate) async fn within<T>(
+        patience: Duration,
+        verifying: impl Future<Output = Result<T, Self>>,
+    ) -> Result<T, Self> {
+        let verified = timeout(patience, verifying).await;
+        verified.unwrap_or(Err(Self::Fault(Fault::TooSlow(patience))))
+    }
 }
 
 /// Reads the answer of `jwks_uri`.

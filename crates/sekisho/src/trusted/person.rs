@@ -29,14 +29,18 @@ pub(crate) fn described(
     description: Description,
     wanted: &WantedClaims,
 ) -> Identity {
-    let claims = wanted.kept(|name| description.said(name));
+    let mut claims = wanted.kept(|name| description.said(name));
+    if wanted.iter().any(|name| description.is_elsewhere(name)) {
+        claims = claims.in_part();
+    }
     let Description { name, preferred_username, email, email_verified, rest: _ } = description;
     let email = email.filter(|address| is_email(address));
+    let is_believed = email.as_ref().is_some_and(|address| wanted.believe(&issuer, address));
     Identity {
         issuer,
         subject,
         name: name.or(preferred_username).and_then(|name| shown(&name)),
-        email_verified: email.is_some() && email_verified == true,
+        email_verified: is_believed && email_verified == true,
         email,
         claims,
     }

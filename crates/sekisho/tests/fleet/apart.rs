@@ -7,16 +7,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use axum::Router;
 use axum::response::Response;
-use http::StatusCode;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use sekisho::clock::SystemClock;
 use sekisho::mcp::{
-    CallError, Context, InputRequest, InputRequired, McpEndpoints, McpService, ServerInfo, Settings,
+    CallError, Changes, Context, InputRequest, InputRequired, McpEndpoints, McpService, ServerInfo,
+    Settings,
 };
 use sekisho::protocol::mcp::McpError;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 use testkit::{McpClient, SseClient};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +30,7 @@ async fn serve(instance: &Instance, settings: &Settings, service: Arc<Here>) -> 
     let settings = Settings { fleet, ..settings.clone() };
     let endpoints =
         McpEndpoints::new(service, settings, None, CancellationToken::new(), Arc::new(SystemClock));
+    endpoints.begin();
     listen(endpoints.router("/")).await
 }
 
@@ -79,14 +82,26 @@ impl Two {
 struct Here {
     name: &'static str,
     info: Arc<ServerInfo>,
+    changes: Changes,
     arrived: Semaphore,
     waiting: AtomicUsize,
+    done: AtomicUsize,
 }
 
 impl Here {
     fn named(name: &'static str) -> Self {
-        let info = Arc::new(ServerInfo::with_tools("here", "1"));
-        Self { name, info, arrived: Semaphore::new(0), waiting: AtomicUsize::new(0) }
+        let mut info = ServerInfo::with_tools("here", "1");
+        let lists = json!({ "tools": { "listChanged": true }, "prompts": { "listChanged": true } });
+        info.capabilities = to_raw_value(&lists).unwrap();
+        let info = Arc::new(info);
+        Self {
+            name,
+            info,
+            changes: Changes::default(),
+            arrived: Semaphore::new(0),
+            waiting: AtomicUsize::new(0),
+            done: AtomicUsize::new(0),
+        }
     }
 }
 
@@ -94,6 +109,10 @@ impl Here {
 impl McpService for Here {
     async fn info(&self, _: &Context) -> Result<Arc<ServerInfo>, McpError> {
         Ok(Arc::clone(&self.info))
+    }
+
+    fn changes(&self) -> Option<&Changes> {
+        Some(&self.changes)
     }
 
     async fn call(
@@ -121,7 +140,10 @@ impl McpService for Here {
             "held" if self.waiting.load(Ordering::SeqCst) == 0 => {
                 Err(McpError::invalid_params("no call waits here").into())
             }
-            _ => text(self.name),
+            _ => {
+                self.done.fetch_add(1, Ordering::SeqCst);
+                text(self.name)
+            }
         }
     }
 }
@@ -142,6 +164,31 @@ async fn a_session_is_worked_on_where_it_began_and_nowhere_else() {
     older.initialize("2024-11-05").await;
     let told = older.request("tools/call", call("where")).await;
     assert_eq!(told["result"]["content"][0]["text"], "one");
+}
+
+#[tokio::test]
+async fn what_changes_at_one_instance_is_heard_by_the_clients_of_all_once() {
+    let two = Two::start().await;
+    let filter =
+        json!({ "notifications": { "toolsListChanged": true, "promptsListChanged": true } });
+    let mut streams = Vec::new();
+    for which in 0..2 {
+        let mut client = McpClient::new(two.url(which, "/mcp"));
+        let (sender, body) =
+            client.next_stateless(&json!({}), "subscriptions/listen", filter.clone());
+        let mut events = sender.post_for_stream(body.to_string()).await;
+        events.message().await;
+        streams.push(events);
+    }
+    two.here.changes.tools_changed();
+    for events in &mut streams {
+        assert_eq!(events.message().await["method"], "notifications/tools/list_changed");
+    }
+    // What is heard elsewhere is not told back: nothing more came of it before this.
+    two.here.changes.prompts_changed();
+    for events in &mut streams {
+        assert_eq!(events.message().await["method"], "notifications/prompts/list_changed");
+    }
 }
 
 #[tokio::test]
@@ -212,7 +259,6 @@ async fn a_call_that_waits_for_its_client_goes_on_where_it_waits() {
 async fn strangers_and_repetitions_get_nothing_at_the_door() {
     let two = Two::start().await;
     let (passed, seen) = between(&two.joined.instances[0]).await;
-    let settings = Settings { sealer: two.joined.sealer.clone(), ..Settings::new("/messages") };
     // Another instance of the same key, to which the first seems to be where we listen.
     let mut client = two.session_of_one_at_other().await;
     let row = format!(
@@ -221,46 +267,96 @@ async fn strangers_and_repetitions_get_nothing_at_the_door() {
     );
     testkit::postgres::execute(&two.joined.url, &row);
     two.joined.instances[1].fleet.beat(&two.joined.store).await.unwrap();
-    assert_eq!(client.request("ping", json!({})).await.status, StatusCode::OK);
-    let sealed = seen.lock().unwrap().pop().expect("it came by");
+    let answer = client.request("tools/call", call("where")).await;
+    assert_eq!(answer.tool_text(), "one");
+    let (proof, sealed) = seen.lock().unwrap().pop().expect("it came by");
     let text = String::from_utf8_lossy(&sealed);
-    assert!(!text.contains("ping") && !text.contains("session"), "nobody reads it on the way");
+    assert!(!text.contains("where") && !text.contains("session"), "nobody reads it on the way");
 
     let http = reqwest::Client::new();
     let door = format!("http://{}/relay", two.joined.instances[0].address);
-    let again = http.post(&door).body(sealed.clone()).send().await.unwrap();
-    assert_eq!(again.status(), StatusCode::CONFLICT, "it counts once");
     let other_door = format!("http://{}/relay", two.joined.instances[1].address);
+    let post = |door: &str, proof: Option<&HeaderValue>, body: Vec<u8>| {
+        let asking = http.post(door).body(body);
+        proof.iter().fold(asking, |asking, proof| asking.header("sekisho-relay", *proof)).send()
+    };
+    let again = post(&door, Some(&proof), sealed.clone()).await.unwrap();
+    assert_eq!(again.status(), StatusCode::CONFLICT, "it counts once");
+    assert_eq!(two.here.done.load(Ordering::SeqCst), 1, "and is carried out once");
+    let nonsense = HeaderValue::from_static("nonsense");
     let rows = [
-        (&other_door, sealed, "for another instance"),
-        (&door, b"nonsense".to_vec(), "a stranger"),
-        (&door, Vec::new(), "nothing"),
+        (&other_door, Some(&proof), sealed.clone(), "for another instance"),
+        (&door, None, sealed, "without a proof"),
+        (&door, Some(&nonsense), b"nonsense".to_vec(), "a stranger"),
+        (&door, None, Vec::new(), "nothing"),
     ];
-    for (door, body, reason) in rows {
-        let answer = http.post(door).body(body).send().await.unwrap();
+    for (door, proof, body, reason) in rows {
+        let answer = post(door, proof, body).await.unwrap();
         assert_eq!(answer.status(), StatusCode::GONE, "{reason}");
+        assert_eq!(answer.headers()["connection"], "close", "{reason}");
         assert_eq!(answer.bytes().await.unwrap().len(), 0, "{reason}");
     }
-    let much = vec![0; settings.limits.body_bytes_max + (1 << 21)];
-    let answer = http.post(&door).body(much).send().await;
-    assert!(
-        answer.is_err()
-            || answer.is_ok_and(|answer| answer.status() == StatusCode::PAYLOAD_TOO_LARGE),
-        "more than anybody may send"
-    );
+    assert_eq!(two.here.done.load(Ordering::SeqCst), 1);
     let elsewhere = http.get(format!("http://{}/mcp", two.joined.instances[0].address));
     assert_eq!(elsewhere.send().await.unwrap().status(), StatusCode::GONE, "no other path");
 }
 
+/// A stranger who opens as many requests as there are places, and sends nothing, keeps nobody out.
+#[tokio::test]
+async fn strangers_take_no_place_of_what_arrives() {
+    let two = Two::start().await;
+    let address = two.joined.instances[0].address;
+    let mut strangers = Vec::new();
+    for _ in 0..80 {
+        let mut stranger = TcpStream::connect(address).await.unwrap();
+        let head = "POST /relay HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n";
+        stranger.write_all(head.as_bytes()).await.unwrap();
+        strangers.push(stranger);
+    }
+    let mut client = two.session_of_one_at_other().await;
+    let told = client.request("tools/call", call("where")).await;
+    assert_eq!(told.tool_text(), "one", "{}", told.text);
+    for mut stranger in strangers {
+        let mut said = Vec::new();
+        // The connection is gone, whatever became of what was on its way.
+        let _ = stranger.read_to_end(&mut said).await;
+        assert!(said.starts_with(b"HTTP/1.1 410"), "{}", String::from_utf8_lossy(&said));
+    }
+}
+
+/// As when settings are read again that turn out to be wrong: what was put together answers nobody.
+#[tokio::test]
+async fn what_is_only_being_built_takes_nothing_that_is_passed_on() {
+    let two = Two::start().await;
+    let mut client = two.session_of_one_at_other().await;
+    let settings = Settings {
+        fleet: Some(Arc::clone(&two.joined.instances[0].fleet)),
+        ..Settings::new("/messages")
+    };
+    let (shutdown, clock) = (CancellationToken::new(), Arc::new(SystemClock));
+    let built = Arc::new(Here::named("never"));
+    let built = McpEndpoints::new(built, settings, None, shutdown, clock);
+    for built in [Some(built), None] {
+        let told = client.request("tools/call", call("where")).await;
+        assert_eq!(told.tool_text(), "one", "{}", told.text);
+        drop(built);
+    }
+}
+
+/// What was sent: the proof, and what it is about.
+type Sent = (HeaderValue, Vec<u8>);
+
 /// Passes on what is sent to an instance, and keeps a copy.
-async fn between(instance: &Instance) -> (String, Arc<std::sync::Mutex<Vec<Vec<u8>>>>) {
-    let seen: Arc<std::sync::Mutex<Vec<Vec<u8>>>> = Arc::default();
+async fn between(instance: &Instance) -> (String, Arc<std::sync::Mutex<Vec<Sent>>>) {
+    let seen: Arc<std::sync::Mutex<Vec<Sent>>> = Arc::default();
     let (kept, door) = (Arc::clone(&seen), format!("http://{}/relay", instance.address));
-    let router = Router::new().fallback(move |body: bytes::Bytes| {
+    let router = Router::new().fallback(move |headers: HeaderMap, body: bytes::Bytes| {
         let (kept, door) = (Arc::clone(&kept), door.clone());
         async move {
-            kept.lock().unwrap().push(body.to_vec());
-            let answer = reqwest::Client::new().post(door).body(body).send().await.unwrap();
+            let proof = headers["sekisho-relay"].clone();
+            kept.lock().unwrap().push((proof.clone(), body.to_vec()));
+            let asking = reqwest::Client::new().post(door).header("sekisho-relay", proof);
+            let answer = asking.body(body).send().await.unwrap();
             Response::new(axum::body::Body::from(answer.bytes().await.unwrap()))
         }
     });

@@ -10,7 +10,6 @@ use axum::response::Response;
 use sekisho::fleet::Fleet;
 use sekisho::mcp::Settings;
 use sekisho::protocol::Secret;
-use sekisho::seal::Sealer;
 use sekisho::store::{PostgresStore, TableLimits};
 use tokio::net::TcpListener;
 use tower::ServiceExt as _;
@@ -30,7 +29,6 @@ pub(crate) struct Joined {
     pub(crate) instances: Vec<Instance>,
     pub(crate) store: PostgresStore,
     pub(crate) url: Secret,
-    pub(crate) sealer: Sealer,
 }
 
 pub(crate) async fn join(many: usize, settings: &Settings) -> Joined {
@@ -46,7 +44,7 @@ pub(crate) async fn join(many: usize, settings: &Settings) -> Joined {
         let door = tokio::spawn(async move { axum::serve(listener, door).await.unwrap() });
         instances.push(Instance { fleet, address, door });
     }
-    let joined = Joined { instances, store, url, sealer };
+    let joined = Joined { instances, store, url };
     joined.look_around().await;
     joined
 }

@@ -293,6 +293,43 @@ async fn a_token_that_the_server_refuses_is_traded_for_another() {
     rig.stop().await;
 }
 
+/// An answer that comes late is about the token that was sent, not about the one that is sent by now.
+#[tokio::test]
+async fn a_late_refusal_is_not_about_a_token_that_was_got_since() {
+    let gate = Arc::new(Semaphore::new(0));
+    let (waits, arrived) = (Arc::clone(&gate), Arc::new(AtomicUsize::new(0)));
+    let came = Arc::clone(&arrived);
+    let web = Web::serve(greeting(move |seen: Seen| {
+        let (gate, came) = (Arc::clone(&waits), Arc::clone(&came));
+        async move {
+            let is_old =
+                seen.header("authorization").is_some_and(|shown| shown.contains("token-0"));
+            if is_old && seen.says().as_deref() == Some("tools/call") {
+                came.fetch_add(1, Ordering::SeqCst);
+                drop(gate.acquire().await);
+                return StatusCode::UNAUTHORIZED.into_response();
+            }
+            axum::Json(result_of(&seen, &json!({}))).into_response()
+        }
+    }))
+    .await;
+    let clock = Arc::new(ManualClock::default());
+    let lives_for = Some((Arc::clone(&clock), Duration::from_mins(1)));
+    let source = Arc::new(Scripted { lives_for, ..Scripted::default() });
+    let rig = Arc::new(plan(&web.url("/mcp"), by_token(&source, &clock)).begin());
+    let late = Arc::clone(&rig);
+    let late = tokio::spawn(async move { late.call(&caller("alice"), "x").await });
+    until("it is there", || arrived.load(Ordering::SeqCst) == 1).await;
+    clock.advance(Duration::from_secs(50));
+    rig.call(&caller("alice"), "x").await.unwrap();
+    gate.add_permits(1);
+    late.await.unwrap().unwrap_err();
+    rig.call(&caller("alice"), "x").await.unwrap();
+    assert!(shown(&web).pop().unwrap().contains("token-1"), "{:?}", shown(&web));
+    assert_eq!(source.given.load(Ordering::SeqCst), 2);
+    rig.stop().await;
+}
+
 #[tokio::test]
 async fn a_failure_is_an_answer_for_a_moment_and_holds_nobody_else_up() {
     let web = Web::serve(Speaks::Stateless.server()).await;

@@ -541,4 +541,11 @@ fn a_url_or_header_that_cannot_be_used_is_refused() {
         let made = RemoteServer::new(url, None, header).map(drop);
         assert_eq!(made, expected, "{url}: {reason}");
     }
+    let twice = [("X-Key", &secret), ("x-key", &secret)];
+    let made = RemoteServer::new("https://a.example/", None, twice).map(drop);
+    assert_eq!(
+        made,
+        Err(RemoteServerError::DoubledHeader("x-key".to_owned())),
+        "whatever its case"
+    );
 }

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho::authorization_server::Checked;
+use sekisho::authorization_server::personal_token::{self, PersonalTokenRequest};
 use sekisho::policy::{Admission, Expression, Scope};
 use sekisho::principal::Claims;
-use sekisho::store::{GrantsOf, MemoryStore, Store, TableLimits};
+use sekisho::store::GrantsOf;
 use sekisho_protocol::Secret;
 use sekisho_protocol::oauth::{ProtectedResources, ScopeSet};
 use serde_json::json;
 use testkit::scripted_provider::identity;
 use testkit::world::{VERIFIER, authorize_url, tokens};
-use testkit::{Browser, ManualClock, Tokens, World};
+use testkit::{Browser, Tokens, World};
 
 use crate::account;
 
@@ -36,6 +37,20 @@ async fn world_for_staff() -> World {
     world
 }
 
+/// Nobody is kept out, and alice is of the staff.
+async fn world_for_all() -> World {
+    let world = World::builder().build().await;
+    world.provider.say_of("alice", groups(&["staff"]));
+    world
+}
+
+/// What was granted in `before`, under settings that let in those of whom this holds.
+async fn under_other_settings(before: &World, condition: &str) -> World {
+    let mut builder = World::builder().over(Arc::clone(&before.store)).by(&before.clock);
+    builder.admission = only(condition);
+    builder.build().await
+}
+
 #[tokio::test]
 async fn who_is_not_let_in_gets_nothing_and_the_client_hears_that_they_were_refused() {
     let world = world_for_staff().await;
@@ -56,18 +71,13 @@ async fn who_is_not_let_in_gets_nothing_and_the_client_hears_that_they_were_refu
 
 #[tokio::test]
 async fn who_is_not_let_in_any_more_has_no_account_page_to_make_tokens_on() {
-    let clock = Arc::new(ManualClock::default());
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(TableLimits::default()));
-    let before = World::builder().over(Arc::clone(&store)).by(&clock).build().await;
-    before.provider.say_of("alice", groups(&["staff"]));
+    let before = world_for_all().await;
     let [mut alice, mut bob] = [Browser::default(), Browser::default()];
     account::log_in(&before, &mut alice, "alice").await;
     account::log_in(&before, &mut bob, "bob").await;
     assert!(bob.open(&before.app, "/account").await.body.contains("Log out"));
 
-    let mut builder = World::builder().over(store).by(&clock);
-    builder.admission = only("'staff' in user.groups");
-    let after = builder.build().await;
+    let after = under_other_settings(&before, "'staff' in user.groups").await;
     let page = bob.open(&after.app, "/account").await;
     assert!(page.body.contains("/account/login") && !page.body.contains("Log out"), "{page:?}");
     assert!(alice.open(&after.app, "/account").await.body.contains("Log out"));
@@ -75,23 +85,71 @@ async fn who_is_not_let_in_any_more_has_no_account_page_to_make_tokens_on() {
 
 #[tokio::test]
 async fn who_is_not_let_in_any_more_refreshes_nothing() {
-    let clock = Arc::new(ManualClock::default());
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(TableLimits::default()));
-    let before = World::builder().over(Arc::clone(&store)).by(&clock).build().await;
-    before.provider.say_of("alice", groups(&["staff"]));
+    let before = world_for_all().await;
     let client = before.public_client("https://app.example/cb").await;
     let alice = before.tokens(&client, "alice").await;
     let bob = before.tokens(&client, "bob").await;
 
-    let mut builder = World::builder().over(store).by(&clock);
-    builder.admission = only("'staff' in user.groups");
-    let after = builder.build().await;
+    let after = under_other_settings(&before, "'staff' in user.groups").await;
     assert_eq!(after.refresh(&client, &alice.refresh).await.status, 200);
     let refused = after.refresh(&client, &bob.refresh).await;
     assert_eq!(
         (refused.status.as_u16(), refused.json()["error"].as_str()),
         (400, Some("invalid_grant"))
     );
+}
+
+/// Neither a token that lives for an hour nor one for a year outlasts the settings that let it be.
+#[tokio::test]
+async fn who_is_not_let_in_any_more_calls_nothing_from_then_on() {
+    let before = world_for_all().await;
+    let client = before.public_client("https://app.example/cb").await;
+    let mut shown = Vec::new();
+    for person in ["alice", "bob"] {
+        shown.push((person, before.tokens(&client, person).await.access));
+        let of = GrantsOf::person(&identity(person));
+        let grant = before.store.list_grants(&of, None).await.unwrap().remove(0);
+        let servers = World::builder().settings.servers;
+        let request = PersonalTokenRequest {
+            identity: &grant.identity,
+            server: servers.iter().next().unwrap(),
+            scope: ScopeSet::default(),
+            life: Duration::from_hours(24 * 30),
+            label: "",
+            session: None,
+        };
+        let personal = personal_token::add(&*before.store, &*before.clock, &request).await.unwrap();
+        shown.push((person, personal.token.reveal().to_owned()));
+    }
+    let after = under_other_settings(&before, "'staff' in user.groups").await;
+    for (person, token) in &shown {
+        assert_eq!(before.call("/mcp", token).await.status, 200, "{person}");
+        let expected = if *person == "alice" { 200 } else { 401 };
+        for _ in 0..2 {
+            assert_eq!(after.call("/mcp", token).await.status, expected, "{person}");
+        }
+    }
+    let loosened = under_other_settings(&before, "true").await;
+    for (person, token) in &shown {
+        assert_eq!(loosened.call("/mcp", token).await.status, 200, "{person}: it only rested");
+    }
+}
+
+/// Somebody who has logged in twice loses all of it when the first session is asked about.
+#[tokio::test]
+async fn who_must_not_be_here_any_more_is_out_with_all_they_have() {
+    let world = world_for_staff().await;
+    let client = world.public_client("https://app.example/cb").await;
+    let first = world.tokens(&client, "alice").await;
+    world.clock.advance(RECHECK / 2);
+    let second = world.tokens(&client, "alice").await;
+    world.provider.say_of("alice", groups(&[]));
+    world.clock.advance(RECHECK / 2);
+    let checked = world.server.provider_sessions().check_due().await.unwrap();
+    assert_eq!((checked.alive, checked.ended), (0, 1), "the first alone is due");
+    for tokens in [first, second] {
+        assert_eq!(world.call("/mcp", &tokens.access).await.status, 401);
+    }
 }
 
 /// What the guard will be told of whoever shows this token.

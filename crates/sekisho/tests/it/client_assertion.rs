@@ -1,6 +1,15 @@
 //! `private_key_jwt` (RFC 7523): a client that signs, and everybody who cannot.
 
-use sekisho::clock::Clock as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sekisho::clock::{Clock as _, Timestamp};
+use sekisho::grant::{Grant, GrantId, IssuedTokens};
+use sekisho::store::{Client, ClientOrigin, MemoryStore, TableLimits};
+use sekisho_protocol::Secret;
+use sekisho_protocol::oauth::{
+    ClientId, ClientKeys, ClientMetadata, ResourceUri, ScopeSet, TokenEndpointAuthMethod,
+};
 use serde_json::{Value, json};
 use testkit::world::ISSUER;
 use testkit::{Answer, ClientKey, DocumentHost, World};
@@ -84,6 +93,66 @@ async fn an_assertion_raced_for_is_used_once() {
     let shown = futures::future::join_all((0..20).map(|_| show(&world, &assertion, &[]))).await;
     let believed = shown.iter().filter(|answer| answer.status == 400).count();
     assert_eq!(believed, 1);
+}
+
+/// Anybody can register and sign. What they fill is theirs.
+#[tokio::test]
+async fn a_flood_of_strangers_assertions_keeps_nobody_else_out() {
+    let limits = TableLimits { assertions_per_share_max: 3, ..TableLimits::default() };
+    let mut builder = World::builder().over(Arc::new(MemoryStore::new(limits)));
+    let key = ClientKey::generate("k1");
+    let metadata = ClientMetadata {
+        client_name: None,
+        redirect_uris: Vec::new(),
+        token_endpoint_auth_method: TokenEndpointAuthMethod::PrivateKeyJwt,
+        refreshes: true,
+        scope: ScopeSet::default(),
+        client_uri: None,
+        keys: Some(ClientKeys::Jwks(key.jwks().to_string())),
+        acts_alone: false,
+    };
+    let now = Timestamp::from_unix_seconds(0);
+    builder.settings.clients = vec![Client {
+        id: ClientId::new("robot"),
+        metadata,
+        secret: None,
+        secret_expires_at: None,
+        created_at: now,
+        origin: ClientOrigin::Preregistered,
+        last_used_at: now,
+    }];
+    let world = builder.build().await;
+    let used = registered(&world, json!({ "jwks": key.jwks() })).await;
+    let identity = testkit::scripted_provider::identity("alice");
+    let grant = Grant {
+        id: GrantId::new("grant"),
+        client_id: ClientId::new(used.as_str()),
+        identity,
+        scope: ScopeSet::of(["fortune"]),
+        resource: ResourceUri::new("http://localhost:8000/mcp"),
+        created_at: world.clock.now(),
+    };
+    let tokens = IssuedTokens {
+        access: Secret::new("x").hash(),
+        access_expires_at: world.clock.now().plus(Duration::from_hours(1)),
+        refresh: None,
+        scope: ScopeSet::of(["fortune"]),
+    };
+    world.store.issue_to_machine(&grant, &tokens).await.unwrap();
+    let show =
+        async |id: &str, jti: &str| show(&world, &key.sign(&claims(&world, id, jti)), &[]).await;
+    for number in 0..5 {
+        let stranger = registered(&world, json!({ "jwks": key.jwks() })).await;
+        let answer = show(&stranger, "1").await;
+        let expected = if number < 3 { 400 } else { 429 };
+        assert_eq!(answer.status, expected, "{number}: {}", answer.body);
+    }
+    for id in [used.as_str(), "robot"] {
+        for jti in ["1", "2", "3"] {
+            is(&show(id, jti).await, BELIEVED, id);
+        }
+        assert_eq!(show(id, "4").await.status, 429, "{id}: each has its own share, and no more");
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho::policy::{Admission, Expression, Scope};
+use sekisho::principal::WantedClaims;
 use sekisho::store::GrantsOf;
 use serde_json::{Value, json};
 use testkit::identity_provider::{
@@ -243,21 +244,65 @@ async fn a_token_is_for_no_more_than_assertion_request_and_server_agree_on() {
 /// Who may log in decides for people of that provider, whichever way they come.
 #[tokio::test]
 async fn whoever_may_not_log_in_is_not_vouched_in_either() {
+    let scene = both(Some("false")).await;
+    assert_eq!(said(&scene.show(&scene.jag(), &[]).await), (400, "invalid_grant".to_owned()));
+}
+
+/// Who logs people in here and vouches for them, too, as `corp`.
+async fn both(condition: Option<&str>) -> Scene {
     let clock = Arc::new(ManualClock::default());
     let idp = FakeIdentityProvider::start(Arc::clone(&clock) as _).await;
-    let of_here = format!("user.issuer != '{}'", idp.issuer());
-    let nobody = Admission::only(Expression::parse(&of_here, Scope::Login).unwrap());
+    let condition = condition.map(|text| Expression::parse(text, Scope::Login).unwrap());
+    let admission = condition.map(Admission::only).unwrap_or_default();
     let provider = Arc::new(idp.provider(ISSUER));
     let login = sekisho::authorization_server::Provider::from(provider).called("corp", "Corp");
     let mut builder = World::builder().by(&clock).with_choice(
         testkit::ScriptedProvider::called("idp", testkit::scripted_provider::PROVIDER),
-        vec![login.admitting(nobody)],
+        vec![login.admitting(admission)],
     );
     builder.settings.id_jag_issuers = vec![idp.issuer().to_owned()];
+    builder.settings.id_jag_claims = WantedClaims::new(["groups".to_owned()]);
     let world = builder.build().await;
     let client = world.confidential_client().await;
-    let scene = Scene { world, idp, client };
-    assert_eq!(said(&scene.show(&scene.jag(), &[]).await), (400, "invalid_grant".to_owned()));
+    Scene { world, idp, client }
+}
+
+#[tokio::test]
+async fn what_a_company_says_of_groups_counts_and_its_silence_is_no_answer() {
+    let rows = [
+        ("'staff' in user.groups", json!(["staff"]), 200, "it says so"),
+        ("'staff' in user.groups", json!(["guests"]), 400, "it says otherwise"),
+        ("'staff' in user.groups", Value::Null, 400, "it says nothing"),
+        ("!('banned' in user.groups)", json!(["staff"]), 200, "it says of which"),
+        ("!('banned' in user.groups)", json!(["banned"]), 400, "it says so"),
+        ("!('banned' in user.groups)", Value::Null, 400, "it says nothing"),
+    ];
+    for (condition, groups, status, reason) in rows {
+        let scene = both(Some(condition)).await;
+        scene.idp.misbehave(|it| it.claim("groups", groups.clone()));
+        let answer = scene.show(&scene.jag(), &[]).await;
+        assert_eq!(answer.status.as_u16(), status, "{condition}: {reason}: {}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn a_logout_at_the_company_ends_what_its_word_gave() {
+    let scene = both(None).await;
+    let mut tokens = Vec::new();
+    for person in ["alice", "bob"] {
+        let jag = scene.idp.id_jag(person, &scene.client.id, ISSUER, RESOURCE);
+        let document = scene.show(&jag, &[]).await.json();
+        tokens.push(document["access_token"].as_str().unwrap().to_owned());
+    }
+    let status = async |which: usize| scene.world.call("/mcp", &tokens[which]).await.status;
+    assert_eq!((status(0).await.as_u16(), status(1).await.as_u16()), (200, 200), "seen before");
+    let token = scene.idp.logout_token("alice");
+    let body: String = form_urlencoded::Serializer::new(String::new())
+        .append_pair("logout_token", &token)
+        .finish();
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    assert_eq!(scene.world.post("/auth/logout/corp", &form, &body).await.status, 200);
+    assert_eq!((status(0).await.as_u16(), status(1).await.as_u16()), (401, 200));
 }
 
 #[tokio::test]

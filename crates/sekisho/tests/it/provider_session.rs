@@ -6,7 +6,9 @@ use std::time::Duration;
 use sekisho::authorization_server::{
     AuthorizationServer, CHECKS_AT_ONCE_MAX, Checked, LEASE, ProviderSessions, SessionRule,
 };
-use testkit::scripted_provider::{Fault, Pause};
+use sekisho::seal::Sealer;
+use sekisho::store::{CLOCKS_APART_MAX, MemoryStore, Store, TableLimits};
+use testkit::scripted_provider::{Fault, Gives, Pause};
 use testkit::{RegisteredClient, Tokens, World};
 
 const RECHECK: Duration = Duration::from_mins(15);
@@ -67,6 +69,35 @@ async fn a_disabled_person_is_out_at_the_next_question_and_nobody_else() {
         checked(1, 0, 0),
         "alice is asked about no more"
     );
+}
+
+/// GitHub keeps so many tokens of a person, and a login more ends the oldest: that says nothing of them.
+#[tokio::test]
+async fn a_newer_token_answers_for_one_that_the_provider_dropped() {
+    let world = World::new().await;
+    world.provider.set_gives(Gives::NewestTwo);
+    let client = world.public_client("https://app.example/cb").await;
+    let mut logins = Vec::new();
+    for _ in 0..3 {
+        logins.push(world.tokens(&client, "alice").await);
+    }
+    let instance = world.server.provider_sessions();
+    let is_let_in = async |tokens: &Tokens| world.call("/mcp", &tokens.access).await.status == 200;
+    for _ in 0..2 {
+        world.clock.advance(RECHECK);
+        assert_eq!(instance.check_due().await.unwrap(), checked(3, 0, 0), "the oldest too");
+    }
+    assert!(is_let_in(&logins[0]).await);
+    world.provider.set_fault(Some(Fault::Down));
+    world.clock.advance(RECHECK);
+    assert_eq!(instance.check_due().await.unwrap(), checked(0, 0, 3), "silence ends nothing");
+    world.provider.set_fault(None);
+    world.provider.disable("alice");
+    world.clock.advance(RECHECK);
+    assert_eq!(instance.check_due().await.unwrap(), checked(0, 3, 0));
+    for tokens in &logins {
+        assert!(!is_let_in(tokens).await);
+    }
 }
 
 #[tokio::test]
@@ -232,4 +263,32 @@ async fn a_clock_that_was_set_back_puts_no_question_off() {
     assert_eq!(instance.check_due().await.unwrap(), checked(2, 0, 0));
     scene.world.clock.go_back(Duration::from_hours(24));
     assert_eq!(instance.check_due().await.unwrap(), checked(2, 0, 0), "not in a day from now");
+}
+
+#[tokio::test]
+async fn who_is_asked_about_is_not_asked_about_by_an_instance_whose_clock_is_behind() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(TableLimits::default()));
+    let sealer = Sealer::ephemeral();
+    let instance = || {
+        let mut builder = World::builder().over(Arc::clone(&store)).sealed_with(&sealer);
+        builder.session = SessionRule::Follow { recheck: Duration::from_secs(10) };
+        builder.build()
+    };
+    let (ahead, behind) = (instance().await, instance().await);
+    ahead.clock.advance(CLOCKS_APART_MAX);
+    let client = ahead.public_client("https://app.example/cb").await;
+    ahead.tokens(&client, "alice").await;
+    for world in [&ahead, &behind] {
+        world.clock.advance(Duration::from_secs(10));
+    }
+    ahead.provider.pause(Pause::BeforeRenewal);
+    let asking = ahead.server.provider_sessions();
+    let asking = tokio::spawn(async move { asking.check_due().await.unwrap() });
+    while ahead.provider.renewals() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let none = behind.server.provider_sessions().check_due().await.unwrap();
+    assert_eq!((none, behind.provider.renewals()), (checked(0, 0, 0), 0), "somebody has it");
+    ahead.provider.go_on();
+    assert_eq!(asking.await.unwrap(), checked(1, 0, 0));
 }

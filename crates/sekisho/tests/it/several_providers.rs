@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sekisho::authorization_server::{Checked, ConsentRule, Provider, SessionRule};
 use sekisho::policy::{Admission, Expression, Scope};
+use testkit::scripted_provider::Fault;
 use testkit::world::authorize_url;
 use testkit::{Answer, Browser, RegisteredClient, ScriptedProvider, World};
 
@@ -176,6 +177,30 @@ async fn each_provider_is_asked_about_its_own_sessions_by_its_own_rule() {
 }
 
 #[tokio::test]
+async fn a_provider_that_is_silent_holds_nobody_of_another_up() {
+    let (world, other) = world().await;
+    for _ in 0..40 {
+        tokens_from(&world, &other, "other").await;
+        // Theirs are due first.
+        world.clock.advance(Duration::from_secs(1));
+    }
+    world.clock.advance(Duration::from_mins(2));
+    let disabled = tokens_from(&world, &world.provider, "idp").await;
+    other.set_fault(Some(Fault::Down));
+    world.provider.disable("alice");
+    world.clock.advance(Duration::from_mins(16));
+    let checked = world.server.provider_sessions().check_due().await.unwrap();
+    assert_eq!(checked, Checked { ended: 1, failed: 16, ..Checked::default() }, "at once");
+    assert_eq!(other.renewals(), 16, "and one that is silent is left alone");
+    assert_eq!(world.call("/mcp", &disabled.access).await.status, 401);
+
+    other.set_fault(None);
+    world.clock.advance(Duration::from_mins(1));
+    let checked = world.server.provider_sessions().check_due().await.unwrap();
+    assert_eq!(checked, Checked { alive: 40, ..Checked::default() }, "it is asked again");
+}
+
+#[tokio::test]
 async fn a_provider_under_login_only_is_not_asked_beside_one_that_is_followed() {
     let (world, other) = world_with(|_| {}, |other| other.under(SessionRule::LoginOnly)).await;
     tokens_from(&world, &other, "other").await;
@@ -283,6 +308,6 @@ async fn people_of_a_provider_that_is_gone_do_not_come_back() {
         assert_eq!((refused.status.as_u16(), refused.error()), (400, "invalid_grant".to_owned()));
         world.clock.advance(Duration::from_mins(16));
         let checked = later.server.provider_sessions().check_due().await.unwrap();
-        assert_eq!(checked, Checked { failed: 1, ..Checked::default() }, "nobody can be asked");
+        assert_eq!(checked, Checked::default(), "nobody can be asked, and nobody is called silent");
     }
 }

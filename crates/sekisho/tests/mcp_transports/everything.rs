@@ -33,7 +33,8 @@ impl Everything {
     }
 
     pub(crate) fn new() -> Self {
-        let changes = Changes::default();
+        // Where two instances serve it, both hear of it themselves.
+        let changes = Changes::heard_by_each_instance();
         let capabilities = json!({
             "tools": { "listChanged": true },
             "resources": { "subscribe": true },

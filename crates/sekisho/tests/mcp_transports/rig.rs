@@ -69,6 +69,7 @@ impl Rig {
                 shutdown.clone(),
                 Arc::clone(&clock) as _,
             );
+            endpoints.begin();
             first.borrow_mut().get_or_insert_with(|| endpoints.clone());
             guarded(&endpoints, &verifier)
         };

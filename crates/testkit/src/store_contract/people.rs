@@ -226,6 +226,8 @@ pub async fn a_session_is_asked_about_by_one_at_a_time_however_they_come(store: 
     let wanted = alone(NOW).await.expect("not due, and still to be had");
     assert_eq!((wanted.subject.as_str(), &wanted.tokens), ("alice", &alices.tokens));
     assert!(alone(later(1)).await.is_none(), "somebody has it");
+    let behind = NOW.minus(sekisho::store::CLOCKS_APART_MAX);
+    assert!(alone(behind).await.is_none(), "and has it by a clock that is a little behind");
     assert_eq!(claim(&store, later(600), 9).await.len(), 1, "not for ever");
     assert!(alone(later(601)).await.is_none(), "neither out of turn");
     assert!(claim(&store, later(601), 9).await.is_empty(), "neither here");

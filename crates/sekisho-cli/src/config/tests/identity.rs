@@ -186,6 +186,31 @@ fn several_providers_have_names_labels_and_terms_of_their_own() {
 }
 
 #[test]
+fn an_address_is_believed_of_the_provider_that_is_bound_to_its_domain() {
+    let bound =
+        TWO.replace("client_id = \"g\"", "client_id = \"g\"\nemail_domains = [\"corp.example\"]");
+    let config = Given::file(&bound).load().unwrap();
+    let (google, partner) = ("https://accounts.google.com", "https://sso.partner.example");
+    for claims in [&config.claims, &config.authorization.id_jag_claims] {
+        assert!(claims.believe(google, "a@corp.example"));
+        assert!(!claims.believe(partner, "a@corp.example"), "another's");
+        assert!(claims.believe(partner, "a@partner.example"), "nobody's");
+    }
+    all_refused(&[
+        (
+            "[[identity]]\nprovider = \"google\"\nclient_id = \"g\"\nemail_domains = [\"@corp.example\"]",
+            "FILE, line 4: identity.email_domains = \"@corp.example\": \"@corp.example\" is no domain: write what stands behind the @, as in corp.example",
+            "no domain",
+        ),
+        (
+            "[identity]\nemail_domains = [\"corp.example\"]",
+            "FILE, line 2: identity.email_domains = \"corp.example\": the local provider does not use it: set identity.provider to \"oidc\"",
+            "accounts of our own have no addresses",
+        ),
+    ]);
+}
+
+#[test]
 fn a_wrong_choice_of_providers_gets_one_sentence() {
     all_refused(&[
         (

@@ -100,13 +100,14 @@ impl KeptTokens {
         outcome
     }
 
-    /// Lets the next call have another token.
-    pub(super) fn was_refused(&self, caller: &Arc<Principal>) {
+    /// Lets the next call have another token, if it is still this one.
+    pub(super) fn was_refused(&self, caller: &Principal, is_this: impl Fn(&Secret) -> bool) {
         let now = self.clock.now();
         if let Some(place) = self.kept.peek(&caller.token)
             // Whoever holds it is just getting another.
             && let Ok(mut kept) = place.0.try_lock()
             && let Some(kept) = kept.as_mut()
+            && kept.outcome.as_ref().is_ok_and(is_this)
             && (!kept.is_successor || kept.got_at.plus(REFUSAL_IGNORED).is_over(now))
         {
             kept.is_refused = true;

@@ -184,11 +184,22 @@ impl Introduction {
         Ok(headers)
     }
 
-    /// The server did not take what introduced `caller`, so that something else is tried next time.
-    pub(super) fn was_refused(&self, caller: Option<&Arc<Principal>>) {
-        match (self, caller) {
-            (Self::Token { from, .. }, Some(caller)) => from.was_refused(caller),
-            (Self::Nothing | Self::Attributes(_) | Self::Token { .. }, _) => {}
+    /// The token that is among the headers of a request.
+    pub(super) fn token_in<'a>(&self, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
+        match self {
+            Self::Token { header, .. } => headers.get(header),
+            Self::Nothing | Self::Attributes(_) => None,
+        }
+    }
+
+    /// The server did not take `shown`, which introduced `caller`, so that another is tried next time.
+    /// What was got meanwhile is not meant.
+    pub(super) fn was_refused(&self, caller: &Principal, shown: &HeaderValue) {
+        match self {
+            Self::Token { header, from } => from.was_refused(caller, |token| {
+                token_value(header, token).is_ok_and(|value| value == *shown)
+            }),
+            Self::Nothing | Self::Attributes(_) => {}
         }
     }
 }

@@ -10,10 +10,10 @@ use futures::FutureExt as _;
 use sekisho_protocol::mcp::{INTERNAL_ERROR, List, McpError, MemberName, Page, params_with_cursor};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
+use crate::gateway::complaints::Complaints;
 use crate::mcp::{CallError, Changes, Context, McpService, ServerInfo, Whose};
 use crate::principal::{Person, Principal};
 
@@ -21,8 +21,8 @@ use crate::principal::{Person, Principal};
 const MEMBER_WAIT: Duration = Duration::from_secs(10);
 /// Most questions that one member is slow to answer at once; what is asked beyond is given up.
 const LATE_MAX: usize = 1_000;
-/// How often the log hears of one kind of trouble with one member.
-const COMPLAIN_EVERY: Duration = Duration::from_mins(1);
+/// Of how many tools that are left out the log has the names; they are long.
+const LEFT_OUT_NAMED_MAX: usize = 3;
 /// What a member is asked to say of itself by.
 const GREETING: &str = "initialize";
 
@@ -105,8 +105,9 @@ impl Member {
         if !page.left_out.is_empty()
             && let Some(times) = self.long_names.is_due()
         {
+            let some = page.left_out.get(..LEFT_OUT_NAMED_MAX).unwrap_or(&page.left_out);
             tracing::warn!(
-                member = %self.name, times, tools = ?page.left_out,
+                member = %self.name, times, left_out = page.left_out.len(), tools = ?some,
                 "clients would refuse the names of these tools: they are left out",
             );
         }
@@ -220,24 +221,6 @@ impl fmt::Debug for Member {
     }
 }
 
-/// What the log is told once in a while: whoever provokes it fills no log.
-#[derive(Debug, Default)]
-struct Complaints(Mutex<(Option<Instant>, u64)>);
-
-impl Complaints {
-    /// Counts one; how many there were since the log was last told, if it is time.
-    fn is_due(&self) -> Option<u64> {
-        let mut since = lock(&self.0);
-        since.1 += 1;
-        let now = Instant::now();
-        if since.0.is_some_and(|told_at| now.duration_since(told_at) < COMPLAIN_EVERY) {
-            return None;
-        }
-        let (_, times) = std::mem::replace(&mut *since, (Some(now), 0));
-        Some(times)
-    }
-}
-
 /// A question that a member is slow to answer, for as long as it is.
 struct Late {
     member: Arc<Member>,
@@ -276,18 +259,4 @@ impl Drop for Late {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn the_log_hears_of_a_member_in_trouble_once_a_minute() {
-        let complaints = Complaints::default();
-        let told: Vec<_> = (0..5).map(|_| complaints.is_due()).collect();
-        assert_eq!(told, [Some(1), None, None, None, None]);
-        tokio::time::advance(COMPLAIN_EVERY).await;
-        assert_eq!((complaints.is_due(), complaints.is_due()), (Some(5), None));
-    }
 }

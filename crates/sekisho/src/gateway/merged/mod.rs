@@ -64,7 +64,7 @@ impl Merged {
         members: Vec<(MemberName, Arc<dyn McpService>)>,
     ) -> Result<Self, MergedError> {
         Self::check(members.iter().map(|(name, _)| name))?;
-        let changes = Changes::default();
+        let changes = Changes::heard_by_each_instance();
         let mut repeated = Vec::new();
         for (name, service) in &members {
             if let Some(theirs) = service.changes() {

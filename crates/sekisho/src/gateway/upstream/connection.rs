@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! begin ─▶ queue (bounded) ─▶ a transport: lines, streamable_http, http_sse ─▶ the server
+//! begin ─▶ past the queue, where each call has a way of its own (streamable_http) ─▶ the server
 //! exchange ◀─ by the id of the answer ◀─ hear ◀──────── the same transport ◀─ the server
 //! ```
 //!
-//! A transport takes what is queued, and says what it hears: nothing else is known of it here. What
-//! it hears may belong to a call by the way it came (an answer to a POST). Where it does not, as
-//! over stdio, progress names its call, and all else is taken as part of the call that was begun
-//! last.
+//! A transport takes what is queued, or a call by itself, and says what it hears. What it hears may
+//! belong to a call by the way it came (an answer to a POST). Where it does not, as over stdio,
+//! progress names its call, and all else is taken as part of the call that was begun last.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -383,7 +383,7 @@ impl Connection {
         };
         ear.events.close();
         let asked = async {
-            if !ear.call(write_request(ear.id, method, params), headers).await {
+            if !ear.call(write_request(ear.id, method, params.map(RawValue::get)), headers).await {
                 return Ending::Failed(ended());
             }
             (&mut ear.answer).await.unwrap_or_else(|_| Ending::Failed(ended()))
@@ -495,16 +495,13 @@ impl Connection {
             }
             method => {
                 let notice = Event::Notice(Notice::new(method, params));
-                match params.filter(|_| method == "notifications/progress").map(progress_token_in) {
-                    None => {
-                        self.tell_one(notice, of);
-                    }
-                    // Progress that nobody takes in time is out of date.
-                    Some(Some(id)) => {
-                        self.tell_one(notice, Some(id));
-                    }
-                    Some(None) => {}
-                }
+                let progress = params.filter(|_| method == "notifications/progress");
+                let of = match progress.map(progress_token_in) {
+                    None => of,
+                    Some(Some(id)) => Some(id),
+                    Some(None) => return,
+                };
+                self.tell_one(notice, of);
             }
         }
     }

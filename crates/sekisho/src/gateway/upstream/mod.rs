@@ -192,7 +192,7 @@ impl Upstream {
         }
         let ear = self.connection.listen_for(Kind::Passing, caller)?;
         let params = params.map(|params| params_for_handshake(params, ear.id)).transpose()?;
-        let message = write_request(ear.id, method, params.as_deref());
+        let message = write_request(ear.id, method, params.as_deref().map(RawValue::get));
         let mut headers = HeaderMap::new();
         spans::tell(&mut headers);
         Exchange::begin(ear, message, headers).await

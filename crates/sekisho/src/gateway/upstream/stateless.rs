@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sekisho_protocol::mcp::{
-    LogLevel, McpError, ProtocolVersion, StatelessWords, params_for_stateless, wrap_header_value,
+    LogLevel, McpError, ParamMembers, ProtocolVersion, StatelessWords, wrap_header_value,
     write_request,
 };
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::tools::KnownTools;
@@ -77,51 +76,40 @@ impl Stateless {
             For::Client(context) => (capabilities_for_upstream(context), context.log_level()),
             For::All { capabilities } => (capabilities.to_owned(), None),
         };
-        let client_info = RawValue::from_string(CLIENT_NAME.to_owned()).unwrap_or_default();
         let words = StatelessWords {
             protocol_version: self.version.as_str(),
             client_capabilities: &capabilities,
-            client_info: &client_info,
+            client_info: CLIENT_NAME,
             log_level,
             progress_token: id,
             input_responses: supplied.responses,
             request_state: supplied.state,
         };
-        let params = params_for_stateless(params, &words)?;
+        let members = ParamMembers::read(params)?;
         let headers = match self.beside {
-            Beside::Headers => self.headers(method, &params)?,
+            Beside::Headers => self.headers(method, &members)?,
             Beside::Nothing => HeaderMap::new(),
         };
-        Ok((write_request(id, method, Some(&params)), headers))
+        Ok((write_request(id, method, Some(&members.for_stateless(&words)?)), headers))
     }
 
     /// What the body says, once more.
-    fn headers(&self, method: &str, params: &RawValue) -> Result<HeaderMap, McpError> {
-        #[derive(Deserialize)]
-        struct Named<'a> {
-            #[serde(default)]
-            name: Option<String>,
-            #[serde(default)]
-            uri: Option<String>,
-            #[serde(borrow, default)]
-            arguments: Option<&'a RawValue>,
-        }
+    fn headers(&self, method: &str, params: &ParamMembers<'_>) -> Result<HeaderMap, McpError> {
         let wrong = || McpError::invalid_params("what names the request cannot be a header");
         let value = |text: &str| HeaderValue::from_str(text).map_err(|_| wrong());
         let mut headers = HeaderMap::new();
         headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(self.version.as_str()));
         headers.insert(METHOD, value(method)?);
-        if !matches!(method, "tools/call" | "prompts/get" | "resources/read") {
-            return Ok(headers);
-        }
-        let named: Named<'_> = serde_json::from_str(params.get())
-            .map_err(|_| McpError::invalid_params("params name name or uri once, as a text"))?;
-        let name = if method == "resources/read" { named.uri } else { named.name };
+        let name = match method {
+            "tools/call" | "prompts/get" => params.text("name")?,
+            "resources/read" => params.text("uri")?,
+            _ => None,
+        };
         let Some(name) = name else { return Ok(headers) };
         headers.insert(NAME, value(&wrap_header_value(&name))?);
         if method == "tools/call" {
             let repeated = self.tools.repeated(&name).unwrap_or_default();
-            let arguments: Option<serde_json::Value> = match named.arguments {
+            let arguments: Option<serde_json::Value> = match params.get("arguments") {
                 Some(arguments) if !repeated.is_empty() => {
                     serde_json::from_str(arguments.get()).ok()
                 }

@@ -45,7 +45,7 @@ impl Questions {
         let mut asked = Vec::new();
         for request in requests {
             let (question, answer) = self.open(stream)?;
-            let message = write_request(question.id, &request.method, Some(&request.params));
+            let message = write_request(question.id, &request.method, Some(request.params.get()));
             match stream.offer(Bytes::from(message)) {
                 Offered::Taken => asked.push((question, answer)),
                 Offered::NoRoom(_) | Offered::Over => return Err(unreachable_client()),

@@ -23,29 +23,45 @@ pub(super) fn is_cacheable(method: &str) -> bool {
     )
 }
 
-/// A result that ends the call.
+/// What stands in a result of what this revision adds.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct There<'a> {
+    #[serde(borrow)]
+    result_type: Option<&'a RawValue>,
+    #[serde(borrow)]
+    ttl_ms: Option<&'a RawValue>,
+    #[serde(borrow)]
+    cache_scope: Option<&'a RawValue>,
+    #[serde(borrow, rename = "_meta")]
+    meta: Option<&'a RawValue>,
+}
+
+impl<'a> There<'a> {
+    pub(super) fn read(result: &'a RawValue) -> Result<Self, McpError> {
+        serde_json::from_str(result.get()).map_err(|_| not_an_object())
+    }
+
+    /// Whether it says who answered, or says what nobody can add that to.
+    pub(super) fn names_server(&self) -> bool {
+        let may_be_added_to =
+            |meta: &RawValue| meta.get().starts_with('{') && !meta.get().contains(SERVER_INFO);
+        !self.meta.is_none_or(may_be_added_to)
+    }
+}
+
+/// A result that ends the call. `server_info` is of no interest where it is there already.
 pub(super) fn complete(
     result: &RawValue,
-    server_info: &RawValue,
+    there: &There<'_>,
+    server_info: Option<&RawValue>,
     hint: Option<CacheHint>,
 ) -> Result<String, McpError> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct There<'a> {
-        #[serde(borrow, default)]
-        result_type: Option<&'a RawValue>,
-        #[serde(borrow, default)]
-        ttl_ms: Option<&'a RawValue>,
-        #[serde(borrow, default)]
-        cache_scope: Option<&'a RawValue>,
-        #[serde(borrow, default, rename = "_meta")]
-        meta: Option<&'a RawValue>,
-    }
     let text = result.get();
-    let there: There<'_> = serde_json::from_str(text).map_err(|_| not_an_object())?;
     let inside = text.strip_prefix('{').ok_or_else(not_an_object)?;
+    let server_info = server_info.filter(|_| !there.names_server()).map(RawValue::get);
 
-    let mut out = String::with_capacity(text.len() + server_info.get().len() + 128);
+    let mut out = String::with_capacity(text.len() + server_info.map_or(0, str::len) + 128);
     out.push('{');
     if there.result_type.is_none() {
         out.push_str(r#""resultType":"complete","#);
@@ -63,17 +79,21 @@ pub(super) fn complete(
             out.push_str("\",");
         }
     }
+    let Some(server_info) = server_info else {
+        out.push_str(inside);
+        return Ok(out);
+    };
     match there.meta {
         None => {
             out.push_str(r#""_meta":{"io.modelcontextprotocol/serverInfo":"#);
-            out.push_str(server_info.get());
+            out.push_str(server_info);
             out.push('}');
             if !inside.trim_start().starts_with('}') {
                 out.push(',');
             }
             out.push_str(inside.trim_start());
         }
-        Some(meta) if meta.get().starts_with('{') && !meta.get().contains(SERVER_INFO) => {
+        Some(meta) => {
             // Where `_meta` stands in the text it was read from.
             let start = meta.get().as_ptr() as usize - inside.as_ptr() as usize;
             let (before, after) = inside.split_at_checked(start + 1).ok_or_else(not_an_object)?;
@@ -81,13 +101,12 @@ pub(super) fn complete(
             out.push('"');
             out.push_str(SERVER_INFO);
             out.push_str("\":");
-            out.push_str(server_info.get());
+            out.push_str(server_info);
             if !after.trim_start().starts_with('}') {
                 out.push(',');
             }
             out.push_str(after);
         }
-        Some(_) => out.push_str(inside),
     }
     Ok(out)
 }
@@ -96,7 +115,7 @@ pub(super) fn complete(
 pub(super) fn input_required(
     requests: &[InputRequest],
     state: &str,
-    server_info: &RawValue,
+    server_info: Option<&RawValue>,
 ) -> Result<String, McpError> {
     #[derive(Serialize)]
     struct Asked<'a> {
@@ -116,7 +135,7 @@ pub(super) fn input_required(
         members.insert("inputRequests".to_owned(), serde_json::Value::Object(requests));
     }
     let result = to_raw_value(&result).map_err(|_| McpError::internal())?;
-    complete(&result, server_info, None)
+    complete(&result, &There::read(&result)?, server_info, None)
 }
 
 fn not_an_object() -> McpError {
@@ -182,12 +201,15 @@ mod tests {
         let info = RawValue::from_string(INFO.to_owned()).unwrap();
         for (result, hint, expected, reason) in rows {
             let result = RawValue::from_string(result.to_owned()).unwrap();
-            let stamped = complete(&result, &info, hint).unwrap();
+            let there = There::read(&result).unwrap();
+            let stamped = complete(&result, &there, Some(&info), hint).unwrap();
             assert_eq!(stamped, expected, "{result}: {reason}");
         }
         for result in ["[]", "1", r#"{"_meta":{},"_meta":{}}"#] {
             let result = RawValue::from_string(result.to_owned()).unwrap();
-            assert!(complete(&result, &info, None).is_err(), "{result} is no result");
+            let there = There::read(&result);
+            let stamped = there.and_then(|there| complete(&result, &there, Some(&info), None));
+            assert!(stamped.is_err(), "{result} is no result");
         }
     }
 }

@@ -4,7 +4,7 @@ use sekisho_protocol::mcp::{McpError, ProtocolVersion};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::answer;
+use super::answer::{self, There};
 use crate::mcp::service::{CacheHint, ServerInfo};
 
 #[derive(Serialize)]
@@ -24,5 +24,5 @@ pub(super) fn result(info: &ServerInfo, hint: CacheHint) -> Result<String, McpEr
         instructions: info.instructions.as_deref(),
     };
     let discovered = to_raw_value(&discovered).map_err(|_| McpError::internal())?;
-    answer::complete(&discovered, &info.server_info, Some(hint))
+    answer::complete(&discovered, &There::default(), Some(&info.server_info), Some(hint))
 }

@@ -29,6 +29,7 @@ use sekisho_protocol::mcp::{
 };
 use serde_json::value::RawValue;
 
+use self::answer::There;
 use self::headers::Repeated;
 use self::in_flight::InFlight;
 use self::listen::Listeners;
@@ -210,12 +211,14 @@ impl Stateless {
             let info = self.service.info(context).await?;
             return discover::result(&info, self.service.cache_hint(method, context));
         }
-        let server_info = self.service.server_info(context).await?;
         match self.service.call(method, params.as_deref(), context).await {
             Ok(result) => {
+                let there = There::read(&result)?;
+                let server_info =
+                    if there.names_server() { None } else { self.name(context).await };
                 let hint =
                     answer::is_cacheable(method).then(|| self.service.cache_hint(method, context));
-                answer::complete(&result, &server_info, hint)
+                answer::complete(&result, &there, server_info.as_deref(), hint)
             }
             Err(CallError::Failed(error)) => Err(error.in_stateless_words()),
             Err(CallError::InputRequired(needed)) => {
@@ -227,9 +230,16 @@ impl Stateless {
                     context.require(request.capability())?;
                 }
                 let state = self.request_state.seal(checked, &needed);
-                answer::input_required(&needed.requests, &state, &server_info)
+                let server_info = self.name(context).await;
+                answer::input_required(&needed.requests, &state, server_info.as_deref())
             }
         }
+    }
+
+    /// Who answers, to be said beside an answer that is there. Where that cannot be found out, the answer
+    /// is not lost: it merely does not say it.
+    async fn name(&self, context: &Context) -> Option<Box<RawValue>> {
+        self.service.server_info(context).await.ok()
     }
 }
 

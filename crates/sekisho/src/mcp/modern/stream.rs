@@ -194,19 +194,20 @@ impl Open {
             };
             tokio::select! {
                 biased;
+                () = self.shutdown.cancelled(), if only_listens => {
+                    self.end();
+                }
+                // Before what waits, of which there may always be more.
+                _ = self.check.tick() => {
+                    if !self.endpoint.may_listen(self.sender.as_ref()).await {
+                        self.end();
+                    }
+                }
                 next = self.reader.next() => {
                     // Nobody comes back to a stream of this era, so none is sent away.
                     let Some(Next::Event(event)) = next else { return None };
                     self.keep_alive.reset();
                     return Some(sse::message(None, &event.data));
-                }
-                () = self.shutdown.cancelled(), if only_listens => {
-                    self.end();
-                }
-                _ = self.check.tick() => {
-                    if !self.endpoint.may_listen(self.sender.as_ref()).await {
-                        self.end();
-                    }
                 }
                 answer = work => {
                     self.exchange.finish_with(answer.message);

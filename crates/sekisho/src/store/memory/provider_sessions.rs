@@ -11,7 +11,9 @@ use sekisho_protocol::SecretHash;
 use crate::clock::Timestamp;
 use crate::grant::GrantId;
 use crate::seal::Sealed;
-use crate::store::{ClaimedSession, Due, DueSessions, ProviderLogout, ProviderSession};
+use crate::store::{
+    CLOCKS_APART_MAX, ClaimedSession, Due, DueSessions, ProviderLogout, ProviderSession,
+};
 
 #[derive(Default)]
 pub(super) struct ProviderSessions {
@@ -37,9 +39,10 @@ impl Row {
             && self.session.subject == subject
     }
 
-    /// Whether nobody has it. A claim that ends later than any can, is of a clock that was set back.
+    /// Whether nobody has it. A claim that ends later than any can, by whichever clock, is of one that was
+    /// set back.
     fn is_free(&self, now: Timestamp, until: Timestamp) -> bool {
-        self.claimed_until.is_none_or(|end| end.is_over(now) || end > until)
+        self.claimed_until.is_none_or(|end| end.is_over(now) || end > until.plus(CLOCKS_APART_MAX))
     }
 }
 

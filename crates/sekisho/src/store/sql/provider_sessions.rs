@@ -12,8 +12,8 @@ use crate::grant::GrantId;
 use crate::principal::Identity;
 use crate::seal::Sealed;
 use crate::store::{
-    ClaimedSession, DueSessions, GrantsOf, LoggedOut, PERSONAL_CLIENT, ProviderLogout,
-    ProviderSession, SessionEnd, StoreError,
+    CLOCKS_APART_MAX, ClaimedSession, DueSessions, GrantsOf, LoggedOut, PERSONAL_CLIENT,
+    ProviderLogout, ProviderSession, SessionEnd, StoreError,
 };
 
 pub(super) async fn insert(step: &mut Step, session: &ProviderSession) -> Result<(), StoreError> {
@@ -85,12 +85,12 @@ pub(super) async fn claim(
     query(
         "UPDATE provider_sessions SET check_at = $2, claim = claim + 1, claimed_until = $2
          WHERE (check_at <= $1 OR check_at > $4)
-            AND (claimed_until IS NULL OR claimed_until <= $1 OR claimed_until > $2
+            AND (claimed_until IS NULL OR claimed_until <= $1 OR claimed_until > $6
                 OR over_since IS NOT NULL)
             AND grant_id IN (
             SELECT grant_id FROM provider_sessions
             WHERE (check_at <= $1 OR check_at > $4) AND ($5 OR over_since IS NOT NULL)
-                AND (claimed_until IS NULL OR claimed_until <= $1 OR claimed_until > $2
+                AND (claimed_until IS NULL OR claimed_until <= $1 OR claimed_until > $6
                     OR over_since IS NOT NULL)
             ORDER BY check_at, grant_id LIMIT $3)
          RETURNING grant_id, issuer, subject, tokens, claim, failures, over_since,
@@ -104,6 +104,7 @@ pub(super) async fn claim(
     .bind(i64::from(rows_max))
     .bind(horizon.unix_seconds())
     .bind(which == DueSessions::All)
+    .bind(until.plus(CLOCKS_APART_MAX).unix_seconds())
     .fetch_all(writer, rows::claimed_session)
     .await
 }
@@ -118,13 +119,14 @@ pub(super) async fn claim_alone(
     let claimed = query(
         "UPDATE provider_sessions SET claim = claim + 1, claimed_until = $3
          WHERE grant_id = $1 AND over_since IS NULL
-            AND (claimed_until IS NULL OR claimed_until <= $2 OR claimed_until > $3)
+            AND (claimed_until IS NULL OR claimed_until <= $2 OR claimed_until > $4)
          RETURNING grant_id, issuer, subject, tokens, claim, failures, over_since,
             TRUE AS others_live",
     )
     .bind(key(grant.as_str()))
     .bind(now.unix_seconds())
     .bind(until.unix_seconds())
+    .bind(until.plus(CLOCKS_APART_MAX).unix_seconds())
     .fetch_all(writer, rows::claimed_session)
     .await?;
     Ok(claimed.into_iter().next())
@@ -243,7 +245,30 @@ async fn see_off(
     .bind(PERSONAL_CLIENT)
     .execute(&mut *step)
     .await?;
+    end_vouched(step, &ended.issuer, &ended.subject, now).await?;
     Ok(told)
+}
+
+/// Ends what this person was given on somebody's word, of which no session is kept.
+async fn end_vouched(
+    step: &mut Step,
+    issuer: &str,
+    subject: &str,
+    now: Timestamp,
+) -> Result<Vec<GrantId>, StoreError> {
+    let vouched = query(
+        "SELECT id FROM grants WHERE issuer = $1 AND subject = $2 AND is_vouched = TRUE
+         ORDER BY id",
+    )
+    .bind(issuer)
+    .bind(subject)
+    .fetch_all(&mut *step, rows::first::<String>)
+    .await?;
+    let vouched: Vec<GrantId> = vouched.into_iter().map(GrantId::new).collect();
+    for grant in &vouched {
+        grants::end(step, &GrantsOf::One(grant.clone()), now).await?;
+    }
+    Ok(vouched)
 }
 
 pub(super) async fn log_out(
@@ -297,6 +322,7 @@ pub(super) async fn log_out(
     people.sort_unstable();
     people.dedup();
     for subject in &people {
+        ended.extend(end_vouched(step, &logout.issuer, subject, now).await?);
         query("DELETE FROM browser_sessions WHERE issuer = $1 AND subject = $2")
             .bind(&logout.issuer)
             .bind(subject)

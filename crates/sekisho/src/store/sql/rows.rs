@@ -13,9 +13,9 @@ use crate::principal::{Claims, Identity, Principal};
 use crate::seal::Sealed;
 use crate::store::tries::TryRow;
 use crate::store::{
-    AccessToken, ClaimedSession, Client, ClientOrigin, CodeRecord, Contents, Due, Flow, FoundBy,
-    FoundPerson, LastNoted, ListedGrant, LocalUser, LoginRecord, Personal, ProviderSession,
-    RefreshToken, Revocation, StoreError, Successors,
+    AccessToken, Admitted, ClaimedSession, Client, ClientOrigin, CodeRecord, Contents, Due, Flow,
+    FoundBy, FoundPerson, LastNoted, ListedGrant, LocalUser, LoginRecord, Personal,
+    ProviderSession, RefreshToken, Revocation, StoreError, Successors,
 };
 
 pub(super) fn client(row: Row<'_>) -> Result<Client, StoreError> {
@@ -111,7 +111,8 @@ pub(super) fn access_token(row: Row<'_>) -> Result<AccessToken, StoreError> {
     };
     let resource = ResourceUri::new(row.text("resource")?);
     let last_noted = LastNoted::new(row.time_if_any("last_used_at")?);
-    Ok(AccessToken { principal: Arc::new(principal), resource, last_noted })
+    let (principal, admitted) = (Arc::new(principal), Admitted::default());
+    Ok(AccessToken { principal, resource, last_noted, admitted })
 }
 
 pub(super) fn refresh_token(row: Row<'_>) -> Result<RefreshToken, StoreError> {

@@ -16,13 +16,13 @@ use crate::grant::{Grant, GrantId, IssuedTokens};
 use crate::principal::Identity;
 use crate::seal::{KeyId, Sealed};
 use crate::store::{
-    ASSERTIONS_MAX, AccessToken, AccountSessionBegun, AssertionUse, CLIENTS_LISTED_MAX,
-    CONSENTS_KEPT, ClaimedSession, Client, ClientOrigin, CodeIssue, CodeRecord, CodeRedemption,
-    DueSessions, Flow, FlowNote, FoundPerson, GrantsOf, KeyClaim, LOCAL_ISSUER, ListedGrant,
-    LocalUser, LoggedOut, LoginBegun, LoginRecord, PERSONAL_CLIENT, PersonalToken,
-    PersonalTokenAdded, ProviderLogout, ProviderSession, REVOCATIONS_READ_MAX, RefreshExtension,
-    RefreshRotation, RefreshToken, RememberedConsent, Revocation, RotationTime, SessionEnd, Store,
-    StoreError, Swept, TryCounted, TryCounter,
+    AccessToken, AccountSessionBegun, AssertionUse, CLIENTS_LISTED_MAX, CONSENTS_KEPT,
+    ClaimedSession, Client, ClientOrigin, CodeIssue, CodeRecord, CodeRedemption, DueSessions, Flow,
+    FlowNote, FoundPerson, GrantsOf, KeyClaim, LOCAL_ISSUER, ListedGrant, LocalUser, LoggedOut,
+    LoginBegun, LoginRecord, PERSONAL_CLIENT, PersonalToken, PersonalTokenAdded, ProviderLogout,
+    ProviderSession, REVOCATIONS_READ_MAX, RefreshExtension, RefreshRotation, RefreshToken,
+    RememberedConsent, Revocation, RotationTime, SessionEnd, Store, StoreError, Swept, TryCounted,
+    TryCounter, UsedAssertion,
 };
 use async_trait::async_trait;
 use sekisho_protocol::SecretHash;
@@ -701,20 +701,29 @@ impl Store for SqlStore {
         step.commit().await
     }
 
-    async fn use_assertion(
-        &self,
-        assertion: &SecretHash,
-        expires_at: Timestamp,
-    ) -> Result<AssertionUse, StoreError> {
+    async fn issue_vouched(&self, grant: &Grant, tokens: &IssuedTokens) -> Result<(), StoreError> {
+        let mut step = self.begin().await?;
+        insert_grant(&mut step, grant).await?;
+        query("UPDATE grants SET is_vouched = TRUE WHERE id = $1")
+            .bind(grant.id.as_str())
+            .execute(&mut step)
+            .await?;
+        insert_tokens(&mut step, &grant.id, tokens).await?;
+        step.commit().await
+    }
+
+    async fn use_assertion(&self, assertion: &UsedAssertion) -> Result<AssertionUse, StoreError> {
+        let UsedAssertion { id, share, expires_at } = assertion;
         let mut step = self.begin().await?;
         let used = query(
-            "INSERT INTO assertions (assertion, expires_at)
-             SELECT $1, $2 WHERE (SELECT COUNT(*) FROM assertions) < $3
+            "INSERT INTO assertions (assertion, expires_at, share)
+             SELECT $1, $2, $3 WHERE (SELECT COUNT(*) FROM assertions WHERE share = $3) < $4
              ON CONFLICT (assertion) DO NOTHING",
         )
-        .bind(bytes(assertion))
+        .bind(bytes(id))
         .bind(expires_at.unix_seconds())
-        .bind(limit(ASSERTIONS_MAX))
+        .bind(bytes(&share.0))
+        .bind(limit(self.limits.assertions_per_share_max))
         .execute(&mut step)
         .await?;
         if used > 0 {
@@ -722,7 +731,7 @@ impl Store for SqlStore {
             return Ok(AssertionUse::Fresh);
         }
         let known = query("SELECT COUNT(*) FROM assertions WHERE assertion = $1")
-            .bind(bytes(assertion))
+            .bind(bytes(id))
             .fetch_one(&mut step, rows::first::<i64>)
             .await?;
         step.commit().await?;

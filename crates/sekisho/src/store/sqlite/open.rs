@@ -311,7 +311,7 @@ pub(super) const MIGRATIONS_TABLE: &str = "CREATE TABLE IF NOT EXISTS _sqlx_migr
 )";
 
 /// Every schema there ever was, oldest first. Never changed once released, only added to.
-const MIGRATIONS: [Migration; 11] = [
+const MIGRATIONS: [Migration; 12] = [
     (1, "tables", include_str!("../../../migrations/sqlite/0001_tables.sql")),
     (2, "refresh", include_str!("../../../migrations/sqlite/0002_refresh.sql")),
     (3, "clients", include_str!("../../../migrations/sqlite/0003_clients.sql")),
@@ -327,4 +327,9 @@ const MIGRATIONS: [Migration; 11] = [
     (9, "described", include_str!("../../../migrations/sqlite/0009_described.sql")),
     (10, "leases", include_str!("../../../migrations/sqlite/0010_leases.sql")),
     (11, "tries", include_str!("../../../migrations/sqlite/0011_tries.sql")),
+    (
+        12,
+        "shares and vouched",
+        include_str!("../../../migrations/sqlite/0012_shares_and_vouched.sql"),
+    ),
 ];

@@ -28,8 +28,8 @@ pub(in crate::gateway::upstream) async fn carry(
     let caller = connection.caller();
     let mut head = link.head(caller.as_ref()).await?;
     head.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-    let response = client.send(Method::GET, &server.address, head, Bytes::new()).await?;
-    let response = link.judge(response, caller.as_ref()).await?;
+    let response = link.ask(Method::GET, head, Bytes::new(), caller.as_ref()).await?;
+    let response = link.judge(response).await?;
     if !is_event_stream(&response) {
         return Err(Trouble::OtherContent);
     }
@@ -67,7 +67,7 @@ pub(in crate::gateway::upstream) async fn carry(
     tokio::spawn(pumping.pump(queued, |link, Call { message, headers, id, caller }| async move {
         let posted = match link.post(message, headers, caller.as_ref()).await {
             // What it says here is no message of the protocol.
-            Ok(response) => link.judge(response, caller.as_ref()).await.map(drop),
+            Ok(response) => link.judge(response).await.map(drop),
             Err(trouble) => Err(trouble),
         };
         if let Err(trouble) = posted {

@@ -34,6 +34,7 @@ use self::event_reader::EventReader;
 pub use self::event_reader::events_in;
 use self::trouble::Trouble;
 use super::connection::{Called, Connection, Outgoing};
+use crate::gateway::complaints::Complaints;
 use crate::gateway::credential::Introduction;
 use crate::gateway::limits::GatewayLimits;
 use crate::principal::Principal;
@@ -150,7 +151,7 @@ impl RemoteServer {
             let mut value = HeaderValue::from_str(value.reveal()).map_err(|_| wrong())?;
             value.set_sensitive(true);
             if kept.insert(header, value).is_some() {
-                return Err(wrong());
+                return Err(RemoteServerError::DoubledHeader(name.to_owned()));
             }
         }
         let (address, introduction) = (Arc::new(Address::new(url)?), Introduction::Nothing);
@@ -258,6 +259,8 @@ pub(in crate::gateway) struct Link {
     introduction: Introduction,
     session: OnceLock<HeaderValue>,
     connection: Arc<Connection>,
+    /// Of callers that cannot be introduced.
+    unintroduced: Complaints,
 }
 
 impl fmt::Debug for Link {
@@ -280,6 +283,7 @@ impl Link {
             introduction: server.introduction.clone(),
             session: OnceLock::new(),
             connection: Arc::clone(connection),
+            unintroduced: Complaints::default(),
         })
     }
 
@@ -312,7 +316,26 @@ impl Link {
         head.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
         head.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         head.extend(headers);
-        self.client.send(Method::POST, &self.address, head, message).await
+        self.ask(Method::POST, head, message, caller).await
+    }
+
+    /// Sends a request. If what introduced the caller in it is not taken, something else is tried next
+    /// time.
+    async fn ask(
+        &self,
+        method: Method,
+        head: HeaderMap,
+        body: Bytes,
+        caller: Option<&Arc<Principal>>,
+    ) -> Result<Response, Trouble> {
+        let shown = self.introduction.token_in(&head).cloned();
+        let response = self.client.send(method, &self.address, head, body).await?;
+        if response.status() == StatusCode::UNAUTHORIZED
+            && let (Some(caller), Some(shown)) = (caller, &shown)
+        {
+            self.introduction.was_refused(caller, shown);
+        }
+        Ok(response)
     }
 
     /// Posts what asks for no answer.
@@ -320,7 +343,7 @@ impl Link {
         let posted = async {
             let caller = outgoing.caller.as_ref();
             let response = self.post(outgoing.message, outgoing.headers, caller).await?;
-            self.judge(response, caller).await.map(drop)
+            self.judge(response).await.map(drop)
         };
         let posted = tokio::select! {
             posted = tokio::time::timeout(ACCEPT_WAIT, posted) => posted,
@@ -372,11 +395,7 @@ impl Link {
     }
 
     /// A response of success, or what is in the way.
-    async fn judge(
-        &self,
-        response: Response,
-        caller: Option<&Arc<Principal>>,
-    ) -> Result<Response, Trouble> {
+    async fn judge(&self, response: Response) -> Result<Response, Trouble> {
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -385,9 +404,6 @@ impl Link {
             return Err(Trouble::Redirected(status));
         }
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            if status == StatusCode::UNAUTHORIZED {
-                self.introduction.was_refused(caller);
-            }
             return Err(Trouble::NotLetIn(status));
         }
         if status == StatusCode::NOT_FOUND && self.session.get().is_some() {
@@ -405,7 +421,10 @@ impl Link {
     fn fail(&self, id: u64, trouble: Trouble) {
         let is_forgotten = matches!(trouble, Trouble::Forgotten);
         let is_told = matches!(trouble, Trouble::Refused { error: Some(_), .. });
-        if !is_forgotten && !is_told {
+        // Who may call may call again and again.
+        let is_due =
+            !matches!(trouble, Trouble::NotIntroduced(_)) || self.unintroduced.is_due().is_some();
+        if !is_forgotten && !is_told && is_due {
             let error = std::error::Error::source(&trouble);
             tracing::warn!(error, "a call of the server behind us fails: {trouble}");
         }

@@ -19,6 +19,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
+#[cfg(not(feature = "simulation"))]
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tower::Service as _;
@@ -31,6 +32,12 @@ const IDLE_MAX: usize = 512;
 /// How long the other end may be silent before it is asked whether it is there, and how often.
 const PROBE_AFTER: Duration = Duration::from_secs(15);
 const PROBES_MAX: u32 = 3;
+
+/// What a connection is made of. A simulation has no sockets.
+#[cfg(not(feature = "simulation"))]
+type Stream = TcpStream;
+#[cfg(feature = "simulation")]
+type Stream = Box<dyn crate::simulation::Stream>;
 
 /// The connections to one server.
 pub(in crate::gateway) struct Pool {
@@ -51,7 +58,7 @@ struct Idle {
 /// One connection.
 struct Line {
     sender: http1::SendRequest<Full<Bytes>>,
-    connection: http1::Connection<TokioIo<TcpStream>, Full<Bytes>>,
+    connection: http1::Connection<TokioIo<Stream>, Full<Bytes>>,
     is_over: bool,
 }
 
@@ -115,12 +122,23 @@ impl Pool {
     }
 
     async fn connect(&self) -> Result<Box<Line>, Trouble> {
-        let connecting = self.connector.clone().call(self.origin.clone());
-        let stream = tokio::time::timeout(self.connect_wait, connecting).await;
-        let stream = stream.map_err(|_| Trouble::TooSlow)?.map_err(Trouble::unreachable)?;
+        let stream = tokio::time::timeout(self.connect_wait, self.stream()).await;
+        let stream = stream.map_err(|_| Trouble::TooSlow)??;
         let begun = http1::handshake(stream).await;
         let (sender, connection) = begun.map_err(Trouble::broken)?;
         Ok(Box::new(Line { sender, connection, is_over: false }))
+    }
+
+    async fn stream(&self) -> Result<TokioIo<Stream>, Trouble> {
+        #[cfg(feature = "simulation")]
+        if let Some(connecting) = crate::simulation::connect(&self.origin.to_string()) {
+            return connecting.await.map(TokioIo::new).map_err(Trouble::unreachable);
+        }
+        let connecting = self.connector.clone().call(self.origin.clone());
+        let stream = connecting.await.map_err(Trouble::unreachable)?;
+        #[cfg(feature = "simulation")]
+        let stream = TokioIo::new(Box::new(stream.into_inner()) as Stream);
+        Ok(stream)
     }
 
     /// A connection that was used before and can be used again.

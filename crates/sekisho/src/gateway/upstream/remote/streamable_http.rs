@@ -44,19 +44,45 @@ pub(in crate::gateway::upstream) fn carry(
 impl Link {
     /// A whole call, from its POST to its answer. Dropped before, the server is hung up on.
     pub(in crate::gateway::upstream) fn carry(self: Arc<Self>, call: Call) -> Work {
+        let (id, caller) = (call.id, call.caller.clone());
+        // Given back when the answer begins, since that may go on for hours.
+        let begun = Box::pin(Arc::clone(&self).begin(call));
         Box::pin(async move {
-            let id = call.id;
-            if let Err(trouble) = self.call(call).await {
+            let carried = async {
+                if let Some(answer) = begun.await? {
+                    let heard = self.follow(answer, id, caller).await;
+                    heard.unwrap_or(Err(Trouble::NoAnswer))?;
+                }
+                if self.connection.is_open(id) { Err(Trouble::NoAnswer) } else { Ok(()) }
+            };
+            if let Err(trouble) = carried.await {
                 self.fail(id, trouble);
             }
         })
     }
 
-    async fn call(self: &Arc<Self>, call: Call) -> Result<(), Trouble> {
+    /// Hears the rest of a call's stream. What it tells may keep whoever asked busy, and the server shall
+    /// not wait for that.
+    fn follow(
+        self: &Arc<Self>,
+        mut answer: Following,
+        id: u64,
+        caller: Option<Arc<Principal>>,
+    ) -> AbortOnDropHandle<Result<(), Trouble>> {
+        let link = Arc::clone(self);
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            while !link.hear_next(&mut answer, id, caller.as_ref()).await? {}
+            Ok(())
+        }))
+    }
+
+    /// Posts a call and hears the first message of what comes, which is nearly always the answer; if not,
+    /// gives what is to be heard yet.
+    async fn begin(self: Arc<Self>, call: Call) -> Result<Option<Following>, Trouble> {
         let Call { message, headers, id, caller } = call;
-        let sender = caller.as_ref();
+        let caller = caller.as_ref();
         let has_session = !headers.contains_key(PROTOCOL_VERSION);
-        let response = self.judge(self.post(message, headers, sender).await?, sender).await?;
+        let response = self.judge(self.post(message, headers, caller).await?).await?;
         if has_session && self.connection.version().is_none() {
             self.keep_session(&response)?;
         }
@@ -65,20 +91,13 @@ impl Link {
             self.connection.hear(&body, Some(id));
         } else if is_event_stream(&response) {
             let mut answer = Following::new(response, self.connection.message_bytes_max());
-            // Nearly always the answer is all there is. What is told before it may keep whoever asked
-            // busy, and the server shall not wait for that.
-            if !self.hear_next(&mut answer, id, sender).await? {
-                let link = Arc::clone(self);
-                let following = AbortOnDropHandle::new(tokio::spawn(async move {
-                    while !link.hear_next(&mut answer, id, caller.as_ref()).await? {}
-                    Ok(())
-                }));
-                following.await.unwrap_or(Err(Trouble::NoAnswer))?;
+            if !self.hear_next(&mut answer, id, caller).await? {
+                return Ok(Some(answer));
             }
         } else if response.status() != StatusCode::ACCEPTED {
             return Err(Trouble::OtherContent);
         }
-        if self.connection.is_open(id) { Err(Trouble::NoAnswer) } else { Ok(()) }
+        Ok(None)
     }
 
     /// Remembers the session that an `initialize` began.
@@ -124,7 +143,7 @@ impl Link {
                 return Err(trouble);
             }
             Box::pin(tokio::time::sleep(pause(&place, answer.in_vain))).await;
-            let response = match self.resume(&place, caller).await {
+            let response = match Box::pin(self.resume(&place, caller)).await {
                 Ok(response) => response,
                 // The server took the call: that it knows nothing of it now is no refusal.
                 Err(Trouble::Refused { .. } | Trouble::Forgotten) => return Err(trouble),
@@ -141,7 +160,7 @@ impl Link {
         place: &Place,
         caller: Option<&Arc<Principal>>,
     ) -> Result<Response, Trouble> {
-        let response = self.judge(self.get(place, caller).await?, caller).await?;
+        let response = self.judge(self.get(place, caller).await?).await?;
         if is_event_stream(&response) { Ok(response) } else { Err(Trouble::OtherContent) }
     }
 
@@ -156,7 +175,7 @@ impl Link {
         if let Some(Ok(id)) = id {
             head.insert(LAST_EVENT_ID, id);
         }
-        self.client.send(Method::GET, &self.address, head, Bytes::new()).await
+        self.ask(Method::GET, head, Bytes::new(), caller).await
     }
 
     /// Listens to what belongs to no call, if the server tells such things, until the conversation

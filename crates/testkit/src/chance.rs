@@ -4,7 +4,8 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::ops::Range;
 
 /// A stream of numbers that its seed decides.
-pub(crate) struct Chance(u64);
+#[derive(Debug)]
+pub struct Chance(u64);
 
 impl From<u64> for Chance {
     fn from(seed: u64) -> Self {
@@ -13,7 +14,7 @@ impl From<u64> for Chance {
 }
 
 /// A seed that nobody chose.
-pub(crate) fn seed() -> u64 {
+pub fn seed() -> u64 {
     RandomState::new().build_hasher().finish() % 1_000_000_000
 }
 
@@ -27,21 +28,23 @@ impl Chance {
     }
 
     /// Another stream.
-    pub(crate) fn fork(&mut self) -> Self {
+    #[must_use]
+    pub fn fork(&mut self) -> Self {
         Self(self.next())
     }
 
-    pub(crate) fn within(&mut self, range: Range<u64>) -> u64 {
+    /// A number within the range, which is not empty.
+    pub fn within(&mut self, range: Range<u64>) -> u64 {
         range.start + self.next() % (range.end - range.start)
     }
 
     /// True `percent` times in a hundred.
-    pub(crate) fn is(&mut self, percent: u64) -> bool {
+    pub fn is(&mut self, percent: u64) -> bool {
         self.next() % 100 < percent
     }
 
     /// An index below `length`, if there is one.
-    pub(crate) fn index(&mut self, length: usize) -> Option<usize> {
+    pub fn index(&mut self, length: usize) -> Option<usize> {
         let length = u64::try_from(length).unwrap();
         (length > 0).then(|| usize::try_from(self.next() % length).unwrap())
     }
