@@ -53,6 +53,10 @@ export const instances = port('E2E_INSTANCES', 1);
 export const upstreamPort = port('E2E_UPSTREAM_PORT', 9100);
 /** Where metrics are shown; Prometheus takes the next one. */
 export const metricsPort = port('E2E_METRICS_PORT', 9464);
+/** Where each instance shows its own. */
+export const metricsPorts = Array.from({ length: instances }, (_, index) => (index === 0 ? metricsPort : metricsPort + 1 + index));
+/** How long what one instance took back may still be taken by another. */
+export const elsewhereMsMax = instances > 1 ? 1000 : 0;
 
 export const publicUrl = `http://localhost:${sekishoPort}`;
 export const keycloakUrl = `http://localhost:${keycloakPort}`;

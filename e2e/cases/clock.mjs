@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { scratch } from '../settings.mjs';
-import { NativeClient, callFortune, statusOf } from '../drivers/native_client.mjs';
+import { NativeClient, callFortune, statusOf, statusOnceOut } from '../drivers/native_client.mjs';
 import { must, mustBe, mustBeAFortune } from './must.mjs';
 
 /** How often libfaketime looks whether the clock was set, in seconds. */
@@ -62,7 +62,7 @@ async function clockIsSet(world) {
 }
 
 async function staysEnded(client, tokens, when) {
-  mustBe(`a revoked token, ${when}`, await statusOf('/mcp', tokens.access_token), 401);
+  mustBe(`a revoked token, ${when}`, await statusOnceOut('/mcp', tokens.access_token), 401);
   mustBe(`its refresh token, ${when}`, (await client.refresh(tokens.refresh_token)).error, 'invalid_grant');
 }
 

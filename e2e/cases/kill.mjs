@@ -1,6 +1,6 @@
 // kill -9 in the middle of a login, and right after a token was issued: what was acknowledged is still there.
 import { publicUrl } from '../settings.mjs';
-import { NativeClient, callFortune, statusOf } from '../drivers/native_client.mjs';
+import { NativeClient, callFortune, statusOf, statusOnceOut } from '../drivers/native_client.mjs';
 import { must, mustBe, mustBeAFortune } from './must.mjs';
 
 async function survivesKill9(world) {
@@ -62,7 +62,7 @@ async function killAfterToken(world, sekisho, client) {
   // That the code was spent is remembered too: its replay is refused, and costs what it bought.
   const replayed = await client.redeem(code, attempt);
   mustBe('the answer to a replayed code', `${replayed.status} ${replayed.error}`, '400 invalid_grant');
-  mustBe('the status of /mcp after the replay', await statusOf('/mcp', tokens.access_token), 401);
+  mustBe('the status of /mcp after the replay', await statusOnceOut('/mcp', tokens.access_token), 401);
 }
 
 export const cases = [{ name: 'kill-9-mid-login-and-after-token', login: '26.1.0', run: survivesKill9 }];

@@ -4,7 +4,7 @@ import { execFile } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { binary, metricsPort, publicUrl, root } from '../settings.mjs';
+import { binary, metricsPort, metricsPorts, publicUrl, root } from '../settings.mjs';
 import { Child, mustBeFree } from '../drivers/child.mjs';
 import { accessToken, callFortune, statusOf } from '../drivers/native_client.mjs';
 import { Sekisho } from '../drivers/sekisho.mjs';
@@ -27,7 +27,7 @@ async function startPrometheus(world, folder) {
 rule_files: ["${alerts}"]
 scrape_configs:
   - job_name: sekisho
-    static_configs: [{ targets: ["127.0.0.1:${metricsPort}"] }]
+    static_configs: [{ targets: ${JSON.stringify(metricsPorts.map((port) => `127.0.0.1:${port}`))} }]
 `,
   );
   const words = [`--config.file=${settings}`, `--storage.tsdb.path=${join(folder, 'prometheus')}`, `--web.listen-address=127.0.0.1:${prometheusPort}`];
@@ -62,7 +62,7 @@ async function silent(wanted) {
 }
 
 async function everyQueryFindsASeries(world) {
-  await mustBeFree(metricsPort, 'the metrics', 'E2E_METRICS_PORT');
+  for (const port of metricsPorts) await mustBeFree(port, 'the metrics', 'E2E_METRICS_PORT');
   const upstream = `{ command = ["${binary}", "stdio", "--config", "behind.toml"], per = "user" }`;
   const measured = { SEKISHO_METRICS_LISTEN: `127.0.0.1:${metricsPort}` };
   const sekisho = world.until(await Sekisho.startWithKeycloak(world.name, world.keycloak, {}, upstream, measured, { 'behind.toml': '' }));

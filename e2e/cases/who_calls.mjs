@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { binary, publicUrl, pythonFastmcp, ring, upstreamPort } from '../settings.mjs';
 import { Child, mustBeFree } from '../drivers/child.mjs';
-import { callFortune, NativeClient, statusOf } from '../drivers/native_client.mjs';
+import { callFortune, NativeClient, statusOnceOut } from '../drivers/native_client.mjs';
 import { Recorder } from '../drivers/recorder.mjs';
 import { Sekisho } from '../drivers/sekisho.mjs';
 import { accepts } from '../drivers/upstream.mjs';
@@ -135,7 +135,7 @@ const telling = (name) => async (world) => {
     await pause(LIFE_S * 1000);
     const refused = await callFortune(tokens.access_token).catch(({ message }) => message);
     must(/log in again|answered initialize with 401/.test(refused), `who is disabled at Keycloak hears ${refused}`);
-    mustBe('after that', await statusOf('/mcp', tokens.access_token), 401);
+    mustBe('the status of /mcp after that', await statusOnceOut('/mcp', tokens.access_token), 401);
   }
   await undo();
   return `${bearers.length} tokens`;

@@ -2,7 +2,7 @@
 // the token request, and one tool call. Small enough to see every parameter that comes back.
 import { createHash, randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
-import { publicUrl } from '../settings.mjs';
+import { elsewhereMsMax, publicUrl } from '../settings.mjs';
 
 const ANSWER_MS_MAX = 15_000;
 const ARRIVAL_MS_MAX = 30_000;
@@ -166,4 +166,12 @@ export async function statusOf(path, accessToken) {
   clearTimeout(timer);
   stop.abort();
   return answer.status;
+}
+
+/** The same, once every instance has had the time to hear that the token was taken back: at once, where there is one. */
+export async function statusOnceOut(path, accessToken) {
+  const until = Date.now() + elsewhereMsMax;
+  let status = await statusOf(path, accessToken);
+  while (status !== 401 && Date.now() < until) status = await statusOf(path, accessToken);
+  return status;
 }

@@ -2,7 +2,7 @@
 // With E2E_INSTANCES it is that many of it behind nginx, of which a kill takes one.
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { binary, instances, publicUrl, scratch, sekishoPort } from '../settings.mjs';
+import { binary, instances, metricsPorts, publicUrl, scratch, sekishoPort } from '../settings.mjs';
 import { Child, mustBeFree } from './child.mjs';
 import { newDatabase, ofInstance, startNginx, writeKey } from './fleet.mjs';
 
@@ -96,23 +96,30 @@ ${more}`,
       this.running = Array.from({ length: instances }, (_, index) => {
         const settings = index === 0 ? this.settings : join(this.folder, `sekisho-${index + 1}.toml`);
         writeFileSync(settings, ofInstance(this.written, index + 1, database));
-        return { settings };
+        const env = this.env?.SEKISHO_METRICS_LISTEN ? { SEKISHO_METRICS_LISTEN: `127.0.0.1:${metricsPorts[index]}` } : {};
+        return { settings, env };
       });
       this.child = { output: '' };
     }
-    for (const one of this.running.filter(({ child }) => !child || child.ended)) {
-      one.child = this.begin(one.settings);
-      for (const stream of [one.child.process.stdout, one.child.process.stderr]) stream.on('data', (text) => (this.child.output += text));
-      await one.child.printed(/^listening on http:\/\/\S+/m, START_MS_MAX);
+    try {
+      for (const one of this.running.filter(({ child }) => !child || child.ended)) {
+        one.child = this.begin(one.settings, one.env);
+        for (const stream of [one.child.process.stdout, one.child.process.stderr]) stream.on('data', (text) => (this.child.output += text));
+        await one.child.printed(/^listening on http:\/\/\S+/m, START_MS_MAX);
+      }
+      this.nginx ??= await startNginx(this.folder);
+    } catch (error) {
+      // Whoever asked for them has nothing yet that could be stopped.
+      await this.stop();
+      throw error;
     }
-    this.nginx ??= await startNginx(this.folder);
   }
 
-  begin(settings) {
-    const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('SEKISHO_')));
+  begin(settings, env = {}) {
+    const ours = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('SEKISHO_')));
     return new Child('sekisho', this.program, ['serve', '--config', settings], {
       cwd: this.folder,
-      env: { ...env, NO_COLOR: '1', ...this.env },
+      env: { ...ours, NO_COLOR: '1', ...this.env, ...env },
       log: join(this.folder, 'sekisho.log'),
     });
   }
