@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,13 +49,20 @@ pub enum Per {
 }
 
 /// Whose conversation it is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Owner {
     whose: Whose,
     /// Whose share it counts to; nobody's where all share one.
     person: Option<Person>,
     capabilities: Box<str>,
     told: Variables,
+}
+
+impl Hash for Owner {
+    /// Looked for with each call: owners that differ in the rest alone are few.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.whose.hash(state);
+    }
 }
 
 /// What a process hears of its caller, by its environment.
@@ -273,7 +281,7 @@ impl Owners {
         }
         let limits = &self.recipe.limits;
         if places.len() >= limits.upstreams_per_person_max {
-            places.retain(|_, place| !place.is_empty());
+            places.retain(|_, place| !is_unused(place));
         }
         // First within a person's own share, so that nobody's many clients end what is another's.
         let is_own = |other: &Owner| other.person.is_some() && other.person == owner.person;
@@ -291,6 +299,13 @@ impl Owners {
     fn lock(&self) -> MutexGuard<'_, HashMap<Owner, Arc<Place>>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether nothing runs there, and nobody was given the place to start something: whoever was would
+/// start it where nobody finds it any more.
+fn is_unused(place: &Arc<Place>) -> bool {
+    // Given out under the same lock only.
+    Arc::strong_count(place) == 1 && place.is_empty()
 }
 
 /// Ends what is at rest for longest among those that may go.
@@ -496,4 +511,41 @@ impl Running {
 fn slow_start() -> McpError {
     tracing::error!("the server behind us does not answer initialize");
     McpError::new(INTERNAL_ERROR, "the server behind this one does not answer")
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+
+    fn owners(limits: GatewayLimits) -> Owners {
+        let command = StdioCommand {
+            program: "true".into(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            told: Vec::new(),
+            folder: None,
+            attendant: Vec::new(),
+        };
+        let until = (CancellationToken::new(), TaskTracker::new());
+        let (changes, measured) = (Changes::default(), Arc::new(Measured::new(None)));
+        Owners::new(command.into(), Per::Session, limits, changes, until, measured)
+    }
+
+    fn owner(session: &str) -> Owner {
+        let whose = Whose::Sessions(session.to_owned());
+        Owner { whose, person: None, capabilities: "{}".into(), told: Variables::new() }
+    }
+
+    #[test]
+    fn a_place_where_somebody_is_about_to_start_something_is_not_forgotten() {
+        let limits = GatewayLimits { upstreams_per_person_max: 1, ..GatewayLimits::default() };
+        let owners = owners(limits);
+        let about_to_start = owners.place(owner("a")).unwrap();
+        owners.place(owner("b")).unwrap();
+        owners.place(owner("c")).unwrap();
+        assert!(Arc::ptr_eq(&about_to_start, &owners.place(owner("a")).unwrap()));
+        assert!(!owners.lock().contains_key(&owner("b")), "a place that nobody uses is kept");
+    }
 }
