@@ -125,8 +125,9 @@ impl<'a> ParamMembers<'a> {
         }
         let mut inside = out.open("_meta");
         inside.add_text("io.modelcontextprotocol/protocolVersion", words.protocol_version);
-        inside.add("io.modelcontextprotocol/clientCapabilities", words.client_capabilities.get());
-        inside.add("io.modelcontextprotocol/clientInfo", words.client_info);
+        let capabilities = words.client_capabilities.get();
+        inside.add_ours("io.modelcontextprotocol/clientCapabilities", capabilities);
+        inside.add_ours("io.modelcontextprotocol/clientInfo", words.client_info);
         if let Some(level) = words.log_level {
             inside.add_text("io.modelcontextprotocol/logLevel", level.as_str());
         }
@@ -257,12 +258,25 @@ impl Object {
         Self::within(self.text)
     }
 
+    /// A member with a name of ours, in which nothing is to be escaped.
+    fn add_ours(&mut self, name: &'static str, value: &str) {
+        self.next();
+        self.text.push(b'"');
+        self.text.extend_from_slice(name.as_bytes());
+        self.text.extend_from_slice(b"\":");
+        self.text.extend_from_slice(value.as_bytes());
+    }
+
     fn name(&mut self, name: &str) {
+        self.next();
+        write_text(name, &mut self.text);
+        self.text.push(b':');
+    }
+
+    fn next(&mut self) {
         if !std::mem::take(&mut self.is_empty) {
             self.text.push(b',');
         }
-        write_text(name, &mut self.text);
-        self.text.push(b':');
     }
 
     /// The object around this one, which is its last member.

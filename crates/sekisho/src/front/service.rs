@@ -91,7 +91,8 @@ impl Front {
     #[must_use]
     pub fn below(&self, public_url: &Issuer) -> Self {
         let Rules { hosts, origins, surfaces, proxies, .. } = self.rules.as_ref();
-        let below = Some(public_url.clone());
+        // Without a path there is nothing to take off.
+        let below = Some(public_url.clone()).filter(|url| !url.base_path().is_empty());
         Self::with(hosts.clone(), origins.clone(), surfaces.clone(), proxies.clone(), below)
     }
 
