@@ -14,6 +14,8 @@ use crate::{Result, SERVER_CORE, procfs};
 /// Patience with whoever is slow to start.
 const START_WAIT_MAX: Duration = Duration::from_secs(180);
 const END_WAIT_MAX: Duration = Duration::from_secs(60);
+/// The same with whoever is only asked before it is made to end.
+const ASKED_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// A running server.
 #[derive(Debug)]
@@ -145,8 +147,17 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Nothing is left to be done where this fails: the process is gone already.
-        let is_gone = !matches!(self.child.try_wait(), Ok(None));
+        // Nothing is left to be done where this fails: the process is gone already. One that is asked to end
+        // writes down what it was seen doing, if it was built for that.
+        let mut is_gone = !matches!(self.child.try_wait(), Ok(None));
+        let asked_at = Instant::now();
+        if !is_gone {
+            let _ = self.terminate();
+        }
+        while !is_gone && asked_at.elapsed() < ASKED_WAIT_MAX {
+            std::thread::sleep(Duration::from_millis(20));
+            is_gone = !matches!(self.child.try_wait(), Ok(None));
+        }
         if self.measured != self.child.id() && !is_gone {
             let _ = Command::new("kill").arg("-KILL").arg(self.measured.to_string()).status();
         }
