@@ -12,6 +12,7 @@ use super::edits::Edits;
 use super::error::McpError;
 use super::log_level::LogLevel;
 use super::message::{text_of, write_text};
+use super::tool::ToolCallParams;
 
 /// What every member of `_meta` that is for the next server alone begins with.
 const OF_ONE_HOP: &str = "io.modelcontextprotocol/";
@@ -100,6 +101,17 @@ impl<'a> ParamMembers<'a> {
         };
         let text = text_of(value);
         text.map(Some).ok_or_else(|| McpError::invalid_params(format!("params.{name} is a text")))
+    }
+
+    /// Whether they are those of `tools/call`, as [`ToolCallParams`] has it.
+    ///
+    /// # Errors
+    /// −32602 without a name, or when the arguments are no object.
+    pub fn require_tool_call(&self) -> Result<(), McpError> {
+        let has_name = self.get("name").and_then(text_of).is_some();
+        let arguments = self.get("arguments").map_or("{}", RawValue::get);
+        let is_one = has_name && (arguments.starts_with('{') || arguments == "null");
+        if is_one { Ok(()) } else { Err(ToolCallParams::wrong()) }
     }
 
     /// The text of them for a server without a handshake: all it was told by one stands in `_meta`. What a
@@ -372,6 +384,31 @@ mod tests {
 
     fn raw(text: &str) -> Box<RawValue> {
         RawValue::from_string(text.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn a_call_of_a_tool_is_one_for_every_server_behind_us_or_for_none() {
+        let rows = [
+            (r#"{"name":"a"}"#, true, "no arguments"),
+            (r#"{"name":"a","arguments":null}"#, true, "none either"),
+            (r#"{"n\u0061me":"a","arguments":{}}"#, true, "a name written with escapes"),
+            (r#"{"arguments":{}}"#, false, "no name"),
+            (r#"{"name":null}"#, false, "none either"),
+            (r#"{"name":7}"#, false, "a number"),
+            (r#"{"name":"a","arguments":[]}"#, false, "an array"),
+            (r#"{"name":"a","arguments":"{}"}"#, false, "a text"),
+            (r#"{"name":"a","n\u0061me":"b"}"#, false, "two names"),
+            (r#"{"name":"a","arguments":{},"arguments":{}}"#, false, "two of arguments"),
+            (r#"["a",{}]"#, false, "members without names"),
+        ];
+        for (params, expected, reason) in rows {
+            let params = raw(params);
+            let members = ParamMembers::read(Some(&params));
+            let read = members.and_then(|members| members.require_tool_call());
+            assert_eq!(read.is_ok(), expected, "{params}: {reason}");
+            let read = ToolCallParams::parse(Some(&params));
+            assert_eq!(read.is_ok(), expected, "{params}: {reason}");
+        }
     }
 
     #[test]

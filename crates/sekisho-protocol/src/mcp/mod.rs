@@ -50,6 +50,6 @@ pub use message::{
 pub use mirrored_header::{
     HeaderValueError, MirroredParam, mirrored_params, unwrap_header_value, wrap_header_value,
 };
-pub use request_meta::{RequestMeta, RequiredMeta};
+pub use request_meta::{ParamsOutline, RequestMeta, RequiredMeta};
 pub use tool::{Content, ResourceContents, ToolCallParams, ToolResult};
 pub use version::ProtocolVersion;

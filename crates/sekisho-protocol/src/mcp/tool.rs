@@ -27,11 +27,11 @@ impl<'a> ToolCallParams<'a> {
         let text = params.map(RawValue::get).filter(|text| text.starts_with('{'));
         let read: Option<Self> = text.and_then(|text| serde_json::from_str(text).ok());
         read.filter(|call| call.arguments.is_none_or(|given| given.get().starts_with('{')))
-            .ok_or_else(|| {
-                McpError::invalid_params(
-                    "tools/call needs params with one name and an object of arguments",
-                )
-            })
+            .ok_or_else(Self::wrong)
+    }
+
+    pub(super) fn wrong() -> McpError {
+        McpError::invalid_params("tools/call needs params with one name and an object of arguments")
     }
 }
 

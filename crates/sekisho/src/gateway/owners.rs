@@ -131,6 +131,12 @@ struct Beginning<'a> {
     told: Variables,
 }
 
+/// Whose process it is was found for a request.
+struct Found {
+    by: Arc<Recipe>,
+    upstream: Arc<Upstream>,
+}
+
 /// Where one owner's process runs, ran or will run. One caller starts it, the others wait.
 #[derive(Debug)]
 struct Place {
@@ -198,6 +204,19 @@ impl Owners {
     /// The process of this caller, started if it does not run. A start goes on when its caller
     /// gives up, so that the next one finds it further.
     pub(super) async fn of(&self, context: &Context) -> Result<Arc<Upstream>, McpError> {
+        if let Some(found) = context.found::<Found>()
+            && Arc::ptr_eq(&found.by, &self.recipe)
+            && found.upstream.connection().is_usable()
+        {
+            return Ok(Arc::clone(&found.upstream));
+        }
+        let upstream = self.look_for(context).await?;
+        let found = Found { by: Arc::clone(&self.recipe), upstream: Arc::clone(&upstream) };
+        context.keep_found(Arc::new(found));
+        Ok(upstream)
+    }
+
+    async fn look_for(&self, context: &Context) -> Result<Arc<Upstream>, McpError> {
         let capabilities = self.capabilities(context);
         let caller = context.principal();
         let told = self.recipe.server.introduce(caller).await.map_err(|reason| {

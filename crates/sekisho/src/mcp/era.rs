@@ -4,7 +4,7 @@
 //! stands before both.
 
 use http::{HeaderMap, HeaderName};
-use sekisho_protocol::mcp::{McpError, ProtocolVersion, Request, RequestMeta};
+use sekisho_protocol::mcp::{McpError, ParamsOutline, ProtocolVersion, Request};
 
 /// Names the revision: the agreed one from 2025-06-18 on, that of the request in 2026-07-28.
 pub(super) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -13,7 +13,7 @@ pub(super) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-pro
 #[derive(Debug)]
 pub(super) enum Era<'a> {
     Handshake,
-    Stateless(RequestMeta<'a>),
+    Stateless(ParamsOutline<'a>),
 }
 
 /// The era of a request. Without HTTP there are no headers, and `_meta` alone decides.
@@ -26,15 +26,15 @@ pub(super) fn of_request<'a>(
     if !by_header && !says_more {
         return Ok(Era::Handshake);
     }
-    let meta = match RequestMeta::parse(request.params) {
-        Ok(meta) => meta,
+    let outline = match ParamsOutline::parse(request.params) {
+        Ok(outline) => outline,
         // Older clients put into `_meta` what they like.
         Err(_) if !by_header => return Ok(Era::Handshake),
         Err(error) => return Err(error),
     };
     let is_handshake =
-        !meta.is_of_stateless_era() && (request.method == "initialize" || !by_header);
-    Ok(if is_handshake { Era::Handshake } else { Era::Stateless(meta) })
+        !outline.meta.is_of_stateless_era() && (request.method == "initialize" || !by_header);
+    Ok(if is_handshake { Era::Handshake } else { Era::Stateless(outline) })
 }
 
 /// Whether the header names a revision without a handshake, for what has no `_meta`.

@@ -10,6 +10,7 @@
 //! `Arc<`[`Principal`]`>` in each request; Origin, Host and CORS are checked before them as well.
 //! A request without a principal is nobody's, and so is its session.
 
+mod bell;
 mod changes;
 mod elsewhere;
 mod era;

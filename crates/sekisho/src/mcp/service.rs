@@ -5,7 +5,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -170,6 +170,7 @@ pub struct Context {
     exchange: Option<Arc<EventStream>>,
     client: Client,
     inputs: Option<Arc<Inputs>>,
+    found: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 /// What is known of the client, and from where.
@@ -200,6 +201,7 @@ impl Context {
             exchange: None,
             client: Client::Nobody,
             inputs: None,
+            found: OnceLock::new(),
         }
     }
 
@@ -247,6 +249,16 @@ impl Context {
     /// The version agreed upon in `initialize`, or named by the request.
     pub fn version(&self) -> ProtocolVersion {
         self.version
+    }
+
+    /// What a service found for this request, so that it need not look for it at each question.
+    pub(crate) fn found<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        Arc::clone(self.found.get()?).downcast().ok()
+    }
+
+    /// Keeps what a service found, unless something is kept.
+    pub(crate) fn keep_found(&self, found: Arc<impl Send + Sync + 'static>) {
+        self.found.get_or_init(|| found);
     }
 
     /// Which session the request belongs to; none where there are no sessions.

@@ -11,7 +11,6 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::FutureExt;
 use futures::future::{Abortable, Aborted};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use sekisho_protocol::mcp::{Incoming, Message, ProtocolVersion, Request as McpRequest, RequestId};
@@ -20,6 +19,7 @@ use tower::Service;
 use tracing::Instrument as _;
 
 use super::Endpoint;
+use super::bell::{Belled, LookedAt};
 use super::era::{self, Era, PROTOCOL_VERSION};
 use super::legacy::{
     Call, Caller, EventStream, First, Place, Retention, Session, Transport, batch, require_scopes,
@@ -49,7 +49,7 @@ pub struct Posts {
 impl Service<Request> for Posts {
     type Response = Response;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+    type Future = Belled<Result<Response, Infallible>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -57,7 +57,7 @@ impl Service<Request> for Posts {
 
     fn call(&mut self, request: Request) -> Self::Future {
         let endpoint = Arc::clone(&self.endpoint);
-        Box::pin(async move {
+        Belled::new(async move {
             Ok(endpoint.take_message(request).await.unwrap_or_else(Refused::into_response))
         })
     }
@@ -93,7 +93,7 @@ impl Endpoint {
         if let Incoming::Single(Message::Request(request)) = &incoming {
             match era::of_request(Some(&head.headers), request) {
                 Ok(Era::Handshake) => {}
-                Ok(Era::Stateless(meta)) => {
+                Ok(Era::Stateless(outline)) => {
                     if let Some(holder) = self.stateless.holder_elsewhere(request, &sender) {
                         let passed =
                             self.pass_on(&holder, Transport::StreamableHttp, &head, &body).await;
@@ -103,7 +103,7 @@ impl Endpoint {
                         }
                     }
                     return self
-                        .take_stateless(&head.headers, sender, request, meta, accepts)
+                        .take_stateless(&head.headers, sender, request, outline, accepts)
                         .await;
                 }
                 Err(error) => return Ok(Answer::unreadable(&request.id, &error).into_json()),
@@ -213,11 +213,11 @@ impl Endpoint {
         if must_stream && !session.make_room_for_stream() {
             return Err(Refusal::TooManyStreams);
         }
-        let mut work = Box::pin(work);
-        let mut answering = match work.as_mut().now_or_never() {
-            Some(answer) if !must_stream && exchange.is_silent() => return Ok(json(answer)),
-            Some(answer) => Answering::done(answer, &exchange),
-            None => Answering::begin(&session, id, work, &exchange)?,
+        let work: Work = Box::pin(work);
+        let mut answering = match LookedAt::look(work).await {
+            Ok(answer) if !must_stream && exchange.is_silent() => return Ok(json(answer)),
+            Ok(answer) => Answering::done(answer, &exchange),
+            Err(work) => Answering::begin(&session, id, work, &exchange)?,
         };
         if !must_stream {
             let may_stream = accepts.event_stream && session.make_room_for_stream();
@@ -319,7 +319,7 @@ impl Drop for Begun<'_> {
 struct Answering {
     exchange: Arc<EventStream>,
     /// None when the answer is there, or will never be.
-    rest: Option<(Abortable<Work>, Place)>,
+    rest: Option<(Abortable<LookedAt<Work>>, Place)>,
     span: tracing::Span,
 }
 
@@ -329,7 +329,7 @@ impl Answering {
     fn begin(
         session: &Arc<Session>,
         id: Option<RequestId>,
-        work: Work,
+        work: LookedAt<Work>,
         exchange: &Arc<EventStream>,
     ) -> Result<Self, Refusal> {
         let (place, work) = session.place(id, work)?;

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::pin;
+use std::task::Poll;
 
-use futures::FutureExt as _;
 use http::{HeaderMap, StatusCode};
 use sekisho_protocol::mcp::{
     LogLevel, McpError, Request, RequestId, progress_under, write_error, write_result,
@@ -89,13 +90,17 @@ impl Exchange {
             }
         };
         let mut next = pin!(next);
-        if let Some(step) = next.as_mut().now_or_never() {
-            return step;
-        }
-        // Boxed as every timer on the way of a call: one inside its future would make all futures
-        // around it over-aligned, which allocators are slow at.
-        let timed = Box::pin(tokio::time::timeout(wait, next)).await;
-        timed.unwrap_or_else(|_| Step::Failed(silent()))
+        // Made for who has to wait, and boxed as every timer on the way of a call: one inside its future
+        // would make all futures around it over-aligned, which allocators are slow at.
+        let mut timer = None;
+        poll_fn(|context| {
+            if let Poll::Ready(step) = next.as_mut().poll(context) {
+                return Poll::Ready(step);
+            }
+            let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
+            timer.as_mut().poll(context).map(|()| Step::Failed(silent()))
+        })
+        .await
     }
 
     /// Answers a question of the server.

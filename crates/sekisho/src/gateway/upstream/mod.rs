@@ -22,7 +22,9 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::HeaderMap;
-use sekisho_protocol::mcp::{McpError, params_for_handshake, write_notification, write_request};
+use sekisho_protocol::mcp::{
+    McpError, ToolCallParams, params_for_handshake, write_notification, write_request,
+};
 use serde_json::value::{RawValue, to_raw_value};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -161,7 +163,8 @@ impl Upstream {
         &self.connection
     }
 
-    /// Asks the server what the client asks us.
+    /// Asks the server what the client asks us. Nobody behind us reads another call out of it than we do: one
+    /// that could be read in two ways is refused.
     pub(super) async fn begin(
         &self,
         method: &str,
@@ -189,6 +192,9 @@ impl Upstream {
             if let Err(error) = told.into_result() {
                 tracing::debug!(%error, "the server behind us does not take the log level");
             }
+        }
+        if method == "tools/call" {
+            ToolCallParams::parse(params)?;
         }
         let ear = self.connection.listen_for(Kind::Passing, caller)?;
         let params = params.map(|params| params_for_handshake(params, ear.id)).transpose()?;

@@ -86,6 +86,9 @@ impl Stateless {
             request_state: supplied.state,
         };
         let members = ParamMembers::read(params)?;
+        if method == "tools/call" {
+            members.require_tool_call()?;
+        }
         let headers = match self.beside {
             Beside::Headers => self.headers(method, &members)?,
             Beside::Nothing => HeaderMap::new(),

@@ -9,7 +9,7 @@ use futures::FutureExt;
 use futures::future::join_all;
 use sekisho_protocol::mcp::{
     INVALID_REQUEST, InitializeParams, LogLevel, McpError, Message, MessageError, Notification,
-    ProtocolVersion, Request, RequestId, RequestMeta, Response, write_error, write_result,
+    ParamsOutline, ProtocolVersion, Request, RequestId, Response, write_error, write_result,
 };
 use sekisho_protocol::oauth::ScopeSet;
 use serde::{Deserialize, Serialize};
@@ -132,7 +132,7 @@ impl Call {
         mut context: Context,
     ) -> Result<Box<RawValue>, McpError> {
         if params.is_some_and(|params| params.get().contains("progressToken")) {
-            let meta = RequestMeta::parse(params)?;
+            let ParamsOutline { meta, .. } = ParamsOutline::parse(params)?;
             context = context.with_progress_token(meta.progress_token());
         }
         for _ in 0..ROUNDS_MAX {

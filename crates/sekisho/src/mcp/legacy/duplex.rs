@@ -39,10 +39,11 @@ impl Duplex {
         match Incoming::parse(body)? {
             Incoming::Single(Message::Request(request)) => {
                 if let Some(stateless) = &self.stateless
-                    && let Ok(Era::Stateless(meta)) = era::of_request(None, &request)
+                    && let Ok(Era::Stateless(outline)) = era::of_request(None, &request)
                 {
                     let out = Arc::clone(&self.out);
-                    let work = Arc::clone(stateless).work(out, self.sender.clone(), &request, meta);
+                    let work =
+                        Arc::clone(stateless).work(out, self.sender.clone(), &request, outline);
                     let id = request.id;
                     return self
                         .answer(Some(id.clone()), work)

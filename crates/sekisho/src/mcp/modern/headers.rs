@@ -5,37 +5,29 @@
 use std::borrow::Cow;
 
 use http::HeaderMap;
-use sekisho_protocol::mcp::{HEADER_MISMATCH, McpError, Request, unwrap_header_value};
-use serde::Deserialize;
+use sekisho_protocol::mcp::{
+    HEADER_MISMATCH, McpError, ParamsOutline, Request, unwrap_header_value,
+};
 use serde_json::value::RawValue;
 
 use crate::mcp::era::PROTOCOL_VERSION;
 use crate::mcp::service::{Context, McpService};
 
 /// What headers may repeat of a call.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug)]
 pub(super) struct Repeated<'a> {
-    #[serde(borrow)]
     name: Option<Cow<'a, str>>,
-    #[serde(borrow)]
     arguments: Option<&'a RawValue>,
 }
 
-/// What headers may repeat of a request for a resource.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct ByUri<'a> {
-    #[serde(borrow)]
-    uri: Option<Cow<'a, str>>,
-}
-
-/// Holds `MCP-Protocol-Version`, `Mcp-Method` and `Mcp-Name` against the body.
+/// Holds `MCP-Protocol-Version`, `Mcp-Method` and `Mcp-Name` against the body; answers what a call of a tool
+/// repeats beside them.
 pub(super) fn check<'a>(
     headers: &HeaderMap,
-    request: &Request<'a>,
+    request: &Request<'_>,
     version: &str,
-) -> Result<Repeated<'a>, McpError> {
+    outline: &ParamsOutline<'a>,
+) -> Result<Option<Repeated<'a>>, McpError> {
     let only = |name: &str, spelling| only(headers, name, spelling);
     if only(PROTOCOL_VERSION.as_str(), "MCP-Protocol-Version")?.trim_ascii() != version.as_bytes() {
         return Err(mismatch("MCP-Protocol-Version", "params._meta"));
@@ -43,36 +35,21 @@ pub(super) fn check<'a>(
     if only("mcp-method", "Mcp-Method")?.trim_ascii() != request.method.as_bytes() {
         return Err(mismatch("Mcp-Method", "method"));
     }
-    let by_uri = match request.method.as_ref() {
-        "tools/call" | "prompts/get" => false,
-        "resources/read" => true,
-        _ => return Ok(Repeated::default()),
-    };
-    let (member, name, repeated) = if by_uri {
-        let ByUri { uri } = read(request.params)?;
-        ("params.uri", uri, Repeated::default())
-    } else {
-        let repeated: Repeated<'a> = read(request.params)?;
-        ("params.name", repeated.name.clone(), repeated)
+    let (member, name) = match request.method.as_ref() {
+        "tools/call" | "prompts/get" => ("params.name", outline.name()?),
+        "resources/read" => ("params.uri", outline.uri()?),
+        _ => return Ok(None),
     };
     let header = only("mcp-name", "Mcp-Name")?;
     let header = unwrap_header_value(header).map_err(|error| {
         McpError::new(HEADER_MISMATCH, format!("the header Mcp-Name cannot be read: {error}"))
     })?;
     // A body without a name is not valid either, but that is for whoever reads it next.
-    if name.is_some_and(|name| *name != *header) {
+    if name.as_ref().is_some_and(|name| **name != *header) {
         return Err(mismatch("Mcp-Name", member));
     }
-    Ok(repeated)
-}
-
-/// Reads what headers repeat. What could be read in two ways is refused: a router that went by the
-/// header must not be told otherwise by whoever serves the body.
-fn read<'a, T: Default + Deserialize<'a>>(params: Option<&'a RawValue>) -> Result<T, McpError> {
-    let Some(params) = params else { return Ok(T::default()) };
-    serde_json::from_str(params.get()).map_err(|_| {
-        McpError::invalid_params("params are one object that names name or uri once, as a text")
-    })
+    let is_call = request.method == "tools/call";
+    Ok(is_call.then_some(Repeated { name, arguments: outline.arguments }))
 }
 
 impl Repeated<'_> {

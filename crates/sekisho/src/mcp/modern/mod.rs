@@ -24,7 +24,7 @@ use futures::FutureExt as _;
 use http::{HeaderMap, StatusCode};
 use sekisho_protocol::mcp::{
     HEADER_MISMATCH, INVALID_PARAMS, LogLevel, METHOD_NOT_FOUND, MISSING_CLIENT_CAPABILITY,
-    McpError, ProtocolVersion, Request, RequestId, RequestMeta, UNSUPPORTED_PROTOCOL_VERSION,
+    McpError, ParamsOutline, ProtocolVersion, Request, RequestId, UNSUPPORTED_PROTOCOL_VERSION,
     write_error, write_result,
 };
 use serde_json::value::RawValue;
@@ -117,16 +117,18 @@ impl Stateless {
         &self,
         headers: Option<&HeaderMap>,
         sender: Caller,
-        request: &Request<'a>,
-        meta: RequestMeta<'_>,
+        request: &Request<'_>,
+        outline: ParamsOutline<'a>,
         exchange: Option<Arc<EventStream>>,
     ) -> Result<(Checked, Option<Repeated<'a>>), Answer> {
         let refuse = |error: McpError| Answer::error(&request.id, &error, StatusCode::BAD_REQUEST);
+        let ParamsOutline { meta, .. } = outline;
         let required = meta.required().map_err(refuse)?;
         let repeated = match headers {
             None => None,
             Some(headers) => {
-                Some(headers::check(headers, request, &required.protocol_version).map_err(refuse)?)
+                let version = &required.protocol_version;
+                headers::check(headers, request, version, &outline).map_err(refuse)?
             }
         };
         let version = ProtocolVersion::from_text(&required.protocol_version)
@@ -160,7 +162,7 @@ impl Stateless {
             params: request.params.map(ToOwned::to_owned),
             context,
         };
-        Ok((checked, repeated.filter(|_| request.method == "tools/call")))
+        Ok((checked, repeated))
     }
 
     /// The whole way from a request to its answer, for a transport without headers. A listener's
@@ -170,9 +172,9 @@ impl Stateless {
         out: Arc<EventStream>,
         sender: Caller,
         request: &Request<'_>,
-        meta: RequestMeta<'_>,
+        outline: ParamsOutline<'_>,
     ) -> impl Future<Output = Bytes> + Send + use<> {
-        let checked = self.check(None, sender, request, meta, Some(Arc::clone(&out)));
+        let checked = self.check(None, sender, request, outline, Some(Arc::clone(&out)));
         let checked = checked.map(|(checked, _)| checked);
         async move {
             let checked = match checked {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use sekisho_protocol::mcp::{
-    Incoming, McpError, Message, ProtocolVersion, Request, RequestId, RequestMeta, write_error,
+    Incoming, McpError, Message, ParamsOutline, ProtocolVersion, Request, RequestId, write_error,
 };
 use tokio::time::Interval;
 use tokio_util::sync::CancellationToken;
@@ -37,13 +37,13 @@ impl Endpoint {
         headers: &HeaderMap,
         sender: Caller,
         request: &Request<'_>,
-        meta: RequestMeta<'_>,
+        outline: ParamsOutline<'_>,
         accepts: Accepts,
     ) -> Result<Response, Refused> {
         let stateless = &self.stateless;
         let exchange = EventStream::new(&stateless.limits, Retention::None);
         let telling = accepts.event_stream.then(|| Arc::clone(&exchange));
-        let checked = stateless.check(Some(headers), sender.clone(), request, meta, telling);
+        let checked = stateless.check(Some(headers), sender.clone(), request, outline, telling);
         let (checked, repeated) = match checked {
             Ok(checked) => checked,
             Err(refused) => return Ok(refused.into_json()),
@@ -79,19 +79,8 @@ impl Endpoint {
         let mut work: Work = Box::pin(async move { endpoint.stateless.answer(checked).await });
         let only_stream = accepts.event_stream && !accepts.json;
         if !only_stream {
-            if let Some(answer) = work.as_mut().now_or_never() {
-                if exchange.is_silent() {
-                    return Ok(answer.into_json());
-                }
-                exchange.finish_with(answer.message);
-                return Ok(self.respond_with(exchange, sender, place, Rest::Nothing));
-            }
-            if !accepts.event_stream {
-                return Ok(work.await.into_json());
-            }
             tokio::select! {
                 biased;
-                () = exchange.told() => {}
                 answer = &mut work => {
                     if exchange.is_silent() {
                         return Ok(answer.into_json());
@@ -99,6 +88,8 @@ impl Endpoint {
                     exchange.finish_with(answer.message);
                     return Ok(self.respond_with(exchange, sender, place, Rest::Nothing));
                 }
+                // Nothing is told to who takes no stream.
+                () = exchange.told() => {}
             }
         }
         Ok(self.respond_with(exchange, sender, place, Rest::Working(work)))
