@@ -11,6 +11,8 @@ use arc_swap::ArcSwap;
 use axum::BoxError;
 use axum::http::{HeaderValue, Request, Version, header};
 use axum::response::Response;
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Either};
 use sekisho::front::FrontService;
 use tower::Service;
 
@@ -104,7 +106,10 @@ where
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = <FrontService<Shortcut> as Service<Request<B>>>::Future;
+    type Future = Either<
+        <FrontService<Shortcut> as Service<Request<B>>>::Future,
+        BoxFuture<'static, Result<Response, Infallible>>,
+    >;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         // Neither the front nor what is behind it is ever busy: each refuses what is too much.
@@ -122,15 +127,17 @@ where
         if version == Version::HTTP_2
             && let Some(untaken) = self.untaken.clone()
         {
-            return Box::pin(async move { Ok(answer.await?.map(|body| untaken.watch(body))) });
+            let watched = async move { Ok(answer.await?.map(|body| untaken.watch(body))) };
+            return Either::Right(watched.boxed());
         }
         if !is_last {
-            return answer;
+            return Either::Left(answer);
         }
-        Box::pin(async move {
+        let last = async move {
             let mut answer = answer.await?;
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             Ok(answer)
-        })
+        };
+        Either::Right(last.boxed())
     }
 }

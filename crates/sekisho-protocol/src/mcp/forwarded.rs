@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::edits::Edits;
@@ -17,6 +17,9 @@ use super::tool::ToolCallParams;
 /// What every member of `_meta` that is for the next server alone begins with.
 const OF_ONE_HOP: &str = "io.modelcontextprotocol/";
 const PROGRESS_TOKEN: &str = "progressToken";
+/// How many members most objects on the way have at most.
+const MEMBERS_USUAL: usize = 6;
+const NAMED_TWICE: &str = "a member is named twice";
 
 /// `params` for a server with a handshake: `_meta` says nothing of the client that was said by
 /// `initialize`, and progress is asked for under `progress_token`, if the client asked for it.
@@ -71,23 +74,28 @@ pub struct StatelessWords<'a> {
     pub request_state: Option<&'a RawValue>,
 }
 
-/// `params` by their members, each named once.
-#[derive(Debug)]
-pub struct ParamMembers<'a>(Members<'a>);
+/// `params` by their members, each named once, and `_meta` by its own.
+#[derive(Debug, Default)]
+pub struct ParamMembers<'a> {
+    members: Members<'a>,
+    meta: Option<Members<'a>>,
+}
 
 impl<'a> ParamMembers<'a> {
     /// Reads `params`; none are an object without members.
     ///
     /// # Errors
-    /// −32602 if it is no object that names its members once.
+    /// −32602 if it is no object that names its members once, or its `_meta` is none.
     pub fn read(params: Option<&'a RawValue>) -> Result<Self, McpError> {
-        let Some(params) = params else { return Ok(Self(Members(Vec::new()))) };
-        serde_json::from_str(params.get()).map(Self).map_err(|_| doubled())
+        let Some(params) = params else { return Ok(Self::default()) };
+        serde_json::from_str(params.get()).map_err(|_| {
+            McpError::invalid_params("params and params._meta are objects without doubles")
+        })
     }
 
-    /// The member that is called so, as it came.
+    /// The member that is called so, as it came; never `_meta`.
     pub fn get(&self, name: &str) -> Option<&'a RawValue> {
-        let Members(members) = &self.0;
+        let Members(members) = &self.members;
         members.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
     }
 
@@ -116,16 +124,11 @@ impl<'a> ParamMembers<'a> {
 
     /// The text of them for a server without a handshake: all it was told by one stands in `_meta`. What a
     /// client of this revision wrote there for us stays here.
-    ///
-    /// # Errors
-    /// −32602 if `_meta` is no object that names its members once.
-    pub fn for_stateless(&self, words: &StatelessWords<'_>) -> Result<String, McpError> {
-        let Self(Members(members)) = self;
-        let meta = self.get("_meta").map(|meta| serde_json::from_str(meta.get()));
-        let Members(meta) = meta.transpose().map_err(|_| doubled())?.unwrap_or_default();
+    pub fn for_stateless(&self, words: &StatelessWords<'_>) -> String {
+        let Self { members: Members(members), meta } = self;
         let mut out = Object::begin();
         for (name, value) in members {
-            if !matches!(&**name, "_meta" | "inputResponses" | "requestState") {
+            if !matches!(&**name, "inputResponses" | "requestState") {
                 out.add(name, value.get());
             }
         }
@@ -143,13 +146,11 @@ impl<'a> ParamMembers<'a> {
         if let Some(level) = words.log_level {
             inside.add_text("io.modelcontextprotocol/logLevel", level.as_str());
         }
-        inside.add_meta(&meta, words.progress_token);
-        Ok(inside.close().end())
+        if let Some(Members(meta)) = meta {
+            inside.add_meta(meta, words.progress_token);
+        }
+        inside.close().end()
     }
-}
-
-fn doubled() -> McpError {
-    McpError::invalid_params("params and params._meta are objects without doubles")
 }
 
 /// A result of 2026-07-28 for a client with a handshake, which knows nothing of what that revision
@@ -347,6 +348,15 @@ impl<'a> Progress<'a> {
 #[derive(Debug, Default)]
 struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
+impl<'a> Members<'a> {
+    /// `false` if there is one that is called so.
+    fn add(&mut self, name: Cow<'a, str>, value: &'a RawValue) -> bool {
+        let is_new = self.0.iter().all(|(known, _)| *known != name);
+        self.0.push((name, value));
+        is_new
+    }
+}
+
 impl<'de> Deserialize<'de> for Members<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Object;
@@ -358,17 +368,47 @@ impl<'de> Deserialize<'de> for Members<'de> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-                let mut members: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::new();
+                let mut members = Members(Vec::with_capacity(MEMBERS_USUAL));
                 while let Some((Name(name), value)) = map.next_entry()? {
-                    if members.iter().any(|(known, _)| *known == name) {
-                        return Err(serde::de::Error::custom("a member is named twice"));
+                    if !members.add(name, value) {
+                        return Err(A::Error::custom(NAMED_TWICE));
                     }
-                    members.push((name, value));
                 }
-                Ok(Members(members))
+                Ok(members)
             }
         }
         deserializer.deserialize_map(Object)
+    }
+}
+
+impl<'de> Deserialize<'de> for ParamMembers<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Params;
+        impl<'de> Visitor<'de> for Params {
+            type Value = ParamMembers<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Members(Vec::with_capacity(MEMBERS_USUAL));
+                // There, but nothing: named all the same.
+                let mut meta: Option<Option<Members<'de>>> = None;
+                while let Some(Name(name)) = map.next_key()? {
+                    let is_new = if name == "_meta" {
+                        meta.replace(map.next_value()?).is_none()
+                    } else {
+                        members.add(name, map.next_value()?)
+                    };
+                    if !is_new {
+                        return Err(A::Error::custom(NAMED_TWICE));
+                    }
+                }
+                Ok(ParamMembers { members, meta: meta.flatten() })
+            }
+        }
+        deserializer.deserialize_map(Params)
     }
 }
 
@@ -497,13 +537,17 @@ mod tests {
         for (params, words, expected, reason) in rows {
             let params = params.map(raw);
             let members = ParamMembers::read(params.as_deref()).unwrap();
-            assert_eq!(members.for_stateless(&words).unwrap(), expected, "{reason}");
+            assert_eq!(members.for_stateless(&words), expected, "{reason}");
         }
-        for wrong in ["[]", r#"{"a":1,"a":2}"#, r#"{"_meta":1}"#] {
-            let wrong = raw(wrong);
-            let members = ParamMembers::read(Some(&wrong));
-            let written = members.and_then(|members| members.for_stateless(&first));
-            assert!(written.is_err(), "{wrong}");
+        for (wrong, reason) in [
+            ("[]", "members without names"),
+            (r#"{"a":1,"\u0061":2}"#, "one named twice"),
+            (r#"{"_meta":1}"#, "no object"),
+            (r#"{"_meta":{},"_meta":{}}"#, "two of them"),
+            (r#"{"_meta":null,"_meta":{}}"#, "two of them, one of which is nothing"),
+            (r#"{"_meta":{"a":1,"a":2}}"#, "one named twice in it"),
+        ] {
+            assert!(ParamMembers::read(Some(&raw(wrong))).is_err(), "{wrong}: {reason}");
         }
     }
 

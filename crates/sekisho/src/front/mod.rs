@@ -9,6 +9,7 @@
 //! looks at a token: a foreign origin is refused before anyone is authenticated.
 
 mod base_path;
+mod bell;
 mod body_deadline;
 mod client_address;
 mod health;

@@ -6,10 +6,8 @@
 use std::any::Any;
 use std::borrow::Cow;
 use std::convert::Infallible;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -26,6 +24,7 @@ use tower::{Layer, Service};
 use sekisho_protocol::oauth::Issuer;
 
 use super::base_path;
+use super::bell::Belled;
 use super::body_deadline::BodyDeadline;
 use super::client_address::TrustedProxies;
 use super::host::{HostPolicy, HostRefusal};
@@ -192,7 +191,7 @@ where
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+    type Future = Belled<Result<Response, Infallible>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
@@ -208,7 +207,7 @@ where
             Err(mut answer) => {
                 drop(request);
                 let rules = Arc::clone(&self.rules);
-                Box::pin(trace_id.scope(async move {
+                Belled::new(trace_id.scope(async move {
                     read_before(&mut answer, unread).await;
                     rules.measure(&asked, &answer);
                     Ok(asked.logged(trace_id, *answer))
@@ -218,7 +217,7 @@ where
                 let mut span = self.rules.span(trace_id, &asked, request.headers());
                 let routes = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
                 let rules = Arc::clone(&self.rules);
-                Box::pin(trace_id.scope(async move {
+                Belled::new(trace_id.scope(async move {
                     let mut answer = match spans::within(span.as_ref(), routes).await {
                         Ok(Ok(answer)) => answer,
                         Ok(Err(never)) => match never {},

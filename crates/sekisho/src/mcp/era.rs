@@ -22,8 +22,8 @@ pub(super) fn of_request<'a>(
     request: &Request<'a>,
 ) -> Result<Era<'a>, McpError> {
     let by_header = headers.is_some_and(is_stateless);
-    let says_more = request.params.is_some_and(|params| may_have_meta(params.get()));
-    if !by_header && !says_more {
+    let says_more = || request.params.is_some_and(|params| may_have_meta(params.get()));
+    if !by_header && !says_more() {
         return Ok(Era::Handshake);
     }
     let outline = match ParamsOutline::parse(request.params) {

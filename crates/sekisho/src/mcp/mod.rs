@@ -10,13 +10,13 @@
 //! `Arc<`[`Principal`]`>` in each request; Origin, Host and CORS are checked before them as well.
 //! A request without a principal is nobody's, and so is its session.
 
-mod bell;
 mod changes;
 mod elsewhere;
 mod era;
 mod http_sse;
 mod input;
 mod legacy;
+mod looked_at;
 mod modern;
 mod refusal;
 mod request;

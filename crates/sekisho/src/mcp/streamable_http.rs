@@ -19,12 +19,12 @@ use tower::Service;
 use tracing::Instrument as _;
 
 use super::Endpoint;
-use super::bell::{Belled, LookedAt};
 use super::era::{self, Era, PROTOCOL_VERSION};
 use super::legacy::{
     Call, Caller, EventStream, First, Place, Retention, Session, Transport, batch, require_scopes,
     take_answer, take_notice,
 };
+use super::looked_at::LookedAt;
 use super::modern::Answer;
 use super::refusal::{Refusal, Refused};
 use super::request::{Accepts, caller, only, read_body, require_json};
@@ -49,7 +49,7 @@ pub struct Posts {
 impl Service<Request> for Posts {
     type Response = Response;
     type Error = Infallible;
-    type Future = Belled<Result<Response, Infallible>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -57,7 +57,7 @@ impl Service<Request> for Posts {
 
     fn call(&mut self, request: Request) -> Self::Future {
         let endpoint = Arc::clone(&self.endpoint);
-        Belled::new(async move {
+        Box::pin(async move {
             Ok(endpoint.take_message(request).await.unwrap_or_else(Refused::into_response))
         })
     }

@@ -10,6 +10,7 @@ use sekisho_protocol::mcp::{
 };
 use serde_json::value::RawValue;
 
+use super::remote::HEADERS_USUAL;
 use super::tools::KnownTools;
 use super::{CLIENT_NAME, capabilities_for_upstream};
 use crate::mcp::Context;
@@ -93,14 +94,14 @@ impl Stateless {
             Beside::Headers => self.headers(method, &members)?,
             Beside::Nothing => HeaderMap::new(),
         };
-        Ok((write_request(id, method, Some(&members.for_stateless(&words)?)), headers))
+        Ok((write_request(id, method, Some(&members.for_stateless(&words))), headers))
     }
 
     /// What the body says, once more.
     fn headers(&self, method: &str, params: &ParamMembers<'_>) -> Result<HeaderMap, McpError> {
         let wrong = || McpError::invalid_params("what names the request cannot be a header");
         let value = |text: &str| HeaderValue::from_str(text).map_err(|_| wrong());
-        let mut headers = HeaderMap::new();
+        let mut headers = HeaderMap::with_capacity(HEADERS_USUAL);
         headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(self.version.as_str()));
         headers.insert(METHOD, value(method)?);
         let name = match method {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::ACCEPT;
-use http::{HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use tokio::sync::mpsc;
 use url::Url;
 
@@ -26,7 +26,7 @@ pub(in crate::gateway::upstream) async fn carry(
     // Judged before there is an endpoint, so with the URL that was written.
     let link = Link::new(server, client, server.address.clone(), connection);
     let caller = connection.caller();
-    let mut head = link.head(caller.as_ref()).await?;
+    let mut head = link.head(caller.as_ref(), HeaderMap::new()).await?;
     head.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
     let response = link.ask(Method::GET, head, Bytes::new(), caller.as_ref()).await?;
     let response = link.judge(response).await?;

@@ -46,7 +46,7 @@ const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-versi
 /// Longest id of a session.
 const SESSION_ID_BYTES_MAX: usize = 1024;
 /// Headers of a request beside the operator's, nearly always.
-const HEADERS_USUAL: usize = 12;
+pub(super) const HEADERS_USUAL: usize = 12;
 /// Bytes of a refusal that are read, for the error it may tell.
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 /// How long a connection may be unused: shorter than servers in the field let it be, so that none is
@@ -291,11 +291,22 @@ impl Link {
         &self.connection
     }
 
-    /// What every request says: the operator's headers, who calls, the session, and the revision.
-    async fn head(&self, caller: Option<&Arc<Principal>>) -> Result<HeaderMap, Trouble> {
-        let mut headers = HeaderMap::with_capacity(HEADERS_USUAL + self.headers.len());
-        headers.extend(self.headers.clone());
-        headers.extend(self.introduction.headers(caller).await?);
+    /// What every request says: the operator's headers, who calls, what it says `beside` them, the session, and
+    /// the revision. What comes later in this list takes the place of what is called the same.
+    async fn head(
+        &self,
+        caller: Option<&Arc<Principal>>,
+        beside: HeaderMap,
+    ) -> Result<HeaderMap, Trouble> {
+        let introduction = self.introduction.headers(caller).await?;
+        let mut headers = beside;
+        headers.reserve(HEADERS_USUAL.saturating_sub(headers.len()));
+        // Most servers are told neither.
+        if !self.headers.is_empty() || !introduction.is_empty() {
+            let beside = std::mem::replace(&mut headers, self.headers.clone());
+            headers.extend(introduction);
+            headers.extend(beside);
+        }
         if let Some(session) = self.session.get() {
             headers.insert(SESSION_ID, session.clone());
         }
@@ -312,10 +323,9 @@ impl Link {
         headers: HeaderMap,
         caller: Option<&Arc<Principal>>,
     ) -> Result<Response, Trouble> {
-        let mut head = self.head(caller).await?;
+        let mut head = self.head(caller, headers).await?;
         head.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
         head.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        head.extend(headers);
         self.ask(Method::POST, head, message, caller).await
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::ACCEPT;
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -169,7 +169,7 @@ impl Link {
         place: &Place,
         caller: Option<&Arc<Principal>>,
     ) -> Result<Response, Trouble> {
-        let mut head = self.head(caller).await?;
+        let mut head = self.head(caller, HeaderMap::new()).await?;
         head.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         let id = place.last_id.as_deref().map(HeaderValue::from_str);
         if let Some(Ok(id)) = id {
@@ -227,7 +227,7 @@ impl Link {
         self.connection.close();
         if self.session.get().is_some() && !self.connection.is_forgotten() {
             let parting = async {
-                let head = self.head(self.connection.caller().as_ref()).await?;
+                let head = self.head(self.connection.caller().as_ref(), HeaderMap::new()).await?;
                 // Any answer will do: 405 says that it ends sessions by itself.
                 self.client.send(Method::DELETE, &self.address, head, Bytes::new()).await
             };

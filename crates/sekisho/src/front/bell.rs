@@ -1,9 +1,8 @@
-//! Work that is looked at only when something has happened to it. The task of a connection is woken for more
-//! than its call: by the connection's own reading, and by parts of the call that wake each other while they
-//! are looked at.
+//! A request is looked at only when something has happened to it. The task of a connection is woken for more
+//! than that: by the connection's own reading, and by parts of the request's work that wake each other while
+//! they are looked at.
 
 use std::fmt;
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -59,37 +58,6 @@ impl<T> Future for Belled<T> {
     }
 }
 
-/// Work that is not done at the first look. Whoever looks again at once, from the same task, sees nothing new and
-/// need not look: the task is woken when something happens.
-pub(super) struct LookedAt<F> {
-    work: F,
-    by: Option<Waker>,
-}
-
-impl<F: Future + Unpin> LookedAt<F> {
-    /// Looks at it once.
-    pub(super) async fn look(mut work: F) -> Result<F::Output, Self> {
-        let looked = poll_fn(|context| {
-            Poll::Ready(match Pin::new(&mut work).poll(context) {
-                Poll::Ready(outcome) => Ok(outcome),
-                Poll::Pending => Err(context.waker().clone()),
-            })
-        });
-        looked.await.map_err(|by| Self { work, by: Some(by) })
-    }
-}
-
-impl<F: Future + Unpin> Future for LookedAt<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        if self.by.take().is_some_and(|by| by.will_wake(context.waker())) {
-            return Poll::Pending;
-        }
-        Pin::new(&mut self.work).poll(context)
-    }
-}
-
 impl Bell {
     fn turns(&self, from: u8, to: u8) -> bool {
         self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
@@ -116,8 +84,9 @@ impl<T> fmt::Debug for Belled<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
     use std::sync::atomic::AtomicUsize;
+
+    use futures::future::poll_fn;
 
     use super::*;
 
@@ -191,26 +160,5 @@ mod tests {
         assert!(look(&mut work, &second).is_pending());
         bell.wake();
         assert_eq!((woken(&first), woken(&second)), (0, 1));
-    }
-
-    #[test]
-    fn work_that_was_looked_at_is_looked_at_again_by_other_tasks_and_later() {
-        let (first, second) = (Arc::<Task>::default(), Arc::<Task>::default());
-        for (again, looks, reason) in [(&first, 1, "the same task"), (&second, 2, "another one")] {
-            let count = Arc::new(AtomicUsize::new(0));
-            let counted = Arc::clone(&count);
-            let work = poll_fn(move |_: &mut Context<'_>| {
-                counted.fetch_add(1, Ordering::Relaxed);
-                Poll::<()>::Pending
-            });
-            let waker = Waker::from(Arc::clone(&first));
-            let looked = pin!(LookedAt::look(work)).poll(&mut Context::from_waker(&waker));
-            let Poll::Ready(Err(mut work)) = looked else { unreachable!("it is not done") };
-            for looks in looks..looks + 2 {
-                let waker = Waker::from(Arc::clone(again));
-                assert!(Pin::new(&mut work).poll(&mut Context::from_waker(&waker)).is_pending());
-                assert_eq!(count.load(Ordering::Relaxed), looks, "{reason}");
-            }
-        }
     }
 }
