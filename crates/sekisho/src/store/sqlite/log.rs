@@ -10,13 +10,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use rusqlite::Connection;
 use tokio::sync::{Mutex, watch};
 
-use super::open::File;
+use super::open::{File, PAGE_BYTES};
 use super::writer::{Pen, commit_all};
 
-/// Pages of the write-ahead log before it is folded into the file: 16 MiB. Folding waits for the disk,
+/// Pages of the write-ahead log before it is folded into the file: 16 MiB of them. Folding waits for the disk,
 /// and a page that was written often is folded once. As much may be written meanwhile; then those who
 /// write wait. The log is longer only where a reader of another process holds on to it.
-pub(super) const PAGES_MAX: u32 = 4096;
+pub(super) const PAGES_MAX: u32 = (16 << 20) / PAGE_BYTES;
 
 /// How long the log is, and whether it is being folded.
 pub(super) struct Log {

@@ -124,6 +124,7 @@ impl fmt::Debug for SqliteStore {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use super::open::PAGE_BYTES;
     use super::*;
     use crate::clock::Timestamp;
     use crate::store::{LocalUser, Store as _};
@@ -246,11 +247,33 @@ mod tests {
             assert!(store.add_user(&user).await.unwrap());
         }
         let (log, file) = (length("sekisho.db-wal"), length("sekisho.db"));
-        let page = 4096;
+        let page = u64::from(PAGE_BYTES);
         // Each page has a header there, and the last step is a few of them.
         let at_most = (page + 24) * u64::from(2 * log::PAGES_MAX + 100);
         assert!(log < at_most, "the log has {log} bytes");
         assert!(file > page * u64::from(log::PAGES_MAX), "the file has {file} bytes");
+    }
+
+    #[tokio::test]
+    async fn a_new_file_has_small_pages_and_an_older_one_keeps_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sekisho.db");
+        // Where a file of SQLite says it (https://www.sqlite.org/fileformat2.html §1.3.2).
+        let page = || {
+            let file = std::fs::read(&path).unwrap();
+            u32::from(u16::from_be_bytes([file[16], file[17]]))
+        };
+        impatient(&folder).await.unwrap().close().await;
+        assert_eq!(page(), PAGE_BYTES);
+
+        let made = rusqlite::Connection::open(&path).unwrap();
+        made.execute_batch("PRAGMA journal_mode = DELETE; PRAGMA page_size = 4096; VACUUM")
+            .unwrap();
+        drop(made);
+        let store = impatient(&folder).await.unwrap();
+        assert!(store.add_user(&user("alice")).await.unwrap());
+        store.close().await;
+        assert_eq!(page(), 4096);
     }
 
     async fn add(step: &mut Step, name: &str) -> Result<u64, StoreError> {

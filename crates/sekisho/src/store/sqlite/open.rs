@@ -228,8 +228,9 @@ async fn prepare(file: &File, wait_max: Duration) -> Result<Connection, OpenErro
         let refused = match connect_to_ours(file) {
             Ok(Some(connection)) => {
                 keep_private(path);
+                let paged = connection.pragma_update(None, "page_size", PAGE_BYTES);
                 // The switch needs the file alone.
-                match connection.pragma_update(None, "journal_mode", "WAL") {
+                match paged.and_then(|()| connection.pragma_update(None, "journal_mode", "WAL")) {
                     Ok(()) => return Ok(connection),
                     Err(error) => error,
                 }
@@ -293,6 +294,11 @@ fn refusal(path: &Path, error: StoreError) -> OpenError {
         _ => OpenError::Unusable { path, source },
     }
 }
+
+/// How large the pages of a new file are. A commit writes each page whole that anything changed on, and what we
+/// write is small and lies all over; with less than this, large stores are looked up more slowly. A file that is
+/// there keeps the pages that it has.
+pub(super) const PAGE_BYTES: u32 = 2048;
 
 /// "skis", set by the first migration.
 const APPLICATION_ID: i64 = 0x736b_6973;
