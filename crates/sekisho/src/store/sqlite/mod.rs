@@ -261,7 +261,8 @@ mod tests {
         // Where a file of SQLite says it (https://www.sqlite.org/fileformat2.html §1.3.2).
         let page = || {
             let file = std::fs::read(&path).unwrap();
-            u32::from(u16::from_be_bytes([file[16], file[17]]))
+            let said = file.get(16..18).and_then(|said| said.try_into().ok()).unwrap();
+            u32::from(u16::from_be_bytes(said))
         };
         impatient(&folder).await.unwrap().close().await;
         assert_eq!(page(), PAGE_BYTES);
