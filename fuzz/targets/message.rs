@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use sekisho_protocol::mcp::{
     Addressed, Incoming, InitializeParams, InputRequiredResult, List, Message, PageAsked,
-    ParamMembers, Request, RequestMeta, StatelessWords, ToolCallParams, params_for_handshake,
+    ParamMembers, ParamsOutline, Request, StatelessWords, ToolCallParams, params_for_handshake,
     params_with_cursor, progress_token_in, progress_under, result_for_handshake, result_with_tools,
     result_without_cache_scope, subscription_id_in, write_request, write_result,
 };
@@ -64,7 +64,7 @@ fn read_request(request: &Request<'_>) {
     let (method, params) = (request.method.as_ref(), request.params);
     let _ = ToolCallParams::parse(params);
     let _ = InitializeParams::parse(params);
-    if let Ok(meta) = RequestMeta::parse(params) {
+    if let Ok(ParamsOutline { meta, .. }) = ParamsOutline::parse(params) {
         let _ = (meta.required(), meta.log_level(), meta.progress_token());
     }
     if let Ok(Some(addressed)) = Addressed::read(method, params) {
@@ -91,15 +91,15 @@ fn read_request(request: &Request<'_>) {
         input_responses: None,
         request_state: None,
     };
-    if let Ok(members) = ParamMembers::read(params)
-        && let Ok(rewritten) = members.for_stateless(&words)
-    {
-        let _ = (members.text("cursor"), members.text("name"));
-        let rewritten = RawValue::from_string(rewritten).expect("an object of our own");
+    if let Ok(members) = ParamMembers::read(params) {
+        let _ = (members.text("cursor"), members.text("name"), members.require_tool_call());
+        let rewritten =
+            RawValue::from_string(members.for_stateless(&words)).expect("an object of our own");
         if let Some(params) = params {
             stays(params, &rewritten);
         }
-        let meta = RequestMeta::parse(Some(&rewritten)).expect("_meta of our own");
+        let outline = ParamsOutline::parse(Some(&rewritten)).expect("_meta of our own");
+        let meta = outline.meta;
         assert!(meta.required().is_ok());
         is_written_as_read(method, Some(&rewritten));
     }
