@@ -180,6 +180,9 @@ impl Upstream {
             spans::tell(&mut headers);
             return Exchange::begin(ear, message, headers).await;
         }
+        if method == "tools/call" {
+            ToolCallParams::parse(params)?;
+        }
         if self.has_logging
             && context.version().is_stateless()
             && let Some(level) = context.log_level()
@@ -192,9 +195,6 @@ impl Upstream {
             if let Err(error) = told.into_result() {
                 tracing::debug!(%error, "the server behind us does not take the log level");
             }
-        }
-        if method == "tools/call" {
-            ToolCallParams::parse(params)?;
         }
         let ear = self.connection.listen_for(Kind::Passing, caller)?;
         let params = params.map(|params| params_for_handshake(params, ear.id)).transpose()?;
