@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use sekisho_protocol::mcp::{
-    Addressed, Incoming, InitializeParams, InputRequiredResult, List, Message, PageAsked,
+    Addressed, Incoming, InitializeParams, InputRequiredResult, Json, List, Message, PageAsked,
     ParamMembers, ParamsOutline, Request, StatelessWords, ToolCallParams, params_for_handshake,
     params_with_cursor, progress_token_in, progress_under, result_for_handshake, result_with_tools,
     result_without_cache_scope, subscription_id_in, write_request, write_result,
@@ -84,7 +84,7 @@ fn read_request(request: &Request<'_>) {
     let none = RawValue::from_string("{}".to_owned()).expect("an object");
     let words = StatelessWords {
         protocol_version: "2026-07-28",
-        client_capabilities: &none,
+        client_capabilities: Json::from(&*none),
         client_info: none.get(),
         log_level: None,
         progress_token: 7,

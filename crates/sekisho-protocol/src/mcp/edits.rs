@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use serde_json::value::RawValue;
 
+use super::json::Json;
+
 /// What is to change in a text.
 #[derive(Debug)]
 pub struct Edits<'a> {
@@ -18,7 +20,8 @@ impl<'a> Edits<'a> {
     }
 
     /// Other words where `part` stands, which was read out of this very text.
-    pub fn replace(&mut self, part: &RawValue, words: impl Into<String>) {
+    pub fn replace<'b>(&mut self, part: impl Into<Json<'b>>, words: impl Into<String>) {
+        let part = part.into();
         let start = (part.get().as_ptr() as usize).wrapping_sub(self.text.as_ptr() as usize);
         let end = start.saturating_add(part.get().len());
         self.changes.push((start..end, words.into()));

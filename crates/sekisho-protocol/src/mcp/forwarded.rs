@@ -2,16 +2,15 @@
 //! so that members nobody here knows of survive.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::edits::Edits;
 use super::error::McpError;
+use super::json::{Json, Member, has_escapes};
 use super::log_level::LogLevel;
-use super::message::{text_of, write_text};
+use super::message::write_text;
+use super::request_meta::text_in;
 use super::tool::ToolCallParams;
 
 /// What every member of `_meta` that is for the next server alone begins with.
@@ -19,7 +18,6 @@ const OF_ONE_HOP: &str = "io.modelcontextprotocol/";
 const PROGRESS_TOKEN: &str = "progressToken";
 /// How many members most objects on the way have at most.
 const MEMBERS_USUAL: usize = 6;
-const NAMED_TWICE: &str = "a member is named twice";
 
 /// `params` for a server with a handshake: `_meta` says nothing of the client that was said by
 /// `initialize`, and progress is asked for under `progress_token`, if the client asked for it.
@@ -30,22 +28,17 @@ pub fn params_for_handshake(
     params: &RawValue,
     progress_token: u64,
 ) -> Result<Cow<'_, RawValue>, McpError> {
-    #[derive(Deserialize)]
-    struct Params<'a> {
-        #[serde(borrow, default, rename = "_meta")]
-        meta: Option<&'a RawValue>,
-    }
     let text = params.get();
     // A name may hide behind escapes.
-    if !text.contains("_meta") && !text.contains('\\') {
+    if !text.contains("_meta") && !has_escapes(text) {
         return Ok(Cow::Borrowed(params));
     }
     let wrong = || McpError::invalid_params("params._meta is one object, its members named once");
-    let Params { meta } = serde_json::from_str(text).map_err(|_| wrong())?;
+    let [meta] = Json::from(params).named(["_meta"]).ok_or_else(wrong)?;
     let Some(meta) = meta else { return Ok(Cow::Borrowed(params)) };
-    let Members(members) = serde_json::from_str(meta.get()).map_err(|_| wrong())?;
+    let Members(members) = Members::read(meta).ok_or_else(wrong)?;
     let changes = |name: &str| name.starts_with(OF_ONE_HOP) || name == PROGRESS_TOKEN;
-    if !members.iter().any(|(name, _)| changes(name)) {
+    if !members.iter().any(|member| changes(&member.name)) {
         return Ok(Cow::Borrowed(params));
     }
     let mut rewritten = Object::begin();
@@ -61,7 +54,7 @@ pub struct StatelessWords<'a> {
     /// Which revision it is written in.
     pub protocol_version: &'static str,
     /// What the client can do: an object.
-    pub client_capabilities: &'a RawValue,
+    pub client_capabilities: Json<'a>,
     /// What the one who asks is called: the text of an object.
     pub client_info: &'a str,
     /// From which level on log messages are wanted.
@@ -69,9 +62,9 @@ pub struct StatelessWords<'a> {
     /// What progress is reported under, if the client asked for it.
     pub progress_token: u64,
     /// What the server asked for in its last answer: an object of answers by their names.
-    pub input_responses: Option<&'a RawValue>,
+    pub input_responses: Option<Json<'a>>,
     /// What the server wanted to have back.
-    pub request_state: Option<&'a RawValue>,
+    pub request_state: Option<Json<'a>>,
 }
 
 /// `params` by their members, each named once, and `_meta` by its own.
@@ -88,27 +81,33 @@ impl<'a> ParamMembers<'a> {
     /// −32602 if it is no object that names its members once, or its `_meta` is none.
     pub fn read(params: Option<&'a RawValue>) -> Result<Self, McpError> {
         let Some(params) = params else { return Ok(Self::default()) };
-        serde_json::from_str(params.get()).map_err(|_| {
+        let read = || {
+            let Members(mut members) = Members::read(params.into())?;
+            let place = members.iter().position(|member| member.name == "_meta");
+            let meta = place.map(|place| members.remove(place)).map(|member| member.value);
+            let meta = match meta.and_then(Json::unless_null) {
+                Some(meta) => Some(Members::read(meta)?),
+                None => None,
+            };
+            Some(Self { members: Members(members), meta })
+        };
+        read().ok_or_else(|| {
             McpError::invalid_params("params and params._meta are objects without doubles")
         })
     }
 
-    /// The member that is called so, as it came; never `_meta`.
-    pub fn get(&self, name: &str) -> Option<&'a RawValue> {
+    /// The member that is called so; never `_meta`, and nothing if it is `null`.
+    pub fn get(&self, name: &str) -> Option<Json<'a>> {
         let Members(members) = &self.members;
-        members.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
+        members.iter().find(|member| member.name == name)?.value.unless_null()
     }
 
-    /// The text in the member that is called so; `null` is as good as nothing.
+    /// The text in the member that is called so.
     ///
     /// # Errors
     /// −32602 if it is no text.
     pub fn text(&self, name: &str) -> Result<Option<Cow<'a, str>>, McpError> {
-        let Some(value) = self.get(name).filter(|value| value.get() != "null") else {
-            return Ok(None);
-        };
-        let text = text_of(value);
-        text.map(Some).ok_or_else(|| McpError::invalid_params(format!("params.{name} is a text")))
+        text_in(self.get(name), name)
     }
 
     /// Whether they are those of `tools/call`, as [`ToolCallParams`] has it.
@@ -116,9 +115,8 @@ impl<'a> ParamMembers<'a> {
     /// # Errors
     /// −32602 without a name, or when the arguments are no object.
     pub fn require_tool_call(&self) -> Result<(), McpError> {
-        let has_name = self.get("name").and_then(text_of).is_some();
-        let arguments = self.get("arguments").map_or("{}", RawValue::get);
-        let is_one = has_name && (arguments.starts_with('{') || arguments == "null");
+        let has_name = self.get("name").and_then(Json::as_text).is_some();
+        let is_one = has_name && self.get("arguments").is_none_or(Json::is_object);
         if is_one { Ok(()) } else { Err(ToolCallParams::wrong()) }
     }
 
@@ -127,16 +125,16 @@ impl<'a> ParamMembers<'a> {
     pub fn for_stateless(&self, words: &StatelessWords<'_>) -> String {
         let Self { members: Members(members), meta } = self;
         let mut out = Object::begin();
-        for (name, value) in members {
-            if !matches!(&**name, "inputResponses" | "requestState") {
-                out.add(name, value.get());
+        for member in members {
+            if !matches!(&*member.name, "inputResponses" | "requestState") {
+                out.add(member);
             }
         }
         if let Some(responses) = words.input_responses {
-            out.add("inputResponses", responses.get());
+            out.add_ours("inputResponses", responses.get());
         }
         if let Some(state) = words.request_state {
-            out.add("requestState", state.get());
+            out.add_ours("requestState", state.get());
         }
         let mut inside = out.open("_meta");
         inside.add_text("io.modelcontextprotocol/protocolVersion", words.protocol_version);
@@ -158,15 +156,13 @@ impl<'a> ParamMembers<'a> {
 pub fn result_for_handshake(result: &RawValue) -> Cow<'_, RawValue> {
     const ADDED: [&str; 3] = ["resultType", "ttlMs", "cacheScope"];
     without(result, &ADDED, |meta| {
-        let Members(members) = serde_json::from_str(meta.get()).ok()?;
-        let is_ours = |name: &str| !name.starts_with(OF_ONE_HOP);
-        if members.iter().all(|(name, _)| is_ours(name)) {
+        let Members(members) = Members::read(meta)?;
+        let is_ours = |member: &&Member<'_>| !member.name.starts_with(OF_ONE_HOP);
+        if members.iter().all(|member| is_ours(&member)) {
             return None;
         }
         let mut kept = Object::begin();
-        for (name, value) in members.iter().filter(|(name, _)| is_ours(name)) {
-            kept.add(name, value.get());
-        }
+        members.iter().filter(is_ours).for_each(|member| kept.add(member));
         Some(kept.end())
     })
 }
@@ -174,7 +170,7 @@ pub fn result_for_handshake(result: &RawValue) -> Cow<'_, RawValue> {
 /// A result of 2026-07-28 that says nothing of who may keep it: that depends on who may ask.
 pub fn result_without_cache_scope(result: &RawValue) -> Cow<'_, RawValue> {
     // A name may hide behind escapes.
-    if !result.get().contains("cacheScope") && !result.get().contains('\\') {
+    if !result.get().contains("cacheScope") && !has_escapes(result.get()) {
         return Cow::Borrowed(result);
     }
     without(result, &["cacheScope"], |_| None)
@@ -186,8 +182,8 @@ pub fn result_with_tools(
     result: &RawValue,
     mut stays: impl FnMut(&RawValue) -> bool,
 ) -> Option<Box<RawValue>> {
-    let Members(members) = serde_json::from_str(result.get()).ok()?;
-    let (_, list) = members.iter().find(|(name, _)| name == "tools")?;
+    let Members(members) = Members::read(result.into())?;
+    let list = members.iter().find(|member| member.name == "tools")?.value;
     let tools: Vec<&RawValue> = serde_json::from_str(list.get()).ok()?;
     let kept: Vec<&str> = tools.iter().filter(|tool| stays(tool)).map(|tool| tool.get()).collect();
     if kept.len() == tools.len() {
@@ -203,24 +199,24 @@ pub fn result_with_tools(
 fn without<'a>(
     result: &'a RawValue,
     names: &[&str],
-    rewrite: impl Fn(&RawValue) -> Option<String>,
+    rewrite: impl Fn(Json<'a>) -> Option<String>,
 ) -> Cow<'a, RawValue> {
-    let Ok(Members(members)) = serde_json::from_str(result.get()) else {
+    let Some(Members(members)) = Members::read(result.into()) else {
         return Cow::Borrowed(result);
     };
-    let meta = members.iter().find(|(name, _)| name == "_meta");
-    let rewritten = meta.and_then(|(_, meta)| rewrite(meta));
+    let meta = members.iter().find(|member| member.name == "_meta");
+    let rewritten = meta.and_then(|meta| rewrite(meta.value));
     let goes = |name: &str| names.contains(&name);
-    if rewritten.is_none() && !members.iter().any(|(name, _)| goes(name)) {
+    if rewritten.is_none() && !members.iter().any(|member| goes(&member.name)) {
         return Cow::Borrowed(result);
     }
     let mut kept = Object::begin();
-    for (name, value) in members.iter().filter(|(name, _)| !goes(name)) {
+    for member in members.iter().filter(|member| !goes(&member.name)) {
         match &rewritten {
             // There was something in it, and all of it goes.
-            Some(rewritten) if name == "_meta" && rewritten == "{}" => {}
-            Some(rewritten) if name == "_meta" => kept.add(name, rewritten),
-            Some(_) | None => kept.add(name, value.get()),
+            Some(rewritten) if member.name == "_meta" && rewritten == "{}" => {}
+            Some(rewritten) if member.name == "_meta" => kept.add_ours("_meta", rewritten),
+            Some(_) | None => kept.add(member),
         }
     }
     RawValue::from_string(kept.end()).map_or(Cow::Borrowed(result), Cow::Owned)
@@ -243,31 +239,35 @@ impl Object {
         Self { text, is_empty: true }
     }
 
-    fn add(&mut self, name: &str, value: &str) {
-        self.name(name);
-        self.text.extend_from_slice(value.as_bytes());
+    /// A member as it came.
+    fn add(&mut self, Member { written, value, .. }: &Member<'_>) {
+        self.next();
+        self.text.extend_from_slice(written.as_bytes());
+        self.text.push(b':');
+        self.text.extend_from_slice(value.get().as_bytes());
     }
 
-    fn add_text(&mut self, name: &str, value: &str) {
-        self.name(name);
+    /// A text under a name of ours.
+    fn add_text(&mut self, name: &'static str, value: &str) {
+        self.add_ours(name, "");
         write_text(value, &mut self.text);
     }
 
     /// What a client's `_meta` says for whoever is behind the next server too, with progress under this token,
     /// if it asked for any.
-    fn add_meta(&mut self, meta: &[(Cow<'_, str>, &RawValue)], progress_token: u64) {
-        for (name, value) in meta.iter().filter(|(name, _)| !name.starts_with(OF_ONE_HOP)) {
-            if name == PROGRESS_TOKEN && value.get() != "null" {
-                self.add(name, &progress_token.to_string());
+    fn add_meta(&mut self, meta: &[Member<'_>], progress_token: u64) {
+        for member in meta.iter().filter(|member| !member.name.starts_with(OF_ONE_HOP)) {
+            if member.name == PROGRESS_TOKEN && member.value.unless_null().is_some() {
+                self.add_ours(PROGRESS_TOKEN, &progress_token.to_string());
             } else {
-                self.add(name, value.get());
+                self.add(member);
             }
         }
     }
 
     /// The object that the member called so is.
-    fn open(mut self, name: &str) -> Self {
-        self.name(name);
+    fn open(mut self, name: &'static str) -> Self {
+        self.add_ours(name, "");
         Self::within(self.text)
     }
 
@@ -278,12 +278,6 @@ impl Object {
         self.text.extend_from_slice(name.as_bytes());
         self.text.extend_from_slice(b"\":");
         self.text.extend_from_slice(value.as_bytes());
-    }
-
-    fn name(&mut self, name: &str) {
-        self.next();
-        write_text(name, &mut self.text);
-        self.text.push(b':');
     }
 
     fn next(&mut self) {
@@ -305,116 +299,46 @@ impl Object {
 
 /// Which request `notifications/progress` is about, if its token is one of ours.
 pub fn progress_token_in(params: &RawValue) -> Option<u64> {
-    Progress::read(params)?.token.get().parse().ok()
+    token_of_progress(params)?.get().parse().ok()
 }
 
 /// `params` of `notifications/progress` under the token that the client chose.
 pub fn progress_under(params: &RawValue, token: &RawValue) -> Option<Box<RawValue>> {
     let mut edits = Edits::of(params);
-    edits.replace(Progress::read(params)?.token, token.get());
+    edits.replace(token_of_progress(params)?, token.get());
     edits.finish()
+}
+
+fn token_of_progress(params: &RawValue) -> Option<Json<'_>> {
+    let [token] = Json::from(params).named([PROGRESS_TOKEN])?;
+    token
 }
 
 /// Which request to listen a notification belongs to (2026-07-28), if its id is one of ours. Some
 /// servers write it as a text.
 pub fn subscription_id_in(params: &RawValue) -> Option<u64> {
-    #[derive(Deserialize)]
-    struct Told<'a> {
-        #[serde(borrow, rename = "_meta")]
-        meta: Meta<'a>,
-    }
-    #[derive(Deserialize)]
-    struct Meta<'a> {
-        #[serde(borrow, rename = "io.modelcontextprotocol/subscriptionId")]
-        id: &'a RawValue,
-    }
-    let Told { meta: Meta { id } } = serde_json::from_str(params.get()).ok()?;
-    id.get().trim_matches('"').parse().ok()
-}
-
-#[derive(Deserialize)]
-struct Progress<'a> {
-    #[serde(borrow, rename = "progressToken")]
-    token: &'a RawValue,
-}
-
-impl<'a> Progress<'a> {
-    fn read(params: &'a RawValue) -> Option<Self> {
-        serde_json::from_str(params.get()).ok()
-    }
+    let [meta] = Json::from(params).named(["_meta"])?;
+    let [id] = meta?.named(["io.modelcontextprotocol/subscriptionId"])?;
+    id?.get().trim_matches('"').parse().ok()
 }
 
 /// The members of an object in their order, each named once.
 #[derive(Debug, Default)]
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+struct Members<'a>(Vec<Member<'a>>);
 
 impl<'a> Members<'a> {
-    /// `false` if there is one that is called so.
-    fn add(&mut self, name: Cow<'a, str>, value: &'a RawValue) -> bool {
-        let is_new = self.0.iter().all(|(known, _)| *known != name);
-        self.0.push((name, value));
-        is_new
-    }
-}
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
+    fn read(object: Json<'a>) -> Option<Self> {
+        let mut members: Vec<Member<'a>> = Vec::with_capacity(MEMBERS_USUAL);
+        for member in object.members()? {
+            let member = member?;
+            if members.iter().any(|known| known.name == member.name) {
+                return None;
             }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-                let mut members = Members(Vec::with_capacity(MEMBERS_USUAL));
-                while let Some((Name(name), value)) = map.next_entry()? {
-                    if !members.add(name, value) {
-                        return Err(A::Error::custom(NAMED_TWICE));
-                    }
-                }
-                Ok(members)
-            }
+            members.push(member);
         }
-        deserializer.deserialize_map(Object)
+        Some(Self(members))
     }
 }
-
-impl<'de> Deserialize<'de> for ParamMembers<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Params;
-        impl<'de> Visitor<'de> for Params {
-            type Value = ParamMembers<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Members(Vec::with_capacity(MEMBERS_USUAL));
-                // There, but nothing: named all the same.
-                let mut meta: Option<Option<Members<'de>>> = None;
-                while let Some(Name(name)) = map.next_key()? {
-                    let is_new = if name == "_meta" {
-                        meta.replace(map.next_value()?).is_none()
-                    } else {
-                        members.add(name, map.next_value()?)
-                    };
-                    if !is_new {
-                        return Err(A::Error::custom(NAMED_TWICE));
-                    }
-                }
-                Ok(ParamMembers { members, meta: meta.flatten() })
-            }
-        }
-        deserializer.deserialize_map(Params)
-    }
-}
-
-/// A name, borrowed unless something in it is escaped.
-#[derive(Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[cfg(test)]
 mod tests {
@@ -495,7 +419,7 @@ mod tests {
         let state = raw(r#""theirs""#);
         let first = StatelessWords {
             protocol_version: "2026-07-28",
-            client_capabilities: &none,
+            client_capabilities: Json::from(&*none),
             client_info: r#"{"name":"s"}"#,
             log_level: None,
             progress_token: 7,
@@ -503,8 +427,11 @@ mod tests {
             request_state: None,
         };
         let logging = StatelessWords { log_level: Some(LogLevel::Warning), ..first };
-        let again =
-            StatelessWords { input_responses: Some(&given), request_state: Some(&state), ..first };
+        let again = StatelessWords {
+            input_responses: Some(Json::from(&*given)),
+            request_state: Some(Json::from(&*state)),
+            ..first
+        };
         let rows = [
             (None, first, format!(r#"{{"_meta":{{{OWN}}}}}"#), "no params at all"),
             (

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::json::has_escapes;
+
 /// What a server needs first.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -36,7 +38,7 @@ impl<'a> InputRequiredResult<'a> {
     pub fn parse(result: &'a RawValue) -> Option<Self> {
         // Nearly all results are of another kind. Escapes may hide the words.
         let text = result.get();
-        if !text.contains("input_required") && !text.contains('\\') {
+        if !text.contains("input_required") && !has_escapes(text) {
             return None;
         }
         let read: Self = serde_json::from_str(text).ok()?;

@@ -11,6 +11,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Vi
 use serde_json::value::RawValue;
 
 use super::error::{INVALID_REQUEST, McpError, PARSE_ERROR};
+use super::json::Json;
 
 /// How deep arrays and objects may be nested; as deep as `serde_json` itself follows.
 pub const JSON_DEPTH_MAX: usize = 128;
@@ -263,11 +264,7 @@ impl<'a> Envelope<'a> {
 
 /// The text in a JSON string, if it is one; borrowed unless something in it is escaped.
 pub(super) fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
-    let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') {
-        return serde_json::from_str(raw.get()).ok().map(Cow::Owned);
-    }
-    Some(Cow::Borrowed(inner))
+    Json::from(raw).as_text()
 }
 
 enum Member {

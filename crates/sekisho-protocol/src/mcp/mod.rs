@@ -9,6 +9,7 @@ mod error;
 mod forwarded;
 mod initialize;
 mod input_required;
+mod json;
 mod list;
 mod log_level;
 mod member_name;
@@ -32,6 +33,7 @@ pub use forwarded::{
 };
 pub use initialize::{InitializeParams, InitializeResult};
 pub use input_required::{InputRequestText, InputRequiredResult};
+pub use json::Json;
 pub use list::require_first_page;
 pub use log_level::LogLevel;
 pub use member_name::{

@@ -2,98 +2,80 @@
 //! what its headers say once more.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::error::McpError;
-use super::message::text_of;
+use super::json::Json;
 
-/// What is read of `params` before anybody does anything: `_meta`, and what headers say once more. What could be
-/// read in two ways is refused: who went by a header must not be told otherwise by who serves the body.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(default)]
+/// What is read of `params` before anybody does anything: `_meta`, what headers say once more, and what goes on
+/// with an earlier call. What could be read in two ways is refused: who went by a header must not be told
+/// otherwise by who serves the body.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct ParamsOutline<'a> {
     /// What the request says of itself.
-    #[serde(borrow, rename = "_meta", deserialize_with = "object_or_nothing")]
     pub meta: RequestMeta<'a>,
-    #[serde(borrow)]
-    name: Option<&'a RawValue>,
-    #[serde(borrow)]
-    uri: Option<&'a RawValue>,
-    /// What a tool or a prompt is given, as it came.
-    #[serde(borrow)]
-    pub arguments: Option<&'a RawValue>,
+    name: Option<Json<'a>>,
+    uri: Option<Json<'a>>,
+    /// What a tool or a prompt is given.
+    pub arguments: Option<Json<'a>>,
+    /// What the client answers to the questions of an earlier answer.
+    pub input_responses: Option<Json<'a>>,
+    /// What that answer wanted to have back.
+    pub request_state: Option<Json<'a>>,
 }
 
 impl<'a> ParamsOutline<'a> {
     /// Reads it; −32602 if `params` or their `_meta` are no object, or name one of these members twice.
     pub fn parse(params: Option<&'a RawValue>) -> Result<Self, McpError> {
         let Some(params) = params else { return Ok(Self::default()) };
-        let text = Some(params.get()).filter(|text| text.starts_with('{'));
-        text.and_then(|text| serde_json::from_str(text).ok()).ok_or_else(|| {
+        let read = || {
+            let [meta, name, uri, arguments, input_responses, request_state] = Json::from(params)
+                .named([
+                "_meta",
+                "name",
+                "uri",
+                "arguments",
+                "inputResponses",
+                "requestState",
+            ])?;
+            let meta = meta.map_or_else(|| Some(RequestMeta::default()), RequestMeta::read)?;
+            Some(Self { meta, name, uri, arguments, input_responses, request_state })
+        };
+        read().ok_or_else(|| {
             McpError::invalid_params("params and params._meta are objects, each member named once")
         })
     }
 
     /// What a tool or a prompt is called; −32602 if it is no text.
     pub fn name(&self) -> Result<Option<Cow<'a, str>>, McpError> {
-        text_in(self.name, "params.name")
+        text_in(self.name, "name")
     }
 
     /// Where a resource is; −32602 if it is no text.
     pub fn uri(&self) -> Result<Option<Cow<'a, str>>, McpError> {
-        text_in(self.uri, "params.uri")
+        text_in(self.uri, "uri")
     }
 }
 
-fn text_in<'a>(member: Option<&'a RawValue>, name: &str) -> Result<Option<Cow<'a, str>>, McpError> {
+/// The text in the member of `params` that is called so; −32602 if it is none.
+pub(super) fn text_in<'a>(
+    member: Option<Json<'a>>,
+    name: &str,
+) -> Result<Option<Cow<'a, str>>, McpError> {
     let Some(member) = member else { return Ok(None) };
-    let text = text_of(member);
-    text.map(Some).ok_or_else(|| McpError::invalid_params(format!("{name} is a text")))
-}
-
-/// `null` is as good as nothing. An array could be read as the members in their order, which nobody else does.
-fn object_or_nothing<'de, D: Deserializer<'de>>(from: D) -> Result<RequestMeta<'de>, D::Error> {
-    struct Object;
-    impl<'de> Visitor<'de> for Object {
-        type Value = RequestMeta<'de>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object")
-        }
-
-        fn visit_none<E>(self) -> Result<RequestMeta<'de>, E> {
-            Ok(RequestMeta::default())
-        }
-
-        fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<RequestMeta<'de>, D::Error> {
-            from.deserialize_map(self)
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RequestMeta<'de>, A::Error> {
-            RequestMeta::deserialize(MapAccessDeserializer::new(map))
-        }
-    }
-    from.deserialize_option(Object)
+    let text = member.as_text();
+    text.map(Some).ok_or_else(|| McpError::invalid_params(format!("params.{name} is a text")))
 }
 
 /// The members of `_meta` that MCP itself reads. All are claims of the client.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct RequestMeta<'a> {
-    #[serde(borrow, default, rename = "io.modelcontextprotocol/protocolVersion")]
-    protocol_version: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "io.modelcontextprotocol/clientCapabilities")]
-    client_capabilities: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "io.modelcontextprotocol/clientInfo")]
-    client_info: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "io.modelcontextprotocol/logLevel")]
-    log_level: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "progressToken")]
-    progress_token: Option<&'a RawValue>,
+    protocol_version: Option<Json<'a>>,
+    client_capabilities: Option<Json<'a>>,
+    client_info: Option<Json<'a>>,
+    log_level: Option<Json<'a>>,
+    progress_token: Option<Json<'a>>,
 }
 
 /// The two members without which a request of 2026-07-28 is refused.
@@ -101,11 +83,23 @@ pub struct RequestMeta<'a> {
 pub struct RequiredMeta<'a> {
     /// The revision that the request is written in; any text.
     pub protocol_version: Cow<'a, str>,
-    /// What the client can do for this request: an object as it came.
-    pub client_capabilities: &'a RawValue,
+    /// What the client can do for this request: an object.
+    pub client_capabilities: Json<'a>,
 }
 
 impl<'a> RequestMeta<'a> {
+    fn read(meta: Json<'a>) -> Option<Self> {
+        let [protocol_version, client_capabilities, client_info, log_level, progress_token] = meta
+            .named([
+                "io.modelcontextprotocol/protocolVersion",
+                "io.modelcontextprotocol/clientCapabilities",
+                "io.modelcontextprotocol/clientInfo",
+                "io.modelcontextprotocol/logLevel",
+                "progressToken",
+            ])?;
+        Some(Self { protocol_version, client_capabilities, client_info, log_level, progress_token })
+    }
+
     /// Whether anything in it is known to 2026-07-28 only.
     pub fn is_of_stateless_era(&self) -> bool {
         self.protocol_version.is_some()
@@ -121,9 +115,8 @@ impl<'a> RequestMeta<'a> {
                 "params._meta needs \"io.modelcontextprotocol/{name}\", {what}"
             ))
         };
-        let protocol_version = self.protocol_version.and_then(text_of);
-        let client_capabilities =
-            self.client_capabilities.filter(|given| given.get().starts_with('{'));
+        let protocol_version = self.protocol_version.and_then(Json::as_text);
+        let client_capabilities = self.client_capabilities.filter(|given| given.is_object());
         Ok(RequiredMeta {
             protocol_version: protocol_version
                 .ok_or_else(|| missing("protocolVersion", "a text"))?,
@@ -134,12 +127,12 @@ impl<'a> RequestMeta<'a> {
 
     /// From which level on the client wants log messages about this request; none without it.
     pub fn log_level(&self) -> Option<Cow<'a, str>> {
-        self.log_level.and_then(text_of)
+        self.log_level.and_then(Json::as_text)
     }
 
     /// What progress of this request is reported under: a text or a number as it came.
-    pub fn progress_token(&self) -> Option<&'a RawValue> {
-        self.progress_token.filter(|token| token.get() != "null")
+    pub fn progress_token(&self) -> Option<Json<'a>> {
+        self.progress_token
     }
 }
 
@@ -189,6 +182,8 @@ mod tests {
             (r#"{"_meta":1}"#, "no object"),
             (r#"{"_meta":["2026-07-28",{}]}"#, "members without names"),
             (r#"{"_meta":{},"_meta":{}}"#, "twice"),
+            (r#"{"_meta":null,"_meta":{}}"#, "twice, once as nothing"),
+            (r#"{"requestState":"a","requestState":"b"}"#, "two states"),
             (r#"{"name":"a","n\u0061me":"b"}"#, "what a header says once more, twice"),
             ("[{}]", "members without names there"),
             (r#"{"_meta":{"progressToken":1,"progressToken":2}}"#, "a member twice"),

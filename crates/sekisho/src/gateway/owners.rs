@@ -2,6 +2,7 @@
 //! own or with a server at a URL. It is begun when the first call comes, and again, ever later,
 //! when it keeps ending.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::hash::{Hash, Hasher};
@@ -21,7 +22,7 @@ use super::limits::GatewayLimits;
 use super::measured::Measured;
 use super::upstream::{
     self, Carrier, Client, GuardedServer, RemoteServer, StdioCommand, Upstream,
-    capabilities_for_upstream,
+    capabilities_for_upstream, no_capabilities,
 };
 use crate::mcp::{Changes, Context, Whose};
 use crate::measure::{Limit, Places};
@@ -54,7 +55,7 @@ struct Owner {
     whose: Whose,
     /// Whose share it counts to; nobody's where all share one.
     person: Option<Person>,
-    capabilities: Box<str>,
+    capabilities: Cow<'static, str>,
     told: Variables,
 }
 
@@ -228,7 +229,7 @@ impl Owners {
             }
             reason.to_mcp_error()
         })?;
-        let owner = self.owner(context, &capabilities, told.clone());
+        let owner = self.owner(context, capabilities.clone(), told.clone());
         let whose = owner.whose.clone();
         let place = self.place(owner)?;
         let mut running = Arc::clone(&place.running).lock_owned().await;
@@ -261,7 +262,7 @@ impl Owners {
     /// The process of this caller, if it runs.
     pub(super) async fn running(&self, context: &Context) -> Option<Arc<Upstream>> {
         let told = self.recipe.server.variables(context.principal()).ok()?;
-        let owner = self.owner(context, &self.capabilities(context), told);
+        let owner = self.owner(context, self.capabilities(context), told);
         let place = self.lock().get(&owner).cloned()?;
         let running = place.running.lock().await;
         let upstream = running.alive()?;
@@ -271,14 +272,23 @@ impl Owners {
 
     /// What the server hears that its client can do. One that all share is never told that anybody
     /// can be asked: nothing says whose question it would be.
-    fn capabilities(&self, context: &Context) -> Box<RawValue> {
+    fn capabilities(&self, context: &Context) -> Cow<'static, RawValue> {
         match self.per {
-            Per::Process => RawValue::from_string("{}".to_owned()).unwrap_or_default(),
+            Per::Process => no_capabilities(),
             Per::User | Per::Session => capabilities_for_upstream(context),
         }
     }
 
-    fn owner(&self, context: &Context, capabilities: &RawValue, told: Variables) -> Owner {
+    fn owner(
+        &self,
+        context: &Context,
+        capabilities: Cow<'static, RawValue>,
+        told: Variables,
+    ) -> Owner {
+        let capabilities = match capabilities {
+            Cow::Borrowed(known) => Cow::Borrowed(known.get()),
+            Cow::Owned(said) => Cow::Owned(said.get().to_owned()),
+        };
         let person = match self.per {
             Per::Process => None,
             Per::User | Per::Session => context.principal().map(Principal::person),
@@ -288,7 +298,7 @@ impl Owners {
             Per::Process | Per::User => persons(),
             Per::Session => context.session_id().map_or_else(persons, Whose::Sessions),
         };
-        Owner { whose, person, capabilities: capabilities.get().into(), told }
+        Owner { whose, person, capabilities, told }
     }
 
     /// The owner's place; a new one takes the place of the one at rest for longest if there are too

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use sekisho_protocol::mcp::{
-    LogLevel, McpError, MirroredParam, ProtocolVersion, write_notification,
+    Json, LogLevel, McpError, MirroredParam, ProtocolVersion, write_notification,
 };
 use sekisho_protocol::oauth::ScopeSet;
 use serde::Serialize;
@@ -231,8 +231,8 @@ impl Context {
         Self { exchange, client: Client::Request(declared), ..Self::new(principal, version) }
     }
 
-    pub(super) fn with_progress_token(mut self, token: Option<&RawValue>) -> Self {
-        self.progress_token = token.map(|token| Arc::from(token.to_owned()));
+    pub(super) fn with_progress_token(mut self, token: Option<Json<'_>>) -> Self {
+        self.progress_token = token.map(|token| Arc::from(token.to_raw()));
         self
     }
 
@@ -269,12 +269,18 @@ impl Context {
 
     /// What the client declared that it can do, as it said it. Claims, as all a client says.
     pub fn client_capabilities(&self) -> Option<Box<RawValue>> {
+        self.read_client_capabilities(ToOwned::to_owned)
+    }
+
+    /// What `read` makes of what the client declared.
+    pub(crate) fn read_client_capabilities<T>(
+        &self,
+        read: impl FnOnce(&RawValue) -> T,
+    ) -> Option<T> {
         match &self.client {
             Client::Nobody => None,
-            Client::Session(session) => {
-                session.upgrade()?.client_capabilities().map(ToOwned::to_owned)
-            }
-            Client::Request(declared) => Some(declared.capabilities.clone()),
+            Client::Session(session) => session.upgrade()?.client_capabilities().map(read),
+            Client::Request(declared) => Some(read(&declared.capabilities)),
         }
     }
 

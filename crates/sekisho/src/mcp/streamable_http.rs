@@ -94,7 +94,9 @@ impl Endpoint {
             match era::of_request(Some(&head.headers), request) {
                 Ok(Era::Handshake) => {}
                 Ok(Era::Stateless(outline)) => {
-                    if let Some(holder) = self.stateless.holder_elsewhere(request, &sender) {
+                    if let Some(holder) =
+                        self.stateless.holder_elsewhere(request, &outline, &sender)
+                    {
                         let passed =
                             self.pass_on(&holder, Transport::StreamableHttp, &head, &body).await;
                         // Where the holder is gone, so is the call: that is said here.

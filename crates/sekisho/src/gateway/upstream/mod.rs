@@ -16,10 +16,11 @@ mod remote;
 mod stateless;
 mod tools;
 
+use std::borrow::Cow;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use http::HeaderMap;
 use sekisho_protocol::mcp::{
@@ -225,8 +226,7 @@ impl Upstream {
         };
         let mut ear = self.connection.listen(Kind::Passing)?;
         ear.events.close();
-        let none = RawValue::from_string("{}".to_owned()).unwrap_or_default();
-        let whom = For::All { capabilities: &none };
+        let whom = For::All { capabilities: &no_capabilities() };
         let (message, headers) =
             words.request(ear.id, method, params, whom, Supplied::default())?;
         if !ear.call(message, headers).await {
@@ -354,15 +354,20 @@ impl Drop for Follower {
 }
 
 /// The capabilities of a client that a server behind us may hear of, as the client says them.
-pub(super) fn capabilities_for_upstream(context: &Context) -> Box<RawValue> {
-    let declared = context.client_capabilities();
+pub(super) fn capabilities_for_upstream(context: &Context) -> Cow<'static, RawValue> {
     // Many clients can be asked nothing, and say so in two letters.
-    let declared = declared.filter(|declared| declared.get() != "{}");
-    let Some(declared) = declared else {
-        return RawValue::from_string("{}".to_owned()).unwrap_or_default();
-    };
-    let asked = only(&declared, &ASKED);
-    to_raw_value(&asked).unwrap_or_default()
+    let asked = context.read_client_capabilities(|declared| {
+        let says_more = declared.get() != "{}";
+        says_more.then(|| to_raw_value(&only(declared, &ASKED)).unwrap_or_default())
+    });
+    asked.flatten().map_or_else(no_capabilities, Cow::Owned)
+}
+
+/// Those of a client that can do nothing.
+pub(super) fn no_capabilities() -> Cow<'static, RawValue> {
+    static NONE: LazyLock<Box<RawValue>> =
+        LazyLock::new(|| RawValue::from_string("{}".to_owned()).unwrap_or_default());
+    Cow::Borrowed(&NONE)
 }
 
 /// The members of `object` that are called so.

@@ -1,11 +1,12 @@
 //! What is said to a server of 2026-07-28: each request all by itself, its headers made from its
 //! body and never taken over from a client's request.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sekisho_protocol::mcp::{
-    LogLevel, McpError, ParamMembers, ProtocolVersion, StatelessWords, wrap_header_value,
+    Json, LogLevel, McpError, ParamMembers, ProtocolVersion, StatelessWords, wrap_header_value,
     write_request,
 };
 use serde_json::value::RawValue;
@@ -75,16 +76,16 @@ impl Stateless {
     ) -> Result<(Vec<u8>, HeaderMap), McpError> {
         let (capabilities, log_level): (_, Option<LogLevel>) = match whom {
             For::Client(context) => (capabilities_for_upstream(context), context.log_level()),
-            For::All { capabilities } => (capabilities.to_owned(), None),
+            For::All { capabilities } => (Cow::Borrowed(capabilities), None),
         };
         let words = StatelessWords {
             protocol_version: self.version.as_str(),
-            client_capabilities: &capabilities,
+            client_capabilities: Json::from(&*capabilities),
             client_info: CLIENT_NAME,
             log_level,
             progress_token: id,
-            input_responses: supplied.responses,
-            request_state: supplied.state,
+            input_responses: supplied.responses.map(Json::from),
+            request_state: supplied.state.map(Json::from),
         };
         let members = ParamMembers::read(params)?;
         if method == "tools/call" {

@@ -1,8 +1,8 @@
 //! What 2026-07-28 adds to every result: its type, how long it stays fresh, and who answered.
 //! Added to the text as it is, so that nothing else in it changes; what is there already, stays.
 
-use sekisho_protocol::mcp::McpError;
-use serde::{Deserialize, Serialize};
+use sekisho_protocol::mcp::{Json, McpError};
+use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::mcp::input::InputRequest;
@@ -24,30 +24,27 @@ pub(super) fn is_cacheable(method: &str) -> bool {
 }
 
 /// What stands in a result of what this revision adds.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Default)]
 pub(super) struct There<'a> {
-    #[serde(borrow)]
-    result_type: Option<&'a RawValue>,
-    #[serde(borrow)]
-    ttl_ms: Option<&'a RawValue>,
-    #[serde(borrow)]
-    cache_scope: Option<&'a RawValue>,
-    #[serde(borrow, rename = "_meta")]
-    meta: Option<&'a RawValue>,
+    result_type: Option<Json<'a>>,
+    ttl_ms: Option<Json<'a>>,
+    cache_scope: Option<Json<'a>>,
+    meta: Option<Json<'a>>,
 }
 
 impl<'a> There<'a> {
     pub(super) fn read(result: &'a RawValue) -> Result<Self, McpError> {
-        serde_json::from_str(result.get()).map_err(|_| not_an_object())
+        let names = ["resultType", "ttlMs", "cacheScope", "_meta"];
+        let there = Json::from(result).named(names);
+        let [result_type, ttl_ms, cache_scope, meta] = there.ok_or_else(not_an_object)?;
+        Ok(Self { result_type, ttl_ms, cache_scope, meta })
     }
 
     /// Whether it says who answered, or says what nobody can add that to.
     pub(super) fn names_server(&self) -> bool {
         // Texts of up to 32 bytes are looked for many times faster.
         let (_, name) = SERVER_INFO.split_at("io.".len());
-        let may_be_added_to =
-            |meta: &RawValue| meta.get().starts_with('{') && !meta.get().contains(name);
+        let may_be_added_to = |meta: Json<'_>| meta.is_object() && !meta.get().contains(name);
         !self.meta.is_none_or(may_be_added_to)
     }
 }

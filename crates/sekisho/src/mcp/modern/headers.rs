@@ -4,20 +4,22 @@
 
 use std::borrow::Cow;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use sekisho_protocol::mcp::{
-    HEADER_MISMATCH, McpError, ParamsOutline, Request, unwrap_header_value,
+    HEADER_MISMATCH, Json, McpError, ParamsOutline, Request, unwrap_header_value,
 };
-use serde_json::value::RawValue;
 
 use crate::mcp::era::PROTOCOL_VERSION;
 use crate::mcp::service::{Context, McpService};
+
+const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const NAME: HeaderName = HeaderName::from_static("mcp-name");
 
 /// What headers may repeat of a call.
 #[derive(Debug)]
 pub(super) struct Repeated<'a> {
     name: Option<Cow<'a, str>>,
-    arguments: Option<&'a RawValue>,
+    arguments: Option<Json<'a>>,
 }
 
 /// Holds `MCP-Protocol-Version`, `Mcp-Method` and `Mcp-Name` against the body; answers what a call of a tool
@@ -28,11 +30,11 @@ pub(super) fn check<'a>(
     version: &str,
     outline: &ParamsOutline<'a>,
 ) -> Result<Option<Repeated<'a>>, McpError> {
-    let only = |name: &str, spelling| only(headers, name, spelling);
-    if only(PROTOCOL_VERSION.as_str(), "MCP-Protocol-Version")?.trim_ascii() != version.as_bytes() {
+    let only = |name: &HeaderName, spelling| only(headers, name, spelling);
+    if only(&PROTOCOL_VERSION, "MCP-Protocol-Version")?.trim_ascii() != version.as_bytes() {
         return Err(mismatch("MCP-Protocol-Version", "params._meta"));
     }
-    if only("mcp-method", "Mcp-Method")?.trim_ascii() != request.method.as_bytes() {
+    if only(&METHOD, "Mcp-Method")?.trim_ascii() != request.method.as_bytes() {
         return Err(mismatch("Mcp-Method", "method"));
     }
     let (member, name) = match request.method.as_ref() {
@@ -40,7 +42,7 @@ pub(super) fn check<'a>(
         "resources/read" => ("params.uri", outline.uri()?),
         _ => return Ok(None),
     };
-    let header = only("mcp-name", "Mcp-Name")?;
+    let header = only(&NAME, "Mcp-Name")?;
     let header = unwrap_header_value(header).map_err(|error| {
         McpError::new(HEADER_MISMATCH, format!("the header Mcp-Name cannot be read: {error}"))
     })?;
@@ -84,7 +86,7 @@ impl Repeated<'_> {
 /// The one value of a header that must be there.
 fn only<'a>(
     headers: &'a HeaderMap,
-    name: &str,
+    name: &HeaderName,
     spelling: &'static str,
 ) -> Result<&'a [u8], McpError> {
     let mut values = headers.get_all(name).iter();

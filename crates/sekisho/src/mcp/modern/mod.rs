@@ -89,9 +89,10 @@ impl Stateless {
     pub(super) fn holder_elsewhere(
         &self,
         request: &Request<'_>,
+        outline: &ParamsOutline<'_>,
         sender: &Caller,
     ) -> Option<InstanceId> {
-        self.request_state.holder_elsewhere(request, sender.as_deref())
+        self.request_state.holder_elsewhere(request, outline, sender.as_deref())
     }
 
     /// Another service for the same clients, under other limits.
@@ -144,13 +145,13 @@ impl Stateless {
                 refuse(McpError::invalid_params("the log level in params._meta is none of MCP's"))
             })?),
         };
-        let capabilities = required.client_capabilities.to_owned();
+        let capabilities = required.client_capabilities.to_raw();
         let declared = Arc::new(Declared { capabilities, log_level });
         let mut context = Context::of_request(sender, version, exchange, declared)
             .with_progress_token(meta.progress_token());
         if let Some(inputs) = self
             .request_state
-            .inputs_of(request, context.principal().map(AsRef::as_ref))
+            .inputs_of(request, &outline, context.principal().map(AsRef::as_ref))
             .map_err(refuse)?
         {
             context = context.with_inputs(inputs);

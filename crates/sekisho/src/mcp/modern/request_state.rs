@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sekisho_protocol::mcp::{McpError, Request};
+use sekisho_protocol::mcp::{Json, McpError, ParamsOutline, Request};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
@@ -41,15 +41,6 @@ struct Kept {
     held_by: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Brought<'a> {
-    #[serde(borrow, default)]
-    input_responses: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    request_state: Option<&'a RawValue>,
-}
-
 /// Whether calls of this method may end with a question.
 pub(super) fn may_need_input(method: &str) -> bool {
     matches!(method, "tools/call" | "prompts/get" | "resources/read")
@@ -68,14 +59,12 @@ impl RequestState {
     pub(super) fn holder_elsewhere(
         &self,
         request: &Request<'_>,
+        outline: &ParamsOutline<'_>,
         principal: Option<&Principal>,
     ) -> Option<InstanceId> {
         let fleet = self.fleet.as_ref()?;
-        let params = request.params.filter(|params| {
-            may_need_input(&request.method) && params.get().contains("requestState")
-        })?;
-        let brought: Brought<'_> = serde_json::from_str(params.get()).ok()?;
-        let kept = self.open(brought.request_state?, request, principal).ok()?;
+        let state = outline.request_state.filter(|_| may_need_input(&request.method))?;
+        let kept = self.open(state, request, principal).ok()?;
         fleet.holder_elsewhere(&kept.held_by?)
     }
 
@@ -87,26 +76,22 @@ impl RequestState {
     pub(super) fn inputs_of(
         &self,
         request: &Request<'_>,
+        outline: &ParamsOutline<'_>,
         principal: Option<&Principal>,
     ) -> Result<Option<Inputs>, McpError> {
-        let Some(params) = request.params.filter(|params| {
-            may_need_input(&request.method)
-                && (params.get().contains("inputResponses")
-                    || params.get().contains("requestState")
-                    || params.get().contains('\\'))
-        }) else {
+        let ParamsOutline { input_responses, request_state, .. } = *outline;
+        let is_first = input_responses.is_none() && request_state.is_none();
+        if is_first || !may_need_input(&request.method) {
             return Ok(None);
-        };
-        let brought: Brought<'_> = serde_json::from_str(params.get())
-            .map_err(|_| wrong_params("inputResponses and requestState come once"))?;
-        let mut inputs = match brought.request_state {
+        }
+        let mut inputs = match request_state {
             None => Inputs::default(),
             Some(state) => {
                 let Kept { answers, state, .. } = self.open(state, request, principal)?;
                 Inputs { answers, state }
             }
         };
-        if let Some(answers) = brought.input_responses {
+        if let Some(answers) = input_responses {
             let answers: HashMap<String, Box<RawValue>> = serde_json::from_str(answers.get())
                 .ok()
                 .filter(|answers: &HashMap<String, Box<RawValue>>| {
@@ -120,12 +105,11 @@ impl RequestState {
 
     fn open(
         &self,
-        state: &RawValue,
+        state: Json<'_>,
         request: &Request<'_>,
         principal: Option<&Principal>,
     ) -> Result<Kept, McpError> {
-        let text: Option<String> = serde_json::from_str(state.get()).ok();
-        let sealed = text.and_then(|text| Sealed::from_text(&text));
+        let sealed = state.as_text().and_then(|text| Sealed::from_text(&text));
         let place = place(principal, &request.method, request.params);
         let kept = sealed.and_then(|sealed| {
             self.sealer.open_value::<Kept>(Purpose::RequestState, &place, &sealed).ok()
