@@ -18,6 +18,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use axum_server::accept::Accept;
 use axum_server::{Handle, Server};
+use sekisho::Gathered;
 use sekisho::front::{ClientAddress, TrustedProxies};
 use sekisho::measure::{Limit, Places, Taken};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -157,7 +158,7 @@ impl Connections {
         stream.set_nodelay(true)?;
         // One connection of a proxy's may be many people's, of whom one is slow.
         let untaken = place.address.is_some().then(Untaken::default);
-        Ok(Connection { stream, stuck: None, untaken, place })
+        Ok(Connection { stream: Gathered(stream), stuck: None, untaken, place })
     }
 
     /// Counts a connection that a proxy passes on as one of `client`.
@@ -261,7 +262,7 @@ pub(crate) enum Turning {
 /// A connection and the place it takes, given back when it ends.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Gathered<TcpStream>,
     /// Runs while nothing more can be written; there is none while all goes well.
     stuck: Option<Pin<Box<Sleep>>>,
     /// None where nobody is to be found out.

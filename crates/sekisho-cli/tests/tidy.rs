@@ -34,6 +34,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
     ),
     ("seal", &["mint"], "a nonce for each sealing, and no more"),
     ("signing", &["seal"], "keys that sign, made from those that seal; it knows no claim"),
+    ("gathered", &[], "bytes on their way to a socket, whosever they are"),
     ("fetch", &["clock"], "the one way out to strangers: it knows the time, and nobody's business"),
     ("jwks", &[], "public keys, wherever they come from"),
     (
@@ -114,7 +115,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "gateway",
-        &["clock", "mcp", "measure", "mint", "principal", "signing", "simulation"],
+        &["clock", "gathered", "mcp", "measure", "mint", "principal", "signing", "simulation"],
         "an MCP service made of somebody else's: it knows callers, says who they are by a key of ours \
          or a token that others give it, and knows neither clients' tokens nor transports",
     ),

@@ -13,6 +13,7 @@ pub mod front;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod gateway;
+mod gathered;
 pub mod grant;
 pub mod identity_provider;
 mod jwks;
@@ -30,4 +31,5 @@ pub mod simulation;
 pub mod store;
 mod trusted;
 
+pub use gathered::Gathered;
 pub use sekisho_protocol as protocol;

@@ -12,7 +12,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Uri};
+use http::header::CONNECTION;
+use http::{Request, Uri, Version};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -21,14 +22,16 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 #[cfg(not(feature = "simulation"))]
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 use tower::Service as _;
 
 use super::CONNECTION_IDLE;
 use super::trouble::Trouble;
+use crate::gathered::Gathered;
 
 /// Unused connections that are kept; one more is closed.
 const IDLE_MAX: usize = 512;
+/// How often somebody looks at them in [`CONNECTION_IDLE`]: a connection asks for no time of its own.
+const ROUNDS: u32 = 4;
 /// How long the other end may be silent before it is asked whether it is there, and how often.
 const PROBE_AFTER: Duration = Duration::from_secs(15);
 const PROBES_MAX: u32 = 3;
@@ -49,16 +52,18 @@ pub(in crate::gateway) struct Pool {
 
 #[derive(Default)]
 struct Idle {
-    /// The one used last is the last.
-    kept: Vec<(Box<Line>, Instant)>,
-    /// Somebody looks whether they are kept for too long.
+    /// The one used last is the last, each with the round in which it was.
+    kept: Vec<(Box<Line>, u32)>,
+    /// How often somebody has looked whether they are kept for too long.
+    round: u32,
+    /// Somebody does.
     is_watched: bool,
 }
 
 /// One connection.
 struct Line {
     sender: http1::SendRequest<Full<Bytes>>,
-    connection: http1::Connection<TokioIo<Stream>, Full<Bytes>>,
+    connection: http1::Connection<TokioIo<Gathered<Stream>>, Full<Bytes>>,
     is_over: bool,
 }
 
@@ -67,6 +72,8 @@ pub(super) struct Body {
     incoming: Incoming,
     /// The connection it comes by; none when all of it was read.
     line: Option<Box<Line>>,
+    /// As far as the response says.
+    goes_on: bool,
     pool: Arc<Pool>,
 }
 
@@ -111,8 +118,9 @@ impl Pool {
                 },
                 None => return Err(Trouble::broken(Closed)),
             };
+            let goes_on = goes_on(&response);
             return Ok(response.map(|incoming| {
-                let mut body = Body { incoming, line: Some(line), pool: Arc::clone(self) };
+                let mut body = Body { incoming, line: Some(line), goes_on, pool: Arc::clone(self) };
                 if body.incoming.is_end_stream() {
                     body.give_back();
                 }
@@ -124,46 +132,44 @@ impl Pool {
     async fn connect(&self) -> Result<Box<Line>, Trouble> {
         let stream = tokio::time::timeout(self.connect_wait, self.stream()).await;
         let stream = stream.map_err(|_| Trouble::TooSlow)??;
-        let begun = http1::handshake(stream).await;
+        let begun = http1::handshake(TokioIo::new(Gathered(stream))).await;
         let (sender, connection) = begun.map_err(Trouble::broken)?;
         Ok(Box::new(Line { sender, connection, is_over: false }))
     }
 
-    async fn stream(&self) -> Result<TokioIo<Stream>, Trouble> {
+    async fn stream(&self) -> Result<Stream, Trouble> {
         #[cfg(feature = "simulation")]
         if let Some(connecting) = crate::simulation::connect(&self.origin.to_string()) {
-            return connecting.await.map(TokioIo::new).map_err(Trouble::unreachable);
+            return connecting.await.map_err(Trouble::unreachable);
         }
         let connecting = self.connector.clone().call(self.origin.clone());
-        let stream = connecting.await.map_err(Trouble::unreachable)?;
+        let stream = connecting.await.map_err(Trouble::unreachable)?.into_inner();
         #[cfg(feature = "simulation")]
-        let stream = TokioIo::new(Box::new(stream.into_inner()) as Stream);
+        let stream = Box::new(stream) as Stream;
         Ok(stream)
     }
 
     /// A connection that was used before and can be used again.
     fn take(&self) -> Option<Box<Line>> {
-        let now = Instant::now();
         loop {
-            let (mut line, since) = self.lock().kept.pop()?;
-            if now.duration_since(since) < CONNECTION_IDLE && line.is_ready() {
+            let (mut line, _) = self.lock().kept.pop()?;
+            if line.is_ready() {
                 return Some(line);
             }
         }
     }
 
-    fn keep(self: &Arc<Self>, mut line: Box<Line>) {
-        if !line.is_ready() {
-            return;
-        }
+    /// Keeps a connection that goes on as far as anybody knows: whoever takes it asks.
+    fn keep(self: &Arc<Self>, line: Box<Line>) {
         let mut idle = self.lock();
         if idle.kept.len() < IDLE_MAX {
-            idle.kept.push((line, Instant::now()));
+            let round = idle.round;
+            idle.kept.push((line, round));
             if !std::mem::replace(&mut idle.is_watched, true) {
                 let pool = Arc::downgrade(self);
                 tokio::spawn(async move {
                     loop {
-                        tokio::time::sleep(CONNECTION_IDLE).await;
+                        tokio::time::sleep(CONNECTION_IDLE / ROUNDS).await;
                         let Some(pool) = pool.upgrade() else { return };
                         if pool.forget_unused() {
                             return;
@@ -176,10 +182,11 @@ impl Pool {
 
     /// Closes what was unused for too long; `true` if there is nothing more to look after.
     fn forget_unused(&self) -> bool {
-        let now = Instant::now();
         let mut idle = self.lock();
-        let used = idle.kept.partition_point(|(_, since)| *since + CONNECTION_IDLE <= now);
-        let unused: Vec<_> = idle.kept.drain(..used).collect();
+        idle.round = idle.round.wrapping_add(1);
+        let now = idle.round;
+        let unused = idle.kept.partition_point(|(_, round)| now.wrapping_sub(*round) >= ROUNDS);
+        let unused: Vec<_> = idle.kept.drain(..unused).collect();
         idle.is_watched = !idle.kept.is_empty();
         let is_watched = idle.is_watched;
         drop(idle);
@@ -227,6 +234,11 @@ impl Line {
     }
 }
 
+/// Whether its connection is there for more by all that the response says (RFC 9112 §9.3).
+fn goes_on<T>(response: &http::Response<T>) -> bool {
+    response.version() == Version::HTTP_11 && !response.headers().contains_key(CONNECTION)
+}
+
 impl Body {
     /// The next piece; nothing at the end.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Trouble> {
@@ -255,7 +267,9 @@ impl Body {
     }
 
     fn give_back(&mut self) {
-        if let Some(line) = self.line.take() {
+        if let Some(mut line) = self.line.take()
+            && (self.goes_on || line.is_ready())
+        {
             self.pool.keep(line);
         }
     }
