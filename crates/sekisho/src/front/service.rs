@@ -263,12 +263,12 @@ impl Asked {
         let status = answer.status();
         let method = &self.method;
         let path = shortened(self.uri.path());
-        let ms = self.at.elapsed().as_millis();
         macro_rules! log {
             ($level:ident) => {
                 tracing::$level!(
                     target: "sekisho::access",
-                    %trace_id, %method, path, status = status.as_u16(), ms, "answered"
+                    %trace_id, %method, path, status = status.as_u16(),
+                    ms = self.at.elapsed().as_millis(), "answered"
                 )
             };
         }

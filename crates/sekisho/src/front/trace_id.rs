@@ -39,8 +39,8 @@ impl TraceId {
     }
 
     /// Runs `future` as part of the request with this id.
-    pub async fn scope<F: Future>(self, future: F) -> F::Output {
-        CURRENT.scope(self, future).await
+    pub fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
+        CURRENT.scope(self, future)
     }
 
     /// Runs `work` as part of the request with this id.

@@ -14,6 +14,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::future::Either;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::task::futures::TaskLocalFuture;
 
@@ -136,17 +137,15 @@ pub(crate) fn tell(headers: &mut HeaderMap) {
     });
 }
 
-/// Runs `future` as what `open` measures.
+/// Runs `future` as what `open` measures. What is not measured by itself is still part of what it is in.
 pub(crate) fn within<F: Future>(
     open: Option<&Open>,
     future: F,
-) -> TaskLocalFuture<Option<Arc<Here>>, F> {
-    // What is not measured by itself is still part of what it is in.
-    let here = match open {
-        Some(open) => Some(Arc::clone(&open.here)),
-        None => current(),
-    };
-    HERE.scope(here, future)
+) -> Either<TaskLocalFuture<Option<Arc<Here>>, F>, F> {
+    match open {
+        Some(open) => Either::Left(HERE.scope(Some(Arc::clone(&open.here)), future)),
+        None => Either::Right(future),
+    }
 }
 
 fn current() -> Option<Arc<Here>> {

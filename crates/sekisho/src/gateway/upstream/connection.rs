@@ -286,7 +286,7 @@ impl Connection {
         self.lock().open.values().all(|call| call.kind == Kind::Standing)
     }
 
-    /// When a call was last begun or ended.
+    /// When a call last ended. As long as one is open, this is not at rest.
     pub(in crate::gateway) fn used_at(&self) -> Instant {
         self.lock().used_at
     }
@@ -319,9 +319,6 @@ impl Connection {
             ));
         }
         calls.last_id += 1;
-        if kind == Kind::Passing {
-            calls.used_at = Instant::now();
-        }
         let id = calls.last_id;
         calls.open.insert(id, OpenCall { events, answer, kind });
         let connection = Arc::clone(self);
@@ -567,7 +564,7 @@ impl Drop for Ear {
         }
         let mut calls = self.connection.lock();
         let open = calls.open.remove(&self.id);
-        if open.as_ref().is_none_or(|call| call.kind == Kind::Passing) {
+        if open.as_ref().is_some_and(|call| call.kind == Kind::Passing) {
             calls.used_at = Instant::now();
         }
         drop(calls);
