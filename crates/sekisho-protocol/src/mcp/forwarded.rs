@@ -2,6 +2,7 @@
 //! so that members nobody here knows of survive.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use serde_json::value::RawValue;
 
@@ -17,7 +18,7 @@ use super::tool::ToolCallParams;
 const OF_ONE_HOP: &str = "io.modelcontextprotocol/";
 const PROGRESS_TOKEN: &str = "progressToken";
 /// How many members most objects on the way have at most.
-const MEMBERS_USUAL: usize = 6;
+const MEMBERS_USUAL: usize = 8;
 
 /// `params` for a server with a handshake: `_meta` says nothing of the client that was said by
 /// `initialize`, and progress is asked for under `progress_token`, if the client asked for it.
@@ -328,16 +329,24 @@ struct Members<'a>(Vec<Member<'a>>);
 
 impl<'a> Members<'a> {
     fn read(object: Json<'a>) -> Option<Self> {
-        let mut members: Vec<Member<'a>> = Vec::with_capacity(MEMBERS_USUAL);
+        let mut members = Vec::with_capacity(MEMBERS_USUAL);
         for member in object.members()? {
-            let member = member?;
-            if members.iter().any(|known| known.name == member.name) {
-                return None;
-            }
-            members.push(member);
+            members.push(member?);
         }
-        Some(Self(members))
+        (!names_one_twice(&members)).then_some(Self(members))
     }
+}
+
+fn names_one_twice(members: &[Member<'_>]) -> bool {
+    let mut names = members.iter().map(|member| &*member.name);
+    if members.len() <= MEMBERS_USUAL {
+        return (1..)
+            .zip(names)
+            .any(|(behind, name)| members.iter().skip(behind).any(|other| other.name == name));
+    }
+    // Somebody may write half a million of them.
+    let mut seen = HashSet::with_capacity(members.len());
+    !names.all(|name| seen.insert(name))
 }
 
 #[cfg(test)]
@@ -372,6 +381,19 @@ mod tests {
             assert_eq!(read.is_ok(), expected, "{params}: {reason}");
             let read = ToolCallParams::parse(Some(&params));
             assert_eq!(read.is_ok(), expected, "{params}: {reason}");
+        }
+    }
+
+    #[test]
+    fn a_member_named_twice_is_found_among_few_and_among_very_many() {
+        for count in [2, MEMBERS_USUAL, MEMBERS_USUAL + 1, 200_000] {
+            let member = |number: usize| format!(r#""{number}":0"#);
+            let mut members: Vec<String> = (0..count).map(member).collect();
+            let object = raw(&format!("{{{}}}", members.join(",")));
+            assert!(ParamMembers::read(Some(&object)).is_ok(), "{count} names");
+            members.push(member(count - 1));
+            let object = raw(&format!("{{{}}}", members.join(",")));
+            assert!(ParamMembers::read(Some(&object)).is_err(), "{count} names, the last twice");
         }
     }
 

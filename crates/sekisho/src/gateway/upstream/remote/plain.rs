@@ -325,11 +325,16 @@ mod tests {
 
     #[tokio::test]
     async fn one_connection_carries_one_request_after_the_other() {
-        let (pool, seen) = server(&[&[OK, OK, OK]]).await;
-        for _ in 0..3 {
+        const CHUNKED: &str =
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+        const LAST: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+        let (pool, seen) = server(&[&[OK, CHUNKED, OK, LAST], &[OK]]).await;
+        for _ in 0..4 {
             assert_eq!(ask(&pool).await.unwrap(), "ok");
         }
-        assert_eq!(*seen.lock().unwrap(), [3]);
+        assert!(pool.lock().kept.is_empty(), "there will be nothing more");
+        assert_eq!(ask(&pool).await.unwrap(), "ok");
+        assert_eq!(*seen.lock().unwrap(), [4, 1]);
     }
 
     #[tokio::test]
