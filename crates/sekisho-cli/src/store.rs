@@ -9,6 +9,7 @@ use sekisho::store::{
     CachedStore, Measured, MeasuredStore, MemoryStore, PostgresStore, SqliteStore, Store,
 };
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::{Config, StoreLocation};
 use crate::key;
@@ -29,6 +30,8 @@ pub(crate) enum Missing {
 pub(crate) struct OpenStore {
     pub(crate) shared: Arc<dyn Store>,
     durable: Durable,
+    /// Hears of what other processes revoke.
+    following: Option<AbortOnDropHandle<()>>,
 }
 
 /// What keeps the rows.
@@ -45,7 +48,8 @@ impl OpenStore {
         let durable = Durable::open(config).await?;
         let behind = match &durable {
             Durable::Nothing => {
-                return Ok(Self { shared: Arc::new(MemoryStore::new(config.tables)), durable });
+                let shared = Arc::new(MemoryStore::new(config.tables));
+                return Ok(Self { shared, durable, following: None });
             }
             Durable::Sqlite(store) => Arc::clone(store) as Arc<dyn Store>,
             Durable::Postgres(store) => Arc::clone(store) as Arc<dyn Store>,
@@ -55,8 +59,9 @@ impl OpenStore {
             None => behind,
         };
         let cached = Arc::new(CachedStore::new(behind));
-        tokio::spawn(Arc::clone(&cached).follow(REVOCATIONS_POLLED_EVERY));
-        Ok(Self { shared: cached, durable })
+        let following = tokio::spawn(Arc::clone(&cached).follow(REVOCATIONS_POLLED_EVERY));
+        let following = Some(AbortOnDropHandle::new(following));
+        Ok(Self { shared: cached, durable, following })
     }
 
     /// For one command beside a running server.
@@ -80,7 +85,7 @@ impl OpenStore {
             Durable::Sqlite(store) => Arc::clone(store) as _,
             Durable::Postgres(store) => Arc::clone(store) as _,
         };
-        let opened = Self { shared, durable };
+        let opened = Self { shared, durable, following: None };
         let claim = key::claim(&sealer, &config.key_file, opened.shared.as_ref(), &config.store);
         if let Err(refusal) = claim.await {
             opened.close().await;
@@ -100,6 +105,11 @@ impl OpenStore {
     /// Leaves nothing to be done by whoever opens it next.
     pub(crate) async fn close(self) {
         let closed = timeout(CLOSING_WAIT, async {
+            if let Some(following) = self.following {
+                following.abort();
+                // It was told to.
+                let _ = following.await;
+            }
             match &self.durable {
                 Durable::Nothing => {}
                 Durable::Sqlite(store) => store.close().await,
