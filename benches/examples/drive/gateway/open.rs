@@ -15,10 +15,10 @@ use crate::report::mebibytes;
 use crate::target::{self, Wire};
 use crate::{Arguments, Result, procfs};
 
-/// Calls of one session that are open at once: less than the program lets it have.
-const CALLS_PER_SESSION: usize = 50;
+/// Calls of one session that are open at once: as many as the program lets it have as streams.
+const CALLS_PER_SESSION: usize = 16;
 /// Sessions of one person, whose calls all go through one conversation: less than it can carry.
-const SESSIONS_PER_PERSON: usize = 5;
+const SESSIONS_PER_PERSON: usize = 15;
 /// Streams that are opened at the same time.
 const BATCH: usize = 250;
 /// How long nothing happens before memory is looked at.

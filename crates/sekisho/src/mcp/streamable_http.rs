@@ -212,24 +212,26 @@ impl Endpoint {
         accepts: Accepts,
     ) -> Result<Response, Refusal> {
         let must_stream = accepts.event_stream && !accepts.json;
-        if must_stream && !session.make_room_for_stream() {
+        if must_stream && !session.answer_on(&exchange) {
             return Err(Refusal::TooManyStreams);
         }
         let work: Work = Box::pin(work);
         let mut answering = match LookedAt::look(work).await {
             Ok(answer) if !must_stream && exchange.is_silent() => return Ok(json(answer)),
             Ok(answer) => Answering::done(answer, &exchange),
-            Err(work) => Answering::begin(&session, id, work, &exchange)?,
+            Err(work) => Answering::begin(&session, id, work, &exchange)
+                .inspect_err(|_| exchange.finish())?,
         };
-        if !must_stream {
-            let may_stream = accepts.event_stream && session.make_room_for_stream();
-            match answering.first(may_stream).await {
+        let mut may_tell = accepts.event_stream;
+        while !must_stream {
+            match answering.first(may_tell).await {
                 First::Answer(answer) => return Ok(json(answer)),
                 First::Nothing => return Ok(StatusCode::ACCEPTED.into_response()),
-                First::Telling => {}
+                First::Telling if session.answer_on(&exchange) => break,
+                // There is no room for one more stream: the answer comes alone.
+                First::Telling => may_tell = false,
             }
         }
-        session.answer_on(&exchange);
         Ok(self.stream(session, &exchange, None))
     }
 
@@ -247,11 +249,10 @@ impl Endpoint {
         {
             return Ok(self.stream(session, &cut, Some(position)));
         }
-        if !session.make_room_for_stream() {
+        let stream = EventStream::new(self.sessions.limits(), Retention::Replay);
+        if !session.listen_on(&stream) {
             return Err(Refusal::TooManyStreams);
         }
-        let stream = EventStream::new(self.sessions.limits(), Retention::Replay);
-        session.listen_on(&stream);
         Ok(self.stream(session, &stream, None))
     }
 

@@ -85,6 +85,35 @@ async fn a_session_has_so_many_streams() {
     assert_eq!(answer.tool_text(), "waited");
 }
 
+/// Whether there is room is known when something is told, not when the call comes.
+#[tokio::test]
+async fn calls_that_tell_something_at_the_same_time_have_so_many_streams_between_them() {
+    let rig = Rig::start_with(|settings| settings.limits.streams_per_session_max = 2).await;
+    let mut client = rig.session("alice").await;
+    let mut waiting = Vec::new();
+    for _ in 0..3 {
+        let call = client.next_request("tools/call", &json!({ "name": "late_progress" }));
+        let client = client.clone();
+        waiting.push(tokio::spawn(async move { client.post(call.to_string()).await }));
+        rig.gate.arrived().await;
+    }
+    for _ in 0..3 {
+        rig.gate.let_through();
+    }
+    for _ in 0..3 {
+        rig.gate.arrived().await;
+        rig.gate.let_through();
+    }
+    let mut kinds = Vec::new();
+    for call in waiting {
+        let answer = call.await.unwrap();
+        assert_eq!(answer.status, StatusCode::OK);
+        kinds.push(answer.header("content-type").unwrap().to_owned());
+    }
+    kinds.sort_unstable();
+    assert_eq!(kinds, ["application/json", "text/event-stream", "text/event-stream"]);
+}
+
 #[tokio::test]
 async fn a_session_has_so_many_calls_at_a_time() {
     let rig = Rig::start_with(|settings| settings.limits.calls_per_session_max = 2).await;

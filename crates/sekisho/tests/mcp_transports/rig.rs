@@ -252,9 +252,20 @@ impl Gate {
 
 pub(crate) fn tools(gate: &Arc<Gate>) -> Tools {
     let tool = |name| Scripted { name, gate: Arc::clone(gate) };
-    ["echo", "wait", "progress", "slow_progress", "announce", "big", "panic", "multi_line", "poll"]
-        .into_iter()
-        .fold(Tools::new(ServerInfo::with_tools("rig", "1")), |tools, name| tools.with(tool(name)))
+    [
+        "echo",
+        "wait",
+        "progress",
+        "slow_progress",
+        "late_progress",
+        "announce",
+        "big",
+        "panic",
+        "multi_line",
+        "poll",
+    ]
+    .into_iter()
+    .fold(Tools::new(ServerInfo::with_tools("rig", "1")), |tools, name| tools.with(tool(name)))
 }
 
 #[derive(Debug)]
@@ -287,6 +298,11 @@ impl Tool for Scripted {
                 Ok(ToolResult::text("done"))
             }
             "slow_progress" => {
+                tell_progress(context);
+                self.wait().await
+            }
+            "late_progress" => {
+                self.wait().await?;
                 tell_progress(context);
                 self.wait().await
             }

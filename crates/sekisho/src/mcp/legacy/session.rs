@@ -242,23 +242,28 @@ impl Session {
         }
     }
 
-    /// Whether one more stream fits, once those that are through or that nobody reads are gone.
-    pub(in crate::mcp) fn make_room_for_stream(&self) -> bool {
-        lock(&self.streams).make_room(self.streams_max)
+    /// Takes in a stream for what no request asked for; `false` if there is no room for it, once those
+    /// that are through or that nobody reads are gone.
+    pub(in crate::mcp) fn listen_on(&self, stream: &Arc<EventStream>) -> bool {
+        let mut streams = lock(&self.streams);
+        let has_room = streams.make_room(self.streams_max);
+        if has_room {
+            streams.name(stream);
+            streams.listening.push(Arc::clone(stream));
+        }
+        has_room
     }
 
-    /// Takes in a stream for what no request asked for.
-    pub(in crate::mcp) fn listen_on(&self, stream: &Arc<EventStream>) {
+    /// Takes in a stream that ends with an answer, so that a client can come back for it; `false` as
+    /// above.
+    pub(in crate::mcp) fn answer_on(&self, stream: &Arc<EventStream>) -> bool {
         let mut streams = lock(&self.streams);
-        streams.name(stream);
-        streams.listening.push(Arc::clone(stream));
-    }
-
-    /// Takes in a stream that ends with an answer, so that a client can come back for it.
-    pub(in crate::mcp) fn answer_on(&self, stream: &Arc<EventStream>) {
-        let mut streams = lock(&self.streams);
-        streams.name(stream);
-        streams.answering.push(Arc::clone(stream));
+        let has_room = streams.make_room(self.streams_max);
+        if has_room {
+            streams.name(stream);
+            streams.answering.push(Arc::clone(stream));
+        }
+        has_room
     }
 
     /// Whether this stream is for what no request asked for.
