@@ -17,8 +17,8 @@ use crate::{Arguments, Result, procfs};
 
 /// Calls of one session that are open at once: as many as the program lets it have as streams.
 const CALLS_PER_SESSION: usize = 16;
-/// Sessions of one person, whose calls all go through one conversation: less than it can carry.
-const SESSIONS_PER_PERSON: usize = 15;
+/// Sessions of one person, whose calls all go through one conversation: as many as that carries.
+const SESSIONS_PER_PERSON: usize = 16;
 /// Streams that are opened at the same time.
 const BATCH: usize = 250;
 /// How long nothing happens before memory is looked at.
