@@ -17,7 +17,7 @@ use super::tool::ToolCallParams;
 /// What every member of `_meta` that is for the next server alone begins with.
 const OF_ONE_HOP: &str = "io.modelcontextprotocol/";
 const PROGRESS_TOKEN: &str = "progressToken";
-/// How many members most objects on the way have at most.
+/// How many members most objects on the way have at most: so many are held against each other one by one.
 const MEMBERS_USUAL: usize = 8;
 
 /// `params` for a server with a handshake: `_meta` says nothing of the client that was said by
@@ -250,7 +250,7 @@ impl Object {
 
     /// A text under a name of ours.
     fn add_text(&mut self, name: &'static str, value: &str) {
-        self.add_ours(name, "");
+        self.name(name);
         write_text(value, &mut self.text);
     }
 
@@ -268,17 +268,22 @@ impl Object {
 
     /// The object that the member called so is.
     fn open(mut self, name: &'static str) -> Self {
-        self.add_ours(name, "");
+        self.name(name);
         Self::within(self.text)
     }
 
-    /// A member with a name of ours, in which nothing is to be escaped.
+    /// A value as it came under a name of ours.
     fn add_ours(&mut self, name: &'static str, value: &str) {
+        self.name(name);
+        self.text.extend_from_slice(value.as_bytes());
+    }
+
+    /// A name of ours, in which nothing is to be escaped.
+    fn name(&mut self, name: &'static str) {
         self.next();
         self.text.push(b'"');
         self.text.extend_from_slice(name.as_bytes());
         self.text.extend_from_slice(b"\":");
-        self.text.extend_from_slice(value.as_bytes());
     }
 
     fn next(&mut self) {

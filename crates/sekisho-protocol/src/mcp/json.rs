@@ -103,7 +103,7 @@ impl<'a> Json<'a> {
 /// Whether something in a text of JSON is escaped, as a name may be that somebody looks for.
 pub(super) fn has_escapes(text: &str) -> bool {
     let (words, rest) = text.as_bytes().as_chunks::<WORD>();
-    words.iter().any(|word| places(*word, b'\\') != 0) || rest.contains(&b'\\')
+    words.iter().any(|word| first_place(*word, b'\\') != 0) || rest.contains(&b'\\')
 }
 
 fn behind_space(text: &[u8], mut at: usize) -> usize {
@@ -146,7 +146,7 @@ fn behind_string(text: &[u8], begin: usize) -> Option<(usize, bool)> {
     let mut is_escaped = false;
     loop {
         if let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk::<WORD>) {
-            let found = places(*word, b'"') | places(*word, b'\\');
+            let found = first_place(*word, b'"') | first_place(*word, b'\\');
             if found == 0 {
                 at += WORD;
                 continue;
@@ -169,7 +169,7 @@ fn behind_string(text: &[u8], begin: usize) -> Option<(usize, bool)> {
 const WORD: usize = size_of::<u64>();
 
 /// The highest bit of the first byte that is `wanted`; nothing if none is. Above it stands anything.
-fn places(word: [u8; WORD], wanted: u8) -> u64 {
+fn first_place(word: [u8; WORD], wanted: u8) -> u64 {
     const ONES: u64 = u64::from_le_bytes([1; WORD]);
     let differs = u64::from_le_bytes(word) ^ (ONES * u64::from(wanted));
     differs.wrapping_sub(ONES) & !differs & (ONES << 7)

@@ -12,8 +12,8 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::edits::Edits;
 use super::error::McpError;
+use super::json::Json;
 use super::member_name::{MemberName, TOOL_NAME_CHARS_MAX, owner_of_name, owner_of_uri};
-use super::message::text_of;
 use super::tool::ToolCallParams;
 
 /// Longest cursor of one server that leads on.
@@ -91,7 +91,7 @@ fn asked<'a>(
         #[serde(borrow)]
         uri: &'a RawValue,
     }
-    let text = |raw: &RawValue| text_of(raw).map(Cow::into_owned);
+    let text = |raw: &RawValue| Json::from(raw).as_text().map(Cow::into_owned);
     let named = |wrong: McpError| {
         let Named { name } = object(params).ok_or_else(|| wrong.clone())?;
         Ok::<_, McpError>((name, text(name).ok_or(wrong)?))
@@ -139,7 +139,7 @@ fn referred(params: Option<&RawValue>) -> Option<(&RawValue, Asked)> {
     }
     let Params { reference } = object(params)?;
     let Reference { kind, name, uri } = object(Some(reference))?;
-    let text = |raw: &RawValue| text_of(raw).map(Cow::into_owned);
+    let text = |raw: &RawValue| Json::from(raw).as_text().map(Cow::into_owned);
     match kind.as_ref() {
         "ref/prompt" => Some((name?, Asked::Prompt(text(name?)?))),
         "ref/resource" => Some((uri?, Asked::Resource(text(uri?)?))),
@@ -224,7 +224,7 @@ fn lead_back(part: &RawValue, member: &MemberName, edits: &mut Edits<'_>) {
         inner => inner.flatten(),
     };
     for uri in [uri, inner.and_then(|Part { uri, .. }| uri)].into_iter().flatten() {
-        let words = text_of(uri).and_then(|own| to_raw_value(&member.uri(&own)).ok());
+        let words = Json::from(uri).as_text().and_then(|own| to_raw_value(&member.uri(&own)).ok());
         if let Some(words) = words {
             edits.replace(uri, words.get());
         }
@@ -337,7 +337,9 @@ impl Page {
                 List::Resources => entry.uri,
                 List::Templates => entry.uri_template,
             };
-            let Some((place, own)) = place.and_then(|place| Some((place, text_of(place)?))) else {
+            let Some((place, own)) =
+                place.and_then(|place| Some((place, Json::from(place).as_text()?)))
+            else {
                 continue;
             };
             let called = match list {
@@ -428,7 +430,7 @@ impl PageAsked {
     /// −32602 for a cursor that was given out by nobody, or for another list.
     pub fn read(list: List, params: Option<&RawValue>) -> Result<Self, McpError> {
         let Some(place) = cursor_in(params)? else { return Ok(Self::First) };
-        let text = text_of(place).filter(|text| text.len() <= CURSOR_BYTES_MAX);
+        let text = Json::from(place).as_text().filter(|text| text.len() <= CURSOR_BYTES_MAX);
         let json = text.and_then(|text| URL_SAFE_NO_PAD.decode(text.as_bytes()).ok());
         let cursor: Option<Cursor<String, BTreeMap<String, String>>> =
             json.and_then(|json| serde_json::from_slice(&json).ok());

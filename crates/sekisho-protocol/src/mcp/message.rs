@@ -224,14 +224,14 @@ struct Envelope<'a> {
 impl<'a> Envelope<'a> {
     fn into_message(self) -> Result<Message<'a>, MessageError> {
         let id = self.id.and_then(RequestId::parse);
-        if self.jsonrpc.and_then(text_of).as_deref() != Some("2.0") {
+        if self.jsonrpc.and_then(|said| Json::from(said).as_text()).as_deref() != Some("2.0") {
             return Err(invalid(id, "a message says \"jsonrpc\":\"2.0\""));
         }
         let Some(method) = self.method else { return self.into_response(id) };
         if self.result.is_some() || self.error.is_some() {
             return Err(invalid(id, "a message is a question or an answer, not both"));
         }
-        let Some(method) = text_of(method) else {
+        let Some(method) = Json::from(method).as_text() else {
             return Err(invalid(id, "a method is text"));
         };
         let params = self.params.filter(|params| params.get() != "null");
@@ -260,11 +260,6 @@ impl<'a> Envelope<'a> {
         }
         Ok(Message::Response(Response { id, outcome }))
     }
-}
-
-/// The text in a JSON string, if it is one; borrowed unless something in it is escaped.
-pub(super) fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
-    Json::from(raw).as_text()
 }
 
 enum Member {

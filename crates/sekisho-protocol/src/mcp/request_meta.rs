@@ -88,6 +88,12 @@ pub struct RequiredMeta<'a> {
 }
 
 impl<'a> RequestMeta<'a> {
+    /// That of `params` which say something else in two ways; nothing if it is no object itself, or there twice.
+    pub fn of_unclear(params: &'a RawValue) -> Option<Self> {
+        let [meta] = Json::from(params).named(["_meta"])?;
+        Self::read(meta?)
+    }
+
     fn read(meta: Json<'a>) -> Option<Self> {
         let [protocol_version, client_capabilities, client_info, log_level, progress_token] = meta
             .named([

@@ -474,7 +474,8 @@ async fn watch(
             () = stopping.cancelled() => is_needed = false,
             () = connection.closed().cancelled() => is_needed = false,
             _ = look.tick() => {
-                let is_idle = upstream.is_at_rest() && connection.used_at().elapsed() >= idle;
+                let rested = connection.at_rest_since().map(|since| since.elapsed());
+                let is_idle = upstream.is_at_rest() && rested.is_some_and(|rested| rested >= idle);
                 is_needed = !is_idle && !upstream.is_spent();
             }
         }
@@ -492,7 +493,7 @@ impl Place {
     fn at_rest_since(&self) -> Option<Instant> {
         let running = self.running.try_lock().ok()?;
         let upstream = running.alive().filter(|upstream| upstream.is_at_rest())?;
-        Some(upstream.connection().used_at())
+        upstream.connection().at_rest_since()
     }
 
     fn stop(&self) {

@@ -4,10 +4,14 @@
 //! stands before both.
 
 use http::{HeaderMap, HeaderName};
-use sekisho_protocol::mcp::{McpError, ParamsOutline, ProtocolVersion, Request};
+use sekisho_protocol::mcp::{McpError, ParamsOutline, ProtocolVersion, Request, RequestMeta};
 
 /// Names the revision: the agreed one from 2025-06-18 on, that of the request in 2026-07-28.
-pub(super) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+pub(crate) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+/// What is asked for, said once more (2026-07-28).
+pub(crate) const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+/// The tool or prompt that is meant, or the resource, said once more.
+pub(crate) const NAME: HeaderName = HeaderName::from_static("mcp-name");
 
 /// What a request speaks.
 #[derive(Debug)]
@@ -28,9 +32,12 @@ pub(super) fn of_request<'a>(
     }
     let outline = match ParamsOutline::parse(request.params) {
         Ok(outline) => outline,
-        // Older clients put into `_meta` what they like.
-        Err(_) if !by_header => return Ok(Era::Handshake),
-        Err(error) => return Err(error),
+        Err(error) => {
+            // Older clients put into `_meta` what they like.
+            let meta = request.params.and_then(RequestMeta::of_unclear);
+            let is_stateless = by_header || meta.is_some_and(|meta| meta.is_of_stateless_era());
+            return if is_stateless { Err(error) } else { Ok(Era::Handshake) };
+        }
     };
     let is_handshake =
         !outline.meta.is_of_stateless_era() && (request.method == "initialize" || !by_header);
@@ -64,6 +71,8 @@ mod tests {
         const HIDDEN: &str =
             r#"{"\u005fmeta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}"#;
         const BROKEN: &str = r#"{"_meta":1}"#;
+        const TWO_STATES: &str = r#"{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"},"requestState":"a","requestState":"b"}"#;
+        const TWO_NAMES: &str = r#"{"_meta":{"progressToken":1},"name":"a","name":"b"}"#;
         let rows = [
             (None, "tools/list", "{}", "handshake", "as ever"),
             (Some("2025-11-25"), "tools/list", "{}", "handshake", "the header of older revisions"),
@@ -87,6 +96,8 @@ mod tests {
             (None, "tools/list", BROKEN, "handshake", "older clients put there what they like"),
             (Some("2026-07-28"), "tools/list", BROKEN, "error", "a newer one must not"),
             (Some("latest"), "tools/list", "{}", "handshake", "no revision at all"),
+            (None, "tools/call", TWO_STATES, "error", "no way round the checks of that era"),
+            (None, "tools/call", TWO_NAMES, "handshake", "for whoever answers that to judge"),
         ];
         for (header, method, params, expected, reason) in rows {
             let mut headers = HeaderMap::new();

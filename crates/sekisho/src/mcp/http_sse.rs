@@ -31,7 +31,9 @@ impl Endpoint {
         let principal = caller(request.extensions()).cloned();
         let session = self.sessions.begin(Transport::HttpSse, principal)?;
         let stream = EventStream::new(self.sessions.limits(), Retention::None);
-        session.listen_on(&stream);
+        if !session.listen_on(&stream) {
+            return Err(Refusal::TooManyStreams);
+        }
         let uri = format!("{}?sessionId={}", self.settings.messages_path, session.id());
         let opening = Some(sse::endpoint(&uri));
         Ok(sse::respond(self, session, stream.read(None), Framing::Plain, opening))

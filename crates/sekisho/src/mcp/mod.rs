@@ -38,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 use self::changes::Audience;
 pub use self::changes::{Changes, Whose};
 use self::elsewhere::ClientsElsewhere;
+pub(crate) use self::era::{METHOD, NAME, PROTOCOL_VERSION};
 pub use self::input::{CallError, InputRequest, InputRequired};
 pub use self::legacy::SessionLimits;
 use self::legacy::Sessions;

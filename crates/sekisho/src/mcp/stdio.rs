@@ -37,7 +37,8 @@ pub async fn serve_stdio(
     let id = crate::mint::id();
     let session = Session::new(id, Transport::Stdio, None, &limits, never);
     let out = EventStream::new(&limits, Retention::None);
-    session.listen_on(&out);
+    // A session that has just begun has room.
+    let _ = session.listen_on(&out);
     if let Some(changes) = service.changes() {
         let session: Weak<Session> = Arc::downgrade(&session);
         changes.add(session);

@@ -178,7 +178,8 @@ impl Endpoint {
         } else {
             let exchange = EventStream::new(self.sessions.limits(), Retention::Replay);
             exchange.finish_with(answer);
-            session.answer_on(&exchange);
+            // A session that has just begun has room.
+            let _ = session.answer_on(&exchange);
             self.stream(session, &exchange, None)
         };
         if let Ok(id) = id {
@@ -222,17 +223,21 @@ impl Endpoint {
             Err(work) => Answering::begin(&session, id, work, &exchange)
                 .inspect_err(|_| exchange.finish())?,
         };
+        if must_stream {
+            return Ok(self.stream(session, &exchange, None));
+        }
         let mut may_tell = accepts.event_stream;
-        while !must_stream {
+        loop {
             match answering.first(may_tell).await {
                 First::Answer(answer) => return Ok(json(answer)),
                 First::Nothing => return Ok(StatusCode::ACCEPTED.into_response()),
-                First::Telling if session.answer_on(&exchange) => break,
+                First::Telling if session.answer_on(&exchange) => {
+                    return Ok(self.stream(session, &exchange, None));
+                }
                 // There is no room for one more stream: the answer comes alone.
                 First::Telling => may_tell = false,
             }
         }
-        Ok(self.stream(session, &exchange, None))
     }
 
     fn open_stream(self: &Arc<Self>, request: &Request) -> Result<Response, Refusal> {

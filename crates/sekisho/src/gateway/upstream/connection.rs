@@ -103,6 +103,12 @@ struct Calls {
     used_at: Instant,
 }
 
+impl Calls {
+    fn is_at_rest(&self) -> bool {
+        self.open.values().all(|call| call.kind == Kind::Standing)
+    }
+}
+
 #[derive(Debug)]
 struct OpenCall {
     events: Teller,
@@ -283,12 +289,13 @@ impl Connection {
 
     /// Whether no call is open.
     pub(super) fn is_at_rest(&self) -> bool {
-        self.lock().open.values().all(|call| call.kind == Kind::Standing)
+        self.lock().is_at_rest()
     }
 
-    /// When a call last ended. As long as one is open, this is not at rest.
-    pub(in crate::gateway) fn used_at(&self) -> Instant {
-        self.lock().used_at
+    /// When the last call ended; nothing while one is open.
+    pub(in crate::gateway) fn at_rest_since(&self) -> Option<Instant> {
+        let calls = self.lock();
+        calls.is_at_rest().then_some(calls.used_at)
     }
 
     pub(super) fn answer_wait(&self) -> Duration {

@@ -14,11 +14,7 @@ use serde_json::value::RawValue;
 use super::remote::HEADERS_USUAL;
 use super::tools::KnownTools;
 use super::{CLIENT_NAME, capabilities_for_upstream};
-use crate::mcp::Context;
-
-const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-const METHOD: HeaderName = HeaderName::from_static("mcp-method");
-const NAME: HeaderName = HeaderName::from_static("mcp-name");
+use crate::mcp::{Context, METHOD, NAME, PROTOCOL_VERSION};
 
 /// The words of one revision, and what headers its tools want.
 #[derive(Debug)]

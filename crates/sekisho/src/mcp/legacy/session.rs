@@ -244,24 +244,28 @@ impl Session {
 
     /// Takes in a stream for what no request asked for; `false` if there is no room for it, once those
     /// that are through or that nobody reads are gone.
+    #[must_use]
     pub(in crate::mcp) fn listen_on(&self, stream: &Arc<EventStream>) -> bool {
-        let mut streams = lock(&self.streams);
-        let has_room = streams.make_room(self.streams_max);
-        if has_room {
-            streams.name(stream);
-            streams.listening.push(Arc::clone(stream));
-        }
-        has_room
+        self.take_in(stream, |streams| &mut streams.listening)
     }
 
-    /// Takes in a stream that ends with an answer, so that a client can come back for it; `false` as
-    /// above.
+    /// Takes in a stream that ends with an answer, so that a client can come back for it; `false` if
+    /// there is no room for it.
+    #[must_use]
     pub(in crate::mcp) fn answer_on(&self, stream: &Arc<EventStream>) -> bool {
+        self.take_in(stream, |streams| &mut streams.answering)
+    }
+
+    fn take_in(
+        &self,
+        stream: &Arc<EventStream>,
+        among: impl FnOnce(&mut Streams) -> &mut Vec<Arc<EventStream>>,
+    ) -> bool {
         let mut streams = lock(&self.streams);
         let has_room = streams.make_room(self.streams_max);
         if has_room {
             streams.name(stream);
-            streams.answering.push(Arc::clone(stream));
+            among(&mut streams).push(Arc::clone(stream));
         }
         has_room
     }

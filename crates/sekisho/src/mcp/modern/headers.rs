@@ -9,11 +9,8 @@ use sekisho_protocol::mcp::{
     HEADER_MISMATCH, Json, McpError, ParamsOutline, Request, unwrap_header_value,
 };
 
-use crate::mcp::era::PROTOCOL_VERSION;
+use crate::mcp::era::{METHOD, NAME, PROTOCOL_VERSION};
 use crate::mcp::service::{Context, McpService};
-
-const METHOD: HeaderName = HeaderName::from_static("mcp-method");
-const NAME: HeaderName = HeaderName::from_static("mcp-name");
 
 /// What headers may repeat of a call.
 #[derive(Debug)]

@@ -37,12 +37,12 @@ use super::connection::{Called, Connection, Outgoing};
 use crate::gateway::complaints::Complaints;
 use crate::gateway::credential::Introduction;
 use crate::gateway::limits::GatewayLimits;
+use crate::mcp::PROTOCOL_VERSION;
 use crate::principal::Principal;
 
 /// How servers name the session that an `initialize` began.
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 /// Names the revision that was agreed on.
-const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 /// Longest id of a session.
 const SESSION_ID_BYTES_MAX: usize = 1024;
 /// Headers of a request beside the operator's, nearly always.

@@ -268,7 +268,7 @@ impl Body {
 
     fn give_back(&mut self) {
         if let Some(mut line) = self.line.take()
-            && (self.goes_on || line.is_ready())
+            && (self.goes_on && !line.is_over || line.is_ready())
         {
             self.pool.keep(line);
         }
@@ -386,8 +386,9 @@ mod tests {
     async fn what_is_not_used_is_not_kept() {
         let (pool, _) = server(&[&[OK, OK]]).await;
         assert_eq!(ask(&pool).await.unwrap(), "ok");
+        tokio::time::sleep(CONNECTION_IDLE / 2).await;
         assert_eq!(pool.lock().kept.len(), 1);
-        tokio::time::sleep(CONNECTION_IDLE * 2).await;
+        tokio::time::sleep(CONNECTION_IDLE).await;
         let idle = pool.lock();
         assert!(idle.kept.is_empty() && !idle.is_watched);
     }

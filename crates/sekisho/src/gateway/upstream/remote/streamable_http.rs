@@ -15,11 +15,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::event_reader::Place;
 use super::{
-    Call, Client, EventReader, Link, PROTOCOL_VERSION, RETRY_AT_FIRST, RETRY_MAX, RETRY_MIN,
-    RemoteServer, Response, SESSION_ID, SESSION_ID_BYTES_MAX, Trouble, body_of, is_event_stream,
-    is_json,
+    Call, Client, EventReader, Link, RETRY_AT_FIRST, RETRY_MAX, RETRY_MIN, RemoteServer, Response,
+    SESSION_ID, SESSION_ID_BYTES_MAX, Trouble, body_of, is_event_stream, is_json,
 };
 use crate::gateway::upstream::connection::{Connection, Outgoing, Work};
+use crate::mcp::PROTOCOL_VERSION;
 use crate::principal::Principal;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
