@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::edits::Edits;
 use super::error::McpError;
-use super::json::{Json, Member, has_escapes};
+use super::json::{Json, Member};
 use super::log_level::LogLevel;
 use super::message::write_text;
 use super::request_meta::text_in;
@@ -29,9 +29,7 @@ pub fn params_for_handshake(
     params: &RawValue,
     progress_token: u64,
 ) -> Result<Cow<'_, RawValue>, McpError> {
-    let text = params.get();
-    // A name may hide behind escapes.
-    if !text.contains("_meta") && !has_escapes(text) {
+    if !Json::from(params).may_say("_meta") {
         return Ok(Cow::Borrowed(params));
     }
     let wrong = || McpError::invalid_params("params._meta is one object, its members named once");
@@ -170,8 +168,7 @@ pub fn result_for_handshake(result: &RawValue) -> Cow<'_, RawValue> {
 
 /// A result of 2026-07-28 that says nothing of who may keep it: that depends on who may ask.
 pub fn result_without_cache_scope(result: &RawValue) -> Cow<'_, RawValue> {
-    // A name may hide behind escapes.
-    if !result.get().contains("cacheScope") && !has_escapes(result.get()) {
+    if !Json::from(result).may_say("cacheScope") {
         return Cow::Borrowed(result);
     }
     without(result, &["cacheScope"], |_| None)

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::json::has_escapes;
+use super::json::Json;
 
 /// What a server needs first.
 #[derive(Debug, Deserialize)]
@@ -36,12 +36,11 @@ pub struct InputRequestText<'a> {
 impl<'a> InputRequiredResult<'a> {
     /// Reads a result; nothing if it is another kind of result, or says this in no way we know.
     pub fn parse(result: &'a RawValue) -> Option<Self> {
-        // Nearly all results are of another kind. Escapes may hide the words.
-        let text = result.get();
-        if !text.contains("input_required") && !has_escapes(text) {
+        // Nearly all results are of another kind.
+        if !Json::from(result).may_say("input_required") {
             return None;
         }
-        let read: Self = serde_json::from_str(text).ok()?;
+        let read: Self = serde_json::from_str(result.get()).ok()?;
         (read.result_type == "input_required").then_some(read)
     }
 }

@@ -56,6 +56,12 @@ impl<'a> Json<'a> {
         Some(Cow::Borrowed(inside))
     }
 
+    /// Whether this word may stand in it, in whatever letters: most texts that have nothing of the kind are found out
+    /// by a glance.
+    pub fn may_say(self, word: &str) -> bool {
+        self.0.contains(word) || has_escapes(self.0)
+    }
+
     /// The members of an object in their order. One whose name is no text stands there as nothing.
     pub(super) fn members(self) -> Option<impl Iterator<Item = Option<Member<'a>>>> {
         let (text, bytes) = (self.0, self.0.as_bytes());
@@ -100,8 +106,8 @@ impl<'a> Json<'a> {
     }
 }
 
-/// Whether something in a text of JSON is escaped, as a name may be that somebody looks for.
-pub(super) fn has_escapes(text: &str) -> bool {
+/// Whether something in a text of JSON is escaped.
+fn has_escapes(text: &str) -> bool {
     let (words, rest) = text.as_bytes().as_chunks::<WORD>();
     words.iter().any(|word| first_place(*word, b'\\') != 0) || rest.contains(&b'\\')
 }
@@ -246,6 +252,19 @@ mod tests {
             let found = Json::from(raw(text)).named(["a", "b"]);
             let found = found.map(|found| found.map(|value| value.map(Json::get)));
             assert_eq!(found, expected, "{text}: {reason}");
+        }
+    }
+
+    #[test]
+    fn a_word_may_be_there_in_other_letters() {
+        let rows = [
+            (r#"{"_meta":{}}"#, true, "as it is"),
+            (r#"{"\u005fmeta":{}}"#, true, "in disguise"),
+            (r#"{"a":"0123456789\n"}"#, true, "nobody has looked what is escaped"),
+            (r#"{"meta":"0123456789"}"#, false, "nothing of the kind"),
+        ];
+        for (text, expected, reason) in rows {
+            assert_eq!(Json::from(raw(text)).may_say("_meta"), expected, "{text}: {reason}");
         }
     }
 

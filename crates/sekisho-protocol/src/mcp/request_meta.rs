@@ -88,7 +88,7 @@ pub struct RequiredMeta<'a> {
 }
 
 impl<'a> RequestMeta<'a> {
-    /// That of `params` which say something else in two ways; nothing if it is no object itself, or there twice.
+    /// That of `params` of which no outline can be read; nothing if it is there twice, or cannot be read itself.
     pub fn of_unclear(params: &'a RawValue) -> Option<Self> {
         let [meta] = Json::from(params).named(["_meta"])?;
         Self::read(meta?)

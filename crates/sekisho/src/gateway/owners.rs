@@ -474,8 +474,7 @@ async fn watch(
             () = stopping.cancelled() => is_needed = false,
             () = connection.closed().cancelled() => is_needed = false,
             _ = look.tick() => {
-                let rested = connection.at_rest_since().map(|since| since.elapsed());
-                let is_idle = upstream.is_at_rest() && rested.is_some_and(|rested| rested >= idle);
+                let is_idle = upstream.at_rest_since().is_some_and(|since| since.elapsed() >= idle);
                 is_needed = !is_idle && !upstream.is_spent();
             }
         }
@@ -492,8 +491,7 @@ impl Place {
     /// Since when nobody has needed what runs here.
     fn at_rest_since(&self) -> Option<Instant> {
         let running = self.running.try_lock().ok()?;
-        let upstream = running.alive().filter(|upstream| upstream.is_at_rest())?;
-        upstream.connection().at_rest_since()
+        running.alive()?.at_rest_since()
     }
 
     fn stop(&self) {

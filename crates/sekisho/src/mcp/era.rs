@@ -4,7 +4,7 @@
 //! stands before both.
 
 use http::{HeaderMap, HeaderName};
-use sekisho_protocol::mcp::{McpError, ParamsOutline, ProtocolVersion, Request, RequestMeta};
+use sekisho_protocol::mcp::{Json, McpError, ParamsOutline, ProtocolVersion, Request, RequestMeta};
 
 /// Names the revision: the agreed one from 2025-06-18 on, that of the request in 2026-07-28.
 pub(crate) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -26,7 +26,8 @@ pub(super) fn of_request<'a>(
     request: &Request<'a>,
 ) -> Result<Era<'a>, McpError> {
     let by_header = headers.is_some_and(is_stateless);
-    let says_more = || request.params.is_some_and(|params| may_have_meta(params.get()));
+    // Most requests of older clients have nothing alike.
+    let says_more = || request.params.is_some_and(|params| Json::from(params).may_say("_meta"));
     if !by_header && !says_more() {
         return Ok(Era::Handshake);
     }
@@ -48,12 +49,6 @@ pub(super) fn of_request<'a>(
 pub(super) fn is_stateless(headers: &HeaderMap) -> bool {
     let version = headers.get(PROTOCOL_VERSION).and_then(|value| value.to_str().ok());
     version.is_some_and(|version| ProtocolVersion::is_named_stateless(version.trim()))
-}
-
-/// Whether it is worth looking for the members of `_meta` that make a request stateless: most
-/// requests of older clients have nothing alike. A name may hide behind escapes.
-fn may_have_meta(params: &str) -> bool {
-    params.contains("_meta") || params.contains('\\')
 }
 
 #[cfg(test)]

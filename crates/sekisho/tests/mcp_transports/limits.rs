@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::json;
-use testkit::{McpClient, SseClient};
+use testkit::{McpAnswer, McpClient, SseClient};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 use crate::rig::Rig;
 
@@ -85,18 +86,29 @@ async fn a_session_has_so_many_streams() {
     assert_eq!(answer.tool_text(), "waited");
 }
 
+/// So many calls of a tool, all of which have come to the gate.
+async fn waiting_calls(
+    rig: &Rig,
+    client: &mut McpClient,
+    tool: &str,
+    count: usize,
+) -> Vec<JoinHandle<McpAnswer>> {
+    let mut waiting = Vec::new();
+    for _ in 0..count {
+        let call = client.next_request("tools/call", &json!({ "name": tool })).to_string();
+        let client = client.clone();
+        waiting.push(tokio::spawn(async move { client.post(call).await }));
+        rig.gate.arrived().await;
+    }
+    waiting
+}
+
 /// Whether there is room is known when something is told, not when the call comes.
 #[tokio::test]
 async fn calls_that_tell_something_at_the_same_time_have_so_many_streams_between_them() {
     let rig = Rig::start_with(|settings| settings.limits.streams_per_session_max = 2).await;
     let mut client = rig.session("alice").await;
-    let mut waiting = Vec::new();
-    for _ in 0..3 {
-        let call = client.next_request("tools/call", &json!({ "name": "late_progress" }));
-        let client = client.clone();
-        waiting.push(tokio::spawn(async move { client.post(call.to_string()).await }));
-        rig.gate.arrived().await;
-    }
+    let waiting = waiting_calls(&rig, &mut client, "late_progress", 3).await;
     for _ in 0..3 {
         rig.gate.let_through();
     }
@@ -118,13 +130,7 @@ async fn calls_that_tell_something_at_the_same_time_have_so_many_streams_between
 async fn a_session_has_so_many_calls_at_a_time() {
     let rig = Rig::start_with(|settings| settings.limits.calls_per_session_max = 2).await;
     let mut client = rig.session("alice").await;
-    let mut waiting = Vec::new();
-    for _ in 0..2 {
-        let call = client.next_request("tools/call", &json!({ "name": "wait" })).to_string();
-        let client = client.clone();
-        waiting.push(tokio::spawn(async move { client.post(call).await }));
-        rig.gate.arrived().await;
-    }
+    let waiting = waiting_calls(&rig, &mut client, "wait", 2).await;
     let refused = client.call_tool("wait", json!({})).await;
     assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(refused.header("retry-after"), Some("1"));

@@ -103,12 +103,6 @@ struct Calls {
     used_at: Instant,
 }
 
-impl Calls {
-    fn is_at_rest(&self) -> bool {
-        self.open.values().all(|call| call.kind == Kind::Standing)
-    }
-}
-
 #[derive(Debug)]
 struct OpenCall {
     events: Teller,
@@ -287,15 +281,11 @@ impl Connection {
         self.lock().has_served
     }
 
-    /// Whether no call is open.
-    pub(super) fn is_at_rest(&self) -> bool {
-        self.lock().is_at_rest()
-    }
-
     /// When the last call ended; nothing while one is open.
-    pub(in crate::gateway) fn at_rest_since(&self) -> Option<Instant> {
+    pub(super) fn at_rest_since(&self) -> Option<Instant> {
         let calls = self.lock();
-        calls.is_at_rest().then_some(calls.used_at)
+        let is_at_rest = calls.open.values().all(|call| call.kind == Kind::Standing);
+        is_at_rest.then_some(calls.used_at)
     }
 
     pub(super) fn answer_wait(&self) -> Duration {

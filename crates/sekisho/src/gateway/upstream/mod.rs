@@ -27,6 +27,7 @@ use sekisho_protocol::mcp::{
     McpError, ToolCallParams, params_for_handshake, write_notification, write_request,
 };
 use serde_json::value::{RawValue, to_raw_value};
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 pub(super) use self::connection::Connection;
@@ -298,14 +299,14 @@ impl Upstream {
         listening::listen(&self.connection, words, params, Some(uri)).await.map(Some)
     }
 
-    /// Whether nobody needs it: no call, nobody who follows anything.
-    pub(super) fn is_at_rest(&self) -> bool {
-        self.connection.is_at_rest() && lock(&self.followed.table).is_empty()
+    /// Since when nobody has needed it; nothing while a call is open or somebody follows something.
+    pub(super) fn at_rest_since(&self) -> Option<Instant> {
+        self.connection.at_rest_since().filter(|_| lock(&self.followed.table).is_empty())
     }
 
     /// Whether its server has forgotten it, and no call is left that could still be answered.
     pub(super) fn is_spent(&self) -> bool {
-        self.connection.is_forgotten() && self.connection.is_at_rest()
+        self.connection.is_forgotten() && self.connection.at_rest_since().is_some()
     }
 }
 

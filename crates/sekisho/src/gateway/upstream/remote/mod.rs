@@ -42,7 +42,6 @@ use crate::principal::Principal;
 
 /// How servers name the session that an `initialize` began.
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
-/// Names the revision that was agreed on.
 /// Longest id of a session.
 const SESSION_ID_BYTES_MAX: usize = 1024;
 /// Headers of a request beside the operator's, nearly always.
