@@ -1,7 +1,7 @@
 //! Those who read: beside each other and beside the writer, each on a connection of its own for the
 //! moment that a statement takes.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::BUSY_RETRY_EVERY;
 use super::open::File;
 use super::statements::{is_busy, unavailable};
+use super::writer::{Pen, Writer};
 use crate::store::StoreError;
 
 /// Connections that are kept when nobody reads. There are never more than threads that read.
@@ -18,24 +19,30 @@ const IDLE_MAX: usize = 4;
 pub(super) struct Readers {
     file: File,
     wait_max: Duration,
+    /// Of the writer, who has at hand what was just written.
+    pen: Arc<tokio::sync::Mutex<Pen>>,
     /// `None` once they are closed.
     idle: Mutex<Option<Vec<Connection>>>,
 }
 
 impl Readers {
-    pub(super) fn new(file: File, wait_max: Duration) -> Self {
-        Self { file, wait_max, idle: Mutex::new(Some(Vec::new())) }
+    pub(super) fn new(file: File, wait_max: Duration, writer: &Writer) -> Self {
+        Self { file, wait_max, pen: writer.pen(), idle: Mutex::new(Some(Vec::new())) }
     }
 
     /// Reads, and once more for as long as the file is held against reading, as it is for moments
     /// when another process opens it after a crash.
     pub(super) async fn ask<T>(
         &self,
+        is_long: bool,
         mut work: impl FnMut(&Connection) -> Result<T, StoreError> + Send,
     ) -> Result<T, StoreError> {
         let mut give_up_at = None;
         loop {
-            let answer = self.ask_once(&mut work);
+            let answer = match self.pen_if_free(is_long) {
+                Some(pen) => work(pen.connection()?),
+                None => self.ask_once(&mut work),
+            };
             let Err(error) = &answer else { return answer };
             let until = *give_up_at.get_or_insert_with(|| Instant::now() + self.wait_max);
             if !is_busy(error) || Instant::now() >= until {
@@ -43,6 +50,13 @@ impl Readers {
             }
             tokio::time::sleep(BUSY_RETRY_EVERY).await;
         }
+    }
+
+    /// The writer's connection, if nobody writes: it need not read again what it wrote, as another one must
+    /// after each commit. Not for what takes long.
+    fn pen_if_free(&self, is_long: bool) -> Option<tokio::sync::MutexGuard<'_, Pen>> {
+        let pen = if is_long { None } else { self.pen.try_lock().ok() };
+        pen.filter(|pen| !pen.is_open())
     }
 
     fn ask_once<T>(

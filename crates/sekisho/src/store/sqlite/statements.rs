@@ -2,8 +2,10 @@
 //! caller's own thread: it takes microseconds, and handing it to another takes longer. Its futures are
 //! ready at once, but for the wait for a turn.
 
+use std::cell::Cell;
+
 use rusqlite::types::{FromSql, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{CachedStatement, Connection, ErrorCode, RowIndex};
+use rusqlite::{CachedStatement, Connection, ErrorCode, Statement};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::readers::Readers;
@@ -11,14 +13,50 @@ use super::writer::{Step, Writer};
 use crate::store::StoreError;
 
 /// A row of an answer, while it is looked at.
-pub(super) type Row<'r> = &'r rusqlite::Row<'r>;
+pub(super) type Row<'r> = &'r Looked<'r>;
+
+/// Columns are read by name and mostly one after the other: the next one is looked at first.
+pub(super) struct Looked<'r> {
+    row: &'r rusqlite::Row<'r>,
+    next: Cell<usize>,
+}
+
+impl<'r> Looked<'r> {
+    const fn new(row: &'r rusqlite::Row<'r>) -> Self {
+        Self { row, next: Cell::new(0) }
+    }
+}
+
+/// By what a column is read: its number or its name.
+pub(super) trait Place {
+    fn find(self, row: Row<'_>) -> rusqlite::Result<usize>;
+}
+
+impl Place for usize {
+    fn find(self, _: Row<'_>) -> rusqlite::Result<usize> {
+        Ok(self)
+    }
+}
+
+impl Place for &str {
+    fn find(self, row: Row<'_>) -> rusqlite::Result<usize> {
+        let statement: &Statement<'_> = row.row.as_ref();
+        let next = row.next.get();
+        let found = (next..statement.column_count())
+            .chain(0..next)
+            .find(|place| statement.column_name(*place).is_ok_and(|name| name == self))
+            .ok_or_else(|| rusqlite::Error::InvalidColumnName(self.to_owned()))?;
+        row.next.set(found + 1);
+        Ok(found)
+    }
+}
 
 /// What a column can be read as.
 pub(super) trait Column: FromSql {}
 impl<T: FromSql> Column for T {}
 
-pub(super) fn read<T: Column>(row: Row<'_>, column: impl RowIndex) -> rusqlite::Result<T> {
-    row.get(column)
+pub(super) fn read<T: Column>(row: Row<'_>, column: impl Place) -> rusqlite::Result<T> {
+    row.row.get(column.find(row)?)
 }
 
 /// A statement with its values, `$1` first.
@@ -46,7 +84,7 @@ impl<'q> Query<'q> {
 
     /// Gives the number of rows that were written.
     pub(super) async fn execute(self, on: impl On) -> Result<u64, StoreError> {
-        on.with(|connection| {
+        on.with(self.is_long, |connection| {
             self.carry_out(connection, |statement| {
                 Ok(statement.raw_execute().map_err(unavailable)? as u64)
             })
@@ -59,12 +97,12 @@ impl<'q> Query<'q> {
         on: impl On,
         read: impl Fn(Row<'_>) -> Result<T, StoreError> + Send + Sync,
     ) -> Result<Vec<T>, StoreError> {
-        on.with(|connection| {
+        on.with(self.is_long, |connection| {
             self.carry_out(connection, |statement| {
                 let mut rows = statement.raw_query();
                 let mut found = Vec::new();
                 while let Some(row) = rows.next().map_err(unavailable)? {
-                    found.push(read(row)?);
+                    found.push(read(&Looked::new(row))?);
                 }
                 Ok(found)
             })
@@ -77,9 +115,11 @@ impl<'q> Query<'q> {
         on: impl On,
         read: impl Fn(Row<'_>) -> Result<T, StoreError> + Send + Sync,
     ) -> Result<Option<T>, StoreError> {
-        on.with(|connection| {
+        on.with(self.is_long, |connection| {
             self.carry_out(connection, |statement| {
-                statement.raw_query().next().map_err(unavailable)?.map(&read).transpose()
+                let mut rows = statement.raw_query();
+                let row = rows.next().map_err(unavailable)?;
+                row.map(|row| read(&Looked::new(row))).transpose()
             })
         })
         .await
@@ -124,6 +164,7 @@ impl<'q> Query<'q> {
 pub(super) trait On: Send {
     fn with<T: Send>(
         self,
+        is_long: bool,
         work: impl FnMut(&Connection) -> Result<T, StoreError> + Send,
     ) -> impl Future<Output = Result<T, StoreError>> + Send;
 }
@@ -131,6 +172,7 @@ pub(super) trait On: Send {
 impl On for &mut Step {
     async fn with<T: Send>(
         self,
+        _is_long: bool,
         mut work: impl FnMut(&Connection) -> Result<T, StoreError> + Send,
     ) -> Result<T, StoreError> {
         // A long step, as a sweep's, lets others use the thread now and then.
@@ -142,10 +184,11 @@ impl On for &mut Step {
 impl On for &Writer {
     async fn with<T: Send>(
         self,
+        is_long: bool,
         work: impl FnMut(&Connection) -> Result<T, StoreError> + Send,
     ) -> Result<T, StoreError> {
         let mut step = self.begin().await?;
-        let done = step.with(work).await?;
+        let done = step.with(is_long, work).await?;
         step.commit().await?;
         Ok(done)
     }
@@ -154,9 +197,10 @@ impl On for &Writer {
 impl On for &Readers {
     async fn with<T: Send>(
         self,
+        is_long: bool,
         work: impl FnMut(&Connection) -> Result<T, StoreError> + Send,
     ) -> Result<T, StoreError> {
-        self.ask(work).await
+        self.ask(is_long, work).await
     }
 }
 

@@ -4,7 +4,7 @@
 //! the same transaction, and then all of it is committed: pages of the file that several of them wrote
 //! are written once. Nobody hears how their step came out before the commit that holds it, and if that
 //! fails, all of them hear that the store is not available. What a step wrote that fails by itself is
-//! undone by itself: each has a savepoint.
+//! undone by itself: each has a savepoint, but for the first, with which all that there is is undone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +61,11 @@ impl Writer {
         Self { pen: Arc::new(Mutex::new(pen)), wait_max }
     }
 
+    /// The pen, for who only reads.
+    pub(super) fn pen(&self) -> Arc<Mutex<Pen>> {
+        Arc::clone(&self.pen)
+    }
+
     /// A step that holds the right to write from its beginning.
     pub(super) async fn begin(&self) -> Result<Step, StoreError> {
         self.begin_within(self.wait_max).await
@@ -80,8 +85,12 @@ impl Writer {
             }
             tokio::time::sleep(BUSY_RETRY_EVERY).await;
         }
-        let step = Step { pen, is_over: false };
-        step.say("SAVEPOINT step")?;
+        // Whoever is the first is undone with the whole of it: a savepoint copies each page that is written.
+        let is_first = pen.batch.as_ref().is_some_and(|batch| batch.steps == 0);
+        let step = Step { pen, is_over: false, is_first };
+        if !is_first {
+            step.say("SAVEPOINT step")?;
+        }
         Ok(step)
     }
 
@@ -110,7 +119,7 @@ fn too_late(elapsed: Elapsed) -> StoreError {
 }
 
 impl Pen {
-    fn connection(&self) -> Result<&Connection, StoreError> {
+    pub(super) fn connection(&self) -> Result<&Connection, StoreError> {
         self.connection
             .as_ref()
             .ok_or_else(|| StoreError::Unavailable("the store is closed".into()))
@@ -123,7 +132,7 @@ impl Pen {
     }
 
     /// Whether a transaction is open. Some failures, as of a full disk, end it by themselves.
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.connection.as_ref().is_some_and(|connection| !connection.is_autocommit())
     }
 
@@ -182,6 +191,7 @@ async fn commit_soon(turns: Arc<Mutex<Pen>>) {
 pub(super) struct Step {
     pen: OwnedMutexGuard<Pen>,
     is_over: bool,
+    is_first: bool,
 }
 
 impl Step {
@@ -210,7 +220,9 @@ impl Step {
 
     /// Leaves what was written to the batch, which the first who does so has committed.
     fn end(&mut self) -> Result<watch::Receiver<Option<Outcome>>, StoreError> {
-        self.say("RELEASE step")?;
+        if !self.is_first {
+            self.say("RELEASE step")?;
+        }
         let turns = Arc::clone(OwnedMutexGuard::mutex(&self.pen));
         let Some(batch) = self.pen.batch.as_mut() else {
             return Err(StoreError::Unavailable("the transaction is over".into()));
@@ -233,11 +245,11 @@ impl Drop for Step {
         if self.is_over {
             return;
         }
-        let is_undone = self.pen.is_open()
+        let is_undone = !self.is_first
+            && self.pen.is_open()
             && self.say("ROLLBACK TO step").is_ok()
             && self.say("RELEASE step").is_ok();
-        let is_alone = self.pen.batch.as_ref().is_none_or(|batch| batch.steps == 0);
-        if !is_undone || is_alone {
+        if !is_undone {
             self.pen.give_up(rusqlite::Error::SqliteFailure(
                 rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT),
                 Some("another step of the same transaction could not be undone by itself".into()),
