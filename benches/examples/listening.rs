@@ -13,7 +13,7 @@ use axum_server::Handle;
 use axum_server::accept::NoDelayAcceptor;
 use clap::Parser;
 use sekisho::clock::{Clock, SystemClock};
-use sekisho::grant::{Grant, GrantId, IssuedTokens};
+use sekisho::grant::{Grant, GrantId, IssuedTokens, Turn};
 use sekisho::mcp::{CallError, Changes, Context, McpEndpoints, McpService, ServerInfo, Settings};
 use sekisho::principal::{Claims, Identity};
 use sekisho::protocol::Secret;
@@ -111,6 +111,7 @@ async fn store_with(
         access_expires_at: now.plus(Duration::from_hours(1)),
         refresh: None,
         scope: ScopeSet::default(),
+        turn: Turn::default(),
     };
     store.issue_to_machine(&grant, &tokens).await?;
     Ok(Arc::new(store))

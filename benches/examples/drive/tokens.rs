@@ -53,7 +53,7 @@ async fn measure_with(
     drop(Server::start_and_listen(program, address, folder).await?);
     let file = folder.join("sekisho.db");
     let mut store = Store::open(&file)?;
-    fill(&mut store, grants, &resource)?;
+    let known = fill(&mut store, grants, &resource)?;
     store.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     store.close().map_err(|(_, error)| error)?;
     let bytes = std::fs::metadata(&file)?.len();
@@ -64,8 +64,8 @@ async fn measure_with(
     let first_answer = server.first_answer_after;
     tokio::time::sleep(SETTLE).await;
     let idle = procfs::resident_kib(server.pid())?.0;
-    let first = ask_all(&server).await?;
-    let again = ask_all(&server).await?;
+    let first = ask_all(&server, &known).await?;
+    let again = ask_all(&server, &known).await?;
     let used = procfs::resident_kib(server.pid())?.0;
     writeln!(
         text,
@@ -85,11 +85,11 @@ async fn measure_with(
 }
 
 /// A call with each of the known tokens, on one connection; the time each took, sorted.
-async fn ask_all(server: &Server) -> Result<Vec<Duration>> {
+async fn ask_all(server: &Server, known: &[String]) -> Result<Vec<Duration>> {
     let mut connection = Connection::open(server.address).await?;
     let mut took = Vec::with_capacity(KNOWN);
-    for number in 0..KNOWN {
-        let request = Target::wire_of(server, known_token(number)).call();
+    for token in known {
+        let request = Target::wire_of(server, token.clone()).call();
         let asked_at = Instant::now();
         let answer = connection.ask(&request).await?;
         took.push(asked_at.elapsed());
@@ -105,12 +105,9 @@ fn quantile(sorted: &[Duration], thousandth: usize) -> Duration {
     sorted.get(sorted.len() * thousandth / 1000).copied().unwrap_or_default()
 }
 
-fn known_token(number: usize) -> String {
-    format!("mcp_{number:064x}")
-}
-
 /// Grants of a hundred thousand people, each with a token of each kind that lives.
-fn fill(store: &mut Store, grants: usize, resource: &str) -> Result<()> {
+/// Gives those access tokens that are known.
+fn fill(store: &mut Store, grants: usize, resource: &str) -> Result<Vec<String>> {
     store.execute_batch("PRAGMA synchronous = OFF; PRAGMA cache_size = -200000")?;
     let step = store.transaction()?;
     step.execute(
@@ -139,26 +136,31 @@ fn fill(store: &mut Store, grants: usize, resource: &str) -> Result<()> {
                 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM', 'scope', scope, 'resource', resource),
             issuer, subject, name, email, TRUE, unixepoch() + 300, TRUE, client_id
          FROM grants",
-        "INSERT INTO access_tokens (token, grant_id, scope, expires_at)
-         SELECT randomblob(32), id, scope, unixepoch() + 3600 FROM grants",
-        "INSERT INTO refresh_tokens (token, grant_id, expires_at, is_spent)
-         SELECT randomblob(32), id, unixepoch() + 2592000, FALSE FROM grants",
+        "INSERT INTO tokens (family, turn, token, kind, grant_id, scope, expires_at)
+         SELECT substr(id, 1, 16), 0, randomblob(32), 'access', id, scope, unixepoch() + 3600
+         FROM grants",
+        "INSERT INTO tokens (family, turn, token, kind, grant_id, expires_at)
+         SELECT substr(id, 1, 16), 0, randomblob(32), 'refresh', id, unixepoch() + 2592000
+         FROM grants",
     ] {
         step.execute(statement, [])?;
     }
     // Every so many-th becomes one we know.
     let known = i64::try_from(KNOWN)?;
-    let rows: Vec<i64> = step
-        .prepare("SELECT rowid FROM access_tokens WHERE rowid % $1 = 0 LIMIT $2")?
+    let grants: Vec<String> = step
+        .prepare("SELECT id FROM grants WHERE rowid % $1 = 0 LIMIT $2")?
         .query_map(((count / known).max(1), known), |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
-    for (number, row) in rows.into_iter().enumerate() {
-        let hash = Secret::new(known_token(number)).hash();
+    let mut tokens = Vec::with_capacity(KNOWN);
+    for (number, grant) in grants.into_iter().enumerate() {
+        let family = grant.get(..16).ok_or("a grant's id is too short")?;
+        let token = format!("mcp_{family}{:08x}{number:040x}", 0);
         step.execute(
-            "UPDATE access_tokens SET token = $1 WHERE rowid = $2",
-            (hash.as_bytes().as_slice(), row),
+            "UPDATE tokens SET token = $1 WHERE family = $2 AND kind = 'access'",
+            (Secret::new(token.as_str()).hash().as_bytes().as_slice(), family),
         )?;
+        tokens.push(token);
     }
     step.commit()?;
-    Ok(())
+    Ok(tokens)
 }

@@ -9,8 +9,8 @@
 
 use std::fmt;
 
-use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::{ClientId, ClientMetadata, ResourceUri, ScopeSet};
+use sekisho_protocol::{Secret, SecretHash};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -40,7 +40,16 @@ impl GrantId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The beginning of it (64 bits), with which each token of the grant begins, so that a store knows where to
+    /// look. That two grants have the same does no harm.
+    pub fn family(&self) -> &str {
+        self.0.get(..FAMILY_DIGITS).unwrap_or(&self.0)
+    }
 }
+
+/// Hex digits of a grant's id at the beginning of its tokens.
+const FAMILY_DIGITS: usize = 16;
 
 impl fmt::Debug for GrantId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -65,6 +74,64 @@ impl FlowId {
         &self.0
     }
 }
+
+/// What a token is looked up by: its hash is what has to be there, the rest says where. The rest proves
+/// nothing and is no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenKey {
+    /// The token's hash.
+    pub hash: SecretHash,
+    /// The [`GrantId::family`] of its grant.
+    pub family: String,
+    /// Its turn there; `None` where nobody knows, so that the whole family is looked through.
+    pub turn: Option<Turn>,
+}
+
+/// How many trades of a refresh token there were before a token of its family: what is issued one after the
+/// other lies beside each other in a store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Turn(u32);
+
+impl Turn {
+    /// A turn read back from a store.
+    pub const fn new(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// That of the tokens which a token of this turn is traded for.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl TokenKey {
+    /// Of a token of this grant.
+    pub fn of(grant: &GrantId, turn: Option<Turn>, hash: SecretHash) -> Self {
+        Self { hash, family: grant.family().to_owned(), turn }
+    }
+
+    /// Of a token that somebody shows. Whatever is no token of ours has no family and no turn.
+    pub fn shown(token: &Secret) -> Self {
+        let digits = token.reveal().split_once('_').map_or("", |(_, digits)| digits);
+        let is_ours = digits.len() == TOKEN_DIGITS && digits.bytes().all(|b| b.is_ascii_hexdigit());
+        let (family, rest) =
+            digits.split_at_checked(FAMILY_DIGITS).filter(|_| is_ours).unwrap_or_default();
+        let turn = rest.get(..TURN_DIGITS).and_then(|turn| u32::from_str_radix(turn, 16).ok());
+        Self { hash: token.hash(), family: family.to_owned(), turn: turn.map(Turn) }
+    }
+}
+
+/// Hex digits of the turn, behind those of the family.
+const TURN_DIGITS: usize = 8;
+
+/// Hex digits of a token in all.
+const TOKEN_DIGITS: usize = 64;
 
 pub use sekisho_protocol::oauth::AuthorizationRequest;
 
@@ -156,4 +223,6 @@ pub struct IssuedTokens {
     pub refresh: Option<(SecretHash, Timestamp)>,
     /// What the access token may do: the grant's scope, or less if the client asked for less.
     pub scope: ScopeSet,
+    /// The turn of both.
+    pub turn: Turn,
 }

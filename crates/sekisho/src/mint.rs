@@ -2,29 +2,49 @@
 
 use sekisho_protocol::Secret;
 
-/// `mcp_` and 64 hex digits.
-pub(crate) fn access_token() -> Secret {
-    Secret::new(format!("mcp_{}", hex::<32>()))
+use crate::grant::{GrantId, Turn};
+
+/// How much of a token nobody can guess, in bytes (RFC 6749 §10.10: 128 bits at least, better 160).
+const UNGUESSABLE: usize = 20;
+
+/// `mcp_` and 64 hex digits: the grant's family, the turn there, and what nobody can guess.
+pub(crate) fn access_token(grant: &GrantId, turn: Turn) -> Secret {
+    access_token_of(grant, turn, &bytes())
 }
 
-/// `mcpr_` and 64 hex digits.
-pub(crate) fn refresh_token() -> Secret {
-    Secret::new(format!("mcpr_{}", hex::<32>()))
+/// `mcpr_`, and as an access token.
+pub(crate) fn refresh_token(grant: &GrantId, turn: Turn) -> Secret {
+    refresh_token_of(grant, turn, &bytes())
 }
 
-/// `mcpp_` and 64 hex digits: a personal access token.
-pub(crate) fn personal_token() -> Secret {
-    Secret::new(format!("mcpp_{}", hex::<32>()))
+/// `mcpp_`, and as an access token: a personal access token.
+pub(crate) fn personal_token(grant: &GrantId) -> Secret {
+    token("mcpp", grant, Turn::default(), &bytes())
 }
 
 /// An access token made of bytes that nobody can guess.
-pub(crate) fn access_token_of(bytes: &[u8; 32]) -> Secret {
-    Secret::new(format!("mcp_{}", as_hex(bytes)))
+pub(crate) fn access_token_of(grant: &GrantId, turn: Turn, bytes: &[u8; 32]) -> Secret {
+    token("mcp", grant, turn, bytes)
 }
 
 /// A refresh token made of bytes that nobody can guess.
-pub(crate) fn refresh_token_of(bytes: &[u8; 32]) -> Secret {
+pub(crate) fn refresh_token_of(grant: &GrantId, turn: Turn, bytes: &[u8; 32]) -> Secret {
+    token("mcpr", grant, turn, bytes)
+}
+
+/// An access token in the form of before, when all of it was what nobody could guess.
+pub(crate) fn older_access_token_of(bytes: &[u8; 32]) -> Secret {
+    Secret::new(format!("mcp_{}", as_hex(bytes)))
+}
+
+/// A refresh token in the form of before.
+pub(crate) fn older_refresh_token_of(bytes: &[u8; 32]) -> Secret {
     Secret::new(format!("mcpr_{}", as_hex(bytes)))
+}
+
+fn token(kind: &str, grant: &GrantId, turn: Turn, bytes: &[u8; 32]) -> Secret {
+    let unguessable = bytes.first_chunk::<UNGUESSABLE>().map_or_else(String::new, |it| as_hex(it));
+    Secret::new(format!("{kind}_{}{:08x}{unguessable}", grant.family(), turn.number()))
 }
 
 /// `mcp_` and 32 hex digits: half as long as a token, so that neither passes for the other.
@@ -73,15 +93,17 @@ fn as_hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grant::TokenKey;
 
     #[test]
     fn the_formats_are_as_promised() {
+        let (grant, turn) = (GrantId::new(id()), Turn::new(u32::MAX));
         let rows = [
-            (access_token(), "mcp_", 64),
-            (refresh_token(), "mcpr_", 64),
-            (personal_token(), "mcpp_", 64),
-            (access_token_of(&bytes()), "mcp_", 64),
-            (refresh_token_of(&bytes()), "mcpr_", 64),
+            (access_token(&grant, turn), "mcp_", 64),
+            (refresh_token(&grant, turn), "mcpr_", 64),
+            (personal_token(&grant), "mcpp_", 64),
+            (access_token_of(&grant, turn, &bytes()), "mcp_", 64),
+            (refresh_token_of(&grant, turn, &bytes()), "mcpr_", 64),
             (code(), "mcp_", 32),
         ];
         for (secret, prefix, digits) in rows {
@@ -90,5 +112,30 @@ mod tests {
             assert!(rest.bytes().all(|byte| byte.is_ascii_hexdigit()), "{prefix}");
         }
         assert_ne!(id(), id());
+    }
+
+    #[test]
+    fn a_token_is_looked_for_in_the_family_of_its_grant() {
+        let (grant, first) = (GrantId::new(id()), Turn::default());
+        let rows = [
+            (access_token(&grant, Turn::new(0x0100)), Turn::new(0x0100)),
+            (refresh_token(&grant, first.next()), Turn::new(1)),
+            (personal_token(&grant), first),
+        ];
+        for (token, turn) in rows {
+            assert_eq!(TokenKey::shown(&token), TokenKey::of(&grant, Some(turn), token.hash()));
+        }
+        let digits = hex::<32>();
+        let no_tokens = [
+            ("", "nothing"),
+            (digits.as_str(), "no kind"),
+            (&format!("mcp_{digits}0"), "too long"),
+            (&format!("mcp_{}", hex::<16>()), "a code"),
+            (&format!("mcp_{}", "分".repeat(21) + "a"), "as long, and no digits"),
+        ];
+        for (text, reason) in no_tokens {
+            let key = TokenKey::shown(&Secret::new(text));
+            assert_eq!((key.family.as_str(), key.turn), ("", None), "{reason}");
+        }
     }
 }

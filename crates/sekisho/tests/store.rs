@@ -13,18 +13,19 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rusqlite::Connection;
-use sekisho::grant::{Grant, IssuedTokens};
+use sekisho::grant::{Grant, IssuedTokens, TokenKey};
 use sekisho::seal::{Purpose, Sealer};
 use sekisho::store::{
     CachedStore, Client, CodeRecord, CodeRedemption, Condition, Contents, DueSessions, Durability,
     GrantsOf, LOCAL_ISSUER, LocalUser, LoginRecord, MemoryStore, OpenError, PostgresStore,
-    ProviderSession, SchemaAge, SqliteStore, Store, StoreError, TableLimits,
+    ProviderSession, RefreshRotation, SchemaAge, SqliteStore, Store, StoreError, TableLimits,
 };
 use sekisho_protocol::oauth::ClientId;
 use sekisho_protocol::{Secret, SecretHash};
 use tempfile::TempDir;
 use testkit::store_contract::{
-    NOW, access_of, client, code, is_alive, person, redeem, refresh_of, sign_in, tokens,
+    NOW, STRICT, access_of, client, code, grant, is_alive, key, person, redeem, refresh_of,
+    sign_in, tokens,
 };
 
 #[expect(clippy::unused_async, reason = "every store opens by one signature")]
@@ -131,14 +132,14 @@ async fn looking_at_a_database_makes_and_changes_nothing() {
     let store: Arc<dyn Store> =
         Arc::new(PostgresStore::open(&url, TableLimits::default()).await.unwrap());
     is_looked_at(looked().await.unwrap(), &store, async || looked().await.unwrap()).await;
-    testkit::postgres::execute(&url, "DELETE FROM sekisho._sqlx_migrations WHERE version = 12");
-    let older = SchemaAge::Older { found: 11, known: 12 };
+    testkit::postgres::execute(&url, "DELETE FROM sekisho._sqlx_migrations WHERE version = 13");
+    let older = SchemaAge::Older { found: 12, known: 13 };
     for _ in 0..2 {
         assert_eq!(looked().await.unwrap(), Condition { schema: older, contents: None });
     }
     testkit::postgres::execute(
         &url,
-        "UPDATE sekisho._sqlx_migrations SET version = 13 WHERE version = 1",
+        "UPDATE sekisho._sqlx_migrations SET version = 14 WHERE version = 1",
     );
     let refused = looked().await.unwrap_err().to_string();
     assert!(refused.contains("newer version"), "{refused}");
@@ -155,8 +156,8 @@ async fn looking_at_a_file_makes_and_changes_nothing() {
     let store = file.open().await;
     is_looked_at(looked().await.unwrap(), &any(&store), async || looked().await.unwrap()).await;
     let raw = Connection::open(&file.path).unwrap();
-    raw.execute("DELETE FROM _sqlx_migrations WHERE version = 12", ()).unwrap();
-    let older = SchemaAge::Older { found: 11, known: 12 };
+    raw.execute("DELETE FROM _sqlx_migrations WHERE version = 13", ()).unwrap();
+    let older = SchemaAge::Older { found: 12, known: 13 };
     for _ in 0..2 {
         assert_eq!(looked().await.unwrap(), Condition { schema: older, contents: None });
     }
@@ -168,14 +169,14 @@ async fn looking_at_a_file_makes_and_changes_nothing() {
 /// An empty store of today, and the same with something in it.
 async fn is_looked_at(empty: Condition, store: &Arc<dyn Store>, look: impl AsyncFn() -> Condition) {
     let nothing = Contents { clients: 0, logins: 0, sealing_key: None };
-    assert_eq!(empty, Condition { schema: SchemaAge::Current(12), contents: Some(nothing) });
+    assert_eq!(empty, Condition { schema: SchemaAge::Current(13), contents: Some(nothing) });
     store.register_client(&client("client", NOW)).await.unwrap();
     let keys = Sealer::ephemeral().key_ids();
     store.claim_keys(&keys).await.unwrap();
     let sealing_key = Some(keys[0].as_str().to_owned());
     let something = Contents { clients: 1, logins: 0, sealing_key };
     let found = look().await;
-    assert_eq!(found, Condition { schema: SchemaAge::Current(12), contents: Some(something) });
+    assert_eq!(found, Condition { schema: SchemaAge::Current(13), contents: Some(something) });
 }
 
 fn account(name: &str) -> LocalUser {
@@ -199,7 +200,7 @@ async fn what_was_written_is_there_after_reopening() {
         assert_eq!(store.instance_id().await.unwrap(), instance_id);
         let seen = any(&store);
         assert!(is_alive(&seen, "a").await);
-        let refresh = store.find_refresh_token(&refresh_of("a")).await.unwrap().unwrap();
+        let refresh = store.find_refresh_token(&key(refresh_of("a"))).await.unwrap().unwrap();
         assert_eq!(refresh.grant, grant);
     }
 }
@@ -269,7 +270,7 @@ async fn a_file_that_is_not_ours_is_refused_with_a_remedy_and_left_alone() {
     let rows: [(&str, File, &[&str]); 6] = [
         ("garbage", File::holding(&[b'x'; 5000]), &["not an SQLite database", "backup"]),
         ("another program's", File::made_by(foreign), &["another program", "another file"]),
-        ("newer", File::ours_after(newer).await, &["newer version", "schema 9999", "up to 12"]),
+        ("newer", File::ours_after(newer).await, &["newer version", "schema 9999", "up to 13"]),
         ("altered", File::ours_after(altered).await, &["another schema 1", "backup"]),
         ("in no folder", File::new().named("none/sekisho.db"), &["cannot create", "folder exists"]),
         ("a folder", File::new().named("."), &["cannot open", "permissions"]),
@@ -303,7 +304,7 @@ async fn a_truncated_file_is_an_error_and_no_panic() {
                 assert!(is_told, "{kept}: {error:?}");
             }
             Ok(store) => {
-                let found = store.find_access_token(&access_of("a")).await;
+                let found = store.find_access_token(&key(access_of("a"))).await;
                 assert!(matches!(found, Err(StoreError::Unavailable(_))), "{kept}: {found:?}");
             }
         }
@@ -370,7 +371,10 @@ async fn a_step_dropped_half_way_leaves_all_or_nothing() {
             CodeRedemption::Unknown => panic!("the code is gone"),
         }
         assert!(is_alive(&seen, &name).await, "{name}");
-        assert!(store.find_refresh_token(&refresh_of(&name)).await.unwrap().is_some(), "{name}");
+        assert!(
+            store.find_refresh_token(&key(refresh_of(&name))).await.unwrap().is_some(),
+            "{name}"
+        );
     }
     assert!(dropped > 0 && finished > 0, "{dropped} were dropped, {finished} went on");
 }
@@ -398,7 +402,7 @@ async fn a_row_that_we_did_not_write_is_an_error_and_no_panic() {
         ("UPDATE clients SET metadata = '{'", "clients", "not JSON"),
         ("UPDATE clients SET metadata = 'null'", "clients", "other JSON"),
         ("UPDATE clients SET secret = x'00'", "clients", "not a hash"),
-        ("UPDATE access_tokens SET scope = char(10)", "access_tokens", "not a scope"),
+        ("UPDATE tokens SET scope = char(10)", "tokens", "not a scope"),
         ("UPDATE grants SET email_verified = 'x'", "", "refused by the file itself"),
     ];
     for (damage, damaged, reason) in rows {
@@ -410,8 +414,8 @@ async fn a_row_that_we_did_not_write_is_an_error_and_no_panic() {
         assert_eq!(is_refused, damaged.is_empty(), "{reason}");
 
         let client = store.find_client(&ClientId::new("client")).await.map(|_| ());
-        let access = store.find_access_token(&access_of("a")).await.map(|_| ());
-        for (table, found) in [("clients", client), ("access_tokens", access)] {
+        let access = store.find_access_token(&key(access_of("a"))).await.map(|_| ());
+        for (table, found) in [("clients", client), ("tokens", access)] {
             match found {
                 Ok(()) => assert_ne!(table, damaged, "{reason}"),
                 Err(StoreError::Unreadable { table: named, .. }) => {
@@ -475,9 +479,8 @@ async fn nothing_secret_is_on_the_disk() {
     }
 }
 
-/// A file of the first schema, where the provider's tokens stood at the grant and its code.
-#[tokio::test]
-async fn tokens_of_the_provider_that_an_older_version_kept_are_found_again() {
+/// A file of the first schema, with these rows.
+fn first_file(rows: &str) -> File {
     const FIRST: &str = include_str!("../migrations/sqlite/0001_tables.sql");
     let file = File::new();
     let old = Connection::open(&file.path).unwrap();
@@ -496,16 +499,22 @@ async fn tokens_of_the_provider_that_an_older_version_kept_are_found_again() {
             x'34ac033aadaa96af7a88c6ae6648c30cd22bd41a156e5aec\
               a90b7ace51eb03f9f6c1a92663f10f80ae56acb289e559d0', 1000);";
     old.execute_batch(written_down).unwrap();
-    let rows = "
-        INSERT INTO grants VALUES ('g', 'client', 'https://idp.example', 'alice', NULL, NULL, FALSE,
+    old.execute_batch(rows).unwrap();
+    old.close().unwrap();
+    file
+}
+
+/// There the provider's tokens stood at the grant and its code.
+#[tokio::test]
+async fn tokens_of_the_provider_that_an_older_version_kept_are_found_again() {
+    let file = first_file(
+        "INSERT INTO grants VALUES ('g', 'client', 'https://idp.example', 'alice', NULL, NULL, FALSE,
             'fortune', 'http://localhost:8000/mcp', x'0102', 1795305600);
         INSERT INTO grants VALUES ('local', 'client', 'local', 'demo', NULL, NULL, FALSE,
             'fortune', 'http://localhost:8000/mcp', NULL, 1795305600);
         INSERT INTO codes VALUES (x'aa', 'c', '{}', 'https://idp.example', 'bob', NULL, NULL, FALSE,
-            x'0304', 1795305600, FALSE);";
-    old.execute_batch(rows).unwrap();
-    old.close().unwrap();
-
+            x'0304', 1795305600, FALSE);",
+    );
     let store = file.open().await;
     let claimed = store.claim_provider_sessions(NOW, NOW, NOW, 9, DueSessions::All).await.unwrap();
     let mut claimed: Vec<_> = claimed
@@ -517,6 +526,57 @@ async fn tokens_of_the_provider_that_an_older_version_kept_are_found_again() {
     assert_eq!(claimed, expected, "at the grant they were sealed at, and due");
 }
 
+/// There a token was all random and said nothing of its grant.
+#[tokio::test]
+async fn tokens_of_an_older_version_open_are_traded_and_end_like_any() {
+    let secret = |kind: &str, digit: &str| Secret::new(format!("{kind}_{}", digit.repeat(64)));
+    let (access, refresh, spent) = (secret("mcp", "a"), secret("mcpr", "b"), secret("mcpr", "c"));
+    let grant_id = grant("older");
+    let id = grant_id.as_str();
+    let hex = |secret: &Secret| -> String {
+        secret.hash().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    let file = first_file(&format!(
+        "INSERT INTO grants VALUES ('{id}', 'client', 'https://idp.example', 'alice', NULL, NULL, FALSE,
+            'fortune', 'http://localhost:8000/mcp', NULL, 1795305600);
+        INSERT INTO access_tokens VALUES (x'{}', '{id}', 'fortune', 1795305600);
+        INSERT INTO refresh_tokens VALUES (x'{}', '{id}', 1795305600, FALSE);
+        INSERT INTO refresh_tokens VALUES (x'{}', '{id}', 1795305600, TRUE);",
+        hex(&access),
+        hex(&refresh),
+        hex(&spent),
+    ));
+    let store = file.open().await;
+    let opens = async |token: &Secret| {
+        let found = store.find_access_token(&TokenKey::shown(token)).await.unwrap();
+        found.map(|found| found.principal.grant_id.clone())
+    };
+    assert_eq!(opens(&access).await, Some(grant_id.clone()));
+    assert_eq!(opens(&secret("mcp", "d")).await, None, "another one");
+    assert_eq!(opens(&refresh).await, None, "no access token");
+    let find = async |token: &Secret| {
+        store.find_refresh_token(&TokenKey::shown(token)).await.unwrap().unwrap()
+    };
+    assert!(find(&spent).await.is_spent);
+    let found = find(&refresh).await;
+    assert!(!found.is_spent);
+    let traded = store.rotate_refresh_token(&found.key(), &tokens("next"), STRICT).await.unwrap();
+    assert_eq!(traded, RefreshRotation::Fresh);
+    assert!(find(&refresh).await.is_spent, "and is still found");
+    let next = store.find_refresh_token(&key(refresh_of("next"))).await.unwrap().unwrap();
+    assert_eq!(next.grant.id, grant_id);
+
+    store.revoke_grant(&grant_id, NOW).await.unwrap();
+    assert_eq!(opens(&access).await, None);
+    for token in [&refresh, &spent] {
+        assert_eq!(store.find_refresh_token(&TokenKey::shown(token)).await.unwrap(), None);
+    }
+    store.sweep(NOW, NOW).await.unwrap();
+    let raw = Connection::open(&file.path).unwrap();
+    let left = "SELECT (SELECT COUNT(*) FROM tokens) + (SELECT COUNT(*) FROM older_tokens)";
+    assert_eq!(raw.query_row(left, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+}
+
 // --- the cache ----------------------------------------------------------------------------------
 
 #[tokio::test]
@@ -526,13 +586,13 @@ async fn a_known_token_is_checked_without_asking_the_store() {
     let cached = CachedStore::new(any(&store));
     sign_in(&any(&store), "a", &person("alice")).await;
     assert!(cached.access_token_in_memory(&access_of("a")).is_none(), "not seen yet");
-    let found = cached.find_access_token(&access_of("a")).await.unwrap().unwrap();
+    let found = cached.find_access_token(&key(access_of("a"))).await.unwrap().unwrap();
     store.close().await;
 
-    let again = cached.find_access_token(&access_of("a")).await.unwrap().unwrap();
+    let again = cached.find_access_token(&key(access_of("a"))).await.unwrap().unwrap();
     let at_once = cached.access_token_in_memory(&access_of("a")).unwrap();
     assert!(Arc::ptr_eq(&found, &again) && Arc::ptr_eq(&found, &at_once), "nothing is copied");
-    let unknown = cached.find_access_token(&access_of("b")).await;
+    let unknown = cached.find_access_token(&key(access_of("b"))).await;
     assert!(matches!(unknown, Err(StoreError::Unavailable(_))), "this one had to be asked for");
 }
 
@@ -545,7 +605,7 @@ async fn made_up_tokens_displace_no_real_one() {
     assert!(is_alive(&seen, "a").await);
     for number in 0..60_000_u32 {
         let made_up = SecretHash::of(&number.to_be_bytes());
-        assert!(cached.find_access_token(&made_up).await.unwrap().is_none());
+        assert!(cached.find_access_token(&key(made_up)).await.unwrap().is_none());
     }
     assert!(cached.access_token_in_memory(&access_of("a")).is_some());
 }
@@ -573,7 +633,7 @@ async fn what_another_process_revokes_is_refused_here_within_a_second() {
         match verb {
             "revoke_grant" => there.revoke_grant(&grant.id, NOW).await.unwrap(),
             "revoke_access_token" => {
-                there.revoke_access_token(&access_of(verb), NOW).await.unwrap();
+                there.revoke_access_token(&key(access_of(verb)), NOW).await.unwrap();
             }
             "end_grants" => {
                 assert_eq!(there.end_grants(&GrantsOf::person(&alice), NOW).await.unwrap(), 2);
@@ -736,7 +796,7 @@ impl File {
 
 /// Asks for the token and says whether it is in memory now.
 async fn is_cached(cached: &CachedStore, name: &str) -> bool {
-    cached.find_access_token(&access_of(name)).await.unwrap();
+    cached.find_access_token(&key(access_of(name))).await.unwrap();
     cached.access_token_in_memory(&access_of(name)).is_some()
 }
 

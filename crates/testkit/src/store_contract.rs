@@ -26,7 +26,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho::clock::Timestamp;
-use sekisho::grant::{AuthorizationRequest, CodeGrant, Grant, GrantId, IssuedTokens};
+use sekisho::grant::{
+    AuthorizationRequest, CodeGrant, Grant, GrantId, IssuedTokens, TokenKey, Turn,
+};
 use sekisho::principal::{Claims, Identity, Principal};
 use sekisho::seal::{KeyId, Sealed, Sealer};
 use sekisho::store::{
@@ -142,6 +144,8 @@ macro_rules! store_contract {
                 a_sweep_removes_tokens_at_their_end_and_then_their_grant
                 a_sweep_keeps_what_a_replay_could_still_hit
                 a_sweep_removes_spent_refresh_tokens_at_their_own_end
+                a_sweep_removes_what_is_spent_once_nothing_of_its_family_lives
+                a_token_is_found_in_its_turn_and_in_its_family
                 a_sweep_goes_in_steps
                 a_sweep_forgets_revocations_after_a_day
                 a_sweep_removes_old_clients_that_never_finished_a_login
@@ -367,12 +371,12 @@ pub async fn a_replayed_redemption_stores_nothing(store: AnyStore) {
     let code = code("code", "client", &person("alice"));
     store.issue_code(&code).await.unwrap();
     redeem(&store, &code, "first").await;
-    let other_grant = Grant { id: GrantId::new("other"), ..code.grant.redeemed(NOW) };
+    let other_grant = Grant { id: grant("other's"), ..code.grant.redeemed(NOW) };
     let replayed = store.redeem_code(&code.code, &other_grant, &tokens("second")).await.unwrap();
     assert_eq!(replayed, CodeRedemption::Replayed);
     assert!(is_alive(&store, "first").await);
     assert!(!is_alive(&store, "second").await);
-    assert_eq!(store.find_refresh_token(&refresh_of("second")).await.unwrap(), None);
+    assert_eq!(store.find_refresh_token(&key(refresh_of("second"))).await.unwrap(), None);
 }
 
 pub async fn an_unknown_code_buys_nothing(store: AnyStore) {
@@ -381,7 +385,7 @@ pub async fn an_unknown_code_buys_nothing(store: AnyStore) {
     let outcome = store.redeem_code(&never_issued.code, &grant, &tokens("a")).await.unwrap();
     assert_eq!(outcome, CodeRedemption::Unknown);
     assert!(!is_alive(&store, "a").await);
-    assert_eq!(store.find_refresh_token(&refresh_of("a")).await.unwrap(), None);
+    assert_eq!(store.find_refresh_token(&key(refresh_of("a"))).await.unwrap(), None);
 }
 
 pub async fn a_code_is_issued_only_while_its_local_account_is_there(store: AnyStore) {
@@ -434,15 +438,25 @@ pub async fn tokens_carry_what_was_granted(store: AnyStore) {
         let last_noted = LastNoted::new(None);
         let (principal, admitted) = (Arc::new(principal), Admitted::default());
         let expected = AccessToken { principal, resource, last_noted, admitted };
-        let found = store.find_access_token(&access_of(name)).await.unwrap().unwrap();
+        let found = store.find_access_token(&key(access_of(name))).await.unwrap().unwrap();
         assert_eq!(*found, expected);
         let (token, expires_at) = narrowed.refresh.unwrap();
-        let expected = RefreshToken { token, grant, expires_at, is_spent: false, successors: None };
-        assert_eq!(store.find_refresh_token(&token).await.unwrap(), Some(expected));
+        let expected = RefreshToken {
+            token,
+            grant,
+            expires_at,
+            is_spent: false,
+            successors: None,
+            turn: Turn::default(),
+        };
+        assert_eq!(store.find_refresh_token(&key(token)).await.unwrap(), Some(expected));
     }
     assert!(!is_alive(&store, "nobody").await);
-    assert!(store.find_access_token(&refresh_of("alice")).await.unwrap().is_none(), "mixed up");
-    assert_eq!(store.find_refresh_token(&access_of("alice")).await.unwrap(), None, "mixed up");
+    assert!(
+        store.find_access_token(&key(refresh_of("alice"))).await.unwrap().is_none(),
+        "mixed up"
+    );
+    assert_eq!(store.find_refresh_token(&key(access_of("alice"))).await.unwrap(), None, "mixed up");
 }
 
 pub async fn a_client_that_does_not_refresh_gets_no_refresh_token(store: AnyStore) {
@@ -451,14 +465,14 @@ pub async fn a_client_that_does_not_refresh_gets_no_refresh_token(store: AnyStor
     let access_only = IssuedTokens { refresh: None, ..tokens("a") };
     store.redeem_code(&code.code, &code.grant.redeemed(NOW), &access_only).await.unwrap();
     assert!(is_alive(&store, "a").await);
-    assert_eq!(store.find_refresh_token(&refresh_of("a")).await.unwrap(), None);
+    assert_eq!(store.find_refresh_token(&key(refresh_of("a"))).await.unwrap(), None);
 }
 
 pub async fn a_refresh_token_is_traded_by_one_of_fifty(store: AnyStore) {
     sign_in(&store, "old", &person("alice")).await;
     let rotations = fifty(&store, |store, number| async move {
         let successors = tokens(&number.to_string());
-        store.rotate_refresh_token(&refresh_of("old"), &successors, STRICT).await.unwrap()
+        store.rotate_refresh_token(&key(refresh_of("old")), &successors, STRICT).await.unwrap()
     })
     .await;
     let fresh = rotations.iter().filter(|outcome| **outcome == RefreshRotation::Fresh).count();
@@ -471,19 +485,20 @@ pub async fn a_refresh_token_is_traded_by_one_of_fifty(store: AnyStore) {
 
 pub async fn a_replayed_rotation_stores_nothing(store: AnyStore) {
     let grant = sign_in(&store, "a", &person("alice")).await;
-    let fresh = store.rotate_refresh_token(&refresh_of("a"), &tokens("b"), STRICT).await.unwrap();
+    let fresh =
+        store.rotate_refresh_token(&key(refresh_of("a")), &tokens("b"), STRICT).await.unwrap();
     assert_eq!(fresh, RefreshRotation::Fresh);
-    let spent = store.find_refresh_token(&refresh_of("a")).await.unwrap().unwrap();
-    let successor = store.find_refresh_token(&refresh_of("b")).await.unwrap().unwrap();
+    let spent = store.find_refresh_token(&key(refresh_of("a"))).await.unwrap().unwrap();
+    let successor = store.find_refresh_token(&key(refresh_of("b"))).await.unwrap().unwrap();
     assert!(spent.is_spent && !successor.is_spent);
     assert_eq!((spent.grant, &successor.grant), (grant.clone(), &grant), "one family");
 
     let replayed =
-        store.rotate_refresh_token(&refresh_of("a"), &tokens("c"), STRICT).await.unwrap();
+        store.rotate_refresh_token(&key(refresh_of("a")), &tokens("c"), STRICT).await.unwrap();
     assert_eq!(replayed, RefreshRotation::Replayed);
     assert!(is_alive(&store, "b").await);
     assert!(!is_alive(&store, "c").await);
-    assert_eq!(store.find_refresh_token(&refresh_of("c")).await.unwrap(), None);
+    assert_eq!(store.find_refresh_token(&key(refresh_of("c"))).await.unwrap(), None);
 }
 
 pub async fn a_repeated_rotation_says_what_was_made_and_stores_nothing(store: AnyStore) {
@@ -493,7 +508,7 @@ pub async fn a_repeated_rotation_says_what_was_made_and_stores_nothing(store: An
         now: NOW.plus(Duration::from_secs(seconds)),
         grace: Duration::from_secs(60),
     };
-    let traded = store.rotate_refresh_token(&refresh_of("a"), &narrowed, at(5)).await.unwrap();
+    let traded = store.rotate_refresh_token(&key(refresh_of("a")), &narrowed, at(5)).await.unwrap();
     assert_eq!(traded, RefreshRotation::Fresh);
     let successors = Successors {
         spent_at: NOW.plus(Duration::from_secs(5)),
@@ -501,7 +516,7 @@ pub async fn a_repeated_rotation_says_what_was_made_and_stores_nothing(store: An
         access_expires_at: ACCESS_END,
         scope: scope("fortune"),
     };
-    let found = store.find_refresh_token(&refresh_of("a")).await.unwrap().unwrap();
+    let found = store.find_refresh_token(&key(refresh_of("a"))).await.unwrap().unwrap();
     assert_eq!(found.successors.as_ref(), Some(&successors));
     let rows = [
         (at(5), true, "at once"),
@@ -516,11 +531,12 @@ pub async fn a_repeated_rotation_says_what_was_made_and_stores_nothing(store: An
         } else {
             RefreshRotation::Replayed
         };
-        let again = store.rotate_refresh_token(&refresh_of("a"), &tokens("c"), time).await.unwrap();
+        let again =
+            store.rotate_refresh_token(&key(refresh_of("a")), &tokens("c"), time).await.unwrap();
         assert_eq!(again, expected, "{reason}");
     }
     assert!(!is_alive(&store, "c").await);
-    assert_eq!(store.find_refresh_token(&refresh_of("c")).await.unwrap(), None);
+    assert_eq!(store.find_refresh_token(&key(refresh_of("c"))).await.unwrap(), None);
 }
 
 pub async fn a_window_is_told_alike_to_fifty(store: AnyStore) {
@@ -529,7 +545,8 @@ pub async fn a_window_is_told_alike_to_fifty(store: AnyStore) {
     // Each comes with a pair of its own, so that the one that counts can be told.
     let rotations = fifty(&store, move |store, number| async move {
         let made = tokens(&number.to_string());
-        let outcome = store.rotate_refresh_token(&refresh_of("old"), &made, time).await.unwrap();
+        let outcome =
+            store.rotate_refresh_token(&key(refresh_of("old")), &made, time).await.unwrap();
         (made.access, outcome)
     })
     .await;
@@ -553,13 +570,13 @@ pub async fn a_spent_successor_prolongs_no_window(store: AnyStore) {
         now: NOW.plus(Duration::from_secs(seconds)),
         grace: Duration::from_secs(60),
     };
-    store.rotate_refresh_token(&refresh_of("a"), &tokens("b"), at(0)).await.unwrap();
-    store.rotate_refresh_token(&refresh_of("b"), &tokens("c"), at(50)).await.unwrap();
+    store.rotate_refresh_token(&key(refresh_of("a")), &tokens("b"), at(0)).await.unwrap();
+    store.rotate_refresh_token(&key(refresh_of("b")), &tokens("c"), at(50)).await.unwrap();
     let again = |name: &'static str, seconds| {
         let store = &store;
         async move {
             let made = tokens("d");
-            store.rotate_refresh_token(&refresh_of(name), &made, at(seconds)).await.unwrap()
+            store.rotate_refresh_token(&key(refresh_of(name)), &made, at(seconds)).await.unwrap()
         }
     };
     assert!(
@@ -577,32 +594,32 @@ pub async fn an_extended_refresh_token_stays_the_same(store: AnyStore) {
         scope: scope("fortune"),
         ..tokens("b")
     };
-    let extended = store.extend_refresh_token(&refresh_of("a"), &next).await.unwrap();
+    let extended = store.extend_refresh_token(&key(refresh_of("a")), &next).await.unwrap();
     assert_eq!(extended, RefreshExtension::Extended);
-    let access = store.find_access_token(&access_of("b")).await.unwrap().unwrap();
+    let access = store.find_access_token(&key(access_of("b"))).await.unwrap().unwrap();
     assert_eq!(access.principal.scopes, scope("fortune"));
     assert_eq!(access.principal.grant_id, grant.id);
-    let kept = store.find_refresh_token(&refresh_of("a")).await.unwrap().unwrap();
+    let kept = store.find_refresh_token(&key(refresh_of("a"))).await.unwrap().unwrap();
     assert_eq!((kept.expires_at, kept.is_spent), (end, false));
 
     store.revoke_grant(&grant.id, NOW).await.unwrap();
-    let gone = store.extend_refresh_token(&refresh_of("a"), &tokens("c")).await.unwrap();
+    let gone = store.extend_refresh_token(&key(refresh_of("a")), &tokens("c")).await.unwrap();
     assert_eq!(gone, RefreshExtension::Unknown);
     assert!(!is_alive(&store, "b").await && !is_alive(&store, "c").await);
 }
 
 pub async fn a_spent_refresh_token_is_not_extended(store: AnyStore) {
     sign_in(&store, "a", &person("alice")).await;
-    store.rotate_refresh_token(&refresh_of("a"), &tokens("b"), STRICT).await.unwrap();
+    store.rotate_refresh_token(&key(refresh_of("a")), &tokens("b"), STRICT).await.unwrap();
     let next = IssuedTokens { refresh: Some((refresh_of("a"), REFRESH_END)), ..tokens("c") };
-    let spent = store.extend_refresh_token(&refresh_of("a"), &next).await.unwrap();
+    let spent = store.extend_refresh_token(&key(refresh_of("a")), &next).await.unwrap();
     assert_eq!(spent, RefreshExtension::Spent);
     assert!(!is_alive(&store, "c").await);
 }
 
 pub async fn an_unknown_refresh_token_buys_nothing(store: AnyStore) {
     let outcome =
-        store.rotate_refresh_token(&refresh_of("none"), &tokens("a"), STRICT).await.unwrap();
+        store.rotate_refresh_token(&key(refresh_of("none")), &tokens("a"), STRICT).await.unwrap();
     assert_eq!(outcome, RefreshRotation::Unknown);
     assert!(!is_alive(&store, "a").await);
 }
@@ -622,9 +639,9 @@ pub async fn what_has_expired_is_still_found(store: AnyStore) {
         ..tokens("a")
     };
     store.redeem_code(&code.code, &code.grant.redeemed(long_ago), &expired).await.unwrap();
-    let access = store.find_access_token(&access_of("a")).await.unwrap().unwrap();
+    let access = store.find_access_token(&key(access_of("a"))).await.unwrap().unwrap();
     assert_eq!(access.principal.expires_at, long_ago);
-    let refresh = store.find_refresh_token(&refresh_of("a")).await.unwrap().unwrap();
+    let refresh = store.find_refresh_token(&key(refresh_of("a"))).await.unwrap().unwrap();
     assert_eq!(refresh.expires_at, long_ago);
 }
 
@@ -632,7 +649,7 @@ pub async fn what_has_expired_is_still_found(store: AnyStore) {
 
 pub async fn a_revoked_grant_takes_all_its_tokens_with_it(store: AnyStore) {
     let grant = sign_in(&store, "a", &person("alice")).await;
-    store.rotate_refresh_token(&refresh_of("a"), &tokens("b"), STRICT).await.unwrap();
+    store.rotate_refresh_token(&key(refresh_of("a")), &tokens("b"), STRICT).await.unwrap();
     sign_in(&store, "other", &person("alice")).await;
     assert!(is_alive(&store, "a").await && is_alive(&store, "b").await);
 
@@ -640,13 +657,13 @@ pub async fn a_revoked_grant_takes_all_its_tokens_with_it(store: AnyStore) {
 
     for name in ["a", "b"] {
         assert!(!is_alive(&store, name).await, "{name}");
-        assert_eq!(store.find_refresh_token(&refresh_of(name)).await.unwrap(), None, "{name}");
+        assert_eq!(store.find_refresh_token(&key(refresh_of(name))).await.unwrap(), None, "{name}");
         let outcome =
-            store.rotate_refresh_token(&refresh_of(name), &tokens("c"), STRICT).await.unwrap();
+            store.rotate_refresh_token(&key(refresh_of(name)), &tokens("c"), STRICT).await.unwrap();
         assert_eq!(outcome, RefreshRotation::Unknown, "{name}");
     }
     assert!(is_alive(&store, "other").await, "another grant of the same person");
-    assert!(store.find_refresh_token(&refresh_of("other")).await.unwrap().is_some());
+    assert!(store.find_refresh_token(&key(refresh_of("other"))).await.unwrap().is_some());
 }
 
 pub async fn a_replayed_code_is_seen_after_its_grant_was_revoked(store: AnyStore) {
@@ -688,12 +705,12 @@ pub async fn no_token_outlives_a_revocation_that_meets_a_rotation(store: AnyStor
     for round in 0..20 {
         let (name, next) = (format!("{round}"), format!("{round} next"));
         let grant = sign_in(&store, &name, &person("alice")).await;
-        let (refresh, successors) = (refresh_of(&name), tokens(&next));
+        let (refresh, successors) = (key(refresh_of(&name)), tokens(&next));
         let rotate = store.rotate_refresh_token(&refresh, &successors, STRICT);
         let revoke = store.revoke_grant(&grant.id, NOW);
         let outcome = meet(round, rotate, revoke).await;
         assert!(!is_alive(&store, &next).await, "{outcome:?}");
-        assert_eq!(store.find_refresh_token(&refresh_of(&next)).await.unwrap(), None);
+        assert_eq!(store.find_refresh_token(&key(refresh_of(&next))).await.unwrap(), None);
     }
 }
 
@@ -707,7 +724,7 @@ pub async fn a_revoked_token_is_not_found_by_those_who_just_looked(store: AnySto
                 let (store, token) = (Arc::clone(&store), access_of(&name));
                 tokio::spawn(async move {
                     for _ in 0..8 {
-                        store.find_access_token(&token).await.unwrap();
+                        store.find_access_token(&key(token)).await.unwrap();
                         tokio::task::yield_now().await;
                     }
                 })
@@ -730,7 +747,7 @@ fn all_of(issuer: &str, subject: &str) -> GrantsOf {
 pub async fn ending_what_is_not_there_is_fine_and_leaves_no_trace(store: AnyStore) {
     let (before, _) = store.revocations_since(None).await.unwrap();
     store.revoke_grant(&GrantId::new("none"), NOW).await.unwrap();
-    store.revoke_access_token(&access_of("none"), NOW).await.unwrap();
+    store.revoke_access_token(&key(access_of("none")), NOW).await.unwrap();
     assert_eq!(store.end_grants(&all_of("https://idp.example", "nobody"), NOW).await.unwrap(), 0);
     assert!(!store.remove_user("nobody", NOW).await.unwrap());
     assert_eq!(store.revocations_since(Some(before)).await.unwrap(), (before, vec![]));
@@ -764,14 +781,14 @@ pub async fn a_person_loses_every_grant_and_nobody_else_does(store: AnyStore) {
 pub async fn one_access_token_can_end_alone(store: AnyStore) {
     let (cursor, _) = store.revocations_since(None).await.unwrap();
     sign_in(&store, "a", &person("alice")).await;
-    store.rotate_refresh_token(&refresh_of("a"), &tokens("b"), STRICT).await.unwrap();
+    store.rotate_refresh_token(&key(refresh_of("a")), &tokens("b"), STRICT).await.unwrap();
     assert!(is_alive(&store, "a").await);
     for _ in 0..2 {
-        store.revoke_access_token(&access_of("a"), NOW).await.unwrap();
+        store.revoke_access_token(&key(access_of("a")), NOW).await.unwrap();
         assert!(!is_alive(&store, "a").await);
     }
     assert!(is_alive(&store, "b").await);
-    assert!(store.find_refresh_token(&refresh_of("b")).await.unwrap().is_some());
+    assert!(store.find_refresh_token(&key(refresh_of("b"))).await.unwrap().is_some());
     let (_, told) = store.revocations_since(Some(cursor)).await.unwrap();
     assert_eq!(told, [Revocation::AccessToken(access_of("a"))], "told once");
 }
@@ -787,7 +804,7 @@ pub async fn revocations_are_told_in_order_and_once(store: AnyStore) {
     assert_eq!(nothing, [], "what was before is of no interest");
 
     store.revoke_grant(c, NOW).await.unwrap();
-    store.revoke_access_token(&access_of("b"), NOW).await.unwrap();
+    store.revoke_access_token(&key(access_of("b")), NOW).await.unwrap();
     let (middle, told) = store.revocations_since(Some(start)).await.unwrap();
     assert_eq!(told, [Revocation::Grant(c.clone()), Revocation::AccessToken(access_of("b"))]);
 
@@ -805,8 +822,11 @@ pub async fn revocations_are_told_in_pages(store: AnyStore) {
     let page = usize::from(REVOCATIONS_READ_MAX);
     for number in 0..=page {
         let next = tokens(&(number + 1).to_string());
-        store.rotate_refresh_token(&refresh_of(&number.to_string()), &next, STRICT).await.unwrap();
-        store.revoke_access_token(&access_of(&number.to_string()), NOW).await.unwrap();
+        store
+            .rotate_refresh_token(&key(refresh_of(&number.to_string())), &next, STRICT)
+            .await
+            .unwrap();
+        store.revoke_access_token(&key(access_of(&number.to_string())), NOW).await.unwrap();
     }
     let mut pages = Vec::new();
     loop {
@@ -898,7 +918,7 @@ pub async fn what_is_said_of_a_person_holds_for_all_their_grants(store: AnyStore
     let alice = Identity { claims: groups(&["staff", "分析"]), ..person("alice") };
     for (name, who) in [("a", &alice), ("b", &alice), ("c", &person("bob"))] {
         sign_in(&store, name, who).await;
-        let found = store.find_access_token(&access_of(name)).await.unwrap().unwrap();
+        let found = store.find_access_token(&key(access_of(name))).await.unwrap().unwrap();
         assert_eq!(found.principal.identity, *who, "a claim is kept as it came");
     }
     let end = NOW.plus(DAY);
@@ -908,7 +928,7 @@ pub async fn what_is_said_of_a_person_holds_for_all_their_grants(store: AnyStore
     let moved = Identity { claims: groups(&["sales"]), ..alice.clone() };
     assert_eq!(store.describe_person(&moved, NOW).await.unwrap(), 2, "both of hers");
     for (name, who) in [("a", &moved), ("b", &moved), ("c", &person("bob"))] {
-        let found = store.find_access_token(&access_of(name)).await.unwrap().unwrap();
+        let found = store.find_access_token(&key(access_of(name))).await.unwrap().unwrap();
         assert_eq!(found.principal.identity, *who, "{name}");
     }
     let at_browser = store.find_browser_session(&hash("browser"), NOW).await.unwrap();
@@ -937,7 +957,7 @@ pub async fn grants_end_by_whose_they_are_and_their_codes_too(store: AnyStore) {
     let everyone = |name: &str| GrantsOf::person(&person(name));
     for (of, ended, dead, reason) in [
         (GrantsOf::One(GrantId::new("none")), 0, vec![], "nobody's"),
-        (GrantsOf::One(GrantId::new("grant a")), 1, vec!["a"], "one"),
+        (GrantsOf::One(grant("a")), 1, vec!["a"], "one"),
         (everyone("alice"), 1, vec!["a", "c"], "a person's"),
         (everyone("alice"), 0, vec!["a", "c"], "again"),
         (GrantsOf::Client(ClientId::new("client")), 1, vec!["a", "b", "c"], "a client's"),
@@ -986,7 +1006,7 @@ pub async fn a_last_use_is_written_down_and_never_goes_back(store: AnyStore) {
 pub async fn a_personal_token_is_a_grant_that_opens_and_ends(store: AnyStore) {
     let token = personal_token("a", &person("alice"));
     assert_eq!(store.add_personal_token(&token).await.unwrap(), PersonalTokenAdded::Added);
-    let found = store.find_access_token(&token.token).await.unwrap().unwrap();
+    let found = store.find_access_token(&key(token.token)).await.unwrap().unwrap();
     assert_eq!(found.principal.client_id, ClientId::new(PERSONAL_CLIENT));
     assert_eq!(found.principal.identity, token.identity);
     assert_eq!((&found.principal.scopes, &found.resource), (&token.scope, &token.resource));
@@ -997,21 +1017,21 @@ pub async fn a_personal_token_is_a_grant_that_opens_and_ends(store: AnyStore) {
     assert_eq!((&listed.id, &listed.personal), (&token.id, &Some(personal)));
 
     store.sweep(token.expires_at.minus(DAY), NOW).await.unwrap();
-    assert!(store.find_access_token(&token.token).await.unwrap().is_some(), "not yet");
+    assert!(store.find_access_token(&key(token.token)).await.unwrap().is_some(), "not yet");
     store.sweep(token.expires_at, NOW).await.unwrap();
     assert!(store.list_grants(&GrantsOf::Everyone, None).await.unwrap().is_empty(), "over");
 
     let again = personal_token("b", &person("alice"));
     store.add_personal_token(&again).await.unwrap();
     assert_eq!(store.end_grants(&GrantsOf::One(again.id), NOW).await.unwrap(), 1);
-    assert_eq!(store.find_access_token(&again.token).await.unwrap(), None);
+    assert_eq!(store.find_access_token(&key(again.token)).await.unwrap(), None);
 }
 
 pub async fn a_personal_token_is_for_people_who_are_there_and_not_without_number(store: AnyStore) {
     let local = Identity { issuer: LOCAL_ISSUER.into(), ..person("demo") };
     let token = personal_token("a", &local);
     assert_eq!(store.add_personal_token(&token).await.unwrap(), PersonalTokenAdded::NoAccount);
-    assert_eq!(store.find_access_token(&token.token).await.unwrap(), None);
+    assert_eq!(store.find_access_token(&key(token.token)).await.unwrap(), None);
     assert!(store.add_user(&user("demo", "hash")).await.unwrap());
     assert_eq!(store.add_personal_token(&token).await.unwrap(), PersonalTokenAdded::Added);
     for number in 1..PERSONAL_TOKENS_PER_PERSON_MAX {
@@ -1023,8 +1043,12 @@ pub async fn a_personal_token_is_for_people_who_are_there_and_not_without_number
     let others = personal_token("other", &person("alice"));
     assert_eq!(store.add_personal_token(&others).await.unwrap(), PersonalTokenAdded::Added);
     assert!(store.remove_user("demo", NOW).await.unwrap());
-    assert_eq!(store.find_access_token(&token.token).await.unwrap(), None, "gone with the account");
-    assert!(store.find_access_token(&others.token).await.unwrap().is_some());
+    assert_eq!(
+        store.find_access_token(&key(token.token)).await.unwrap(),
+        None,
+        "gone with the account"
+    );
+    assert!(store.find_access_token(&key(others.token)).await.unwrap().is_some());
 }
 
 pub async fn a_local_account_is_added_listed_and_changed(store: AnyStore) {
@@ -1069,7 +1093,7 @@ pub async fn a_removed_account_leaves_nothing_behind(store: AnyStore) {
     assert!(store.find_user("bob").await.unwrap().is_some());
     for (name, identity, stays) in &rows {
         assert_eq!(is_alive(&store, name).await, *stays, "{name} access");
-        let refresh = store.find_refresh_token(&refresh_of(name)).await.unwrap();
+        let refresh = store.find_refresh_token(&key(refresh_of(name))).await.unwrap();
         assert_eq!(refresh.is_some(), *stays, "{name} refresh");
         let remembered =
             store.is_consent_remembered(&consent(identity, "tuple"), NOW).await.unwrap();
@@ -1141,13 +1165,13 @@ pub async fn whose_grant_is_ended_is_asked_anew(store: AnyStore) {
         sign_in(&store, name, &person(name)).await;
         store.remember_consent(&yes(name), NOW).await.unwrap();
     }
-    let one = GrantsOf::One(GrantId::new("grant alice"));
+    let one = GrantsOf::One(grant("alice"));
     assert_eq!(store.end_grants(&one, NOW).await.unwrap(), 1);
     assert!(!is_remembered("alice").await && is_remembered("bob").await);
     let Identity { issuer, subject, .. } = person("bob");
     store.end_grants(&GrantsOf::Person { issuer, subject }, NOW).await.unwrap();
     assert!(!is_remembered("bob").await && is_remembered("carol").await);
-    let client = store.find_access_token(&access_of("carol")).await.unwrap().unwrap();
+    let client = store.find_access_token(&key(access_of("carol"))).await.unwrap().unwrap();
     let client = client.principal.client_id.clone();
     store.end_grants(&GrantsOf::Client(client), NOW).await.unwrap();
     assert!(!is_remembered("carol").await);
@@ -1226,7 +1250,7 @@ pub async fn a_sweep_of_a_living_store_removes_nothing(store: AnyStore) {
     assert!(store.find_browser_session(&hash("b"), NOW).await.unwrap().is_some());
     assert!(store.find_code(&hash("pending")).await.unwrap().is_some());
     assert!(is_alive(&store, "a").await);
-    assert!(store.find_refresh_token(&refresh_of("a")).await.unwrap().is_some());
+    assert!(store.find_refresh_token(&key(refresh_of("a"))).await.unwrap().is_some());
     assert_eq!(store.revocations_since(Some(cursor)).await.unwrap().1.len(), 1);
 }
 
@@ -1253,12 +1277,12 @@ pub async fn a_sweep_removes_tokens_at_their_end_and_then_their_grant(store: Any
 
     assert_eq!(store.sweep(ACCESS_END, NOW).await.unwrap(), Swept { rows: 1 }, "the access token");
     assert!(!is_alive(&store, "a").await);
-    let refresh = store.find_refresh_token(&refresh_of("a")).await.unwrap();
+    let refresh = store.find_refresh_token(&key(refresh_of("a"))).await.unwrap();
     assert_eq!(refresh.unwrap().grant, grant, "the grant lives by its refresh token");
 
     let swept = store.sweep(REFRESH_END, NOW).await.unwrap();
     assert_eq!(swept, Swept { rows: 3 }, "the refresh token, the grant and the code it came from");
-    assert_eq!(store.find_refresh_token(&refresh_of("a")).await.unwrap(), None);
+    assert_eq!(store.find_refresh_token(&key(refresh_of("a"))).await.unwrap(), None);
     assert_eq!(store.find_code(&hash("a")).await.unwrap(), None);
     assert_eq!(store.end_grants(&all_of(IDP, "alice"), NOW).await.unwrap(), 0, "no grant is left");
 }
@@ -1270,18 +1294,18 @@ pub async fn a_sweep_keeps_what_a_replay_could_still_hit(store: AnyStore) {
         refresh: Some((refresh_of("b"), REFRESH_END.plus(DAY))),
         ..tokens("b")
     };
-    store.rotate_refresh_token(&refresh_of("a"), &later, STRICT).await.unwrap();
+    store.rotate_refresh_token(&key(refresh_of("a")), &later, STRICT).await.unwrap();
     // A family whose last refresh token is spent, and that lives by an access token alone.
     sign_in(&store, "x", &person("alice")).await;
     let last = IssuedTokens { access: access_of("y"), refresh: None, ..later };
-    store.rotate_refresh_token(&refresh_of("x"), &last, STRICT).await.unwrap();
+    store.rotate_refresh_token(&key(refresh_of("x")), &last, STRICT).await.unwrap();
 
     let swept = store.sweep(REFRESH_END, NOW).await.unwrap();
     assert_eq!(swept, Swept { rows: 2 }, "only the two first access tokens");
     for name in ["a", "x"] {
         assert!(store.find_code(&hash(name)).await.unwrap().is_some(), "the grant lives");
         let replayed =
-            store.rotate_refresh_token(&refresh_of(name), &tokens("c"), STRICT).await.unwrap();
+            store.rotate_refresh_token(&key(refresh_of(name)), &tokens("c"), STRICT).await.unwrap();
         assert_eq!(replayed, RefreshRotation::Replayed, "spent, not forgotten");
     }
 
@@ -1289,7 +1313,7 @@ pub async fn a_sweep_keeps_what_a_replay_could_still_hit(store: AnyStore) {
     assert_eq!(swept, Swept { rows: 5 + 4 }, "tokens, spent ones, grants, codes");
     for name in ["a", "x"] {
         let unknown =
-            store.rotate_refresh_token(&refresh_of(name), &tokens("c"), STRICT).await.unwrap();
+            store.rotate_refresh_token(&key(refresh_of(name)), &tokens("c"), STRICT).await.unwrap();
         assert_eq!(unknown, RefreshRotation::Unknown);
     }
 }
@@ -1302,16 +1326,67 @@ pub async fn a_sweep_removes_spent_refresh_tokens_at_their_own_end(store: AnySto
         refresh: Some((refresh_of("b"), REFRESH_END.plus(DAY))),
         ..tokens("b")
     };
-    store.rotate_refresh_token(&refresh_of("a"), &later, STRICT).await.unwrap();
+    store.rotate_refresh_token(&key(refresh_of("a")), &later, STRICT).await.unwrap();
 
     let second = Duration::from_secs(1);
     let end = REFRESH_END.plus(REFRESH_GRACE_MAX);
     store.sweep(end.minus(second), NOW).await.unwrap();
-    assert!(store.find_refresh_token(&refresh_of("a")).await.unwrap().is_some(), "a window lasts");
+    assert!(
+        store.find_refresh_token(&key(refresh_of("a"))).await.unwrap().is_some(),
+        "a window lasts"
+    );
     assert_eq!(store.sweep(end, NOW).await.unwrap(), Swept { rows: 1 });
-    assert_eq!(store.find_refresh_token(&refresh_of("a")).await.unwrap(), None);
+    assert_eq!(store.find_refresh_token(&key(refresh_of("a"))).await.unwrap(), None);
     assert!(is_alive(&store, "b").await, "the family goes on");
-    assert!(store.find_refresh_token(&refresh_of("b")).await.unwrap().is_some());
+    assert!(store.find_refresh_token(&key(refresh_of("b"))).await.unwrap().is_some());
+}
+
+pub async fn a_token_is_found_in_its_turn_and_in_its_family(store: AnyStore) {
+    let grant = sign_in(&store, "a", &person("alice")).await;
+    let turn = Turn::default().next();
+    let next = IssuedTokens { turn, ..tokens("b") };
+    store.rotate_refresh_token(&key(refresh_of("a")), &next, STRICT).await.unwrap();
+    for turn in [Some(turn), None] {
+        let key = TokenKey::of(&grant.id, turn, access_of("b"));
+        let found = store.find_access_token(&key).await.unwrap().unwrap();
+        assert_eq!((&found.principal.grant_id, found.principal.token), (&grant.id, access_of("b")));
+    }
+    let key = TokenKey::of(&grant.id, Some(turn), refresh_of("b"));
+    let found = store.find_refresh_token(&key).await.unwrap().unwrap();
+    assert_eq!((found.turn, &found.grant, found.key()), (turn, &grant, key.clone()));
+    let last = IssuedTokens { turn: turn.next(), ..tokens("c") };
+    let traded = store.rotate_refresh_token(&key, &last, STRICT).await.unwrap();
+    assert_eq!(traded, RefreshRotation::Fresh);
+    let kept = IssuedTokens { turn, ..tokens("d") };
+    let spent = store.extend_refresh_token(&key, &kept).await.unwrap();
+    assert_eq!(spent, RefreshExtension::Spent);
+    store.revoke_access_token(&TokenKey::of(&grant.id, None, access_of("b")), NOW).await.unwrap();
+    let key = TokenKey::of(&grant.id, Some(turn), access_of("b"));
+    assert_eq!(store.find_access_token(&key).await.unwrap(), None);
+}
+
+/// A family of several turns that nothing is left of but spent tokens goes with them, before their end.
+pub async fn a_sweep_removes_what_is_spent_once_nothing_of_its_family_lives(store: AnyStore) {
+    sign_in(&store, "a", &person("alice")).await;
+    sign_in(&store, "another", &person("alice")).await;
+    let (mut turn, mut spent) = (Turn::default(), refresh_of("a"));
+    let grant = grant("a");
+    for name in ["b", "c"] {
+        let end = if name == "b" { REFRESH_END.plus(DAY) } else { REFRESH_END.minus(DAY) };
+        let refresh = Some((refresh_of(name), end));
+        let next = IssuedTokens { turn: turn.next(), refresh, ..tokens(name) };
+        let key = TokenKey::of(&grant, Some(turn), spent);
+        let traded = store.rotate_refresh_token(&key, &next, STRICT).await.unwrap();
+        assert_eq!(traded, RefreshRotation::Fresh);
+        (turn, spent) = (turn.next(), refresh_of(name));
+    }
+    assert_eq!(store.sweep(ACCESS_END, NOW).await.unwrap(), Swept { rows: 4 }, "access tokens");
+    let swept = store.sweep(REFRESH_END.minus(DAY), NOW).await.unwrap();
+    assert_eq!(swept, Swept { rows: 1 + 2 + 1 + 1 }, "the last one, spent ones, grant, code");
+    let left = store.list_grants(&GrantsOf::Everyone, None).await.unwrap();
+    let [left] = left.as_slice() else { panic!("{left:?}") };
+    assert_ne!(left.id, grant);
+    assert!(store.find_refresh_token(&key(refresh_of("another"))).await.unwrap().is_some());
 }
 
 /// Case 120: however much is over, nobody waits for more than a step.
@@ -1321,7 +1396,7 @@ pub async fn a_sweep_goes_in_steps(store: AnyStore) {
     }
     let living = personal_token("living", &person("bob"));
     store.add_personal_token(&living).await.unwrap();
-    let is_living = async || store.find_access_token(&living.token).await.unwrap().is_some();
+    let is_living = async || store.find_access_token(&key(living.token)).await.unwrap().is_some();
     let (mut rows, mut steps) = (0, 0);
     loop {
         let swept = store.sweep_some(REFRESH_END, NOW, 7).await.unwrap();
@@ -1503,7 +1578,7 @@ pub async fn a_session_that_is_over_ends_its_grant_and_no_other(store: AnyStore)
 
     assert!(!is_alive(&store, "alice").await);
     assert!(is_alive(&store, "bob").await);
-    assert_eq!(store.find_refresh_token(&refresh_of("alice")).await.unwrap(), None);
+    assert_eq!(store.find_refresh_token(&key(refresh_of("alice"))).await.unwrap(), None);
     let (_, told) = store.revocations_since(Some(cursor)).await.unwrap();
     assert_eq!(told, [Revocation::Grant(session.grant_id)], "other processes hear of it");
     let again = store.end_provider_session(&claimed, NOW).await.unwrap();
@@ -1659,7 +1734,7 @@ pub async fn a_removed_client_takes_its_grants_and_nobody_elses(store: AnyStore)
     assert!(is_alive(&store, "second").await);
     assert_eq!(store.find_code(&on_its_way.code).await.unwrap(), None, "and what it would become");
     let told = store.revocations_since(Some(cursor)).await.unwrap().1;
-    assert_eq!(told, [Revocation::Grant(GrantId::new("grant first"))]);
+    assert_eq!(told, [Revocation::Grant(grant("first"))]);
     // A client that is written in a file has grants here and no row.
     let elsewhere = sign_in(&store, "elsewhere", &person("alice")).await;
     assert!(!store.remove_client(&elsewhere.client_id, NOW).await.unwrap());
@@ -1732,15 +1807,17 @@ pub async fn a_machine_has_one_grant_at_a_server_for_all_its_tokens(store: AnySt
         created_at: NOW,
     };
     let of = |name: &str| IssuedTokens { refresh: None, ..tokens(name) };
+    let key = |name: &str| TokenKey::of(&grant.id, Some(Turn::default()), access_of(name));
+    let opens = async |name: &str| store.find_access_token(&key(name)).await.unwrap().is_some();
     for name in ["one", "two"] {
         store.issue_to_machine(&grant, &of(name)).await.unwrap();
-        let found = store.find_access_token(&access_of(name)).await.unwrap().unwrap();
+        let found = store.find_access_token(&key(name)).await.unwrap().unwrap();
         assert_eq!((&found.principal.identity, &found.principal.grant_id), (&identity, &grant.id));
     }
     store.revoke_grant(&grant.id, NOW).await.unwrap();
-    assert!(!is_alive(&store, "one").await && !is_alive(&store, "two").await);
+    assert!(!opens("one").await && !opens("two").await);
     store.issue_to_machine(&grant, &of("three")).await.unwrap();
-    assert!(is_alive(&store, "three").await, "what ends a machine for good is removing it");
+    assert!(opens("three").await, "what ends a machine for good is removing it");
 }
 
 pub async fn an_assertion_is_used_by_one_of_fifty(store: AnyStore) {
@@ -1821,6 +1898,20 @@ pub fn refresh_of(name: &str) -> SecretHash {
     hash(&format!("refresh {name}"))
 }
 
+/// With what the ids of all grants here begin: all tokens are of one family, as those of two grants would be
+/// whose ids begin alike.
+const FAMILY: &str = "0123456789abcdef";
+
+/// The grant of that name.
+pub fn grant(name: &str) -> GrantId {
+    GrantId::new(format!("{FAMILY}{name}"))
+}
+
+/// What a token of one of these grants is looked up by.
+pub fn key(token: SecretHash) -> TokenKey {
+    TokenKey::of(&grant(""), Some(Turn::default()), token)
+}
+
 /// A pair of tokens: an hour for access, thirty days for refresh.
 pub fn tokens(name: &str) -> IssuedTokens {
     IssuedTokens {
@@ -1828,6 +1919,7 @@ pub fn tokens(name: &str) -> IssuedTokens {
         access_expires_at: ACCESS_END,
         refresh: Some((refresh_of(name), REFRESH_END)),
         scope: scope("fortune admin"),
+        turn: Turn::default(),
     }
 }
 
@@ -1862,7 +1954,7 @@ pub fn code(name: &str, client: &str, identity: &Identity) -> CodeRecord {
                 resource: ResourceUri::new("http://localhost:8000/mcp"),
             },
             identity: identity.clone(),
-            grant_id: GrantId::new(format!("grant {name}")),
+            grant_id: grant(name),
         },
         expires_at: NOW.plus(Duration::from_mins(5)),
         is_redeemed: false,
@@ -1902,7 +1994,7 @@ async fn sign_in_later(
 /// A personal access token that lives for ninety days.
 pub fn personal_token(name: &str, identity: &Identity) -> PersonalToken {
     PersonalToken {
-        id: GrantId::new(format!("personal {name}")),
+        id: grant(&format!("personal {name}")),
         token: access_of(&format!("personal {name}")),
         identity: identity.clone(),
         scope: scope("fortune"),
@@ -1916,7 +2008,7 @@ pub fn personal_token(name: &str, identity: &Identity) -> PersonalToken {
 
 /// Whether the access token of that pair is found.
 pub async fn is_alive(store: &AnyStore, name: &str) -> bool {
-    store.find_access_token(&access_of(name)).await.unwrap().is_some()
+    store.find_access_token(&key(access_of(name))).await.unwrap().is_some()
 }
 
 /// RFC 7636, appendix B.
@@ -2104,7 +2196,7 @@ async fn pairs_alive(store: &AnyStore) -> usize {
     let mut alive = 0;
     for number in 0..50 {
         let name = number.to_string();
-        let refresh = store.find_refresh_token(&refresh_of(&name)).await.unwrap();
+        let refresh = store.find_refresh_token(&key(refresh_of(&name))).await.unwrap();
         assert_eq!(is_alive(store, &name).await, refresh.is_some(), "a pair comes whole");
         alive += usize::from(refresh.is_some());
     }

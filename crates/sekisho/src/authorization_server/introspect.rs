@@ -23,6 +23,7 @@ use super::AuthorizationServer;
 use super::refusal::Refusal;
 use super::revoke::token_in;
 use crate::clock::Timestamp;
+use crate::grant::TokenKey;
 use crate::principal::Identity;
 use crate::store::{Client, StoreError};
 
@@ -76,10 +77,10 @@ impl AuthorizationServer {
         client: &Client,
         token: &Secret,
     ) -> Result<Option<ActiveToken>, StoreError> {
-        let hash = token.hash();
+        let key = TokenKey::shown(token);
         let now = self.clock.now();
         let described = |identity: &Identity| (identity.subject.clone(), identity.name.clone());
-        if let Some(found) = self.store.find_access_token(&hash).await? {
+        if let Some(found) = self.store.find_access_token(&key).await? {
             let principal = &found.principal;
             let is_theirs = principal.client_id == client.id;
             let (sub, username) = described(&principal.identity);
@@ -95,7 +96,7 @@ impl AuthorizationServer {
             };
             return Ok((is_theirs && !principal.expires_at.is_over(now)).then_some(active));
         }
-        let Some(found) = self.store.find_refresh_token(&hash).await? else { return Ok(None) };
+        let Some(found) = self.store.find_refresh_token(&key).await? else { return Ok(None) };
         let is_good =
             found.grant.client_id == client.id && !found.is_spent && !found.expires_at.is_over(now);
         let (sub, username) = described(&found.grant.identity);

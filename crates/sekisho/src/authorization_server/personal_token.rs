@@ -101,9 +101,10 @@ pub async fn add(
         return Err(PersonalTokenError::Life);
     }
     let now = clock.now();
-    let token = mint::personal_token();
+    let id = GrantId::new(mint::id());
+    let token = mint::personal_token(&id);
     let row = PersonalToken {
-        id: GrantId::new(mint::id()),
+        id,
         token: token.hash(),
         identity: request.identity.clone(),
         scope: scope.clone(),
@@ -158,6 +159,7 @@ mod tests {
 
     use super::*;
     use crate::clock::SystemClock;
+    use crate::grant::TokenKey;
     use crate::principal::Claims;
     use crate::store::{MemoryStore, TableLimits};
 
@@ -197,7 +199,9 @@ mod tests {
             assert_eq!(granted.as_deref(), expected, "{reason}");
             let Some(made) = made else { continue };
             assert!(made.token.reveal().starts_with("mcpp_") && made.token.reveal().len() == 69);
-            assert!(store.find_access_token(&made.token.hash()).await.unwrap().is_some());
+            assert!(
+                store.find_access_token(&TokenKey::shown(&made.token)).await.unwrap().is_some()
+            );
         }
     }
 }

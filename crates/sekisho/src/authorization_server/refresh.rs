@@ -14,19 +14,21 @@
 use std::time::Duration;
 
 use axum::response::Response;
-use sekisho_protocol::Secret;
 use sekisho_protocol::oauth::{
     OAuthError, OAuthErrorCode, RefreshRequest, ScopeSet, TokenEndpointAuthMethod,
 };
+use sekisho_protocol::{Secret, SecretHash};
+
+use zeroize::Zeroizing;
 
 use super::refusal::Refusal;
 use super::token::{Minted, of_client};
 use super::{AuthorizationServer, Rotation};
 use crate::audit::{self, Details, Event, Refused};
 use crate::clock::Timestamp;
-use crate::grant::{GrantId, IssuedTokens};
+use crate::grant::{GrantId, IssuedTokens, TokenKey};
 use crate::mint;
-use crate::seal::{Derived, Deriver};
+use crate::seal::{Derived, Deriver, Sealer};
 use crate::store::{
     Client, REFRESH_GRACE_MAX, RefreshExtension, RefreshRotation, RefreshToken, RotationTime,
     Successors,
@@ -97,7 +99,7 @@ impl AuthorizationServer {
             return Err(OAuthError::new(OAuthErrorCode::UnauthorizedClient, reason).into());
         }
         let shown = &request.refresh_token;
-        let Some(token) = self.store.find_refresh_token(&shown.hash()).await? else {
+        let Some(token) = self.store.find_refresh_token(&TokenKey::shown(shown)).await? else {
             return Err(refuse(RefreshRefusal::Unknown, client));
         };
         if token.grant.client_id != client.id {
@@ -146,10 +148,10 @@ impl AuthorizationServer {
         let Trade { client, shown, token, scope, now } = trade;
         // Fifty windows that trade one token are one trade.
         self.refreshes.count_once(&token.grant.id, &token.token).map_err(Refusal::TooMany)?;
-        let (access, refresh) = successors_of(&self.sealer.deriver(), shown, &token.grant.id);
-        let minted = self.minted(access, Some(refresh), scope.clone(), *now);
+        let (access, refresh) = successors_of(&self.sealer.deriver(), shown, token);
+        let minted = self.minted(access, Some(refresh), scope.clone(), token.turn.next(), *now);
         let time = self.rotation_time(*now);
-        match self.store.rotate_refresh_token(&token.token, &minted.stored, time).await? {
+        match self.store.rotate_refresh_token(&token.key(), &minted.stored, time).await? {
             RefreshRotation::Fresh => {
                 note_refresh(trade);
                 Ok(minted.answer(*now))
@@ -162,15 +164,10 @@ impl AuthorizationServer {
 
     /// The pair that the token was traded for, as it was made: with its own scope, whatever is
     /// asked now (RFC 6749 §3.3 lets us, and the answer says so), and with what is left of its time.
-    /// The stored hash tells which of our keys made it.
     fn repeat(&self, trade: &Trade<'_>, earlier: &Successors) -> Result<Response, Refusal> {
         let Trade { client, shown, token, scope: _, now } = trade;
-        let made = self
-            .sealer
-            .derivers()
-            .map(|deriver| successors_of(&deriver, shown, &token.grant.id))
-            .find(|(access, _)| access.matches(&earlier.access));
-        let Some((access, refresh)) = made else {
+        let Some((access, refresh)) = made_before(&self.sealer, shown, token, &earlier.access)
+        else {
             return Err(refuse(RefreshRefusal::UnknownKey, client));
         };
         let stored = IssuedTokens {
@@ -178,6 +175,7 @@ impl AuthorizationServer {
             access_expires_at: earlier.access_expires_at,
             refresh: None,
             scope: earlier.scope.clone(),
+            turn: token.turn.next(),
         };
         note_refresh(trade);
         Ok(Minted { access, refresh: Some(refresh), stored }.answer(*now))
@@ -188,8 +186,9 @@ impl AuthorizationServer {
         let Trade { client, shown, token, scope, now } = trade;
         self.refreshes.count(&token.grant.id).map_err(Refusal::TooMany)?;
         let kept = Secret::clone(shown);
-        let minted = self.minted(mint::access_token(), Some(kept), scope.clone(), *now);
-        match self.store.extend_refresh_token(&token.token, &minted.stored).await? {
+        let access = mint::access_token(&token.grant.id, token.turn);
+        let minted = self.minted(access, Some(kept), scope.clone(), token.turn, *now);
+        match self.store.extend_refresh_token(&token.key(), &minted.stored).await? {
             RefreshExtension::Extended => {
                 note_refresh(trade);
                 Ok(minted.answer(*now))
@@ -239,14 +238,34 @@ impl AuthorizationServer {
     }
 }
 
-/// The access and refresh token that `traded` becomes under one key. The grant is part of it only
-/// to say so: no two grants share a token.
-fn successors_of(deriver: &Deriver, traded: &Secret, grant: &GrantId) -> (Secret, Secret) {
-    let parts = [grant.as_str().as_bytes(), traded.reveal().as_bytes()];
-    (
-        mint::access_token_of(&deriver.derive(Derived::NextAccessToken, &parts)),
-        mint::refresh_token_of(&deriver.derive(Derived::NextRefreshToken, &parts)),
-    )
+/// The access and refresh token that `shown` becomes under one key.
+fn successors_of(deriver: &Deriver, shown: &Secret, token: &RefreshToken) -> (Secret, Secret) {
+    let (grant, turn) = (&token.grant.id, token.turn.next());
+    let [access, refresh] = derived(deriver, shown, grant);
+    (mint::access_token_of(grant, turn, &access), mint::refresh_token_of(grant, turn, &refresh))
+}
+
+fn derived(deriver: &Deriver, shown: &Secret, grant: &GrantId) -> [Zeroizing<[u8; 32]>; 2] {
+    let parts = [grant.as_str().as_bytes(), shown.reveal().as_bytes()];
+    [Derived::NextAccessToken, Derived::NextRefreshToken].map(|what| deriver.derive(what, &parts))
+}
+
+/// The pair that `shown` became, made once more. The stored hash tells which of our keys made it, and whether it
+/// was before tokens said where they are.
+fn made_before(
+    sealer: &Sealer,
+    shown: &Secret,
+    token: &RefreshToken,
+    access: &SecretHash,
+) -> Option<(Secret, Secret)> {
+    let older = |deriver: &Deriver| {
+        let [access, refresh] = derived(deriver, shown, &token.grant.id);
+        (mint::older_access_token_of(&access), mint::older_refresh_token_of(&refresh))
+    };
+    sealer
+        .derivers()
+        .flat_map(|deriver| [successors_of(&deriver, shown, token), older(&deriver)])
+        .find(|(made, _)| made.matches(access))
 }
 
 fn note_refresh(trade: &Trade<'_>) {
@@ -267,3 +286,59 @@ fn invalid_grant() -> Refusal {
 /// The default of [`super::Settings::refresh_grace`]: as long as a window may sleep between asking
 /// and hearing the answer, and far shorter than a thief needs to go unnoticed.
 pub(super) const REFRESH_GRACE_DEFAULT: Duration = Duration::from_mins(1);
+
+#[cfg(test)]
+mod tests {
+    use sekisho_protocol::oauth::{ClientId, ResourceUri};
+
+    use super::*;
+    use crate::grant::{Grant, Turn};
+    use crate::principal::{Claims, Identity};
+
+    #[test]
+    fn a_pair_is_made_once_more_in_the_form_it_had() {
+        let sealer = Sealer::ephemeral();
+        let grant = GrantId::new(mint::id());
+        let shown = mint::refresh_token(&grant, Turn::default());
+        let token = RefreshToken {
+            token: shown.hash(),
+            grant: Grant {
+                id: grant.clone(),
+                client_id: ClientId::new("client"),
+                identity: Identity {
+                    issuer: "https://idp.example".into(),
+                    subject: "alice".into(),
+                    name: None,
+                    email: None,
+                    email_verified: false,
+                    claims: Claims::default(),
+                },
+                scope: ScopeSet::default(),
+                resource: ResourceUri::new("http://localhost:8000/mcp"),
+                created_at: Timestamp::from_unix_seconds(0),
+            },
+            expires_at: Timestamp::from_unix_seconds(0),
+            is_spent: true,
+            successors: None,
+            turn: Turn::default(),
+        };
+        let again = |access: &Secret| {
+            let made = made_before(&sealer, &shown, &token, &access.hash());
+            made.map(|(access, refresh)| [access, refresh].map(|it| it.reveal().to_owned()))
+        };
+        let (access, refresh) = successors_of(&sealer.deriver(), &shown, &token);
+        assert_eq!(again(&access), Some([access.reveal().to_owned(), refresh.reveal().to_owned()]));
+        let next = TokenKey::of(&grant, Some(Turn::new(1)), refresh.hash());
+        assert_eq!(TokenKey::shown(&refresh), next, "found where it is kept");
+
+        // As it was until schema 12: all of it derived.
+        let [bytes, _] = derived(&sealer.deriver(), &shown, &grant);
+        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let older = Secret::new(format!("mcp_{digits}"));
+        let [access, refresh] = again(&older).unwrap_or_default();
+        assert_eq!(access, older.reveal());
+        assert!(refresh.starts_with("mcpr_") && refresh.len() == 69, "its own refresh token");
+
+        assert_eq!(again(&Secret::new("mcp_0123")), None, "of a key that is not here");
+    }
+}

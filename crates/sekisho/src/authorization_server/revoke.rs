@@ -19,7 +19,7 @@ use sekisho_protocol::oauth::{OAuthError, OAuthErrorCode, Parameters};
 use super::AuthorizationServer;
 use super::refusal::Refusal;
 use crate::audit::{self, Details, Event};
-use crate::grant::GrantId;
+use crate::grant::{GrantId, TokenKey};
 use crate::principal::{Identity, Principal};
 use crate::store::{Client, StoreError};
 
@@ -44,18 +44,18 @@ pub(super) fn token_in(form: &Parameters) -> Result<Secret, Refusal> {
 impl AuthorizationServer {
     /// Both kinds are looked up, so a wrong `token_type_hint` cannot mislead.
     async fn give_back(&self, client: &Client, token: &Secret) -> Result<(), StoreError> {
-        let hash = token.hash();
+        let key = TokenKey::shown(token);
         let now = self.clock.now();
-        if let Some(found) = self.store.find_refresh_token(&hash).await? {
+        if let Some(found) = self.store.find_refresh_token(&key).await? {
             if found.grant.client_id == client.id {
                 self.store.revoke_grant(&found.grant.id, now).await?;
                 note(client, &found.grant.identity, &found.grant.id, &"grant");
             }
-        } else if let Some(found) = self.store.find_access_token(&hash).await?
+        } else if let Some(found) = self.store.find_access_token(&key).await?
             && found.principal.client_id == client.id
         {
-            self.store.revoke_access_token(&hash, now).await?;
-            let Principal { identity, grant_id, .. } = &*found.principal;
+            let Principal { identity, grant_id, token, .. } = &*found.principal;
+            self.store.revoke_access_token(&TokenKey::of(grant_id, None, *token), now).await?;
             note(client, identity, grant_id, &"access token");
         }
         Ok(())

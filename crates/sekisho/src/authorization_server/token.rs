@@ -23,7 +23,7 @@ use super::flows::{self, Known, Step};
 use super::refusal::Refusal;
 use crate::audit::{self, Details, Event, Refused};
 use crate::clock::Timestamp;
-use crate::grant::{Grant, GrantId, IssuedTokens};
+use crate::grant::{Grant, GrantId, IssuedTokens, Turn};
 use crate::mint;
 use crate::store::{Client, CodeRecord, CodeRedemption};
 
@@ -124,7 +124,7 @@ impl AuthorizationServer {
             return Err(refuse_code(CodeRefusal::Expired, client));
         }
         let grant = code.grant.redeemed(now);
-        let minted = self.mint(client, grant.scope.clone(), now);
+        let minted = self.mint(client, &grant, now);
         match self.store.redeem_code(&hash, &grant, &minted.stored).await? {
             CodeRedemption::Fresh => {
                 let details = Details {
@@ -179,9 +179,10 @@ impl AuthorizationServer {
             || self.settings.servers.find(asked).is_ok_and(|server| server.resource == *granted)
     }
 
-    fn mint(&self, client: &Client, scope: ScopeSet, now: Timestamp) -> Minted {
-        let refresh = client.metadata.refreshes.then(mint::refresh_token);
-        self.minted(mint::access_token(), refresh, scope, now)
+    fn mint(&self, client: &Client, grant: &Grant, now: Timestamp) -> Minted {
+        let (id, turn) = (&grant.id, Turn::default());
+        let refresh = client.metadata.refreshes.then(|| mint::refresh_token(id, turn));
+        self.minted(mint::access_token(id, turn), refresh, grant.scope.clone(), turn, now)
     }
 
     /// A pair with its ends, however it was made.
@@ -190,6 +191,7 @@ impl AuthorizationServer {
         access: Secret,
         refresh: Option<Secret>,
         scope: ScopeSet,
+        turn: Turn,
         now: Timestamp,
     ) -> Minted {
         let stored = IssuedTokens {
@@ -199,6 +201,7 @@ impl AuthorizationServer {
                 .as_ref()
                 .map(|token| (token.hash(), now.plus(self.settings.refresh_token_ttl))),
             scope,
+            turn,
         };
         Minted { access, refresh, stored }
     }
@@ -214,12 +217,14 @@ impl AuthorizationServer {
         by: Alone,
     ) -> Result<Response, Refusal> {
         let now = grant.created_at;
-        let access = mint::access_token();
+        let turn = Turn::default();
+        let access = mint::access_token(&grant.id, turn);
         let stored = IssuedTokens {
             access: access.hash(),
             access_expires_at: now.plus(self.settings.access_token_ttl),
             refresh: None,
             scope,
+            turn,
         };
         let how = match by {
             Alone::Machine => {

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::{TokenVerifier, VerifyError};
 use crate::clock::{Clock, Timestamp};
+use crate::grant::TokenKey;
 use crate::principal::{Identity, Principal};
 use crate::store::{AccessToken, Judge, Store};
 
@@ -102,7 +103,7 @@ impl OwnTokens {
 #[async_trait]
 impl TokenVerifier for OwnTokens {
     async fn verify(&self, token: &Secret) -> Result<Arc<Principal>, VerifyError> {
-        let found = self.store.find_access_token(&token.hash()).await;
+        let found = self.store.find_access_token(&TokenKey::shown(token)).await;
         let now = self.clock.now();
         match found {
             Ok(Some(found)) if self.opens(&found, now) => {
@@ -126,7 +127,8 @@ impl TokenVerifier for OwnTokens {
 
     async fn is_live(&self, principal: &Principal) -> bool {
         let now = self.clock.now();
-        match self.store.find_access_token(&principal.token).await {
+        let key = TokenKey::of(&principal.grant_id, None, principal.token);
+        match self.store.find_access_token(&key).await {
             Ok(Some(found)) => self.opens(&found, now),
             Ok(None) => false,
             // An outage revokes nothing: the stream lives on until the store answers again, or

@@ -17,7 +17,7 @@ use super::{
     TryCounter, UsedAssertion,
 };
 use crate::clock::Timestamp;
-use crate::grant::{Grant, GrantId, IssuedTokens};
+use crate::grant::{Grant, GrantId, IssuedTokens, TokenKey};
 use crate::principal::Identity;
 use crate::seal::{KeyId, Sealed};
 
@@ -72,16 +72,16 @@ verbs! {
     fn issue_code(code: &CodeRecord) -> CodeIssue;
     fn find_code(code: &SecretHash) -> Option<CodeRecord>;
     fn redeem_code(code: &SecretHash, grant: &Grant, tokens: &IssuedTokens) -> CodeRedemption;
-    fn find_access_token(token: &SecretHash) -> Option<Arc<AccessToken>>;
-    fn find_refresh_token(token: &SecretHash) -> Option<RefreshToken>;
+    fn find_access_token(token: &TokenKey) -> Option<Arc<AccessToken>>;
+    fn find_refresh_token(token: &TokenKey) -> Option<RefreshToken>;
     fn rotate_refresh_token(
-        token: &SecretHash,
+        token: &TokenKey,
         successors: &IssuedTokens,
         time: RotationTime,
     ) -> RefreshRotation;
-    fn extend_refresh_token(token: &SecretHash, tokens: &IssuedTokens) -> RefreshExtension;
+    fn extend_refresh_token(token: &TokenKey, tokens: &IssuedTokens) -> RefreshExtension;
     fn revoke_grant(grant: &GrantId, now: Timestamp) -> ();
-    fn revoke_access_token(token: &SecretHash, now: Timestamp) -> ();
+    fn revoke_access_token(token: &TokenKey, now: Timestamp) -> ();
     fn revocations_since(cursor: Option<i64>) -> (i64, Vec<Revocation>);
     fn list_grants(of: &GrantsOf, after: Option<&ListedGrant>) -> Vec<ListedGrant>;
     fn find_people(called: &str) -> Vec<FoundPerson>;

@@ -24,7 +24,7 @@ use super::{
     TryCounter, UsedAssertion,
 };
 use crate::clock::Timestamp;
-use crate::grant::{Grant, GrantId, IssuedTokens};
+use crate::grant::{Grant, GrantId, IssuedTokens, TokenKey};
 use crate::principal::Identity;
 use crate::seal::{KeyId, Sealed};
 
@@ -228,9 +228,9 @@ impl Store for CachedStore {
 
     async fn find_access_token(
         &self,
-        token: &SecretHash,
+        token: &TokenKey,
     ) -> Result<Option<Arc<AccessToken>>, StoreError> {
-        if let Some(cached) = self.access_token_in_memory(token) {
+        if let Some(cached) = self.access_token_in_memory(&token.hash) {
             return Ok(Some(cached));
         }
         let epoch = self.index().epoch;
@@ -251,11 +251,11 @@ impl Store for CachedStore {
 
     async fn revoke_access_token(
         &self,
-        token: &SecretHash,
+        token: &TokenKey,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let outcome = self.behind.revoke_access_token(token, now).await;
-        self.forget_token(&mut self.index(), token);
+        self.forget_token(&mut self.index(), &token.hash);
         outcome
     }
 
@@ -398,14 +398,14 @@ impl Store for CachedStore {
 
     async fn find_refresh_token(
         &self,
-        token: &SecretHash,
+        token: &TokenKey,
     ) -> Result<Option<RefreshToken>, StoreError> {
         self.behind.find_refresh_token(token).await
     }
 
     async fn rotate_refresh_token(
         &self,
-        token: &SecretHash,
+        token: &TokenKey,
         successors: &IssuedTokens,
         time: RotationTime,
     ) -> Result<RefreshRotation, StoreError> {
@@ -414,7 +414,7 @@ impl Store for CachedStore {
 
     async fn extend_refresh_token(
         &self,
-        token: &SecretHash,
+        token: &TokenKey,
         tokens: &IssuedTokens,
     ) -> Result<RefreshExtension, StoreError> {
         self.behind.extend_refresh_token(token, tokens).await

@@ -8,7 +8,7 @@ use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::{ClientId, ClientMetadata, ResourceUri, ScopeSet};
 
 use crate::clock::Timestamp;
-use crate::grant::{Grant, GrantId, IssuedTokens};
+use crate::grant::{Grant, GrantId, IssuedTokens, Turn};
 use crate::principal::Identity;
 use crate::store::LOCAL_ISSUER;
 
@@ -154,6 +154,7 @@ impl PersonalToken {
             access_expires_at: self.expires_at,
             refresh: None,
             scope: self.scope.clone(),
+            turn: Turn::default(),
         }
     }
 }

@@ -30,7 +30,7 @@ use super::{
     StoreError, Successors, Swept, TableLimits, TryCounted, TryCounter, UsedAssertion,
 };
 use crate::clock::Timestamp;
-use crate::grant::{Grant, GrantId, IssuedTokens};
+use crate::grant::{Grant, GrantId, IssuedTokens, TokenKey, Turn};
 use crate::mint;
 use crate::principal::{Identity, Principal};
 use crate::seal::{KeyId, Sealed};
@@ -116,42 +116,44 @@ impl Store for MemoryStore {
 
     async fn find_access_token(
         &self,
-        token: &SecretHash,
+        token: &TokenKey,
     ) -> Result<Option<Arc<AccessToken>>, StoreError> {
         let tables = self.tables();
-        Ok(tables.access_tokens.get(token).filter(|token| !tables.is_suspended(token)).cloned())
+        let found = tables.access_tokens.get(&token.hash);
+        Ok(found.filter(|token| !tables.is_suspended(token)).cloned())
     }
 
     async fn find_refresh_token(
         &self,
-        token: &SecretHash,
+        token: &TokenKey,
     ) -> Result<Option<RefreshToken>, StoreError> {
         let tables = self.tables();
-        let Some(row) = tables.refresh_tokens.get(token) else { return Ok(None) };
+        let Some(row) = tables.refresh_tokens.get(&token.hash) else { return Ok(None) };
         Ok(tables.grants.get(&row.grant_id).map(|owner| RefreshToken {
-            token: *token,
+            token: token.hash,
             grant: owner.grant.clone(),
             expires_at: row.expires_at,
             is_spent: row.successors.is_some(),
             successors: row.successors.clone(),
+            turn: row.turn,
         }))
     }
 
     async fn rotate_refresh_token(
         &self,
-        token: &SecretHash,
+        token: &TokenKey,
         successors: &IssuedTokens,
         time: RotationTime,
     ) -> Result<RefreshRotation, StoreError> {
-        Ok(self.tables().rotate_refresh_token(token, successors, time))
+        Ok(self.tables().rotate_refresh_token(&token.hash, successors, time))
     }
 
     async fn extend_refresh_token(
         &self,
-        token: &SecretHash,
+        token: &TokenKey,
         tokens: &IssuedTokens,
     ) -> Result<RefreshExtension, StoreError> {
-        Ok(self.tables().extend_refresh_token(token, tokens))
+        Ok(self.tables().extend_refresh_token(&token.hash, tokens))
     }
 
     async fn revoke_grant(&self, grant: &GrantId, now: Timestamp) -> Result<(), StoreError> {
@@ -161,9 +163,10 @@ impl Store for MemoryStore {
 
     async fn revoke_access_token(
         &self,
-        token: &SecretHash,
+        token: &TokenKey,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        let TokenKey { hash: token, .. } = token;
         let mut tables = self.tables();
         let Some(access) = tables.access_tokens.remove(token) else { return Ok(()) };
         if let Some(owner) = tables.grants.get_mut(&access.principal.grant_id) {
@@ -646,6 +649,7 @@ struct RefreshRow {
     expires_at: Timestamp,
     /// None for as long as it was not traded.
     successors: Option<Successors>,
+    turn: Turn,
 }
 
 struct RevocationRow {
@@ -792,7 +796,8 @@ impl Tables {
         self.access_tokens.insert(tokens.access, Arc::new(access));
         if let Some((refresh, expires_at)) = tokens.refresh {
             owner.refresh_tokens.insert(refresh);
-            let row = RefreshRow { grant_id: grant_id.clone(), expires_at, successors: None };
+            let (grant_id, turn) = (grant_id.clone(), tokens.turn);
+            let row = RefreshRow { grant_id, expires_at, successors: None, turn };
             self.refresh_tokens.insert(refresh, row);
         }
     }

@@ -27,7 +27,7 @@ use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::{ClientId, ClientMetadata, ResourceUri, ScopeSet};
 
 use crate::clock::Timestamp;
-use crate::grant::{CodeGrant, Grant, GrantId, IssuedTokens};
+use crate::grant::{CodeGrant, Grant, GrantId, IssuedTokens, TokenKey, Turn};
 use crate::principal::{Claims, Identity, Principal};
 use crate::seal::{KeyId, Sealed};
 
@@ -206,6 +206,15 @@ pub struct RefreshToken {
     pub is_spent: bool,
     /// What it was traded for, once it was.
     pub successors: Option<Successors>,
+    /// Its turn in its family.
+    pub turn: Turn,
+}
+
+impl RefreshToken {
+    /// What it is looked up by.
+    pub fn key(&self) -> TokenKey {
+        TokenKey::of(&self.grant.id, Some(self.turn), self.token)
+    }
 }
 
 /// What a refresh token was traded for: enough to know the pair again when it is made once more,
@@ -547,11 +556,11 @@ pub trait Store: fmt::Debug + Send + Sync {
         tokens: &IssuedTokens,
     ) -> Result<CodeRedemption, StoreError>;
 
-    /// The access token, expired or not; `None` once revoked. Shared, so that a store which holds
+    /// The access token, expired or not; `None` once revoked. Looked for in its whole family if the key has no turn. Shared, so that a store which holds
     /// it in memory copies nothing.
     async fn find_access_token(
         &self,
-        token: &SecretHash,
+        token: &TokenKey,
     ) -> Result<Option<Arc<AccessToken>>, StoreError>;
     /// The access token, if it can be had without a wait, as [`CachedStore`] can. `None` says
     /// nothing; ask [`Store::find_access_token`] then.
@@ -561,12 +570,12 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// The refresh token, spent, expired or not; `None` once revoked.
     async fn find_refresh_token(
         &self,
-        token: &SecretHash,
+        token: &TokenKey,
     ) -> Result<Option<RefreshToken>, StoreError>;
     /// Marks the refresh token as spent and stores its successors, all or nothing.
     async fn rotate_refresh_token(
         &self,
-        token: &SecretHash,
+        token: &TokenKey,
         successors: &IssuedTokens,
         time: RotationTime,
     ) -> Result<RefreshRotation, StoreError>;
@@ -574,18 +583,15 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// `tokens` says, all or nothing. For clients that keep their refresh token.
     async fn extend_refresh_token(
         &self,
-        token: &SecretHash,
+        token: &TokenKey,
         tokens: &IssuedTokens,
     ) -> Result<RefreshExtension, StoreError>;
 
     /// Ends a grant and all its tokens. Ending one that is not there is fine.
     async fn revoke_grant(&self, grant: &GrantId, now: Timestamp) -> Result<(), StoreError>;
     /// Ends one access token.
-    async fn revoke_access_token(
-        &self,
-        token: &SecretHash,
-        now: Timestamp,
-    ) -> Result<(), StoreError>;
+    async fn revoke_access_token(&self, token: &TokenKey, now: Timestamp)
+    -> Result<(), StoreError>;
     /// What was revoked after `cursor`, by whichever process, oldest first and at most
     /// [`REVOCATIONS_READ_MAX`], and the cursor to ask for what follows. `None` as cursor gives
     /// nothing but the cursor of this moment.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sekisho::authorization_server::Checked;
 use sekisho::authorization_server::personal_token::{self, PersonalTokenRequest};
+use sekisho::grant::TokenKey;
 use sekisho::policy::{Admission, Expression, Scope};
 use sekisho::principal::Claims;
 use sekisho::store::GrantsOf;
@@ -154,7 +155,8 @@ async fn who_must_not_be_here_any_more_is_out_with_all_they_have() {
 
 /// What the guard will be told of whoever shows this token.
 async fn claims_behind(world: &World, tokens: &Tokens) -> Option<Claims> {
-    let found = world.store.find_access_token(&Secret::new(tokens.access.as_str()).hash()).await;
+    let found =
+        world.store.find_access_token(&TokenKey::shown(&Secret::new(tokens.access.as_str()))).await;
     found.unwrap().map(|found| found.principal.identity.claims.clone())
 }
 

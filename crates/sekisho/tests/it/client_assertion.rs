@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sekisho::clock::{Clock as _, Timestamp};
-use sekisho::grant::{Grant, GrantId, IssuedTokens};
+use sekisho::grant::{Grant, GrantId, IssuedTokens, Turn};
 use sekisho::store::{Client, ClientOrigin, MemoryStore, TableLimits};
 use sekisho_protocol::Secret;
 use sekisho_protocol::oauth::{
@@ -137,6 +137,7 @@ async fn a_flood_of_strangers_assertions_keeps_nobody_else_out() {
         access_expires_at: world.clock.now().plus(Duration::from_hours(1)),
         refresh: None,
         scope: ScopeSet::of(["fortune"]),
+        turn: Turn::default(),
     };
     world.store.issue_to_machine(&grant, &tokens).await.unwrap();
     let show =

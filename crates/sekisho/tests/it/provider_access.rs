@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sekisho::authorization_server::{NoProviderToken, ProviderAccess};
 use sekisho::clock::Clock as _;
-use sekisho::grant::GrantId;
+use sekisho::grant::{GrantId, TokenKey};
 use sekisho::identity_provider::{ExchangeWish, ProviderToken};
 use sekisho_protocol::Secret;
 use testkit::scripted_provider::{Fault, Gives, Pause};
@@ -53,7 +53,8 @@ impl Scene {
 }
 
 async fn grant(world: &World, access: &str) -> GrantId {
-    let found = world.store.find_access_token(&Secret::new(access).hash()).await.unwrap();
+    let found =
+        world.store.find_access_token(&TokenKey::shown(&Secret::new(access))).await.unwrap();
     found.unwrap().principal.grant_id.clone()
 }
 

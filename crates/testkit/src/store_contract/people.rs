@@ -11,7 +11,7 @@ use sekisho::store::{
 };
 
 use super::{
-    AnyStore, DAY, LEASE, NOW, all_of, claim, claim_of, hash, is_alive, local, log_in, logout,
+    AnyStore, DAY, LEASE, NOW, all_of, claim, claim_of, hash, is_alive, key, local, log_in, logout,
     person, personal_token, redeem, session_of, subjects, user,
 };
 
@@ -43,7 +43,7 @@ async fn add_token(store: &AnyStore, name: &str, session: &ProviderSession) -> P
 }
 
 async fn opens(store: &AnyStore, token: &PersonalToken) -> bool {
-    store.find_access_token(&token.token).await.unwrap().is_some()
+    store.find_access_token(&key(token.token)).await.unwrap().is_some()
 }
 
 pub async fn an_account_session_is_begun_only_while_its_account_is_there(store: AnyStore) {

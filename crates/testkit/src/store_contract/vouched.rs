@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sekisho::clock::Timestamp;
-use sekisho::grant::{Grant, GrantId, IssuedTokens};
+use sekisho::grant::{Grant, IssuedTokens};
 use sekisho::principal::Identity;
 use sekisho::store::{
     AssertionShare, AssertionUse, LoggedOut, ProviderLogout, SessionEnd, UsedAssertion,
@@ -11,7 +11,8 @@ use sekisho::store::{
 use sekisho_protocol::oauth::{ClientId, ResourceUri};
 
 use super::{
-    AnyStore, DAY, NOW, claim, hash, is_alive, log_in, log_in_as, logout, person, scope, tokens,
+    AnyStore, DAY, NOW, claim, grant, hash, is_alive, log_in, log_in_as, logout, person, scope,
+    tokens,
 };
 
 pub(super) fn used(name: &str, share: &str, expires_at: Timestamp) -> UsedAssertion {
@@ -46,7 +47,7 @@ pub async fn a_full_share_of_assertions_leaves_the_others_theirs(store: AnyStore
 
 async fn vouch(store: &AnyStore, name: &str, identity: &Identity) {
     let grant = Grant {
-        id: GrantId::new(name),
+        id: grant(name),
         client_id: ClientId::new("client"),
         identity: identity.clone(),
         scope: scope("fortune"),

@@ -31,6 +31,7 @@ use sekisho_protocol::Secret;
 
 pub use self::instances::{INSTANCES_MAX, InstanceSeen};
 pub use self::open::PostgresOpenError;
+use self::sweep::Round;
 use self::verbs::Uncounted;
 use super::{Condition, SchemaAge, StoreError, TableLimits};
 
@@ -53,6 +54,7 @@ pub struct PostgresStore {
     instance_id: String,
     limits: TableLimits,
     uncounted: Uncounted,
+    round: Round,
     writer: Writer,
     readers: Readers,
 }
@@ -67,8 +69,16 @@ impl PostgresStore {
     /// password.
     pub async fn open(url: &Secret, limits: TableLimits) -> Result<Self, PostgresOpenError> {
         let open::Opened { place, instance_id, pool } = open::open(url, WAIT_MAX).await?;
-        let uncounted = Uncounted::default();
-        Ok(Self { place, instance_id, limits, uncounted, writer: pool.clone(), readers: pool })
+        let (uncounted, round) = (Uncounted::default(), Round::default());
+        Ok(Self {
+            place,
+            instance_id,
+            limits,
+            uncounted,
+            round,
+            writer: pool.clone(),
+            readers: pool,
+        })
     }
 
     /// Looks at the database without making or changing its schema.

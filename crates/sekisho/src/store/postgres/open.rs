@@ -274,7 +274,7 @@ pub(super) const MIGRATIONS_TABLE: &str = "CREATE TABLE IF NOT EXISTS _sqlx_migr
 )";
 
 /// Every schema there ever was, oldest first. Never changed once released, only added to.
-const MIGRATIONS: [Migration; 12] = [
+const MIGRATIONS: [Migration; 13] = [
     (1, "tables", include_str!("../../../migrations/postgres/0001_tables.sql")),
     (2, "refresh", include_str!("../../../migrations/postgres/0002_refresh.sql")),
     (3, "clients", include_str!("../../../migrations/postgres/0003_clients.sql")),
@@ -303,6 +303,7 @@ const MIGRATIONS: [Migration; 12] = [
         "shares and vouched",
         include_str!("../../../migrations/postgres/0012_shares_and_vouched.sql"),
     ),
+    (13, "families", include_str!("../../../migrations/postgres/0013_families.sql")),
 ];
 
 #[cfg(test)]

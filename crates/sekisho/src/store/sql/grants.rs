@@ -110,7 +110,7 @@ pub(super) async fn find_people(
     readers: &Readers,
     called: &str,
 ) -> Result<Vec<FoundPerson>, StoreError> {
-    // One statement for each way, so that each has its index.
+    // All grants are looked through: only the command line asks.
     query(
         "SELECT 0 AS way, issuer, subject FROM grants WHERE subject = $1 AND issuer <> $2
          UNION SELECT 1, issuer, subject FROM grants
@@ -121,6 +121,7 @@ pub(super) async fn find_people(
     .bind(key(called))
     .bind(CLIENT_ISSUER)
     .bind(i64::from(PEOPLE_FOUND_MAX))
+    .at_length()
     .fetch_all(readers, rows::found_person)
     .await
 }
@@ -153,6 +154,14 @@ macro_rules! ending {
                 "DELETE FROM provider_sessions WHERE over_since IS NULL AND check_at IS NULL AND ",
                 $sessions
             ),
+            concat!(
+                "DELETE FROM tokens
+                 WHERE family IN (SELECT substr(id, 1, 16) FROM grants WHERE ",
+                $grants,
+                ") AND grant_id IN (SELECT id FROM grants WHERE ",
+                $grants,
+                ")"
+            ),
             concat!("DELETE FROM grants WHERE ", $grants),
         ]
     };
@@ -161,7 +170,7 @@ macro_rules! ending {
 /// Ends grants with their tokens, the codes that would become some, and the provider's sessions
 /// behind them; gives the number of grants.
 pub(super) async fn end(step: &mut Step, of: &GrantsOf, now: Timestamp) -> Result<u64, StoreError> {
-    let [farewell, log, codes, sessions, grants] = match of {
+    let [farewell, log, codes, sessions, tokens, grants] = match of {
         GrantsOf::Everyone => ending!(grants: "TRUE", codes: "TRUE", sessions: "TRUE", "$1"),
         GrantsOf::Person { .. } => ending!(
             grants: "issuer = $1 AND subject = $2",
@@ -183,7 +192,7 @@ pub(super) async fn end(step: &mut Step, of: &GrantsOf, now: Timestamp) -> Resul
         about(statement, of).bind(now.unix_seconds()).execute(&mut *step).await?;
     }
     let mut ended = 0;
-    for statement in [codes, sessions, grants] {
+    for statement in [codes, sessions, tokens, grants] {
         ended = about(statement, of).execute(&mut *step).await?;
     }
     Ok(ended)

@@ -6,9 +6,10 @@ use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::{ClientId, ResourceUri, ScopeSet};
 use serde::de::DeserializeOwned;
 
+use super::sweep::TokenPlace;
 use super::{Column, Row, read, unavailable};
 use crate::clock::Timestamp;
-use crate::grant::{CodeGrant, FlowId, Grant, GrantId};
+use crate::grant::{CodeGrant, FlowId, Grant, GrantId, Turn};
 use crate::principal::{Claims, Identity, Principal};
 use crate::seal::Sealed;
 use crate::store::tries::TryRow;
@@ -100,7 +101,7 @@ pub(super) fn code(row: Row<'_>) -> Result<CodeRecord, StoreError> {
 }
 
 pub(super) fn access_token(row: Row<'_>) -> Result<AccessToken, StoreError> {
-    let row = Columns { row, table: "access_tokens" };
+    let row = Columns { row, table: "tokens" };
     let principal = Principal {
         identity: row.identity()?,
         client_id: ClientId::new(row.text("client_id")?),
@@ -117,7 +118,7 @@ pub(super) fn access_token(row: Row<'_>) -> Result<AccessToken, StoreError> {
 
 pub(super) fn refresh_token(row: Row<'_>) -> Result<RefreshToken, StoreError> {
     let successors = successors(row)?;
-    let row = Columns { row, table: "refresh_tokens" };
+    let row = Columns { row, table: "tokens" };
     Ok(RefreshToken {
         token: row.hash("token")?,
         grant: Grant {
@@ -131,6 +132,7 @@ pub(super) fn refresh_token(row: Row<'_>) -> Result<RefreshToken, StoreError> {
         expires_at: row.time("expires_at")?,
         is_spent: row.read("is_spent")?,
         successors,
+        turn: row.turn()?,
     })
 }
 
@@ -169,7 +171,7 @@ pub(super) fn found_person(row: Row<'_>) -> Result<FoundPerson, StoreError> {
 
 /// What a refresh token was traded for. A token traded under the first schema does not say.
 pub(super) fn successors(row: Row<'_>) -> Result<Option<Successors>, StoreError> {
-    let row = Columns { row, table: "refresh_tokens" };
+    let row = Columns { row, table: "tokens" };
     let Some(spent_at) = row.read::<Option<i64>>("spent_at")? else { return Ok(None) };
     Ok(Some(Successors {
         spent_at: Timestamp::from_unix_seconds(spent_at),
@@ -179,10 +181,27 @@ pub(super) fn successors(row: Row<'_>) -> Result<Option<Successors>, StoreError>
     }))
 }
 
-/// The grant of a refresh token, and whether the token is spent.
-pub(super) fn refresh_state(row: Row<'_>) -> Result<(GrantId, bool), StoreError> {
-    let row = Columns { row, table: "refresh_tokens" };
-    Ok((GrantId::new(row.text("grant_id")?), row.read("is_spent")?))
+/// What became of a refresh token.
+pub(super) enum RefreshState {
+    Unspent,
+    Spent(Option<Successors>),
+}
+
+/// The grant of a refresh token, and what became of the token.
+pub(super) fn refresh_state(row: Row<'_>) -> Result<(GrantId, RefreshState), StoreError> {
+    let columns = Columns { row, table: "tokens" };
+    let state = if columns.read("is_spent")? {
+        RefreshState::Spent(successors(row)?)
+    } else {
+        RefreshState::Unspent
+    };
+    Ok((GrantId::new(columns.text("grant_id")?), state))
+}
+
+/// What a token is kept under.
+pub(super) fn token_place(row: Row<'_>) -> Result<TokenPlace, StoreError> {
+    let row = Columns { row, table: "tokens" };
+    Ok((row.text("family")?, row.read("turn")?, row.read("token")?))
 }
 
 /// The number of a revocation and what was revoked.
@@ -289,6 +308,11 @@ impl Columns<'_> {
 
     fn text(&self, column: &str) -> Result<String, StoreError> {
         self.read(column)
+    }
+
+    fn turn(&self) -> Result<Turn, StoreError> {
+        let number = u32::try_from(self.read::<i64>("turn")?);
+        number.map(Turn::new).map_err(|error| self.unreadable(error))
     }
 
     fn time(&self, column: &str) -> Result<Timestamp, StoreError> {

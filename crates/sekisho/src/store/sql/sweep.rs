@@ -3,11 +3,13 @@
 //! What is to go is looked for by a reader, so that nobody waits for that, however much there is to look
 //! at. Then those rows go in one step, each by its key and only if it is still over.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use super::{Bind, Column, SqlStore, query, rows};
 use crate::clock::Timestamp;
 use crate::store::{
-    CONSENTS_KEPT, FAREWELLS_KEPT, FLOWS_KEPT, REFRESH_GRACE_MAX, REVOCATIONS_KEPT, StoreError,
-    Swept,
+    CONSENTS_KEPT, FAREWELLS_KEPT, FLOWS_KEPT, REFRESH_GRACE_MAX, REVOCATIONS_KEPT,
+    SWEPT_AT_ONCE_MAX, StoreError, Swept,
 };
 
 /// What goes: how it is found, `$1` rows of it at most, and how one of it goes, by its key `$1`. `$2`
@@ -58,7 +60,7 @@ macro_rules! unneeded {
 }
 
 /// In this order: what hangs on something goes before it.
-fn rules(now: Timestamp, unused_clients_before: Timestamp) -> [Rule; 19] {
+fn rules(now: Timestamp, unused_clients_before: Timestamp) -> [Rule; 16] {
     let ago = |time| Some(now.minus(time));
     let at = Some(now);
     [
@@ -67,28 +69,14 @@ fn rules(now: Timestamp, unused_clients_before: Timestamp) -> [Rule; 19] {
         rule!(Hash, "browser", "browser_sessions", { "expires_at <= $2" }, at),
         rule!(Number, "place", "tries", { "until <= $2" }, at),
         rule!(Hash, "assertion", "assertions", { "expires_at <= $2" }, at),
-        rule!(Hash, "token", "access_tokens", { "expires_at <= $2" }, at),
-        rule!(Hash, "token", "refresh_tokens", { "expires_at <= $2 AND is_spent = FALSE" }, at),
         rule!(
             Hash,
             "token",
-            "refresh_tokens",
-            { "expires_at <= $2 AND is_spent = TRUE" },
-            ago(REFRESH_GRACE_MAX)
-        ),
-        // Spent ones before their own end, once their grant has nothing left that a replay could
-        // cost it.
-        rule!(
-            Hash,
-            "token",
-            "refresh_tokens",
+            "older_tokens",
             {
-                "is_spent = TRUE
-                    AND NOT EXISTS (SELECT 1 FROM access_tokens AS living
-                        WHERE living.grant_id = refresh_tokens.grant_id)
-                    AND NOT EXISTS (SELECT 1 FROM refresh_tokens AS living
-                        WHERE living.grant_id = refresh_tokens.grant_id
-                            AND living.is_spent = FALSE)"
+                "NOT EXISTS (SELECT 1 FROM tokens
+                    WHERE tokens.family = older_tokens.family
+                        AND tokens.token = older_tokens.token)"
             },
             None
         ),
@@ -97,8 +85,8 @@ fn rules(now: Timestamp, unused_clients_before: Timestamp) -> [Rule; 19] {
             "id",
             "grants",
             {
-                "NOT EXISTS (SELECT 1 FROM access_tokens WHERE grant_id = grants.id)
-                    AND NOT EXISTS (SELECT 1 FROM refresh_tokens WHERE grant_id = grants.id)"
+                "NOT EXISTS (SELECT 1 FROM tokens
+                    WHERE family = substr(grants.id, 1, 16) AND grant_id = grants.id)"
             },
             None
         ),
@@ -151,6 +139,31 @@ fn rules(now: Timestamp, unused_clients_before: Timestamp) -> [Rule; 19] {
     ]
 }
 
+/// Removes clients that nobody preregistered, were not used since, and have no grant.
+pub(super) async fn idle_clients(
+    store: &SqlStore,
+    unused_since: Timestamp,
+) -> Result<Swept, StoreError> {
+    let rule = rule!(
+        Text,
+        "id",
+        "clients",
+        {
+            "last_used_at < $2 AND origin <> 'preregistered'
+                AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.client_id = clients.id)"
+        },
+        Some(unused_since)
+    );
+    let mut all = Swept::default();
+    loop {
+        let rows = apply::<String>(store, &rule, i64::from(SWEPT_AT_ONCE_MAX)).await?;
+        if rows == 0 {
+            return Ok(all);
+        }
+        all.rows += rows;
+    }
+}
+
 /// Removes some of it: `rows_max` at most, or nearly, since a few keys stand for several rows.
 pub(super) async fn some(
     store: &SqlStore,
@@ -158,7 +171,7 @@ pub(super) async fn some(
     unused_clients_before: Timestamp,
     rows_max: u32,
 ) -> Result<Swept, StoreError> {
-    let mut swept = Swept::default();
+    let mut swept = Swept { rows: tokens(store, now, i64::from(rows_max)).await? };
     for rule in rules(now, unused_clients_before) {
         let left = i64::from(rows_max).saturating_sub_unsigned(swept.rows);
         if left <= 0 {
@@ -171,6 +184,93 @@ pub(super) async fn some(
         };
     }
     Ok(swept)
+}
+
+/// How far the tokens were looked through: the last one that was removed, or nothing at the beginning of a
+/// round. They have no index by their end, which would be written with each of them.
+#[derive(Debug, Default)]
+pub(super) struct Round(Mutex<TokenPlace>);
+
+/// Family, turn and hash of a token.
+pub(super) type TokenPlace = (String, i64, Vec<u8>);
+
+impl Round {
+    fn place(&self) -> MutexGuard<'_, TokenPlace> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tokens at their end, `$1`; spent ones past their own (`$2`), or before it once their grant has
+/// nothing left that a replay could cost it, of which what came last tells.
+macro_rules! over {
+    () => {
+        "(kind <> 'spent' AND expires_at <= $1
+            OR kind = 'spent' AND (expires_at <= $2
+                OR NOT EXISTS (SELECT 1 FROM tokens AS living
+                    WHERE living.family = tokens.family AND living.grant_id = tokens.grant_id
+                        AND living.kind <> 'spent' AND living.turn = (
+                            SELECT MAX(turn) FROM tokens AS last
+                            WHERE last.family = tokens.family
+                                AND last.grant_id = tokens.grant_id))))"
+    };
+}
+
+/// Removes tokens that are over, from where the round stands. None is left only if it removes nothing.
+async fn tokens(store: &SqlStore, now: Timestamp, rows_max: i64) -> Result<u64, StoreError> {
+    let spent_before = now.minus(REFRESH_GRACE_MAX).unix_seconds();
+    loop {
+        let place = store.round.place().clone();
+        let (family, turn, token) = &place;
+        let found = query(concat!(
+            "SELECT family, turn, token FROM tokens WHERE (family, turn, token) > ($3, $4, $5) AND ",
+            over!(),
+            " ORDER BY family, turn, token LIMIT $6"
+        ))
+        .bind(now.unix_seconds())
+        .bind(spent_before)
+        .bind(family)
+        .bind(*turn)
+        .bind(token)
+        .bind(rows_max)
+        .at_length()
+        .fetch_all(&store.readers, rows::token_place)
+        .await?;
+        let is_round_over = i64::try_from(found.len()).is_ok_and(|found| found < rows_max);
+        let next = found.last().filter(|_| !is_round_over).cloned().unwrap_or_default();
+        *store.round.place() = next;
+        if found.is_empty() && place != TokenPlace::default() {
+            continue;
+        }
+        return remove_tokens(store, &found, now, spent_before).await;
+    }
+}
+
+async fn remove_tokens(
+    store: &SqlStore,
+    found: &[TokenPlace],
+    now: Timestamp,
+    spent_before: i64,
+) -> Result<u64, StoreError> {
+    if found.is_empty() {
+        return Ok(0);
+    }
+    let mut removed = 0;
+    let mut step = store.begin().await?;
+    for (family, turn, token) in found {
+        removed += query(concat!(
+            "DELETE FROM tokens WHERE family = $3 AND turn = $4 AND token = $5 AND ",
+            over!()
+        ))
+        .bind(now.unix_seconds())
+        .bind(spent_before)
+        .bind(family)
+        .bind(*turn)
+        .bind(token)
+        .execute(&mut step)
+        .await?;
+    }
+    step.commit().await?;
+    Ok(removed)
 }
 
 async fn apply<K>(store: &SqlStore, rule: &Rule, rows_max: i64) -> Result<u64, StoreError>

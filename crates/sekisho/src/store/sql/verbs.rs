@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::rows::RefreshState;
 use super::{Query, SqlStore, Step, flows, grants, provider_sessions, query, rows, sweep};
 use crate::clock::Timestamp;
-use crate::grant::{Grant, GrantId, IssuedTokens};
+use crate::grant::{Grant, GrantId, IssuedTokens, TokenKey, Turn};
 use crate::principal::Identity;
 use crate::seal::{KeyId, Sealed};
 use crate::store::{
@@ -29,6 +30,52 @@ use sekisho_protocol::SecretHash;
 use sekisho_protocol::oauth::ClientId;
 use sha2::{Digest as _, Sha256};
 
+/// The columns of an access token, and when it opens anything: a personal one only while its person is there.
+macro_rules! access_token {
+    (columns) => {
+        "tokens.token, grant_id, client_id, issuer, subject, name, email, email_verified, claims,
+            tokens.scope AS scope, resource, expires_at, last_used_at"
+    };
+    (opens) => {
+        "kind = 'access' AND (client_id <> $4 OR NOT EXISTS (SELECT 1 FROM gone_people
+            WHERE gone_people.issuer = grants.issuer AND gone_people.subject = grants.subject))"
+    };
+}
+
+/// The columns of a refresh token, and which it is.
+macro_rules! refresh_token {
+    (columns) => {
+        "tokens.token, turn, grant_id, client_id, issuer, subject, name, email, email_verified, claims,
+            grants.scope AS scope, resource, created_at, expires_at, kind = 'spent' AS is_spent,
+            spent_at, next_access, next_access_expires_at, next_scope"
+    };
+    (is) => {
+        "kind IN ('refresh', 'spent')"
+    };
+}
+
+/// Looks for the token `$2` in the family `$1`, in its turn `$3`; or among those that do not say where
+/// they are, since they are older.
+macro_rules! shown {
+    ($kind:ident, $which:ident) => {
+        concat!(
+            "SELECT ",
+            $kind!(columns),
+            " FROM tokens JOIN grants ON grants.id = tokens.grant_id
+             WHERE family = $1 AND turn = $3 AND tokens.token = $2 AND ",
+            $kind!($which),
+            " UNION ALL SELECT ",
+            $kind!(columns),
+            " FROM older_tokens
+             JOIN tokens ON tokens.family = older_tokens.family AND turn = 0
+                AND tokens.token = older_tokens.token
+             JOIN grants ON grants.id = tokens.grant_id
+             WHERE older_tokens.token = $2 AND ",
+            $kind!($which)
+        )
+    };
+}
+
 #[async_trait]
 impl Store for SqlStore {
     async fn instance_id(&self) -> Result<String, StoreError> {
@@ -38,7 +85,7 @@ impl Store for SqlStore {
     async fn register_client(&self, client: &Client) -> Result<(), StoreError> {
         let mut step = self.begin().await?;
         insert_client(&mut step, client).await?;
-        make_room(&mut step, client, self.limits.clients_max, &self.uncounted).await?;
+        make_room(&mut step, client, self.limits.clients_max, &self.uncounted.clients).await?;
         step.commit().await
     }
 
@@ -53,18 +100,30 @@ impl Store for SqlStore {
     }
 
     async fn begin_login(&self, login: &LoginRecord) -> Result<LoginBegun, StoreError> {
-        let begun = query(
+        let mut step = self.begin().await?;
+        if !self.uncounted.logins.take() {
+            let logins = query("SELECT COUNT(*) FROM logins")
+                .fetch_one(&mut step, rows::first::<i64>)
+                .await?;
+            let logins = u64::try_from(logins).unwrap_or_default();
+            if logins >= self.limits.logins_max {
+                step.commit().await?;
+                return Ok(LoginBegun::Full);
+            }
+            self.uncounted.logins.set(logins + 1, self.limits.logins_max);
+        }
+        query(
             "INSERT INTO logins (login_state, browser, sealed, expires_at)
-             SELECT $1, $2, $3, $4 WHERE (SELECT COUNT(*) FROM logins) < $5",
+             VALUES ($1, $2, $3, $4)",
         )
         .bind(bytes(&login.login_state))
         .bind(bytes(&login.browser))
         .bind(login.sealed.as_bytes())
         .bind(login.expires_at.unix_seconds())
-        .bind(limit(self.limits.logins_max))
-        .execute(&self.writer)
+        .execute(&mut step)
         .await?;
-        Ok(if begun == 0 { LoginBegun::Full } else { LoginBegun::Begun })
+        step.commit().await?;
+        Ok(LoginBegun::Begun)
     }
 
     async fn find_login(
@@ -81,16 +140,21 @@ impl Store for SqlStore {
         &self,
         login_state: &SecretHash,
     ) -> Result<Option<LoginRecord>, StoreError> {
-        // All rows, though there is one at most: the statement is committed once it has run to its
-        // end, and the answer must not come before that.
+        let mut step = self.begin().await?;
         let taken = query(
-            "DELETE FROM logins WHERE login_state = $1
-             RETURNING login_state, browser, sealed, expires_at",
+            "SELECT login_state, browser, sealed, expires_at FROM logins WHERE login_state = $1",
         )
         .bind(bytes(login_state))
-        .fetch_all(&self.writer, rows::login)
+        .fetch_optional(&mut step, rows::login)
         .await?;
-        Ok(taken.into_iter().next())
+        if taken.is_some() {
+            query("DELETE FROM logins WHERE login_state = $1")
+                .bind(bytes(login_state))
+                .execute(&mut step)
+                .await?;
+        }
+        step.commit().await?;
+        Ok(taken)
     }
 
     async fn issue_code(&self, code: &CodeRecord) -> Result<CodeIssue, StoreError> {
@@ -142,90 +206,85 @@ impl Store for SqlStore {
 
     async fn find_access_token(
         &self,
-        token: &SecretHash,
+        token: &TokenKey,
     ) -> Result<Option<Arc<AccessToken>>, StoreError> {
-        let found = query(
-            "SELECT token, grant_id, client_id, issuer, subject, name, email, email_verified,
-                claims, access_tokens.scope AS scope, resource, expires_at, last_used_at
-             FROM access_tokens JOIN grants ON grants.id = access_tokens.grant_id
-             WHERE token = $1 AND (client_id <> $2 OR NOT EXISTS (SELECT 1 FROM gone_people
-                WHERE gone_people.issuer = grants.issuer
-                    AND gone_people.subject = grants.subject))",
-        )
-        .bind(bytes(token))
-        .bind(PERSONAL_CLIENT)
-        .fetch_optional(&self.readers, rows::access_token)
-        .await?;
+        let statement = match token.turn {
+            Some(_) => shown!(access_token, opens),
+            None => concat!(
+                "SELECT ",
+                access_token!(columns),
+                " FROM tokens JOIN grants ON grants.id = tokens.grant_id
+                 WHERE family = $1 AND tokens.token = $2 AND $3 IS NULL AND ",
+                access_token!(opens)
+            ),
+        };
+        let found = query(statement)
+            .bind(key(&token.family))
+            .bind(bytes(&token.hash))
+            .bind(turn(token.turn))
+            .bind(PERSONAL_CLIENT)
+            .fetch_optional(&self.readers, rows::access_token)
+            .await?;
         Ok(found.map(Arc::new))
     }
 
     async fn find_refresh_token(
         &self,
-        token: &SecretHash,
+        token: &TokenKey,
     ) -> Result<Option<RefreshToken>, StoreError> {
-        query(
-            "SELECT token, grant_id, client_id, issuer, subject, name, email, email_verified,
-                claims, scope, resource, created_at, expires_at, is_spent, spent_at,
-                next_access, next_access_expires_at, next_scope
-             FROM refresh_tokens JOIN grants ON grants.id = refresh_tokens.grant_id
-             WHERE token = $1",
-        )
-        .bind(bytes(token))
-        .fetch_optional(&self.readers, rows::refresh_token)
-        .await
+        query(shown!(refresh_token, is))
+            .bind(key(&token.family))
+            .bind(bytes(&token.hash))
+            .bind(turn(token.turn))
+            .fetch_optional(&self.readers, rows::refresh_token)
+            .await
     }
 
     async fn rotate_refresh_token(
         &self,
-        token: &SecretHash,
+        token: &TokenKey,
         successors: &IssuedTokens,
         time: RotationTime,
     ) -> Result<RefreshRotation, StoreError> {
         let mut step = self.begin().await?;
-        let spent = query(
-            "UPDATE refresh_tokens SET is_spent = TRUE, spent_at = $2, next_access = $3,
-                next_access_expires_at = $4, next_scope = $5
-             WHERE token = $1 AND is_spent = FALSE
-             RETURNING grant_id",
+        let found = find_own(&mut step, token).await?;
+        let Some((grant_id, RefreshState::Unspent)) = found else {
+            step.commit().await?;
+            return Ok(match found {
+                None => RefreshRotation::Unknown,
+                Some((_, RefreshState::Spent(Some(earlier)))) if earlier.may_be_repeated(time) => {
+                    RefreshRotation::InGrace(earlier)
+                }
+                Some(_) => RefreshRotation::Replayed,
+            });
+        };
+        query(
+            "UPDATE tokens SET kind = 'spent', spent_at = $4, next_access = $5,
+                next_access_expires_at = $6, next_scope = $7
+             WHERE family = $1 AND turn = $3 AND token = $2",
         )
-        .bind(bytes(token))
+        .bind(key(&token.family))
+        .bind(bytes(&token.hash))
+        .bind(turn(token.turn))
         .bind(time.now.unix_seconds())
         .bind(bytes(&successors.access))
         .bind(successors.access_expires_at.unix_seconds())
         .bind(successors.scope.to_string())
-        .fetch_optional(&mut step, rows::first::<String>)
+        .execute(&mut step)
         .await?;
-        let Some(grant_id) = spent else {
-            let known = query(
-                "SELECT spent_at, next_access, next_access_expires_at, next_scope
-                 FROM refresh_tokens WHERE token = $1",
-            )
-            .bind(bytes(token))
-            .fetch_optional(&mut step, rows::successors)
-            .await?;
-            step.commit().await?;
-            let Some(traded) = known else { return Ok(RefreshRotation::Unknown) };
-            return Ok(match traded {
-                Some(earlier) if earlier.may_be_repeated(time) => RefreshRotation::InGrace(earlier),
-                Some(_) | None => RefreshRotation::Replayed,
-            });
-        };
-        insert_tokens(&mut step, &GrantId::new(grant_id), successors).await?;
+        insert_tokens(&mut step, &grant_id, successors).await?;
         step.commit().await?;
         Ok(RefreshRotation::Fresh)
     }
 
     async fn extend_refresh_token(
         &self,
-        token: &SecretHash,
+        token: &TokenKey,
         tokens: &IssuedTokens,
     ) -> Result<RefreshExtension, StoreError> {
         let mut step = self.begin().await?;
-        let found = query("SELECT grant_id, is_spent FROM refresh_tokens WHERE token = $1")
-            .bind(bytes(token))
-            .fetch_optional(&mut step, rows::refresh_state)
-            .await?;
-        let Some((grant_id, false)) = found else {
+        let found = find_own(&mut step, token).await?;
+        let Some((grant_id, RefreshState::Unspent)) = found else {
             step.commit().await?;
             return Ok(match found {
                 Some(_) => RefreshExtension::Spent,
@@ -233,11 +292,16 @@ impl Store for SqlStore {
             });
         };
         if let Some((_, expires_at)) = tokens.refresh {
-            query("UPDATE refresh_tokens SET expires_at = $2 WHERE token = $1")
-                .bind(bytes(token))
-                .bind(expires_at.unix_seconds())
-                .execute(&mut step)
-                .await?;
+            query(
+                "UPDATE tokens SET expires_at = $4
+                 WHERE family = $1 AND turn = $3 AND token = $2",
+            )
+            .bind(key(&token.family))
+            .bind(bytes(&token.hash))
+            .bind(turn(token.turn))
+            .bind(expires_at.unix_seconds())
+            .execute(&mut step)
+            .await?;
         }
         let access_only = IssuedTokens { refresh: None, ..tokens.clone() };
         insert_tokens(&mut step, &grant_id, &access_only).await?;
@@ -253,20 +317,22 @@ impl Store for SqlStore {
 
     async fn revoke_access_token(
         &self,
-        token: &SecretHash,
+        token: &TokenKey,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut step = self.begin().await?;
         query(
             "INSERT INTO revocations (access_token, revoked_at)
-             SELECT token, $2 FROM access_tokens WHERE token = $1",
+             SELECT token, $3 FROM tokens WHERE family = $1 AND token = $2 AND kind = 'access'",
         )
-        .bind(bytes(token))
+        .bind(key(&token.family))
+        .bind(bytes(&token.hash))
         .bind(now.unix_seconds())
         .execute(&mut step)
         .await?;
-        query("DELETE FROM access_tokens WHERE token = $1")
-            .bind(bytes(token))
+        query("DELETE FROM tokens WHERE family = $1 AND token = $2 AND kind = 'access'")
+            .bind(key(&token.family))
+            .bind(bytes(&token.hash))
             .execute(&mut step)
             .await?;
         step.commit().await
@@ -583,7 +649,8 @@ impl Store for SqlStore {
         now: Timestamp,
         idle_until: Timestamp,
     ) -> Result<Option<Identity>, StoreError> {
-        // All rows, though there is one at most: see take_login.
+        // All rows, though there is one at most: the statement is committed once it has run to its
+        // end, and the answer must not come before that.
         let used = query(
             "UPDATE browser_sessions SET idle_until = $3
              WHERE browser = $1 AND expires_at > $2 AND idle_until > $2
@@ -614,7 +681,7 @@ impl Store for SqlStore {
             .await?;
         if known.is_none() {
             insert_client(&mut step, client).await?;
-            make_room(&mut step, client, self.limits.clients_max, &self.uncounted).await?;
+            make_room(&mut step, client, self.limits.clients_max, &self.uncounted.clients).await?;
         } else {
             query(
                 "UPDATE clients SET metadata = $2, last_used_at = $4, created_at =
@@ -672,16 +739,7 @@ impl Store for SqlStore {
     }
 
     async fn sweep_idle_clients(&self, unused_since: Timestamp) -> Result<Swept, StoreError> {
-        let removed = query(
-            "DELETE FROM clients WHERE last_used_at < $1 AND origin <> $2
-                AND NOT EXISTS (SELECT 1 FROM grants WHERE grants.client_id = clients.id)",
-        )
-        .bind(unused_since.unix_seconds())
-        .bind(rows::origin_word(ClientOrigin::Preregistered))
-        .at_length()
-        .execute(&self.writer)
-        .await?;
-        Ok(Swept { rows: removed })
+        sweep::idle_clients(self, unused_since).await
     }
 
     async fn issue_to_machine(
@@ -915,28 +973,35 @@ async fn insert_client(step: &mut Step, client: &Client) -> Result<(), StoreErro
     Ok(())
 }
 
-/// How many clients may still come before they are counted again: counting looks at all of them,
-/// and while there is much room it can wait.
+/// Room in the tables that strangers fill.
 #[derive(Debug, Default)]
-pub(super) struct Uncounted(AtomicU64);
+pub(super) struct Uncounted {
+    clients: Room,
+    logins: Room,
+}
 
-impl Uncounted {
+/// How many rows may still come before they are counted again: counting looks at all of them, and
+/// while there is much room it can wait.
+#[derive(Debug, Default)]
+struct Room(AtomicU64);
+
+impl Room {
     /// Whether one more may come uncounted.
     fn take(&self) -> bool {
         self.0.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 
-    /// They were counted. Other processes add clients too, so not all the room is ours.
-    fn set(&self, clients: u64, clients_max: u64) {
-        let room = clients_max.saturating_sub(clients);
+    /// They were counted. Other processes add some too, so not all the room is ours.
+    fn set(&self, rows: u64, rows_max: u64) {
+        let room = rows_max.saturating_sub(rows);
         self.0.store((room / ROOM_SHARED_BY).min(UNCOUNTED_MAX), Relaxed);
     }
 }
 
-/// Processes on one store that can register as fast as they like and stay within the limit together.
+/// Processes on one store that can add as fast as they like and stay within the limit together.
 const ROOM_SHARED_BY: u64 = 16;
 
-/// Clients that come between two countings at most.
+/// Rows that come between two countings at most.
 const UNCOUNTED_MAX: u64 = 1024;
 
 /// Drops the oldest clients that never finished a login until there are no more than may be, or
@@ -945,7 +1010,7 @@ async fn make_room(
     step: &mut Step,
     newest: &Client,
     clients_max: u64,
-    uncounted: &Uncounted,
+    uncounted: &Room,
 ) -> Result<(), StoreError> {
     if uncounted.take() {
         return Ok(());
@@ -992,28 +1057,45 @@ pub(super) async fn insert_grant(step: &mut Step, grant: &Grant) -> Result<(), S
     Ok(())
 }
 
+/// The grant of a refresh token that is in its place, and what became of the token.
+async fn find_own(
+    step: &mut Step,
+    token: &TokenKey,
+) -> Result<Option<(GrantId, RefreshState)>, StoreError> {
+    query(
+        "SELECT grant_id, kind = 'spent' AS is_spent, spent_at, next_access,
+            next_access_expires_at, next_scope
+         FROM tokens WHERE family = $1 AND turn = $3 AND token = $2 AND kind <> 'access'",
+    )
+    .bind(key(&token.family))
+    .bind(bytes(&token.hash))
+    .bind(turn(token.turn))
+    .fetch_optional(step, rows::refresh_state)
+    .await
+}
+
 pub(super) async fn insert_tokens(
     step: &mut Step,
     grant_id: &GrantId,
     tokens: &IssuedTokens,
 ) -> Result<(), StoreError> {
-    query("INSERT INTO access_tokens (token, grant_id, scope, expires_at) VALUES ($1, $2, $3, $4)")
+    const ACCESS: &str =
+        "INSERT INTO tokens (family, turn, token, kind, grant_id, expires_at, scope)
+        VALUES ($1, $2, $3, 'access', $4, $5, $6)";
+    const PAIR: &str = "INSERT INTO tokens (family, turn, token, kind, grant_id, expires_at, scope)
+        VALUES ($1, $2, $3, 'access', $4, $5, $6), ($1, $2, $7, 'refresh', $4, $8, NULL)";
+    let insert = query(if tokens.refresh.is_some() { PAIR } else { ACCESS })
+        .bind(grant_id.family())
+        .bind(turn(Some(tokens.turn)))
         .bind(bytes(&tokens.access))
         .bind(grant_id.as_str())
-        .bind(tokens.scope.to_string())
         .bind(tokens.access_expires_at.unix_seconds())
-        .execute(&mut *step)
-        .await?;
-    let Some((refresh, expires_at)) = &tokens.refresh else { return Ok(()) };
-    query(
-        "INSERT INTO refresh_tokens (token, grant_id, expires_at, is_spent)
-         VALUES ($1, $2, $3, FALSE)",
-    )
-    .bind(bytes(refresh))
-    .bind(grant_id.as_str())
-    .bind(expires_at.unix_seconds())
-    .execute(&mut *step)
-    .await?;
+        .bind(tokens.scope.to_string());
+    let insert = match &tokens.refresh {
+        Some((refresh, expires_at)) => insert.bind(bytes(refresh)).bind(expires_at.unix_seconds()),
+        None => insert,
+    };
+    insert.execute(&mut *step).await?;
     Ok(())
 }
 
@@ -1025,6 +1107,10 @@ pub(super) fn key(text: &str) -> &str {
 
 pub(super) fn bytes(hash: &SecretHash) -> &[u8] {
     hash.as_bytes()
+}
+
+fn turn(turn: Option<Turn>) -> Option<i64> {
+    turn.map(|turn| i64::from(turn.number()))
 }
 
 fn limit(rows_max: u64) -> i64 {

@@ -30,6 +30,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use self::open::{Durability, OpenError};
+use self::sweep::Round;
 use self::verbs::Uncounted;
 use super::{Condition, SchemaAge, StoreError, TableLimits};
 
@@ -55,6 +56,7 @@ pub struct SqliteStore {
     instance_id: String,
     limits: TableLimits,
     uncounted: Uncounted,
+    round: Round,
     writer: Writer,
     readers: Readers,
 }
@@ -88,8 +90,8 @@ impl SqliteStore {
     ) -> Result<Self, OpenError> {
         let open::Opened { path, instance_id, writer, readers } =
             open::open(path, durability, wait_max).await?;
-        let uncounted = Uncounted::default();
-        Ok(Self { path, instance_id, limits, uncounted, writer, readers })
+        let (uncounted, round) = (Uncounted::default(), Round::default());
+        Ok(Self { path, instance_id, limits, uncounted, round, writer, readers })
     }
 
     /// Ends all connections and folds the write-ahead log into the file. Without it nothing is
@@ -208,7 +210,7 @@ mod tests {
         let breaks = async {
             let mut step = store.begin().await?;
             step.run("PRAGMA defer_foreign_keys = ON").await?;
-            query("INSERT INTO access_tokens VALUES (x'00', 'no grant', '', 0)")
+            query("INSERT INTO personal_tokens (grant_id, expires_at) VALUES ('no grant', 0)")
                 .execute(&mut step)
                 .await?;
             step.commit().await
@@ -222,6 +224,39 @@ mod tests {
         assert!(matches!(broken, Err(StoreError::Unavailable(_))), "{broken:?}");
         assert_eq!(names(&store).await, ["alice"]);
         assert!(store.add_user(&bob).await.unwrap(), "and it goes on");
+    }
+
+    #[tokio::test]
+    async fn nobody_reads_what_is_not_committed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = impatient(&folder).await.unwrap();
+        let commits = async {
+            let mut step = store.begin().await?;
+            add(&mut step, "bob").await?;
+            step.commit().await
+        };
+        let reads = async {
+            assert!(store.find_user("bob").await.unwrap().is_none(), "the step is over");
+            tokio::task::yield_now().await;
+        };
+        let (committed, ()) = tokio::join!(commits, reads);
+        committed.unwrap();
+        assert!(store.find_user("bob").await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_statement_is_planned_once_whatever_it_is_asked_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = impatient(&folder).await.unwrap();
+        let pen = store.writer.pen();
+        let pen = pen.lock().await;
+        let connection = pen.connection().unwrap();
+        let mut statement =
+            connection.prepare("SELECT seq FROM revocations WHERE seq > ?1 LIMIT 9").unwrap();
+        for cursor in 0..3 {
+            assert!(statement.query([cursor]).unwrap().next().unwrap().is_none());
+        }
+        assert_eq!(statement.get_status(rusqlite::StatementStatus::RePrepare), 0);
     }
 
     #[tokio::test]

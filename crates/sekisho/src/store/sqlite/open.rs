@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::time::Instant;
 
@@ -120,6 +121,8 @@ impl File {
         let connection = Connection::open_with_flags(&self.path, flags)?;
         connection.busy_timeout(Duration::ZERO)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT_MAX);
+        // A statement that compares with a parameter is not planned anew whenever its value changes.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         connection.pragma_update(None, "foreign_keys", true)?;
         let synchronous = match self.durability {
             Durability::Normal => "NORMAL",
@@ -144,7 +147,7 @@ pub(super) async fn open(
     let file = File { path, durability };
     let writer = Writer::new(prepare(&file, wait_max).await?, file.clone(), wait_max);
     let instance_id = migrate(&file.path, &writer).await?;
-    let readers = Readers::new(file.clone(), wait_max);
+    let readers = Readers::new(file.clone(), wait_max, &writer);
     Ok(Opened { path: file.path, instance_id, writer, readers })
 }
 
@@ -317,7 +320,7 @@ pub(super) const MIGRATIONS_TABLE: &str = "CREATE TABLE IF NOT EXISTS _sqlx_migr
 )";
 
 /// Every schema there ever was, oldest first. Never changed once released, only added to.
-const MIGRATIONS: [Migration; 12] = [
+const MIGRATIONS: [Migration; 13] = [
     (1, "tables", include_str!("../../../migrations/sqlite/0001_tables.sql")),
     (2, "refresh", include_str!("../../../migrations/sqlite/0002_refresh.sql")),
     (3, "clients", include_str!("../../../migrations/sqlite/0003_clients.sql")),
@@ -338,4 +341,5 @@ const MIGRATIONS: [Migration; 12] = [
         "shares and vouched",
         include_str!("../../../migrations/sqlite/0012_shares_and_vouched.sql"),
     ),
+    (13, "families", include_str!("../../../migrations/sqlite/0013_families.sql")),
 ];
