@@ -534,7 +534,9 @@ async fn tokens_of_an_older_version_open_are_traded_and_end_like_any() {
     let grant_id = grant("older");
     let id = grant_id.as_str();
     let hex = |secret: &Secret| -> String {
-        secret.hash().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+        let hash = secret.hash();
+        let digits: Vec<_> = hash.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        digits.concat()
     };
     let file = first_file(&format!(
         "INSERT INTO grants VALUES ('{id}', 'client', 'https://idp.example', 'alice', NULL, NULL, FALSE,
