@@ -4,8 +4,8 @@ use sekisho_protocol::Secret;
 
 use crate::grant::{GrantId, Turn};
 
-/// How much of a token nobody can guess, in bytes (RFC 6749 §10.10: 128 bits at least, better 160).
-const UNGUESSABLE: usize = 20;
+/// Hex digits of a token that nobody can guess: 160 bits (RFC 6749 §10.10: MUST be 128, SHOULD be 160).
+const UNGUESSABLE_DIGITS: usize = 40;
 
 /// `mcp_` and 64 hex digits: the grant's family, the turn there, and what nobody can guess.
 pub(crate) fn access_token(grant: &GrantId, turn: Turn) -> Secret {
@@ -43,8 +43,9 @@ pub(crate) fn older_refresh_token_of(bytes: &[u8; 32]) -> Secret {
 }
 
 fn token(kind: &str, grant: &GrantId, turn: Turn, bytes: &[u8; 32]) -> Secret {
-    let unguessable = bytes.first_chunk::<UNGUESSABLE>().map_or_else(String::new, |it| as_hex(it));
-    Secret::new(format!("{kind}_{}{:08x}{unguessable}", grant.family(), turn.number()))
+    let unguessable = as_hex(bytes);
+    let (family, turn) = (grant.family(), turn.number());
+    Secret::new(format!("{kind}_{family}{turn:08x}{unguessable:.UNGUESSABLE_DIGITS$}"))
 }
 
 /// `mcp_` and 32 hex digits: half as long as a token, so that neither passes for the other.

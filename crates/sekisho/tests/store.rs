@@ -13,12 +13,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rusqlite::Connection;
-use sekisho::grant::{Grant, IssuedTokens, TokenKey};
+use sekisho::grant::{Grant, GrantId, IssuedTokens, TokenKey};
 use sekisho::seal::{Purpose, Sealer};
 use sekisho::store::{
     CachedStore, Client, CodeRecord, CodeRedemption, Condition, Contents, DueSessions, Durability,
     GrantsOf, LOCAL_ISSUER, LocalUser, LoginRecord, MemoryStore, OpenError, PostgresStore,
-    ProviderSession, RefreshRotation, SchemaAge, SqliteStore, Store, StoreError, TableLimits,
+    ProviderSession, RefreshRotation, SchemaAge, SqliteStore, Store, StoreError, Swept,
+    TableLimits,
 };
 use sekisho_protocol::oauth::ClientId;
 use sekisho_protocol::{Secret, SecretHash};
@@ -526,57 +527,168 @@ async fn tokens_of_the_provider_that_an_older_version_kept_are_found_again() {
     assert_eq!(claimed, expected, "at the grant they were sealed at, and due");
 }
 
-/// There a token was all random and said nothing of its grant.
-#[tokio::test]
-async fn tokens_of_an_older_version_open_are_traded_and_end_like_any() {
-    let secret = |kind: &str, digit: &str| Secret::new(format!("{kind}_{}", digit.repeat(64)));
-    let (access, refresh, spent) = (secret("mcp", "a"), secret("mcpr", "b"), secret("mcpr", "c"));
-    let grant_id = grant("older");
-    let id = grant_id.as_str();
-    let hex = |secret: &Secret| -> String {
-        let hash = secret.hash();
-        let digits: Vec<_> = hash.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        digits.concat()
-    };
-    let file = first_file(&format!(
-        "INSERT INTO grants VALUES ('{id}', 'client', 'https://idp.example', 'alice', NULL, NULL, FALSE,
-            'fortune', 'http://localhost:8000/mcp', NULL, 1795305600);
-        INSERT INTO access_tokens VALUES (x'{}', '{id}', 'fortune', 1795305600);
-        INSERT INTO refresh_tokens VALUES (x'{}', '{id}', 1795305600, FALSE);
-        INSERT INTO refresh_tokens VALUES (x'{}', '{id}', 1795305600, TRUE);",
-        hex(&access),
-        hex(&refresh),
-        hex(&spent),
-    ));
-    let store = file.open().await;
-    let opens = async |token: &Secret| {
-        let found = store.find_access_token(&TokenKey::shown(token)).await.unwrap();
-        found.map(|found| found.principal.grant_id.clone())
-    };
-    assert_eq!(opens(&access).await, Some(grant_id.clone()));
-    assert_eq!(opens(&secret("mcp", "d")).await, None, "another one");
-    assert_eq!(opens(&refresh).await, None, "no access token");
-    let find = async |token: &Secret| {
-        store.find_refresh_token(&TokenKey::shown(token)).await.unwrap().unwrap()
-    };
-    assert!(find(&spent).await.is_spent);
-    let found = find(&refresh).await;
-    assert!(!found.is_spent);
-    let traded = store.rotate_refresh_token(&found.key(), &tokens("next"), STRICT).await.unwrap();
-    assert_eq!(traded, RefreshRotation::Fresh);
-    assert!(find(&refresh).await.is_spent, "and is still found");
-    let next = store.find_refresh_token(&key(refresh_of("next"))).await.unwrap().unwrap();
-    assert_eq!(next.grant.id, grant_id);
+/// Tokens of before schema 13: all of them was random, and said nothing of their grant.
+struct OlderTokens {
+    grant: GrantId,
+    access: Secret,
+    refresh: Secret,
+    spent: Secret,
+}
 
-    store.revoke_grant(&grant_id, NOW).await.unwrap();
-    assert_eq!(opens(&access).await, None);
-    for token in [&refresh, &spent] {
-        assert_eq!(store.find_refresh_token(&TokenKey::shown(token)).await.unwrap(), None);
+impl OlderTokens {
+    fn new() -> Self {
+        let secret = |kind: &str, digit: &str| Secret::new(format!("{kind}_{}", digit.repeat(64)));
+        let (access, refresh, spent) =
+            (secret("mcp", "a"), secret("mcpr", "b"), secret("mcpr", "c"));
+        Self { grant: grant("older"), access, refresh, spent }
     }
-    store.sweep(NOW, NOW).await.unwrap();
+
+    /// Their rows, with hashes as this database has them written.
+    fn rows(&self, hash: impl Fn(&str) -> String) -> String {
+        let id = self.grant.as_str();
+        let hash = |secret: &Secret| {
+            let of = secret.hash();
+            let digits: Vec<_> = of.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+            hash(&digits.concat())
+        };
+        format!(
+            "INSERT INTO access_tokens VALUES ({}, '{id}', 'fortune', 1795305600);
+            INSERT INTO refresh_tokens VALUES ({}, '{id}', 1795305600, FALSE);
+            INSERT INTO refresh_tokens VALUES ({}, '{id}', 1795305600, TRUE);",
+            hash(&self.access),
+            hash(&self.refresh),
+            hash(&self.spent),
+        )
+    }
+
+    /// They open, are traded and end like any; nothing of them is left then.
+    async fn go_on(&self, store: &dyn Store) {
+        let opens = async |token: &Secret| {
+            let found = store.find_access_token(&TokenKey::shown(token)).await.unwrap();
+            found.map(|found| found.principal.grant_id.clone())
+        };
+        assert_eq!(opens(&self.access).await, Some(self.grant.clone()));
+        assert_eq!(opens(&Secret::new(format!("mcp_{}", "d".repeat(64)))).await, None, "another");
+        assert_eq!(opens(&self.refresh).await, None, "no access token");
+        let find = async |token: &Secret| {
+            store.find_refresh_token(&TokenKey::shown(token)).await.unwrap().unwrap()
+        };
+        assert!(find(&self.spent).await.is_spent);
+        let found = find(&self.refresh).await;
+        assert!(!found.is_spent);
+        let next = tokens("next");
+        let traded = store.rotate_refresh_token(&found.key(), &next, STRICT).await.unwrap();
+        assert_eq!(traded, RefreshRotation::Fresh);
+        assert!(find(&self.refresh).await.is_spent, "and is still found");
+        let next = store.find_refresh_token(&key(refresh_of("next"))).await.unwrap().unwrap();
+        assert_eq!(next.grant.id, self.grant);
+
+        store.revoke_grant(&self.grant, NOW).await.unwrap();
+        assert_eq!(opens(&self.access).await, None);
+        for token in [&self.refresh, &self.spent] {
+            assert_eq!(store.find_refresh_token(&TokenKey::shown(token)).await.unwrap(), None);
+        }
+        store.sweep(NOW, NOW).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn tokens_of_an_older_file_go_on() {
+    let older = OlderTokens::new();
+    let id = older.grant.as_str();
+    let file = first_file(&format!(
+        "INSERT INTO grants VALUES ('{id}', 'client', 'https://idp.example', 'alice', NULL, NULL,
+            FALSE, 'fortune', 'http://localhost:8000/mcp', NULL, 1795305600);
+        {}",
+        older.rows(|digits| format!("x'{digits}'"))
+    ));
+    older.go_on(&*file.open().await).await;
     let raw = Connection::open(&file.path).unwrap();
     let left = "SELECT (SELECT COUNT(*) FROM tokens) + (SELECT COUNT(*) FROM older_tokens)";
     assert_eq!(raw.query_row(left, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+}
+
+#[tokio::test]
+async fn tokens_of_an_older_database_go_on() {
+    let older = OlderTokens::new();
+    let url = testkit::postgres::database();
+    let open = async || PostgresStore::open(&url, TableLimits::default()).await.unwrap();
+    open().await.close().await;
+    // As schema 12 had it.
+    testkit::postgres::execute(
+        &url,
+        &format!(
+            "SET search_path = sekisho;
+            DELETE FROM _sqlx_migrations WHERE version = 13;
+            DROP TABLE tokens, older_tokens;
+            CREATE TABLE access_tokens (token BYTEA PRIMARY KEY, grant_id TEXT, scope TEXT,
+                expires_at BIGINT);
+            CREATE TABLE refresh_tokens (token BYTEA PRIMARY KEY, grant_id TEXT, expires_at BIGINT,
+                is_spent BOOLEAN, spent_at BIGINT, next_access BYTEA, next_access_expires_at BIGINT,
+                next_scope TEXT);
+            CREATE INDEX logins_by_end ON logins (expires_at);
+            CREATE INDEX clients_by_use ON clients (last_used_at);
+            CREATE INDEX grants_by_subject ON grants (subject);
+            CREATE INDEX grants_by_name ON grants (name);
+            CREATE INDEX grants_by_email ON grants (email);
+            INSERT INTO grants (id, client_id, issuer, subject, email_verified, scope, resource,
+                created_at)
+            VALUES ('{}', 'client', 'https://idp.example', 'alice', FALSE, 'fortune',
+                'http://localhost:8000/mcp', 1795305600);
+            {}",
+            older.grant.as_str(),
+            older.rows(|digits| format!("'\\x{digits}'"))
+        ),
+    );
+    older.go_on(&open().await).await;
+}
+
+/// More tokens than one statement looks at, half of which are over.
+const MANY: u64 = 25_000;
+
+#[tokio::test]
+async fn however_many_tokens_there_are_those_that_are_over_go() {
+    let file = File::new();
+    let store = file.open().await;
+    let grant = sign_in(&any(&store), "a", &person("alice")).await;
+    let raw = Connection::open(&file.path).unwrap();
+    raw.execute_batch(&format!(
+        "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {MANY})
+        INSERT INTO tokens (family, turn, token, kind, grant_id, expires_at, scope)
+        SELECT substr('{id}', 1, 16), n / 10, randomblob(32), 'access', '{id}', {now} + n % 2, 'fortune'
+        FROM numbers",
+        id = grant.id.as_str(),
+        now = NOW.unix_seconds(),
+    ))
+    .unwrap();
+    assert_eq!(store.sweep(NOW, NOW).await.unwrap(), Swept { rows: MANY / 2 });
+    assert_eq!(store.sweep(NOW, NOW).await.unwrap(), Swept { rows: 0 });
+    let left = "SELECT COUNT(*) FROM tokens WHERE kind = 'access' AND expires_at > ?1";
+    let left: i64 = raw.query_row(left, [NOW.unix_seconds()], |row| row.get(0)).unwrap();
+    assert_eq!(left.unsigned_abs(), MANY / 2 + 1, "and that of the sign-in");
+    assert!(is_alive(&any(&store), "a").await);
+}
+
+#[tokio::test]
+async fn however_many_tokens_a_database_has_those_that_are_over_go() {
+    let url = testkit::postgres::database();
+    let store = Arc::new(PostgresStore::open(&url, TableLimits::default()).await.unwrap());
+    let seen: Arc<dyn Store> = store.clone();
+    let grant = sign_in(&seen, "a", &person("alice")).await;
+    testkit::postgres::execute(
+        &url,
+        &format!(
+            "INSERT INTO sekisho.tokens (family, turn, token, kind, grant_id, expires_at, scope)
+            SELECT substr('{id}', 1, 16), n / 10, sha256(n::text::bytea), 'access', '{id}',
+                {now} + n % 2, 'fortune'
+            FROM generate_series(1, {MANY}) AS numbers (n)",
+            id = grant.id.as_str(),
+            now = NOW.unix_seconds(),
+        ),
+    );
+    assert_eq!(store.sweep(NOW, NOW).await.unwrap(), Swept { rows: MANY / 2 });
+    assert_eq!(store.sweep(NOW, NOW).await.unwrap(), Swept { rows: 0 });
+    assert!(is_alive(&seen, "a").await);
 }
 
 // --- the cache ----------------------------------------------------------------------------------

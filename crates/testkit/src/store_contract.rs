@@ -437,7 +437,8 @@ pub async fn tokens_carry_what_was_granted(store: AnyStore) {
         let resource = grant.resource.clone();
         let last_noted = LastNoted::new(None);
         let (principal, admitted) = (Arc::new(principal), Admitted::default());
-        let expected = AccessToken { principal, resource, last_noted, admitted };
+        let turn = Turn::default();
+        let expected = AccessToken { principal, resource, last_noted, admitted, turn };
         let found = store.find_access_token(&key(access_of(name))).await.unwrap().unwrap();
         assert_eq!(*found, expected);
         let (token, expires_at) = narrowed.refresh.unwrap();
@@ -1360,8 +1361,9 @@ pub async fn a_token_is_found_in_its_turn_and_in_its_family(store: AnyStore) {
     let kept = IssuedTokens { turn, ..tokens("d") };
     let spent = store.extend_refresh_token(&key, &kept).await.unwrap();
     assert_eq!(spent, RefreshExtension::Spent);
-    store.revoke_access_token(&TokenKey::of(&grant.id, None, access_of("b")), NOW).await.unwrap();
     let key = TokenKey::of(&grant.id, Some(turn), access_of("b"));
+    let found = store.find_access_token(&key).await.unwrap().unwrap();
+    store.revoke_access_token(&found.key(), NOW).await.unwrap();
     assert_eq!(store.find_access_token(&key).await.unwrap(), None);
 }
 

@@ -54,8 +54,8 @@ impl AuthorizationServer {
         } else if let Some(found) = self.store.find_access_token(&key).await?
             && found.principal.client_id == client.id
         {
-            let Principal { identity, grant_id, token, .. } = &*found.principal;
-            self.store.revoke_access_token(&TokenKey::of(grant_id, None, *token), now).await?;
+            self.store.revoke_access_token(&found.key(), now).await?;
+            let Principal { identity, grant_id, .. } = &*found.principal;
             note(client, identity, grant_id, &"access token");
         }
         Ok(())

@@ -652,6 +652,7 @@ mod tests {
     use sekisho_protocol::oauth::{ResourceUri, ScopeSet};
 
     use super::*;
+    use crate::grant::Turn;
     use crate::principal::{Claims, Principal};
     use crate::store::{Admitted, LastNoted, MemoryStore, TableLimits};
 
@@ -734,6 +735,7 @@ mod tests {
         let resource = ResourceUri::new("http://localhost:8000/mcp");
         let last_noted = LastNoted::new(None);
         let (principal, admitted) = (Arc::new(principal), Admitted::default());
-        Arc::new(AccessToken { principal, resource, last_noted, admitted })
+        let turn = Turn::default();
+        Arc::new(AccessToken { principal, resource, last_noted, admitted, turn })
     }
 }

@@ -791,7 +791,8 @@ impl Tables {
         let resource = owner.grant.resource.clone();
         let last_noted = LastNoted::new(owner.last_used_at);
         let (principal, admitted) = (Arc::new(principal), Admitted::default());
-        let access = AccessToken { principal, resource, last_noted, admitted };
+        let turn = tokens.turn;
+        let access = AccessToken { principal, resource, last_noted, admitted, turn };
         owner.access_tokens.insert(tokens.access);
         self.access_tokens.insert(tokens.access, Arc::new(access));
         if let Some((refresh, expires_at)) = tokens.refresh {
@@ -873,6 +874,7 @@ impl Tables {
                     principal: Arc::new(principal),
                     resource: access.resource.clone(),
                     last_noted: LastNoted::new(row.last_used_at),
+                    turn: access.turn,
                     admitted: Admitted::default(),
                 });
             }

@@ -191,6 +191,15 @@ pub struct AccessToken {
     pub last_noted: LastNoted,
     /// Whether its person may be here, by the settings of the moment.
     pub admitted: Admitted,
+    /// Its turn in its family.
+    pub turn: Turn,
+}
+
+impl AccessToken {
+    /// What it is looked up by.
+    pub fn key(&self) -> TokenKey {
+        TokenKey::of(&self.principal.grant_id, Some(self.turn), self.principal.token)
+    }
 }
 
 /// A refresh token that was not yet traded, or was.
@@ -556,7 +565,8 @@ pub trait Store: fmt::Debug + Send + Sync {
         tokens: &IssuedTokens,
     ) -> Result<CodeRedemption, StoreError>;
 
-    /// The access token, expired or not; `None` once revoked. Looked for in its whole family if the key has no turn. Shared, so that a store which holds
+    /// The access token, expired or not; `None` once revoked. A key without a turn is looked for in the
+    /// whole family. Shared, so that a store which holds
     /// it in memory copies nothing.
     async fn find_access_token(
         &self,
@@ -567,12 +577,13 @@ pub trait Store: fmt::Debug + Send + Sync {
     fn access_token_in_memory(&self, _token: &SecretHash) -> Option<Arc<AccessToken>> {
         None
     }
-    /// The refresh token, spent, expired or not; `None` once revoked.
+    /// The refresh token, spent, expired or not; `None` once revoked. The key has its turn.
     async fn find_refresh_token(
         &self,
         token: &TokenKey,
     ) -> Result<Option<RefreshToken>, StoreError>;
-    /// Marks the refresh token as spent and stores its successors, all or nothing.
+    /// Marks the refresh token as spent and stores its successors, all or nothing. `token` is
+    /// [`RefreshToken::key`]: what is shown need not say where it lies.
     async fn rotate_refresh_token(
         &self,
         token: &TokenKey,
@@ -580,7 +591,8 @@ pub trait Store: fmt::Debug + Send + Sync {
         time: RotationTime,
     ) -> Result<RefreshRotation, StoreError>;
     /// Stores an access token and gives the refresh token, which stays what it is, the end that
-    /// `tokens` says, all or nothing. For clients that keep their refresh token.
+    /// `tokens` says, all or nothing. For clients that keep their refresh token. `token` is
+    /// [`RefreshToken::key`].
     async fn extend_refresh_token(
         &self,
         token: &TokenKey,
@@ -589,7 +601,7 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Ends a grant and all its tokens. Ending one that is not there is fine.
     async fn revoke_grant(&self, grant: &GrantId, now: Timestamp) -> Result<(), StoreError>;
-    /// Ends one access token.
+    /// Ends one access token; `token` is [`AccessToken::key`].
     async fn revoke_access_token(&self, token: &TokenKey, now: Timestamp)
     -> Result<(), StoreError>;
     /// What was revoked after `cursor`, by whichever process, oldest first and at most

@@ -31,7 +31,7 @@ use sekisho_protocol::Secret;
 
 pub use self::instances::{INSTANCES_MAX, InstanceSeen};
 pub use self::open::PostgresOpenError;
-use self::sweep::Round;
+use self::sweep::SweepCursor;
 use self::verbs::Uncounted;
 use super::{Condition, SchemaAge, StoreError, TableLimits};
 
@@ -54,7 +54,7 @@ pub struct PostgresStore {
     instance_id: String,
     limits: TableLimits,
     uncounted: Uncounted,
-    round: Round,
+    sweep_cursor: SweepCursor,
     writer: Writer,
     readers: Readers,
 }
@@ -69,13 +69,13 @@ impl PostgresStore {
     /// password.
     pub async fn open(url: &Secret, limits: TableLimits) -> Result<Self, PostgresOpenError> {
         let open::Opened { place, instance_id, pool } = open::open(url, WAIT_MAX).await?;
-        let (uncounted, round) = (Uncounted::default(), Round::default());
+        let (uncounted, sweep_cursor) = (Uncounted::default(), SweepCursor::default());
         Ok(Self {
             place,
             instance_id,
             limits,
             uncounted,
-            round,
+            sweep_cursor,
             writer: pool.clone(),
             readers: pool,
         })

@@ -207,6 +207,8 @@ async fn migrate(place: &str, pool: &PgPool) -> Result<String, PostgresOpenError
     let refused = |error| refusal(place, error);
     let mut step = Step(pool.begin().await.map_err(|error| refusal(place, unavailable(error)))?);
     take_turn(&mut step).await.map_err(refused)?;
+    // Writing a large table anew takes longer than any request may.
+    step.run("SET LOCAL statement_timeout = 0").await.map_err(refused)?;
     let is_there = query("SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)")
         .bind(SCHEMA)
         .fetch_one(&mut step, rows::first::<bool>)

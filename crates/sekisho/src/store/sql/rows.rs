@@ -113,7 +113,7 @@ pub(super) fn access_token(row: Row<'_>) -> Result<AccessToken, StoreError> {
     let resource = ResourceUri::new(row.text("resource")?);
     let last_noted = LastNoted::new(row.time_if_any("last_used_at")?);
     let (principal, admitted) = (Arc::new(principal), Admitted::default());
-    Ok(AccessToken { principal, resource, last_noted, admitted })
+    Ok(AccessToken { principal, resource, last_noted, admitted, turn: row.turn()? })
 }
 
 pub(super) fn refresh_token(row: Row<'_>) -> Result<RefreshToken, StoreError> {

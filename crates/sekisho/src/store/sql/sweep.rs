@@ -59,23 +59,30 @@ macro_rules! unneeded {
     };
 }
 
-/// In this order: what hangs on something goes before it.
-fn rules(now: Timestamp, unused_clients_before: Timestamp) -> [Rule; 16] {
-    let ago = |time| Some(now.minus(time));
+/// On which nothing hangs.
+fn standing_alone(now: Timestamp) -> [Rule; 5] {
     let at = Some(now);
     [
-        rule!(Text, "id", "flows", { "begun_at <= $2" }, ago(FLOWS_KEPT)),
+        rule!(Text, "id", "flows", { "begun_at <= $2" }, Some(now.minus(FLOWS_KEPT))),
         rule!(Hash, "login_state", "logins", { "expires_at <= $2" }, at),
         rule!(Hash, "browser", "browser_sessions", { "expires_at <= $2" }, at),
         rule!(Number, "place", "tries", { "until <= $2" }, at),
         rule!(Hash, "assertion", "assertions", { "expires_at <= $2" }, at),
+    ]
+}
+
+/// What goes after the tokens, in this order: what hangs on something goes before it.
+fn hanging_on_tokens(now: Timestamp, unused_clients_before: Timestamp) -> [Rule; 11] {
+    let ago = |time| Some(now.minus(time));
+    let at = Some(now);
+    [
         rule!(
             Hash,
             "token",
             "older_tokens",
             {
                 "NOT EXISTS (SELECT 1 FROM tokens
-                    WHERE tokens.family = older_tokens.family
+                    WHERE tokens.family = older_tokens.family AND tokens.turn = 0
                         AND tokens.token = older_tokens.token)"
             },
             None
@@ -171,31 +178,56 @@ pub(super) async fn some(
     unused_clients_before: Timestamp,
     rows_max: u32,
 ) -> Result<Swept, StoreError> {
-    let mut swept = Swept { rows: tokens(store, now, i64::from(rows_max)).await? };
-    for rule in rules(now, unused_clients_before) {
-        let left = i64::from(rows_max).saturating_sub_unsigned(swept.rows);
+    let rows_max = i64::from(rows_max);
+    let mut rows = apply_all(store, &standing_alone(now), rows_max).await?;
+    if rows < rows_max.unsigned_abs() {
+        rows += tokens(store, now, rows_max.saturating_sub_unsigned(rows)).await?;
+    }
+    let left = rows_max.saturating_sub_unsigned(rows);
+    rows += apply_all(store, &hanging_on_tokens(now, unused_clients_before), left).await?;
+    if rows == 0 {
+        // It is over; the next one looks again.
+        *store.sweep_cursor.reached() = Reached::default();
+    }
+    Ok(Swept { rows })
+}
+
+async fn apply_all(store: &SqlStore, rules: &[Rule], rows_max: i64) -> Result<u64, StoreError> {
+    let mut rows = 0;
+    for rule in rules {
+        let left = rows_max.saturating_sub_unsigned(rows);
         if left <= 0 {
             break;
         }
-        swept.rows += match rule.key {
-            Key::Hash => apply::<Vec<u8>>(store, &rule, left).await?,
-            Key::Text => apply::<String>(store, &rule, left).await?,
-            Key::Number => apply::<i64>(store, &rule, left).await?,
+        rows += match rule.key {
+            Key::Hash => apply::<Vec<u8>>(store, rule, left).await?,
+            Key::Text => apply::<String>(store, rule, left).await?,
+            Key::Number => apply::<i64>(store, rule, left).await?,
         };
     }
-    Ok(swept)
+    Ok(rows)
 }
 
-/// How far the tokens were looked through: the last one that was removed, or nothing at the beginning of a
-/// round. They have no index by their end, which would be written with each of them.
+/// How far a sweep has looked through the tokens. They have no index by their end, which would be written
+/// with each of them.
 #[derive(Debug, Default)]
-pub(super) struct Round(Mutex<TokenPlace>);
+pub(super) struct SweepCursor(Mutex<Reached>);
+
+#[derive(Debug, Default, Clone)]
+struct Reached {
+    /// The last one looked at; nothing at the beginning.
+    place: TokenPlace,
+    /// Whether something went since the beginning. What is spent may go for that, and is looked at again.
+    has_removed: bool,
+    /// Whether all were looked at: until the sweep is over, nobody looks again.
+    is_done: bool,
+}
 
 /// Family, turn and hash of a token.
 pub(super) type TokenPlace = (String, i64, Vec<u8>);
 
-impl Round {
-    fn place(&self) -> MutexGuard<'_, TokenPlace> {
+impl SweepCursor {
+    fn reached(&self) -> MutexGuard<'_, Reached> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -203,6 +235,15 @@ impl Round {
 /// Tokens at their end, `$1`; spent ones past their own (`$2`), or before it once their grant has
 /// nothing left that a replay could cost it, of which what came last tells.
 macro_rules! over {
+    ($up_to:literal) => {
+        concat!(
+            "SELECT family, turn, token FROM tokens WHERE (family, turn, token) > ($3, $4, $5)",
+            $up_to,
+            " AND ",
+            over!(),
+            " ORDER BY family, turn, token LIMIT $6"
+        )
+    };
     () => {
         "(kind <> 'spent' AND expires_at <= $1
             OR kind = 'spent' AND (expires_at <= $2
@@ -215,35 +256,57 @@ macro_rules! over {
     };
 }
 
-/// Removes tokens that are over, from where the round stands. None is left only if it removes nothing.
+/// Removes tokens that are over, from where the sweep stands.
 async fn tokens(store: &SqlStore, now: Timestamp, rows_max: i64) -> Result<u64, StoreError> {
     let spent_before = now.minus(REFRESH_GRACE_MAX).unix_seconds();
     loop {
-        let place = store.round.place().clone();
-        let (family, turn, token) = &place;
-        let found = query(concat!(
-            "SELECT family, turn, token FROM tokens WHERE (family, turn, token) > ($3, $4, $5) AND ",
-            over!(),
-            " ORDER BY family, turn, token LIMIT $6"
-        ))
-        .bind(now.unix_seconds())
-        .bind(spent_before)
+        let reached = store.sweep_cursor.reached().clone();
+        if reached.is_done {
+            return Ok(0);
+        }
+        let (family, turn, token) = &reached.place;
+        let last = query(
+            "SELECT family, turn, token FROM tokens WHERE (family, turn, token) > ($1, $2, $3)
+             ORDER BY family, turn, token LIMIT 1 OFFSET $4",
+        )
         .bind(family)
         .bind(*turn)
         .bind(token)
-        .bind(rows_max)
+        .bind(TOKENS_LOOKED_AT_MAX - 1)
         .at_length()
-        .fetch_all(&store.readers, rows::token_place)
+        .fetch_optional(&store.readers, rows::token_place)
         .await?;
-        let is_round_over = i64::try_from(found.len()).is_ok_and(|found| found < rows_max);
-        let next = found.last().filter(|_| !is_round_over).cloned().unwrap_or_default();
-        *store.round.place() = next;
-        if found.is_empty() && place != TokenPlace::default() {
-            continue;
+        let statement = match last {
+            Some(_) => over!(" AND (family, turn, token) <= ($7, $8, $9)"),
+            None => over!(""),
+        };
+        let mut found = query(statement)
+            .bind(now.unix_seconds())
+            .bind(spent_before)
+            .bind(family)
+            .bind(*turn)
+            .bind(token)
+            .bind(rows_max)
+            .at_length();
+        if let Some((family, turn, token)) = &last {
+            found = found.bind(family).bind(*turn).bind(token);
         }
-        return remove_tokens(store, &found, now, spent_before).await;
+        let found = found.fetch_all(&store.readers, rows::token_place).await?;
+        let is_full = i64::try_from(found.len()).is_ok_and(|found| found >= rows_max);
+        let next = if is_full { found.last().cloned() } else { last };
+        let has_removed = reached.has_removed || !found.is_empty();
+        *store.sweep_cursor.reached() = match next {
+            Some(place) => Reached { place, has_removed, is_done: false },
+            None => Reached { is_done: !has_removed, ..Reached::default() },
+        };
+        if !found.is_empty() {
+            return remove_tokens(store, &found, now, spent_before).await;
+        }
     }
 }
+
+/// Tokens that one statement looks at: some hundredths of a second.
+const TOKENS_LOOKED_AT_MAX: i64 = 10_000;
 
 async fn remove_tokens(
     store: &SqlStore,

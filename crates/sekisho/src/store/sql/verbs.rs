@@ -33,7 +33,7 @@ use sha2::{Digest as _, Sha256};
 /// The columns of an access token, and when it opens anything: a personal one only while its person is there.
 macro_rules! access_token {
     (columns) => {
-        "tokens.token, grant_id, client_id, issuer, subject, name, email, email_verified, claims,
+        "tokens.token, turn, grant_id, client_id, issuer, subject, name, email, email_verified, claims,
             tokens.scope AS scope, resource, expires_at, last_used_at"
     };
     (opens) => {
@@ -100,29 +100,25 @@ impl Store for SqlStore {
     }
 
     async fn begin_login(&self, login: &LoginRecord) -> Result<LoginBegun, StoreError> {
-        let mut step = self.begin().await?;
-        if !self.uncounted.logins.take() {
-            let logins = query("SELECT COUNT(*) FROM logins")
-                .fetch_one(&mut step, rows::first::<i64>)
-                .await?;
-            let logins = u64::try_from(logins).unwrap_or_default();
-            if logins >= self.limits.logins_max {
-                step.commit().await?;
-                return Ok(LoginBegun::Full);
-            }
-            self.uncounted.logins.set(logins + 1, self.limits.logins_max);
+        const INSERT: &str = "INSERT INTO logins (login_state, browser, sealed, expires_at)
+            VALUES ($1, $2, $3, $4)";
+        const INSERT_COUNTED: &str = "INSERT INTO logins (login_state, browser, sealed, expires_at)
+            SELECT $1, $2, $3, $4 WHERE (SELECT COUNT(*) FROM logins) < $5
+            RETURNING (SELECT COUNT(*) FROM logins)";
+        let (room, logins_max) = (&self.uncounted.logins, self.limits.logins_max);
+        let is_room_known = room.take();
+        let insert = query(if is_room_known { INSERT } else { INSERT_COUNTED })
+            .bind(bytes(&login.login_state))
+            .bind(bytes(&login.browser))
+            .bind(login.sealed.as_bytes())
+            .bind(login.expires_at.unix_seconds());
+        if is_room_known {
+            insert.execute(&self.writer).await?;
+            return Ok(LoginBegun::Begun);
         }
-        query(
-            "INSERT INTO logins (login_state, browser, sealed, expires_at)
-             VALUES ($1, $2, $3, $4)",
-        )
-        .bind(bytes(&login.login_state))
-        .bind(bytes(&login.browser))
-        .bind(login.sealed.as_bytes())
-        .bind(login.expires_at.unix_seconds())
-        .execute(&mut step)
-        .await?;
-        step.commit().await?;
+        let counted = insert.bind(limit(logins_max)).fetch_all(&self.writer, rows::first::<i64>);
+        let Some(logins) = counted.await?.pop() else { return Ok(LoginBegun::Full) };
+        room.set(u64::try_from(logins).unwrap_or_default(), logins_max);
         Ok(LoginBegun::Begun)
     }
 
@@ -140,21 +136,16 @@ impl Store for SqlStore {
         &self,
         login_state: &SecretHash,
     ) -> Result<Option<LoginRecord>, StoreError> {
-        let mut step = self.begin().await?;
+        // All rows, though there is one at most: the statement is committed once it has run to its
+        // end, and the answer must not come before that.
         let taken = query(
-            "SELECT login_state, browser, sealed, expires_at FROM logins WHERE login_state = $1",
+            "DELETE FROM logins WHERE login_state = $1
+             RETURNING login_state, browser, sealed, expires_at",
         )
         .bind(bytes(login_state))
-        .fetch_optional(&mut step, rows::login)
+        .fetch_all(&self.writer, rows::login)
         .await?;
-        if taken.is_some() {
-            query("DELETE FROM logins WHERE login_state = $1")
-                .bind(bytes(login_state))
-                .execute(&mut step)
-                .await?;
-        }
-        step.commit().await?;
-        Ok(taken)
+        Ok(taken.into_iter().next())
     }
 
     async fn issue_code(&self, code: &CodeRecord) -> Result<CodeIssue, StoreError> {
@@ -210,6 +201,7 @@ impl Store for SqlStore {
     ) -> Result<Option<Arc<AccessToken>>, StoreError> {
         let statement = match token.turn {
             Some(_) => shown!(access_token, opens),
+            // The number is named so that it is there.
             None => concat!(
                 "SELECT ",
                 access_token!(columns),
@@ -258,10 +250,10 @@ impl Store for SqlStore {
                 Some(_) => RefreshRotation::Replayed,
             });
         };
-        query(
+        let spent = query(
             "UPDATE tokens SET kind = 'spent', spent_at = $4, next_access = $5,
                 next_access_expires_at = $6, next_scope = $7
-             WHERE family = $1 AND turn = $3 AND token = $2",
+             WHERE family = $1 AND turn = $3 AND token = $2 AND kind = 'refresh'",
         )
         .bind(key(&token.family))
         .bind(bytes(&token.hash))
@@ -272,6 +264,9 @@ impl Store for SqlStore {
         .bind(successors.scope.to_string())
         .execute(&mut step)
         .await?;
+        if spent == 0 {
+            return Ok(RefreshRotation::Unknown);
+        }
         insert_tokens(&mut step, &grant_id, successors).await?;
         step.commit().await?;
         Ok(RefreshRotation::Fresh)
@@ -323,18 +318,24 @@ impl Store for SqlStore {
         let mut step = self.begin().await?;
         query(
             "INSERT INTO revocations (access_token, revoked_at)
-             SELECT token, $3 FROM tokens WHERE family = $1 AND token = $2 AND kind = 'access'",
+             SELECT token, $4 FROM tokens
+             WHERE family = $1 AND turn = $3 AND token = $2 AND kind = 'access'",
         )
         .bind(key(&token.family))
         .bind(bytes(&token.hash))
+        .bind(turn(token.turn))
         .bind(now.unix_seconds())
         .execute(&mut step)
         .await?;
-        query("DELETE FROM tokens WHERE family = $1 AND token = $2 AND kind = 'access'")
-            .bind(key(&token.family))
-            .bind(bytes(&token.hash))
-            .execute(&mut step)
-            .await?;
+        query(
+            "DELETE FROM tokens
+             WHERE family = $1 AND turn = $3 AND token = $2 AND kind = 'access'",
+        )
+        .bind(key(&token.family))
+        .bind(bytes(&token.hash))
+        .bind(turn(token.turn))
+        .execute(&mut step)
+        .await?;
         step.commit().await
     }
 
@@ -649,8 +650,7 @@ impl Store for SqlStore {
         now: Timestamp,
         idle_until: Timestamp,
     ) -> Result<Option<Identity>, StoreError> {
-        // All rows, though there is one at most: the statement is committed once it has run to its
-        // end, and the answer must not come before that.
+        // All rows, though there is one at most: see take_login.
         let used = query(
             "UPDATE browser_sessions SET idle_until = $3
              WHERE browser = $1 AND expires_at > $2 AND idle_until > $2
@@ -1010,14 +1010,14 @@ async fn make_room(
     step: &mut Step,
     newest: &Client,
     clients_max: u64,
-    uncounted: &Room,
+    room: &Room,
 ) -> Result<(), StoreError> {
-    if uncounted.take() {
+    if room.take() {
         return Ok(());
     }
     let clients =
         query("SELECT COUNT(*) FROM clients").fetch_one(&mut *step, rows::first::<i64>).await?;
-    uncounted.set(u64::try_from(clients).unwrap_or_default(), clients_max);
+    room.set(u64::try_from(clients).unwrap_or_default(), clients_max);
     let too_many = clients.saturating_sub(limit(clients_max));
     if too_many > 0 {
         query(

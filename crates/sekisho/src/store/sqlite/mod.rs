@@ -1,6 +1,6 @@
 //! A store in one `SQLite` file, shared by the server and the command line.
 //!
-//! One connection writes (`writer.rs`), a few read. The verbs are those of every SQL database:
+//! One connection writes (`writer.rs`), and reads what is short while nobody writes; a few others read. The verbs are those of every SQL database:
 //! `sql/verbs.rs`.
 
 #[path = "../sql/condition.rs"]
@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use self::open::{Durability, OpenError};
-use self::sweep::Round;
+use self::sweep::SweepCursor;
 use self::verbs::Uncounted;
 use super::{Condition, SchemaAge, StoreError, TableLimits};
 
@@ -56,7 +56,7 @@ pub struct SqliteStore {
     instance_id: String,
     limits: TableLimits,
     uncounted: Uncounted,
-    round: Round,
+    sweep_cursor: SweepCursor,
     writer: Writer,
     readers: Readers,
 }
@@ -90,8 +90,8 @@ impl SqliteStore {
     ) -> Result<Self, OpenError> {
         let open::Opened { path, instance_id, writer, readers } =
             open::open(path, durability, wait_max).await?;
-        let (uncounted, round) = (Uncounted::default(), Round::default());
-        Ok(Self { path, instance_id, limits, uncounted, round, writer, readers })
+        let (uncounted, sweep_cursor) = (Uncounted::default(), SweepCursor::default());
+        Ok(Self { path, instance_id, limits, uncounted, sweep_cursor, writer, readers })
     }
 
     /// Ends all connections and folds the write-ahead log into the file. Without it nothing is
@@ -251,12 +251,11 @@ mod tests {
         let pen = store.writer.pen();
         let pen = pen.lock().await;
         let connection = pen.connection().unwrap();
-        let mut statement =
-            connection.prepare("SELECT seq FROM revocations WHERE seq > ?1 LIMIT 9").unwrap();
-        for cursor in 0..3 {
-            assert!(statement.query([cursor]).unwrap().next().unwrap().is_none());
+        let ask = || connection.prepare_cached("SELECT seq FROM revocations LIMIT ?1").unwrap();
+        for rows_max in 1..4 {
+            assert!(ask().query([rows_max]).unwrap().next().unwrap().is_none());
         }
-        assert_eq!(statement.get_status(rusqlite::StatementStatus::RePrepare), 0);
+        assert_eq!(ask().get_status(rusqlite::StatementStatus::RePrepare), 0);
     }
 
     #[tokio::test]

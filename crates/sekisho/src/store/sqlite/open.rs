@@ -121,7 +121,8 @@ impl File {
         let connection = Connection::open_with_flags(&self.path, flags)?;
         connection.busy_timeout(Duration::ZERO)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT_MAX);
-        // A statement that compares with a parameter is not planned anew whenever its value changes.
+        // Else a statement with a parameter in LIMIT, or compared by = in a join or under ORDER BY, is planned anew
+        // each time it is taken from the cache.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         connection.pragma_update(None, "foreign_keys", true)?;
         let synchronous = match self.durability {

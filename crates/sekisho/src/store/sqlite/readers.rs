@@ -1,4 +1,4 @@
-//! Those who read: beside each other and beside the writer, each on a connection of its own for the
+//! Those who read: on the writer's connection while nobody writes, else each on a connection of its own for the
 //! moment that a statement takes.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::BUSY_RETRY_EVERY;
 use super::open::File;
-use super::statements::{is_busy, unavailable};
+use super::statements::{Length, is_busy, unavailable};
 use super::writer::{Pen, Writer};
 use crate::store::StoreError;
 
@@ -34,12 +34,12 @@ impl Readers {
     /// when another process opens it after a crash.
     pub(super) async fn ask<T>(
         &self,
-        is_long: bool,
+        length: Length,
         mut work: impl FnMut(&Connection) -> Result<T, StoreError> + Send,
     ) -> Result<T, StoreError> {
         let mut give_up_at = None;
         loop {
-            let answer = match self.pen_if_free(is_long) {
+            let answer = match self.pen_if_free(length) {
                 Some(pen) => work(pen.connection()?),
                 None => self.ask_once(&mut work),
             };
@@ -54,9 +54,11 @@ impl Readers {
 
     /// The writer's connection, if nobody writes: it need not read again what it wrote, as another one must
     /// after each commit. Not for what takes long.
-    fn pen_if_free(&self, is_long: bool) -> Option<tokio::sync::MutexGuard<'_, Pen>> {
-        let pen = if is_long { None } else { self.pen.try_lock().ok() };
-        pen.filter(|pen| !pen.is_open())
+    fn pen_if_free(&self, length: Length) -> Option<tokio::sync::MutexGuard<'_, Pen>> {
+        match length {
+            Length::Short => self.pen.try_lock().ok().filter(|pen| !pen.is_open()),
+            Length::Long => None,
+        }
     }
 
     fn ask_once<T>(

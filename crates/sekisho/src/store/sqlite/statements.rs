@@ -13,32 +13,32 @@ use super::writer::{Step, Writer};
 use crate::store::StoreError;
 
 /// A row of an answer, while it is looked at.
-pub(super) type Row<'r> = &'r Looked<'r>;
+pub(super) type Row<'r> = &'r RowReader<'r>;
 
 /// Columns are read by name and mostly one after the other: the next one is looked at first.
-pub(super) struct Looked<'r> {
+pub(super) struct RowReader<'r> {
     row: &'r rusqlite::Row<'r>,
     next: Cell<usize>,
 }
 
-impl<'r> Looked<'r> {
+impl<'r> RowReader<'r> {
     const fn new(row: &'r rusqlite::Row<'r>) -> Self {
         Self { row, next: Cell::new(0) }
     }
 }
 
 /// By what a column is read: its number or its name.
-pub(super) trait Place {
+pub(super) trait ColumnIndex {
     fn find(self, row: Row<'_>) -> rusqlite::Result<usize>;
 }
 
-impl Place for usize {
+impl ColumnIndex for usize {
     fn find(self, _: Row<'_>) -> rusqlite::Result<usize> {
         Ok(self)
     }
 }
 
-impl Place for &str {
+impl ColumnIndex for &str {
     fn find(self, row: Row<'_>) -> rusqlite::Result<usize> {
         let statement: &Statement<'_> = row.row.as_ref();
         let next = row.next.get();
@@ -55,19 +55,28 @@ impl Place for &str {
 pub(super) trait Column: FromSql {}
 impl<T: FromSql> Column for T {}
 
-pub(super) fn read<T: Column>(row: Row<'_>, column: impl Place) -> rusqlite::Result<T> {
+pub(super) fn read<T: Column>(row: Row<'_>, column: impl ColumnIndex) -> rusqlite::Result<T> {
     row.row.get(column.find(row)?)
+}
+
+/// How long a statement may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Length {
+    /// Microseconds.
+    Short,
+    /// It may look at a whole table.
+    Long,
 }
 
 /// A statement with its values, `$1` first.
 pub(super) struct Query<'q> {
     statement: &'static str,
     values: Vec<Value<'q>>,
-    is_long: bool,
+    length: Length,
 }
 
 pub(super) fn query<'q>(statement: &'static str) -> Query<'q> {
-    Query { statement, values: Vec::with_capacity(VALUES_USUAL), is_long: false }
+    Query { statement, values: Vec::with_capacity(VALUES_USUAL), length: Length::Short }
 }
 
 impl<'q> Query<'q> {
@@ -78,13 +87,13 @@ impl<'q> Query<'q> {
 
     /// It may look at a whole table: other requests go on meanwhile.
     pub(super) const fn at_length(mut self) -> Self {
-        self.is_long = true;
+        self.length = Length::Long;
         self
     }
 
     /// Gives the number of rows that were written.
     pub(super) async fn execute(self, on: impl On) -> Result<u64, StoreError> {
-        on.with(self.is_long, |connection| {
+        on.with(self.length, |connection| {
             self.carry_out(connection, |statement| {
                 Ok(statement.raw_execute().map_err(unavailable)? as u64)
             })
@@ -97,12 +106,12 @@ impl<'q> Query<'q> {
         on: impl On,
         read: impl Fn(Row<'_>) -> Result<T, StoreError> + Send + Sync,
     ) -> Result<Vec<T>, StoreError> {
-        on.with(self.is_long, |connection| {
+        on.with(self.length, |connection| {
             self.carry_out(connection, |statement| {
                 let mut rows = statement.raw_query();
                 let mut found = Vec::new();
                 while let Some(row) = rows.next().map_err(unavailable)? {
-                    found.push(read(&Looked::new(row))?);
+                    found.push(read(&RowReader::new(row))?);
                 }
                 Ok(found)
             })
@@ -115,11 +124,11 @@ impl<'q> Query<'q> {
         on: impl On,
         read: impl Fn(Row<'_>) -> Result<T, StoreError> + Send + Sync,
     ) -> Result<Option<T>, StoreError> {
-        on.with(self.is_long, |connection| {
+        on.with(self.length, |connection| {
             self.carry_out(connection, |statement| {
                 let mut rows = statement.raw_query();
                 let row = rows.next().map_err(unavailable)?;
-                row.map(|row| read(&Looked::new(row))).transpose()
+                row.map(|row| read(&RowReader::new(row))).transpose()
             })
         })
         .await
@@ -141,7 +150,10 @@ impl<'q> Query<'q> {
     ) -> Result<T, StoreError> {
         let mut statement = connection.prepare_cached(self.statement).map_err(unavailable)?;
         self.bind_to(&mut statement).map_err(unavailable)?;
-        if self.is_long { aside(|| run(&mut statement)) } else { run(&mut statement) }
+        match self.length {
+            Length::Short => run(&mut statement),
+            Length::Long => aside(|| run(&mut statement)),
+        }
     }
 
     /// `SQLite` numbers `$1`, `$2`, … as they come in the text; the name says which is meant.
@@ -164,7 +176,7 @@ impl<'q> Query<'q> {
 pub(super) trait On: Send {
     fn with<T: Send>(
         self,
-        is_long: bool,
+        length: Length,
         work: impl FnMut(&Connection) -> Result<T, StoreError> + Send,
     ) -> impl Future<Output = Result<T, StoreError>> + Send;
 }
@@ -172,7 +184,7 @@ pub(super) trait On: Send {
 impl On for &mut Step {
     async fn with<T: Send>(
         self,
-        _is_long: bool,
+        _: Length,
         mut work: impl FnMut(&Connection) -> Result<T, StoreError> + Send,
     ) -> Result<T, StoreError> {
         // A long step, as a sweep's, lets others use the thread now and then.
@@ -184,11 +196,11 @@ impl On for &mut Step {
 impl On for &Writer {
     async fn with<T: Send>(
         self,
-        is_long: bool,
+        length: Length,
         work: impl FnMut(&Connection) -> Result<T, StoreError> + Send,
     ) -> Result<T, StoreError> {
         let mut step = self.begin().await?;
-        let done = step.with(is_long, work).await?;
+        let done = step.with(length, work).await?;
         step.commit().await?;
         Ok(done)
     }
@@ -197,10 +209,10 @@ impl On for &Writer {
 impl On for &Readers {
     async fn with<T: Send>(
         self,
-        is_long: bool,
+        length: Length,
         work: impl FnMut(&Connection) -> Result<T, StoreError> + Send,
     ) -> Result<T, StoreError> {
-        self.ask(is_long, work).await
+        self.ask(length, work).await
     }
 }
 

@@ -4,7 +4,8 @@
 //! the same transaction, and then all of it is committed: pages of the file that several of them wrote
 //! are written once. Nobody hears how their step came out before the commit that holds it, and if that
 //! fails, all of them hear that the store is not available. What a step wrote that fails by itself is
-//! undone by itself: each has a savepoint, but for the first, with which all that there is is undone.
+//! undone by itself: each but the first has a savepoint. The first is undone with the whole transaction,
+//! which holds nothing else then.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,7 +86,7 @@ impl Writer {
             }
             tokio::time::sleep(BUSY_RETRY_EVERY).await;
         }
-        // Whoever is the first is undone with the whole of it: a savepoint copies each page that is written.
+        // The first needs none: nothing else is in the transaction. It would copy each page before it is written.
         let is_first = pen.batch.as_ref().is_some_and(|batch| batch.steps == 0);
         let step = Step { pen, is_over: false, is_first };
         if !is_first {
