@@ -18,7 +18,6 @@ use sekisho_protocol::oauth::{
     OAuthError, OAuthErrorCode, RefreshRequest, ScopeSet, TokenEndpointAuthMethod,
 };
 use sekisho_protocol::{Secret, SecretHash};
-
 use zeroize::Zeroizing;
 
 use super::refusal::Refusal;
