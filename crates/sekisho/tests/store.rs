@@ -729,11 +729,15 @@ async fn what_another_process_revokes_is_refused_here_within_a_second() {
     let file = File::new();
     let (here, there) = (file.open().await, file.open().await);
     let cached = Arc::new(CachedStore::new(any(&here)));
-    let following = tokio::spawn(Arc::clone(&cached).follow(Duration::from_millis(250)));
     let seen = any(&cached);
     let alice = person("alice");
     let local = sekisho::principal::Identity { issuer: LOCAL_ISSUER.into(), ..person("bob") };
     sign_in(&seen, "stays", &person("carol")).await;
+    assert!(is_cached(&cached, "stays").await);
+    let following = tokio::spawn(Arc::clone(&cached).follow(Duration::from_millis(250)));
+    // Its first look forgets all there is.
+    let is_followed = || async { cached.access_token_in_memory(&access_of("stays")).is_none() };
+    wait_until(is_followed).await;
     let user = LocalUser { name: "bob".into(), password_hash: "hash".into(), created_at: NOW };
     there.add_user(&user).await.unwrap();
 
