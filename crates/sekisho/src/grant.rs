@@ -46,6 +46,11 @@ impl GrantId {
     pub fn family(&self) -> &str {
         self.0.get(..FAMILY_DIGITS).unwrap_or(&self.0)
     }
+
+    /// The first 24 hex digits of its tokens of that turn.
+    pub(crate) fn place(&self, turn: Turn) -> String {
+        format!("{}{:08x}", self.family(), turn.number())
+    }
 }
 
 /// Hex digits of a grant's id at the beginning of its tokens.

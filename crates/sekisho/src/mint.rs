@@ -2,34 +2,32 @@
 
 use sekisho_protocol::Secret;
 
-use crate::grant::{GrantId, Turn};
-
 /// Hex digits of a token that nobody can guess: 160 bits (RFC 6749 §10.10: MUST be 128, SHOULD be 160).
 const UNGUESSABLE_DIGITS: usize = 40;
 
-/// `mcp_` and 64 hex digits: the grant's family, the turn there, and what nobody can guess.
-pub(crate) fn access_token(grant: &GrantId, turn: Turn) -> Secret {
-    access_token_of(grant, turn, &bytes())
+/// `mcp_` and 64 hex digits: the 24 that say where it is kept (`GrantId::place`), and what nobody can guess.
+pub(crate) fn access_token(place: &str) -> Secret {
+    access_token_of(place, &bytes())
 }
 
 /// `mcpr_`, and as an access token.
-pub(crate) fn refresh_token(grant: &GrantId, turn: Turn) -> Secret {
-    refresh_token_of(grant, turn, &bytes())
+pub(crate) fn refresh_token(place: &str) -> Secret {
+    refresh_token_of(place, &bytes())
 }
 
 /// `mcpp_`, and as an access token: a personal access token.
-pub(crate) fn personal_token(grant: &GrantId) -> Secret {
-    token("mcpp", grant, Turn::default(), &bytes())
+pub(crate) fn personal_token(place: &str) -> Secret {
+    token("mcpp", place, &bytes())
 }
 
 /// An access token made of bytes that nobody can guess.
-pub(crate) fn access_token_of(grant: &GrantId, turn: Turn, bytes: &[u8; 32]) -> Secret {
-    token("mcp", grant, turn, bytes)
+pub(crate) fn access_token_of(place: &str, bytes: &[u8; 32]) -> Secret {
+    token("mcp", place, bytes)
 }
 
 /// A refresh token made of bytes that nobody can guess.
-pub(crate) fn refresh_token_of(grant: &GrantId, turn: Turn, bytes: &[u8; 32]) -> Secret {
-    token("mcpr", grant, turn, bytes)
+pub(crate) fn refresh_token_of(place: &str, bytes: &[u8; 32]) -> Secret {
+    token("mcpr", place, bytes)
 }
 
 /// An access token in the form of before, when all of it was what nobody could guess.
@@ -42,10 +40,9 @@ pub(crate) fn older_refresh_token_of(bytes: &[u8; 32]) -> Secret {
     Secret::new(format!("mcpr_{}", as_hex(bytes)))
 }
 
-fn token(kind: &str, grant: &GrantId, turn: Turn, bytes: &[u8; 32]) -> Secret {
+fn token(kind: &str, place: &str, bytes: &[u8; 32]) -> Secret {
     let unguessable = as_hex(bytes);
-    let (family, turn) = (grant.family(), turn.number());
-    Secret::new(format!("{kind}_{family}{turn:08x}{unguessable:.UNGUESSABLE_DIGITS$}"))
+    Secret::new(format!("{kind}_{place}{unguessable:.UNGUESSABLE_DIGITS$}"))
 }
 
 /// `mcp_` and 32 hex digits: half as long as a token, so that neither passes for the other.
@@ -94,17 +91,16 @@ fn as_hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grant::TokenKey;
 
     #[test]
     fn the_formats_are_as_promised() {
-        let (grant, turn) = (GrantId::new(id()), Turn::new(u32::MAX));
+        let place = "0123456789abcdef01234567";
         let rows = [
-            (access_token(&grant, turn), "mcp_", 64),
-            (refresh_token(&grant, turn), "mcpr_", 64),
-            (personal_token(&grant), "mcpp_", 64),
-            (access_token_of(&grant, turn, &bytes()), "mcp_", 64),
-            (refresh_token_of(&grant, turn, &bytes()), "mcpr_", 64),
+            (access_token(place), "mcp_", 64),
+            (refresh_token(place), "mcpr_", 64),
+            (personal_token(place), "mcpp_", 64),
+            (access_token_of(place, &bytes()), "mcp_", 64),
+            (refresh_token_of(place, &bytes()), "mcpr_", 64),
             (code(), "mcp_", 32),
         ];
         for (secret, prefix, digits) in rows {
@@ -113,30 +109,5 @@ mod tests {
             assert!(rest.bytes().all(|byte| byte.is_ascii_hexdigit()), "{prefix}");
         }
         assert_ne!(id(), id());
-    }
-
-    #[test]
-    fn a_token_is_looked_for_in_the_family_of_its_grant() {
-        let (grant, first) = (GrantId::new(id()), Turn::default());
-        let rows = [
-            (access_token(&grant, Turn::new(0x0100)), Turn::new(0x0100)),
-            (refresh_token(&grant, first.next()), Turn::new(1)),
-            (personal_token(&grant), first),
-        ];
-        for (token, turn) in rows {
-            assert_eq!(TokenKey::shown(&token), TokenKey::of(&grant, Some(turn), token.hash()));
-        }
-        let digits = hex::<32>();
-        let no_tokens = [
-            ("", "nothing"),
-            (digits.as_str(), "no kind"),
-            (&format!("mcp_{digits}0"), "too long"),
-            (&format!("mcp_{}", hex::<16>()), "a code"),
-            (&format!("mcp_{}", "分".repeat(21) + "a"), "as long, and no digits"),
-        ];
-        for (text, reason) in no_tokens {
-            let key = TokenKey::shown(&Secret::new(text));
-            assert_eq!((key.family.as_str(), key.turn), ("", None), "{reason}");
-        }
     }
 }

@@ -10,7 +10,7 @@ use sekisho_protocol::Secret;
 use sekisho_protocol::oauth::{ProtectedResource, ScopeSet};
 
 use crate::clock::{Clock, Timestamp};
-use crate::grant::GrantId;
+use crate::grant::{GrantId, Turn};
 use crate::mint;
 use crate::principal::Identity;
 use crate::store::{
@@ -102,7 +102,7 @@ pub async fn add(
     }
     let now = clock.now();
     let id = GrantId::new(mint::id());
-    let token = mint::personal_token(&id);
+    let token = mint::personal_token(&id.place(Turn::default()));
     let row = PersonalToken {
         id,
         token: token.hash(),

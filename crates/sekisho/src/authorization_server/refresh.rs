@@ -185,7 +185,7 @@ impl AuthorizationServer {
         let Trade { client, shown, token, scope, now } = trade;
         self.refreshes.count(&token.grant.id).map_err(Refusal::TooMany)?;
         let kept = Secret::clone(shown);
-        let access = mint::access_token(&token.grant.id, token.turn);
+        let access = mint::access_token(&token.grant.id.place(token.turn));
         let minted = self.minted(access, Some(kept), scope.clone(), token.turn, *now);
         match self.store.extend_refresh_token(&token.key(), &minted.stored).await? {
             RefreshExtension::Extended => {
@@ -239,9 +239,9 @@ impl AuthorizationServer {
 
 /// The access and refresh token that `shown` becomes under one key.
 fn successors_of(deriver: &Deriver, shown: &Secret, token: &RefreshToken) -> (Secret, Secret) {
-    let (grant, turn) = (&token.grant.id, token.turn.next());
-    let [access, refresh] = derived(deriver, shown, grant);
-    (mint::access_token_of(grant, turn, &access), mint::refresh_token_of(grant, turn, &refresh))
+    let place = token.grant.id.place(token.turn.next());
+    let [access, refresh] = derived(deriver, shown, &token.grant.id);
+    (mint::access_token_of(&place, &access), mint::refresh_token_of(&place, &refresh))
 }
 
 fn derived(deriver: &Deriver, shown: &Secret, grant: &GrantId) -> [Zeroizing<[u8; 32]>; 2] {
@@ -298,7 +298,7 @@ mod tests {
     fn a_pair_is_made_once_more_in_the_form_it_had() {
         let sealer = Sealer::ephemeral();
         let grant = GrantId::new(mint::id());
-        let shown = mint::refresh_token(&grant, Turn::default());
+        let shown = mint::refresh_token(&grant.place(Turn::default()));
         let token = RefreshToken {
             token: shown.hash(),
             grant: Grant {
@@ -339,5 +339,30 @@ mod tests {
         assert!(refresh.starts_with("mcpr_") && refresh.len() == 69, "its own refresh token");
 
         assert_eq!(again(&Secret::new("mcp_0123")), None, "of a key that is not here");
+    }
+
+    #[test]
+    fn a_token_is_looked_for_in_the_family_of_its_grant() {
+        let (grant, first) = (GrantId::new(mint::id()), Turn::default());
+        let rows = [
+            (mint::access_token(&grant.place(Turn::new(0x0100))), Turn::new(0x0100)),
+            (mint::refresh_token(&grant.place(first.next())), Turn::new(1)),
+            (mint::personal_token(&grant.place(first)), first),
+        ];
+        for (token, turn) in rows {
+            assert_eq!(TokenKey::shown(&token), TokenKey::of(&grant, Some(turn), token.hash()));
+        }
+        let digits = format!("{0}{0}", mint::id());
+        let no_tokens = [
+            ("", "nothing"),
+            (digits.as_str(), "no kind"),
+            (&format!("mcp_{digits}0"), "too long"),
+            (&format!("mcp_{}", mint::id()), "a code"),
+            (&format!("mcp_{}", "分".repeat(21) + "a"), "as long, and no digits"),
+        ];
+        for (text, reason) in no_tokens {
+            let key = TokenKey::shown(&Secret::new(text));
+            assert_eq!((key.family.as_str(), key.turn), ("", None), "{reason}");
+        }
     }
 }

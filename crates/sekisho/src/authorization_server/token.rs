@@ -180,9 +180,10 @@ impl AuthorizationServer {
     }
 
     fn mint(&self, client: &Client, grant: &Grant, now: Timestamp) -> Minted {
-        let (id, turn) = (&grant.id, Turn::default());
-        let refresh = client.metadata.refreshes.then(|| mint::refresh_token(id, turn));
-        self.minted(mint::access_token(id, turn), refresh, grant.scope.clone(), turn, now)
+        let turn = Turn::default();
+        let place = grant.id.place(turn);
+        let refresh = client.metadata.refreshes.then(|| mint::refresh_token(&place));
+        self.minted(mint::access_token(&place), refresh, grant.scope.clone(), turn, now)
     }
 
     /// A pair with its ends, however it was made.
@@ -218,7 +219,7 @@ impl AuthorizationServer {
     ) -> Result<Response, Refusal> {
         let now = grant.created_at;
         let turn = Turn::default();
-        let access = mint::access_token(&grant.id, turn);
+        let access = mint::access_token(&grant.id.place(turn));
         let stored = IssuedTokens {
             access: access.hash(),
             access_expires_at: now.plus(self.settings.access_token_ttl),
