@@ -566,8 +566,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     ) -> Result<CodeRedemption, StoreError>;
 
     /// The access token, expired or not; `None` once revoked. A key without a turn is looked for in the
-    /// whole family. Shared, so that a store which holds
-    /// it in memory copies nothing.
+    /// whole family. Shared, so that a store which holds it in memory copies nothing.
     async fn find_access_token(
         &self,
         token: &TokenKey,

@@ -115,7 +115,7 @@ pub(super) async fn claim_alone(
     now: Timestamp,
     until: Timestamp,
 ) -> Result<Option<ClaimedSession>, StoreError> {
-    // All rows, though there is one at most: see use_account_session.
+    // All rows, though there is one at most: see take_login.
     let claimed = query(
         "UPDATE provider_sessions SET claim = claim + 1, claimed_until = $3
          WHERE grant_id = $1 AND over_since IS NULL

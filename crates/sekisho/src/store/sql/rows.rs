@@ -170,7 +170,7 @@ pub(super) fn found_person(row: Row<'_>) -> Result<FoundPerson, StoreError> {
 }
 
 /// What a refresh token was traded for. A token traded under the first schema does not say.
-pub(super) fn successors(row: Row<'_>) -> Result<Option<Successors>, StoreError> {
+fn successors(row: Row<'_>) -> Result<Option<Successors>, StoreError> {
     let row = Columns { row, table: "tokens" };
     let Some(spent_at) = row.read::<Option<i64>>("spent_at")? else { return Ok(None) };
     Ok(Some(Successors {

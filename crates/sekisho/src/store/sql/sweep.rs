@@ -314,9 +314,6 @@ async fn remove_tokens(
     now: Timestamp,
     spent_before: i64,
 ) -> Result<u64, StoreError> {
-    if found.is_empty() {
-        return Ok(0);
-    }
     let mut removed = 0;
     let mut step = store.begin().await?;
     for (family, turn, token) in found {

@@ -210,10 +210,7 @@ impl Store for SqlStore {
                 access_token!(opens)
             ),
         };
-        let found = query(statement)
-            .bind(key(&token.family))
-            .bind(bytes(&token.hash))
-            .bind(turn(token.turn))
+        let found = about(token, statement)
             .bind(PERSONAL_CLIENT)
             .fetch_optional(&self.readers, rows::access_token)
             .await?;
@@ -224,10 +221,7 @@ impl Store for SqlStore {
         &self,
         token: &TokenKey,
     ) -> Result<Option<RefreshToken>, StoreError> {
-        query(shown!(refresh_token, is))
-            .bind(key(&token.family))
-            .bind(bytes(&token.hash))
-            .bind(turn(token.turn))
+        about(token, shown!(refresh_token, is))
             .fetch_optional(&self.readers, rows::refresh_token)
             .await
     }
@@ -250,14 +244,12 @@ impl Store for SqlStore {
                 Some(_) => RefreshRotation::Replayed,
             });
         };
-        let spent = query(
+        let spent = about(
+            token,
             "UPDATE tokens SET kind = 'spent', spent_at = $4, next_access = $5,
                 next_access_expires_at = $6, next_scope = $7
              WHERE family = $1 AND turn = $3 AND token = $2 AND kind = 'refresh'",
         )
-        .bind(key(&token.family))
-        .bind(bytes(&token.hash))
-        .bind(turn(token.turn))
         .bind(time.now.unix_seconds())
         .bind(bytes(&successors.access))
         .bind(successors.access_expires_at.unix_seconds())
@@ -287,13 +279,11 @@ impl Store for SqlStore {
             });
         };
         if let Some((_, expires_at)) = tokens.refresh {
-            query(
+            about(
+                token,
                 "UPDATE tokens SET expires_at = $4
                  WHERE family = $1 AND turn = $3 AND token = $2",
             )
-            .bind(key(&token.family))
-            .bind(bytes(&token.hash))
-            .bind(turn(token.turn))
             .bind(expires_at.unix_seconds())
             .execute(&mut step)
             .await?;
@@ -316,24 +306,20 @@ impl Store for SqlStore {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut step = self.begin().await?;
-        query(
+        about(
+            token,
             "INSERT INTO revocations (access_token, revoked_at)
              SELECT token, $4 FROM tokens
              WHERE family = $1 AND turn = $3 AND token = $2 AND kind = 'access'",
         )
-        .bind(key(&token.family))
-        .bind(bytes(&token.hash))
-        .bind(turn(token.turn))
         .bind(now.unix_seconds())
         .execute(&mut step)
         .await?;
-        query(
+        about(
+            token,
             "DELETE FROM tokens
              WHERE family = $1 AND turn = $3 AND token = $2 AND kind = 'access'",
         )
-        .bind(key(&token.family))
-        .bind(bytes(&token.hash))
-        .bind(turn(token.turn))
         .execute(&mut step)
         .await?;
         step.commit().await
@@ -1057,19 +1043,22 @@ pub(super) async fn insert_grant(step: &mut Step, grant: &Grant) -> Result<(), S
     Ok(())
 }
 
+/// A statement about the token `$2` of the family `$1`, in its turn `$3`.
+fn about<'q>(token: &'q TokenKey, statement: &'static str) -> Query<'q> {
+    query(statement).bind(key(&token.family)).bind(bytes(&token.hash)).bind(turn(token.turn))
+}
+
 /// The grant of a refresh token that is in its place, and what became of the token.
 async fn find_own(
     step: &mut Step,
     token: &TokenKey,
 ) -> Result<Option<(GrantId, RefreshState)>, StoreError> {
-    query(
+    about(
+        token,
         "SELECT grant_id, kind = 'spent' AS is_spent, spent_at, next_access,
             next_access_expires_at, next_scope
          FROM tokens WHERE family = $1 AND turn = $3 AND token = $2 AND kind <> 'access'",
     )
-    .bind(key(&token.family))
-    .bind(bytes(&token.hash))
-    .bind(turn(token.turn))
     .fetch_optional(step, rows::refresh_state)
     .await
 }

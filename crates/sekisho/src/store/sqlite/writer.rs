@@ -87,9 +87,8 @@ impl Writer {
             tokio::time::sleep(BUSY_RETRY_EVERY).await;
         }
         // The first needs none: nothing else is in the transaction. It would copy each page before it is written.
-        let is_first = pen.batch.as_ref().is_some_and(|batch| batch.steps == 0);
-        let step = Step { pen, is_over: false, is_first };
-        if !is_first {
+        let step = Step { pen, is_over: false };
+        if !step.is_first() {
             step.say("SAVEPOINT step")?;
         }
         Ok(step)
@@ -192,12 +191,16 @@ async fn commit_soon(turns: Arc<Mutex<Pen>>) {
 pub(super) struct Step {
     pen: OwnedMutexGuard<Pen>,
     is_over: bool,
-    is_first: bool,
 }
 
 impl Step {
     pub(super) fn connection(&self) -> Result<&Connection, StoreError> {
         self.pen.connection()
+    }
+
+    /// Whether nothing else is in the transaction.
+    fn is_first(&self) -> bool {
+        self.pen.batch.as_ref().is_none_or(|batch| batch.steps == 0)
     }
 
     /// Statements without values and answers.
@@ -221,8 +224,10 @@ impl Step {
 
     /// Leaves what was written to the batch, which the first who does so has committed.
     fn end(&mut self) -> Result<watch::Receiver<Option<Outcome>>, StoreError> {
-        if !self.is_first {
+        if !self.is_first() {
             self.say("RELEASE step")?;
+        } else if !self.pen.is_open() {
+            return Err(StoreError::Unavailable("the transaction is over".into()));
         }
         let turns = Arc::clone(OwnedMutexGuard::mutex(&self.pen));
         let Some(batch) = self.pen.batch.as_mut() else {
@@ -246,7 +251,7 @@ impl Drop for Step {
         if self.is_over {
             return;
         }
-        let is_undone = !self.is_first
+        let is_undone = !self.is_first()
             && self.pen.is_open()
             && self.say("ROLLBACK TO step").is_ok()
             && self.say("RELEASE step").is_ok();
